@@ -1,0 +1,91 @@
+// swift-tools-version: 6.1
+import PackageDescription
+
+/// Settings of every Swift target: Swift 6 language mode, `any` spelled out, an import for every module used.
+let swiftSettings: [SwiftSetting] = [
+    .swiftLanguageMode(.v6),
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("MemberImportVisibility"),
+]
+
+let package = Package(
+    name: "meraser",
+    products: [
+        .executable(name: "meraser", targets: ["meraser"])
+    ],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+        .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
+        .package(url: "https://github.com/apple/swift-crypto", from: "4.5.2"),
+        .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+        .package(url: "https://github.com/hummingbird-project/swift-mustache", from: "2.1.1"),
+        .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
+    ],
+    targets: [
+        .target(
+            name: "CKernels",
+            cSettings: [
+                // Kernels are optimised in every configuration: a debug build of them is a hundred times slower.
+                // SwiftPM has no setting for OpenMP, hence the unsafe flags on this one target.
+                .unsafeFlags(["-O3", "-fopenmp", "-fno-math-errno", "-std=c11", "-Wall", "-Wextra"])
+            ],
+            linkerSettings: [.linkedLibrary("omp5"), .linkedLibrary("m")]
+        ),
+        .systemLibrary(name: "COpenBLAS", pkgConfig: nil, providers: [.apt(["libopenblas-dev"])]),
+        .target(
+            name: "Quant",
+            dependencies: ["CKernels", .product(name: "Crypto", package: "swift-crypto")],
+            swiftSettings: swiftSettings
+        ),
+        .target(name: "Kernels", dependencies: ["CKernels", "Quant"], swiftSettings: swiftSettings),
+        .target(
+            name: "Model",
+            dependencies: ["Quant", "Kernels", .product(name: "Collections", package: "swift-collections")],
+            swiftSettings: swiftSettings
+        ),
+        .target(name: "Tune", dependencies: ["Quant", "Kernels", "Model"], swiftSettings: swiftSettings),
+        .target(name: "Audit", dependencies: ["Quant", "Kernels", "Model"], swiftSettings: swiftSettings),
+        .target(name: "Merge", dependencies: ["Quant", "COpenBLAS"], swiftSettings: swiftSettings),
+        .target(
+            name: "Pipeline",
+            dependencies: [
+                "Quant", "Kernels", "Model", "Tune", "Audit", "Merge",
+                .product(name: "Yams", package: "Yams"),
+                .product(name: "Mustache", package: "swift-mustache"),
+            ],
+            swiftSettings: swiftSettings
+        ),
+        .executableTarget(
+            name: "meraser",
+            dependencies: [
+                "Quant", "Kernels", "Model", "Tune", "Audit", "Merge", "Pipeline",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "Yams", package: "Yams"),
+            ],
+            swiftSettings: swiftSettings
+        ),
+        .target(
+            name: "TestSupport", dependencies: ["Quant"], path: "Tests/TestSupport", swiftSettings: swiftSettings),
+        .testTarget(
+            name: "QuantTests", dependencies: ["Quant", "CKernels", "TestSupport"], swiftSettings: swiftSettings),
+        .testTarget(
+            name: "KernelsTests", dependencies: ["Kernels", "Quant", "CKernels", "TestSupport"],
+            swiftSettings: swiftSettings),
+        .testTarget(
+            name: "ModelTests", dependencies: ["Model", "Kernels", "Quant", "TestSupport"],
+            resources: [.copy("Fixtures")], swiftSettings: swiftSettings),
+        .testTarget(
+            name: "TuneTests", dependencies: ["Tune", "Model", "Kernels", "Quant", "TestSupport"],
+            resources: [.copy("Fixtures")], swiftSettings: swiftSettings),
+        .testTarget(
+            name: "AuditTests", dependencies: ["Audit", "Model", "Kernels", "Quant", "TestSupport"],
+            resources: [.copy("Fixtures")], swiftSettings: swiftSettings),
+        .testTarget(name: "MergeTests", dependencies: ["Merge", "Quant", "TestSupport"], swiftSettings: swiftSettings),
+        .testTarget(
+            name: "PipelineTests",
+            dependencies: ["Pipeline", "Audit", "Tune", "Model", "Kernels", "Quant", "TestSupport"],
+            swiftSettings: swiftSettings),
+        .testTarget(name: "MeraserTests", dependencies: ["meraser", "Quant", "TestSupport"], swiftSettings: swiftSettings),
+    ]
+)

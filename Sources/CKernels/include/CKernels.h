@@ -1,0 +1,190 @@
+/// CKernels: all unsafe arithmetic of meraser. Knows blocks, tiles and rows; no models, no files.
+///
+/// Legend of every shape comment: T tokens, N rows of a weight (output features), K columns of a weight (input
+/// features), H query heads, G key/value heads, D head_dim, V vocabulary.
+/// All activations are row-major fp32; `ld*` is the distance in floats between two rows.
+/// Drivers (everything that takes an `mk_context`) own the OpenMP loops; threads split outputs, never reductions, into
+/// pieces whose shapes do not depend on the number of threads, so results are bit-identical for any thread count.
+/// Nothing here allocates; nothing reads or writes outside the buffers it is given; pointers need only the natural
+/// alignment of the element (weights of plain types: none at all). Callers check shapes; these functions assert.
+#ifndef MERASER_CKERNELS_H
+#define MERASER_CKERNELS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+// ---------------------------------------------------------------------------------------------- types and tiles
+
+/// Element types of weights. Ids are GGUF's where GGUF has the type; nf4 is ours (outside GGUF's range).
+enum {
+    MK_F32 = 0,
+    MK_F16 = 1,
+    MK_Q4_0 = 2,
+    MK_Q8_0 = 8,
+    MK_IQ4_NL = 20,
+    MK_BF16 = 30,
+    MK_NF4 = 1001,
+};
+
+enum {
+    MK_TILE_ROWS = 16,          ///< rows interleaved in a tile
+    MK_TILE_COLS = 32,          ///< columns of a tile = weights that share a scale
+    MK_TILE_BYTES_4BIT = 288,   ///< 16 fp16 scales + 16 x 32 / 2 nibbles
+    MK_TILE_BYTES_8BIT = 544,   ///< 16 fp16 scales + 16 x 32 int8
+};
+
+/// A weight matrix where it lies in the file. Tiled types (q8_0 q4_0 iq4_nl nf4): see docs/format.md; `rows` is the
+/// logical count, the data holds it rounded up to 16, `cols` is a multiple of 32. Plain types: row-major, unaligned ok.
+typedef struct mk_matrix {
+    int32_t type;
+    int64_t rows;
+    int64_t cols;
+    const void *data;
+} mk_matrix;
+
+/// True for the types that are stored in tiles of 16 rows x 32 columns.
+bool mk_type_is_tiled(int32_t type);
+/// Bytes of a rows x cols matrix of this type, padding rows included; 0 for an unknown type or a tiled type whose
+/// columns are no multiple of 32. The caller has checked that the product fits.
+size_t mk_matrix_bytes(int32_t type, int64_t rows, int64_t cols);
+/// The 16-entry int8 codebook of a 4-bit type (w = d * T[q]), NULL for other types.
+const int8_t *mk_codebook(int32_t type);
+
+/// Quantizes (or converts) `rows` x `cols` fp32 weights into `dst` (mk_matrix_bytes long). Tiled types: `rows` may be any
+/// number, padding rows get zero scales; call it on slices that start at a multiple of 16 rows. Scales come from a weighted
+/// error search. Single-threaded, so that callers share rows out as they like. Non-finite input is the caller's to refuse.
+void mk_quantize(int32_t type, const float *src, int64_t rows, int64_t cols, void *dst);
+/// The inverse: rows [row0, row0 + rows) of `w` as fp32 into dst[rows][cols]. Single-threaded.
+void mk_dequantize(const mk_matrix *w, int64_t row0, int64_t rows, float *dst);
+/// Index of the first non-finite value in x[0..n), or -1.
+int64_t mk_find_nonfinite(const float *x, int64_t n);
+/// CRC32C (Castagnoli) of n bytes, continuing from `crc` (0 to start). Hardware-accelerated where the CPU has it.
+uint32_t mk_crc32c(uint32_t crc, const void *data, size_t n);
+
+// ---------------------------------------------------------------------------------------------- dispatch
+
+/// One instruction set's table of micro-kernels (private to CKernels).
+typedef struct mk_isa mk_isa;
+
+/// The table of that name ("portable", "avx2", "avx512", ...), or the best this CPU has if `name` is NULL.
+/// NULL if the name is unknown or the CPU lacks it.
+const mk_isa *mk_isa_find(const char *name);
+/// Its name.
+const char *mk_isa_name(const mk_isa *isa);
+/// Name number i (0...) of all the paths this build knows, best last; NULL at the end. For error messages and tests.
+const char *mk_isa_known(int i);
+
+/// What a driver runs on. Copyable, immutable.
+typedef struct mk_context {
+    const mk_isa *isa;
+    int32_t threads;  ///< OpenMP threads, >= 1
+} mk_context;
+
+/// Precision of the product with a quantized weight.
+enum {
+    MK_COMPUTE_F32 = 0,
+    MK_COMPUTE_BF16 = 1,  ///< not available yet on any path: mk_compute_available says so
+    MK_COMPUTE_INT8 = 2,
+};
+
+/// True if this path implements that precision.
+bool mk_compute_available(const mk_isa *isa, int32_t compute);
+
+// ---------------------------------------------------------------------------------------------- linear layers
+
+/// Bytes of workspace mk_linear_forward needs (quantized activations for int8; 0 for f32).
+size_t mk_linear_workspace(int32_t compute, int64_t tokens, int64_t cols);
+
+/// y[t][n] (+)= sum_k x[t][k] * w[n][k].   x [T][K] ldx, y [T][N] ldy; `accumulate` adds to y instead of overwriting.
+/// Each output is one fp32 chain in column order whatever T is (batch-invariant). int8 applies to tiled types only; plain
+/// types are computed in f32. Padding rows are not written.
+void mk_linear_forward(const mk_context *ctx, int32_t compute, const mk_matrix *w, const float *x, int64_t ldx,
+                       int64_t tokens, float *y, int64_t ldy, bool accumulate, void *workspace);
+
+/// dx[t][k] (+)= sum_n dy[t][n] * w[n][k].   Always f32; the transposed use of the same tiles.
+void mk_linear_backward(const mk_context *ctx, const mk_matrix *w, const float *dy, int64_t lddy, int64_t tokens,
+                        float *dx, int64_t lddx, bool accumulate);
+
+/// dw[n][k] (+)= scale * sum_t dy[t][n] * x[t][k], for LoRA factors only (a frozen weight has no dW).
+void mk_outer_product(const mk_context *ctx, const float *dy, int64_t lddy, const float *x, int64_t ldx,
+                      int64_t tokens, int64_t n, int64_t k, float scale, float *dw, bool accumulate);
+
+/// out[t] = row ids[t] of `table` [V][K] as fp32. ids are checked by the caller.
+void mk_gather_rows(const mk_context *ctx, const mk_matrix *table, const int32_t *ids, int64_t tokens, float *out,
+                    int64_t ldout);
+
+// ---------------------------------------------------------------------------------------------- layer operations
+
+/// y = x / sqrt(mean(x^2) + eps) * weight.   x, y [T][K]; rstd [T] receives 1/sqrt(...). (RMSNorm as in transformers.)
+void mk_rmsnorm_forward(const mk_context *ctx, const float *x, const float *weight, float eps, int64_t tokens,
+                        int64_t k, float *y, float *rstd);
+/// dx += d(rmsnorm)/dx applied to dy, from the forward's x and rstd; the weight is frozen.
+void mk_rmsnorm_backward(const mk_context *ctx, const float *x, const float *weight, const float *rstd,
+                         const float *dy, int64_t tokens, int64_t k, float *dx);
+
+/// Rotates x [T][heads][D] in place, half-split pairs (i, i + D/2) as Hugging Face; cos/sin are [positions][D/2] tables,
+/// positions[t] indexes them. `inverse` rotates back: the backward of the forward.
+void mk_rope(const mk_context *ctx, float *x, int64_t ldx, int64_t tokens, int64_t heads, int64_t d,
+             const int32_t *positions, const float *cos, const float *sin, bool inverse);
+
+/// One sequence of a packed batch. Queries are rows [q_start, q_start + q_len) of q; query i sees keys
+/// j <= kv_len - q_len + i and, with a window, j > kv_len - q_len + i - window.
+typedef struct mk_attention_sequence {
+    int64_t q_start;
+    int64_t q_len;
+    int64_t kv_len;   ///< >= q_len
+    const float *k;   ///< [kv_len][G][D], row distance ldkv
+    const float *v;   ///< the same shape
+    float *dk;        ///< backward only: receives (overwritten) dK of this sequence, row distance ldkv; may be NULL
+    float *dv;
+} mk_attention_sequence;
+
+/// Shape of an attention call.
+typedef struct mk_attention_shape {
+    int64_t heads;      ///< H
+    int64_t kv_heads;   ///< G, divides H
+    int64_t head_dim;   ///< D
+    int64_t ldq;        ///< row distance of q, out, dq, dout
+    int64_t ldkv;       ///< row distance of k, v, dk, dv
+    int64_t window;     ///< sliding window, 0 = none
+    float scale;        ///< usually 1/sqrt(D)
+} mk_attention_shape;
+
+/// out[t][h] = softmax(scale q k^T) v, causal, block-diagonal over the sequences; lse [T][H] receives the log-sum-exp.
+void mk_attention_forward(const mk_context *ctx, const mk_attention_shape *shape, const mk_attention_sequence *seqs,
+                          int64_t n_seqs, const float *q, float *out, float *lse);
+/// The backward: dq is overwritten for all queries, dk/dv of each sequence for all its keys (kv_len == q_len).
+void mk_attention_backward(const mk_context *ctx, const mk_attention_shape *shape, const mk_attention_sequence *seqs,
+                           int64_t n_seqs, const float *q, const float *out, const float *lse, const float *dout,
+                           float *dq);
+
+/// y = silu(gate) * up, all [n] elements.
+void mk_swiglu_forward(const mk_context *ctx, const float *gate, const float *up, int64_t n, float *y);
+/// dgate, dup from dy (either may alias dy's storage only if it is the same element range: not supported, keep apart).
+void mk_swiglu_backward(const mk_context *ctx, const float *gate, const float *up, const float *dy, int64_t n,
+                        float *dgate, float *dup);
+
+/// For each row t: nll[t] = logsumexp(logits[t]) - logits[t][target]; if `dscale` is not 0, logits become
+/// dscale * (softmax - onehot) in place (the gradient). Rows with target < 0 are ignored: nll 0, gradient 0.
+void mk_softmax_cross_entropy(const mk_context *ctx, float *logits, int64_t ldl, int64_t rows, int64_t vocab,
+                              const int32_t *targets, float dscale, float *nll);
+
+/// y += a * x over n elements.
+void mk_axpy(const mk_context *ctx, int64_t n, float a, const float *x, float *y);
+
+// ---------------------------------------------------------------------------------------------- training
+
+/// y[t][k] (+)= x[t][k] * keep / (1 - p), keep from a counter-based generator keyed by
+/// (seed, step, site, sample[t], position[t], k). The same call on a gradient is its backward. x may equal y if not accumulating.
+void mk_dropout(const mk_context *ctx, const float *x, int64_t tokens, int64_t k, float p, uint64_t seed,
+                uint64_t step, uint32_t site, const int32_t *sample, const int32_t *position, float *y,
+                bool accumulate);
+
+/// One AdamW step as torch.optim.AdamW: decoupled decay, bias correction by `step` (1-based); grad is scaled first.
+void mk_adamw(const mk_context *ctx, int64_t n, float *param, const float *grad, float *m, float *v, float grad_scale,
+              double lr, double beta1, double beta2, double eps, double weight_decay, int64_t step);
+/// Sum of squares in double, fixed order.
+double mk_sum_squares(const mk_context *ctx, const float *x, int64_t n);
+
+#endif

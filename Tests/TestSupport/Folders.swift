@@ -1,0 +1,30 @@
+import Foundation
+
+/// The repository's root, found from this source file.
+public func packageRoot() -> URL {
+    URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent().deletingLastPathComponent()
+}
+
+/// The developers' `shared` folder beside the checkout, or nil where there is none; tests that need it skip then.
+/// A worktree elsewhere can name it in the environment variable `MERASER_SHARED`.
+public func sharedFolder() -> URL? {
+    let environment = ProcessInfo.processInfo.environment["MERASER_SHARED"].map { URL(fileURLWithPath: $0) }
+    let candidates = [
+        environment, packageRoot().deletingLastPathComponent().appendingPathComponent("shared"),
+        packageRoot().deletingLastPathComponent().deletingLastPathComponent().appendingPathComponent("shared"),
+    ]
+    return candidates.compactMap { $0 }.first {
+        FileManager.default.fileExists(atPath: $0.appendingPathComponent("DESIGN.md").path)
+    }
+}
+
+/// The bundled model's folder (Hugging Face layout).
+public func tinychatFolder() -> URL { packageRoot().appendingPathComponent("Examples/tinychat") }
+
+/// A fresh folder that is removed when `body` returns.
+public func withTemporaryFolder<R>(_ body: (URL) throws -> R) throws -> R {
+    let url = FileManager.default.temporaryDirectory.appendingPathComponent("meraser-test-\(UUID().uuidString)")
+    try FileManager.default.createDirectory(at: url, withIntermediateDirectories: true)
+    defer { try? FileManager.default.removeItem(at: url) }
+    return try body(url)
+}

@@ -1,0 +1,76 @@
+import Foundation
+
+/// A whole file mapped read-only. The map and the descriptor are released when the last reference goes.
+///
+/// Thread-safe. If another program shortens the file while it is mapped, touching the lost pages raises SIGBUS; the
+/// command line turns that signal into one line.
+// @unchecked: all stored values are constant, and the memory they point to is never written.
+public final class MappedFile: @unchecked Sendable {
+    /// The path as given.
+    public let path: String
+    /// Bytes in the file, at least 1.
+    public let count: Int
+    /// The first byte. Valid while this object lives.
+    public let baseAddress: UnsafeRawPointer
+
+    private let descriptor: Int32
+
+    /// Maps the file. Errors (`badInput`): it cannot be opened, is no regular file, is empty, or cannot be mapped.
+    public init(path: String) throws {
+        let descriptor = open(path, O_RDONLY | O_CLOEXEC)
+        guard descriptor >= 0 else { throw MeraserError.badInput("cannot open \(path): \(systemErrorText())") }
+        var isKept = false
+        defer { if !isKept { close(descriptor) } }
+        var status = stat()
+        guard fstat(descriptor, &status) == 0 else {
+            throw MeraserError.badInput("cannot read \(path): \(systemErrorText())")
+        }
+        guard status.st_mode & S_IFMT == S_IFREG else {
+            throw MeraserError.badInput("cannot read \(path): it is not a regular file")
+        }
+        guard status.st_size > 0 else { throw MeraserError.badInput("\(path) is empty (0 bytes)") }
+        let count = Int(status.st_size)
+        guard let map = mmap(nil, count, PROT_READ, MAP_SHARED, descriptor, 0), map != MAP_FAILED else {
+            throw MeraserError.badInput("cannot map \(path) (\(count) bytes): \(systemErrorText())")
+        }
+        isKept = true
+        self.path = path
+        self.count = count
+        self.baseAddress = UnsafeRawPointer(map)
+        self.descriptor = descriptor
+    }
+
+    deinit {
+        munmap(UnsafeMutableRawPointer(mutating: baseAddress), count)
+        close(descriptor)
+    }
+
+    /// Lends all bytes to `body`; they must not be kept beyond it.
+    public func withBytes<R>(_ body: (UnsafeRawBufferPointer) throws -> R) rethrows -> R {
+        defer { withExtendedLifetime(self) {} }
+        return try body(UnsafeRawBufferPointer(start: baseAddress, count: count))
+    }
+
+    /// Copies bytes from `offset` on into `buffer` with `pread`, so that they do not count as resident pages of the map
+    /// and a file that has become shorter is an error instead of a signal.
+    public func read(into buffer: UnsafeMutableRawBufferPointer, at offset: Int) throws {
+        precondition(
+            offset >= 0 && buffer.count <= count && offset <= count - buffer.count,
+            "\(path): \(buffer.count) bytes at \(offset) in a file of \(count)")
+        var done = 0
+        while done < buffer.count {
+            let n = pread(descriptor, buffer.baseAddress.map { $0 + done }, buffer.count - done, off_t(offset + done))
+            if n < 0 && errno == EINTR { continue }
+            guard n >= 0 else {
+                throw MeraserError.runtime("cannot read \(path) at \(offset + done): \(systemErrorText())")
+            }
+            guard n > 0 else {
+                throw MeraserError.badInput("\(path) has become shorter while it was read: no byte at \(offset + done)")
+            }
+            done += n
+        }
+    }
+}
+
+/// What the C library says about `errno` (or about `code`).
+func systemErrorText(_ code: Int32 = errno) -> String { String(cString: strerror(code)) }

@@ -48,7 +48,9 @@ struct ByteReader {
     /// The next string: u64 length, then that many bytes of valid UTF-8.
     mutating func string(maximum: Int, _ what: @autoclosure () -> String) throws -> String {
         let length = try count("the length of \(what())")
-        guard length <= maximum else { throw error("\(what()) is \(length) bytes long, at most \(maximum) are allowed") }
+        guard length <= maximum else {
+            throw error("\(what()) is \(length) bytes long, at most \(maximum) are allowed")
+        }
         let bytes = try take(length, what())
         guard let text = String(validating: bytes, as: UTF8.self) else { throw error("\(what()) is not valid UTF-8") }
         return text

@@ -4,8 +4,9 @@ import Foundation
 ///
 /// Thread-safe. If another program shortens the file while it is mapped, touching the lost pages raises SIGBUS; the
 /// command line turns that signal into one line.
-// @unchecked: all stored values are constant, and the memory they point to is never written.
 public final class MappedFile: @unchecked Sendable {
+    // @unchecked: all stored values are constant, and the memory they point to is never written.
+
     /// The path as given.
     public let path: String
     /// Bytes in the file, at least 1.

@@ -53,7 +53,8 @@ public struct GGUFFile: Sendable {
         let metadata = try Metadata(reading: &reader, count: keyCount)
         var alignment = 32
         if let value = metadata["general.alignment"] {
-            guard let bytes = metadata.int("general.alignment"), bytes >= 1, bytes <= 1 << 20, bytes.nonzeroBitCount == 1
+            guard let bytes = metadata.int("general.alignment"), (1...1 << 20).contains(bytes),
+                bytes.nonzeroBitCount == 1
             else { throw MeraserError.badInput("\(path): general.alignment is \(value), expected a power of two") }
             alignment = bytes
         }

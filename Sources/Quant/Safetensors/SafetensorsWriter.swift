@@ -1,0 +1,125 @@
+import Foundation
+
+/// Writes a safetensors file whose tensors are declared first and whose data comes in pieces. The file appears under its
+/// name when `finish` is called. Not thread-safe.
+///
+/// As the reference implementation does, tensors are sorted by the size of their dtype (largest first), then by name,
+/// and the header is padded with spaces so that the data begins on a multiple of 8.
+public final class SafetensorsWriter {
+    private let file: AtomicFile
+    private let path: String
+    /// Where each tensor's data begins in the file, how long it is and how much has come.
+    private var places: [[UInt8]: (offset: Int, count: Int, written: Int)] = [:]
+
+    /// Creates the temporary file beside `path` and writes the header.
+    ///
+    /// - Parameters:
+    ///   - path: the file to make.
+    ///   - tensors: types f32, f16 or bf16, names unique.
+    ///   - metadata: `__metadata__`; transformers insists on `format`, which is added as `pt` if it is missing.
+    ///   - overwrite: replace a file of that name; otherwise that is a `usage` error.
+    public init(
+        path: String, tensors: [TensorDeclaration], metadata: [String: String] = [:], overwrite: Bool = false
+    ) throws {
+        self.path = path
+        let sorted = tensors.sorted {
+            let sizes = ($0.type.elementByteCount ?? 0, $1.type.elementByteCount ?? 0)
+            return sizes.0 != sizes.1 ? sizes.0 > sizes.1 : $0.name.utf8.lexicographicallyPrecedes($1.name.utf8)
+        }
+        var metadata = metadata
+        if metadata["format"] == nil { metadata["format"] = "pt" }
+        var header = Array("{\"__metadata__\":{".utf8)
+        let pairs = metadata.sorted { $0.key.utf8.lexicographicallyPrecedes($1.key.utf8) }
+        header += pairs.map { "\(jsonText($0.key)):\(jsonText($0.value))" }.joined(separator: ",").utf8
+        header += "}".utf8
+        var end = 0
+        for tensor in sorted {
+            guard let count = byteCount(of: tensor.type, shape: tensor.shape), !tensor.type.isTiled else {
+                throw MeraserError.badInput(
+                    "\(path): tensor '\(tensor.name)' with shape \(tensor.shape) and type \(tensor.type.name) does not fit "
+                        + "into safetensors, expected f32, f16 or bf16 and one or two dimensions")
+            }
+            let key = Array(tensor.name.utf8)
+            guard places[key] == nil else {
+                throw MeraserError.badInput("\(path): tensor '\(tensor.name)' occurs twice")
+            }
+            places[key] = (end, count, 0)
+            let shape = tensor.shape.map(String.init).joined(separator: ",")
+            let dtype = tensor.type.name.uppercased()
+            header += ",\(jsonText(tensor.name)):{\"dtype\":\"\(dtype)\",\"shape\":[\(shape)],".utf8
+            header += "\"data_offsets\":[\(end),\(end + count)]}".utf8
+            end += count
+        }
+        header += "}".utf8
+        while header.count % 8 != 0 { header.append(UInt8(ascii: " ")) }
+        var front = ByteWriter()
+        front.append(UInt64(header.count))
+        front.append(raw: header)
+        try checkFreeSpace(for: front.bytes.count + end, path: path)
+        for key in places.keys { places[key]?.offset += front.bytes.count }
+        file = try AtomicFile(path: path, overwrite: overwrite)
+        try file.setLength(front.bytes.count + end)
+        try front.bytes.withUnsafeBytes { try file.write($0, at: 0) }
+    }
+
+    /// Appends bytes to the data of a declared tensor. Errors: `runtime`, such as a full disk.
+    public func write(_ name: String, _ bytes: UnsafeRawBufferPointer) throws {
+        let key = Array(name.utf8)
+        guard let place = places[key] else { preconditionFailure("tensor '\(name)' was not declared") }
+        precondition(
+            bytes.count <= place.count - place.written,
+            "tensor '\(name)': \(place.written) + \(bytes.count) of \(place.count) bytes")
+        try file.write(bytes, at: place.offset + place.written)
+        places[key]?.written += bytes.count
+    }
+
+    /// Flushes the file and gives it its name. All data must have come: a precondition.
+    public func finish() throws {
+        for (key, place) in places {
+            precondition(
+                place.written == place.count,
+                "tensor '\(String(decoding: key, as: UTF8.self))': \(place.written) of \(place.count) bytes written")
+        }
+        try file.commit()
+    }
+}
+
+/// Writes a safetensors file of tensors in memory; atomic. `data` holds the bytes of each tensor as its type has them.
+public func writeSafetensors(
+    path: String, tensors: [(declaration: TensorDeclaration, data: UnsafeRawBufferPointer)],
+    metadata: [String: String] = [:], overwrite: Bool = false
+) throws {
+    let writer = try SafetensorsWriter(
+        path: path, tensors: tensors.map(\.declaration), metadata: metadata, overwrite: overwrite)
+    for tensor in tensors { try writer.write(tensor.declaration.name, tensor.data) }
+    try writer.finish()
+}
+
+/// Writes a safetensors file of f32 tensors in memory; atomic. Each count must be the product of its shape.
+public func writeSafetensors(
+    path: String, floats tensors: [(name: String, shape: [Int], values: [Float])], metadata: [String: String] = [:],
+    overwrite: Bool = false
+) throws {
+    let writer = try SafetensorsWriter(
+        path: path, tensors: tensors.map { TensorDeclaration(name: $0.name, type: .f32, shape: $0.shape) },
+        metadata: metadata, overwrite: overwrite)
+    for tensor in tensors { try tensor.values.withUnsafeBytes { try writer.write(tensor.name, $0) } }
+    try writer.finish()
+}
+
+/// A JSON string literal, quotes included; control characters are escaped.
+func jsonText(_ text: String) -> String {
+    var result = "\""
+    for scalar in text.unicodeScalars {
+        switch scalar {
+        case "\"": result += "\\\""
+        case "\\": result += "\\\\"
+        case "\n": result += "\\n"
+        case "\t": result += "\\t"
+        case "\r": result += "\\r"
+        case _ where scalar.value < 0x20: result += String(format: "\\u%04x", scalar.value)
+        default: result.unicodeScalars.append(scalar)
+        }
+    }
+    return result + "\""
+}

@@ -32,14 +32,7 @@ public final class AtomicFile: @unchecked Sendable {
         let url = URL(fileURLWithPath: path)
         let name = url.lastPathComponent
         let folder = url.deletingLastPathComponent().path
-        if !overwrite { try Self.checkIsNew(path) }
-        var isFolder: ObjCBool = false
-        guard !FileManager.default.fileExists(atPath: path, isDirectory: &isFolder) || !isFolder.boolValue else {
-            throw MeraserError.usage("cannot write \(path): it is a folder; name a file")
-        }
-        guard FileManager.default.fileExists(atPath: folder, isDirectory: &isFolder), isFolder.boolValue else {
-            throw MeraserError.usage("cannot write \(path): there is no folder \(folder); make it first")
-        }
+        try Self.checkDestination(path, overwrite: overwrite)
         let tag = String(UInt32.random(in: 0...UInt32.max), radix: 16)
         // A name may have 255 bytes: the end of a long one gives way to the suffix.
         let stem = String(decoding: name.utf8.prefix(200), as: UTF8.self)
@@ -100,6 +93,20 @@ public final class AtomicFile: @unchecked Sendable {
         isOpen = false
         close(descriptor)
         unlink(temporaryPath)
+    }
+
+    /// Throws a `usage` error if no file can appear at `path`: it exists and may not be overwritten, it is a folder, or its
+    /// folder is missing. For callers that work long before they write.
+    static func checkDestination(_ path: String, overwrite: Bool) throws {
+        if !overwrite { try checkIsNew(path) }
+        var isFolder: ObjCBool = false
+        guard !FileManager.default.fileExists(atPath: path, isDirectory: &isFolder) || !isFolder.boolValue else {
+            throw MeraserError.usage("cannot write \(path): it is a folder; name a file")
+        }
+        let folder = URL(fileURLWithPath: path).deletingLastPathComponent().path
+        guard FileManager.default.fileExists(atPath: folder, isDirectory: &isFolder), isFolder.boolValue else {
+            throw MeraserError.usage("cannot write \(path): there is no folder \(folder); make it first")
+        }
     }
 
     private static func checkIsNew(_ path: String) throws {

@@ -71,6 +71,11 @@ enum MQFDirectory {
         return TensorInfo(name: name, type: type, shape: shape, offset: offset, byteCount: length, crc32c: crc)
     }
 
+    /// Bytes of the entry of a tensor.
+    static func entryLength(_ tensor: TensorDeclaration) -> Int {
+        8 + tensor.name.utf8.count + 4 + 4 + 8 * tensor.shape.count + 8 + 8 + 4
+    }
+
     /// Appends all entries.
     static func write(_ tensors: [TensorInfo], to writer: inout ByteWriter) {
         for tensor in tensors {

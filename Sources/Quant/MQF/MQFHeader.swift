@@ -13,7 +13,7 @@
 ///     52  4  CRC32C of the directory
 ///     56  4  reserved, 0
 ///     60  4  CRC32C of bytes 0 to 59
-struct MQFHeader: Equatable {
+struct MQFHeader: Sendable, Equatable {
     static let magic = Array("MQF1".utf8)
     static let byteCount = 64
     static let currentVersion: UInt32 = 1

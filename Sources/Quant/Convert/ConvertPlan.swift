@@ -1,0 +1,143 @@
+import Foundation
+
+/// A conversion whose every tensor has been found, with its shape as config.json demands; nothing is written yet.
+struct ConvertPlan: Sendable {
+    /// A tensor's source and target.
+    struct Item: Sendable {
+        let source: TensorView
+        let target: TensorDeclaration
+    }
+
+    let source: SafetensorsFolder
+    let shape: CheckpointShape
+    let items: [Item]
+    let files: [(name: String, bytes: [UInt8])]
+    let warnings: [String]
+
+    /// The Hugging Face files that travel inside an MQF file.
+    static let fileNames = [
+        "config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
+        "added_tokens.json", "chat_template.jinja", "tokenizer.model",
+    ]
+
+    init(source: SafetensorsFolder, options: ConvertOptions) throws {
+        self.source = source
+        guard let configBytes = try source.textFile("config.json") else {
+            throw MeraserError.badInput("\(source.path) has no config.json; name the folder of a Hugging Face model")
+        }
+        let configPath = source.path + "/config.json"
+        let shape = try CheckpointShape(config: try JSONValue.parse(configBytes, file: configPath), file: configPath)
+        self.shape = shape
+        var warnings: [String] = []
+        if shape.isTied, let embed = options.embedType, let head = options.headType, embed != head {
+            throw MeraserError.usage(
+                "embedding and output head are one tensor in this model, but --embed-type is \(embed.name) and --head-type "
+                    + "\(head.name); give one of them")
+        }
+        let expected = shape.expectedTensors
+        items = try expected.map { tensor in
+            let (type, warning) = options.type(of: tensor, isTied: shape.isTied)
+            if let warning { warnings.append(warning) }
+            return Item(
+                source: try Self.find(tensor, in: source),
+                target: TensorDeclaration(name: tensor.name, type: type, shape: tensor.shape))
+        }
+        warnings += Self.leftOut(of: source, expected: expected, isTied: shape.isTied)
+        files = try Self.readFiles(source, warnings: &warnings)
+        self.warnings = warnings
+    }
+
+    private static func find(_ tensor: ExpectedTensor, in source: SafetensorsFolder) throws -> TensorView {
+        guard let entry = source.entry(tensor.name) else {
+            throw MeraserError.badInput(
+                "\(source.path): tensor '\(tensor.name)' is missing; config.json demands it with shape \(tensor.shape)")
+        }
+        guard entry.shape == tensor.shape else {
+            throw MeraserError.badInput(
+                "\(source.path): tensor '\(tensor.name)' has shape \(entry.shape), config.json demands \(tensor.shape)")
+        }
+        return try source.tensor(tensor.name)
+    }
+
+    /// Warnings about tensors that the architecture does not have. transformers leaves them out too.
+    private static func leftOut(
+        of source: SafetensorsFolder, expected: [ExpectedTensor], isTied: Bool
+    ) -> [String] {
+        let known = Set(expected.map { Array($0.name.utf8) })
+        let extra = source.tensorNames.filter {
+            !known.contains(Array($0.utf8)) && !$0.hasSuffix(".rotary_emb.inv_freq")
+                && !(isTied && $0 == "lm_head.weight")
+        }
+        guard let first = extra.first else { return [] }
+        let rest = extra.count == 1 ? "" : " and \(extra.count - 1) more"
+        return ["tensor '\(first)'\(rest) left out: the architecture has no such tensor"]
+    }
+
+    private static func readFiles(
+        _ source: SafetensorsFolder, warnings: inout [String]
+    ) throws -> [(name: String, bytes: [UInt8])] {
+        var files: [(name: String, bytes: [UInt8])] = []
+        for name in fileNames {
+            guard let bytes = try source.textFile(name) else { continue }
+            let path = source.path + "/" + name
+            if name.hasSuffix(".json") {
+                _ = try JSONValue.parse(bytes, file: path)
+            } else if name != "tokenizer.model", String(validating: bytes, as: UTF8.self) == nil {
+                throw MeraserError.badInput("\(path) is not valid UTF-8")
+            }
+            files.append((name, bytes))
+        }
+        if !files.contains(where: { $0.name == "tokenizer.json" }) {
+            warnings.append("there is no tokenizer.json: commands that read text will not work with this model")
+        }
+        return files
+    }
+
+    /// The metadata section. `sourceSHA256` is `SafetensorsFolder.sha256`.
+    func metadata(options: ConvertOptions, sourceSHA256: String) -> Metadata {
+        var metadata = Metadata()
+        metadata["general.architecture"] = .string("llama")
+        metadata["general.name"] = .string(URL(fileURLWithPath: source.path).lastPathComponent)
+        metadata["general.alignment"] = .uint32(UInt32(MQFHeader.alignment))
+        if let fileType = options.type.ggufFileType { metadata["general.file_type"] = .uint32(fileType) }
+        metadata["general.quantization_version"] = .uint32(2)
+        func set(_ key: String, _ value: Int) { metadata["llama." + key] = .uint32(UInt32(value)) }
+        set("context_length", shape.contextLength)
+        set("embedding_length", shape.hiddenSize)
+        set("block_count", shape.layers)
+        set("feed_forward_length", shape.intermediateSize)
+        set("attention.head_count", shape.heads)
+        set("attention.head_count_kv", shape.keyValueHeads)
+        set("attention.key_length", shape.headDimension)
+        set("attention.value_length", shape.headDimension)
+        metadata["llama.attention.layer_norm_rms_epsilon"] = .float32(Float(shape.normEpsilon))
+        if let window = shape.slidingWindow, let value = UInt32(exactly: window) {
+            metadata["llama.attention.sliding_window"] = .uint32(value)
+        }
+        set("rope.dimension_count", shape.headDimension)
+        metadata["llama.rope.freq_base"] = .float32(Float(shape.ropeTheta))
+        set("vocab_size", shape.vocabularySize)
+        metadata["mqf.source.sha256"] = .string(sourceSHA256)
+        metadata["mqf.tool.version"] = .string("meraser \(meraserVersion)")
+        for file in files {
+            let text = file.name == "tokenizer.model" ? nil : String(validating: file.bytes, as: UTF8.self)
+            metadata[MQFFile.filePrefix + file.name] = text.map { .string($0) } ?? .array(.uint8(file.bytes))
+        }
+        return metadata
+    }
+}
+
+extension TensorType {
+    /// llama.cpp's `LLAMA_FTYPE` of a file whose matrices have this type; nil for ours.
+    fileprivate var ggufFileType: UInt32? {
+        switch self {
+        case .f32: 0
+        case .f16: 1
+        case .q4_0: 2
+        case .q8_0: 7
+        case .iq4_nl: 25
+        case .bf16: 32
+        case .nf4: nil
+        }
+    }
+}

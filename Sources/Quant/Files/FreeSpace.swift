@@ -1,0 +1,26 @@
+import Foundation
+
+/// Throws a `runtime` error if the file system of `path` has fewer free bytes than `count`. Where it cannot be asked,
+/// nothing is thrown: a full disk is found when it is full.
+func checkFreeSpace(for count: Int, path: String) throws {
+    var status = statvfs()
+    let folder = URL(fileURLWithPath: path).deletingLastPathComponent().path
+    guard statvfs(folder, &status) == 0,
+        let free = product(Int(clamping: status.f_bavail), Int(clamping: status.f_frsize)), free < count
+    else { return }
+    throw MeraserError.runtime(
+        "cannot write \(path): it needs \(byteText(count)), the disk has \(byteText(free)) free; free some space or choose "
+            + "another disk")
+}
+
+/// A byte count for people: "3.8 GB" (powers of 1000).
+func byteText(_ count: Int) -> String {
+    let units = ["bytes", "kB", "MB", "GB", "TB"]
+    var value = Double(count)
+    var unit = 0
+    while value >= 1000 && unit < units.count - 1 {
+        value /= 1000
+        unit += 1
+    }
+    return unit == 0 ? "\(count) bytes" : String(format: "%.1f %@", value, units[unit])
+}

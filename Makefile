@@ -1,0 +1,51 @@
+# Two commands on a fresh Debian or Ubuntu machine with a Swift toolchain: `make demo` and `make test`.
+
+# System libraries: OpenBLAS for merging and unquantized weights, OpenMP for the kernels' threads.
+PACKAGES := libopenblas-dev libomp-dev
+BINARY := .build/release/meraser
+
+.PHONY: demo test build lint format install-deps toolchain
+
+demo: build
+	$(BINARY) demo
+
+test: install-deps
+	swift test
+
+build: install-deps
+	swift build -c release --product meraser
+
+lint: toolchain
+	swift format lint --strict -r Sources Tests Package.swift
+	@if command -v clang-format >/dev/null; then \
+	    clang-format --dry-run -Werror $$(find Sources/CKernels -name '*.[ch]'); \
+	else \
+	    echo 'lint: clang-format is not installed, C files were not checked (apt-get install clang-format)' >&2; \
+	fi
+
+format: toolchain
+	swift format -i -r Sources Tests Package.swift
+	@if command -v clang-format >/dev/null; then clang-format -i $$(find Sources/CKernels -name '*.[ch]'); fi
+
+toolchain:
+	@command -v swift >/dev/null || { \
+	    echo 'meraser needs a Swift 6.1 (or later) toolchain and found no `swift` on PATH.' \
+	         'Get one from https://www.swift.org/install/linux and run make again.' >&2; \
+	    exit 1; }
+
+install-deps: toolchain
+	@missing=''; \
+	for package in $(PACKAGES); do \
+	    dpkg-query -W -f='$${Status}' $$package 2>/dev/null | grep -q 'ok installed' || missing="$$missing $$package"; \
+	done; \
+	[ -z "$$missing" ] && exit 0; \
+	command -v apt-get >/dev/null || { \
+	    echo "meraser needs the development files of OpenBLAS (cblas.h) and OpenMP (libomp5);" \
+	         "this system has no apt-get: install what corresponds to$$missing" >&2; exit 1; }; \
+	sudo=''; \
+	if [ "$$(id -u)" != 0 ]; then \
+	    command -v sudo >/dev/null || { echo "install$$missing as root, then run make again" >&2; exit 1; }; \
+	    sudo=sudo; \
+	fi; \
+	echo "installing$$missing" >&2; \
+	$$sudo apt-get update -qq && $$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $$missing

@@ -1,0 +1,136 @@
+import Foundation
+
+/// A view of row-major fp32 numbers, `rows` × `columns` with `stride` floats from row to row.
+///
+/// It does not own its memory: it is valid as long as the `FloatStorage` or `Arena` that it came from. Copies alias the
+/// same numbers. Not safe to write from several threads at once.
+public struct FloatMatrix {
+    /// The first number.
+    public let base: UnsafeMutablePointer<Float>
+    /// Rows (tokens, output features).
+    public let rows: Int
+    /// Columns (features).
+    public let columns: Int
+    /// Floats from one row to the next; equal to `columns` unless this is a slice of columns.
+    public let stride: Int
+
+    /// A view of memory that holds at least `(rows - 1) * stride + columns` floats.
+    public init(base: UnsafeMutablePointer<Float>, rows: Int, columns: Int, stride: Int? = nil) {
+        self.base = base
+        self.rows = rows
+        self.columns = columns
+        self.stride = stride ?? columns
+    }
+
+    /// The number of elements.
+    public var count: Int { rows * columns }
+    /// True if the rows follow each other without gaps.
+    public var isContiguous: Bool { stride == columns || rows <= 1 }
+
+    /// The first `count` rows.
+    public func prefix(rows count: Int) -> FloatMatrix { slice(rows: 0..<count) }
+
+    /// The rows of that range.
+    public func slice(rows range: Range<Int>) -> FloatMatrix {
+        precondition(range.lowerBound >= 0 && range.upperBound <= rows, "rows \(range) of \(rows)")
+        return FloatMatrix(base: base + range.lowerBound * stride, rows: range.count, columns: columns, stride: stride)
+    }
+
+    /// A contiguous view with another shape of the same count or fewer elements.
+    public func reshaped(rows: Int, columns: Int) -> FloatMatrix {
+        precondition(isContiguous && rows * columns <= count, "\(rows)x\(columns) from \(self.rows)x\(self.columns)")
+        return FloatMatrix(base: base, rows: rows, columns: columns)
+    }
+
+    /// One row as a buffer.
+    public func row(_ index: Int) -> UnsafeMutableBufferPointer<Float> {
+        precondition(index >= 0 && index < rows, "row \(index) of \(rows)")
+        return UnsafeMutableBufferPointer(start: base + index * stride, count: columns)
+    }
+
+    /// Sets every element.
+    public func fill(_ value: Float) {
+        for r in 0..<rows { row(r).update(repeating: value) }
+    }
+
+    /// Copies the elements of a matrix of the same shape.
+    public func copy(from other: FloatMatrix) {
+        precondition(rows == other.rows && columns == other.columns, "copy \(other.rows)x\(other.columns) to \(rows)x\(columns)")
+        if isContiguous && other.isContiguous {
+            base.update(from: other.base, count: count)
+        } else {
+            for r in 0..<rows { (base + r * stride).update(from: other.base + r * other.stride, count: columns) }
+        }
+    }
+
+    /// The elements, row by row.
+    public func toArray() -> [Float] {
+        var result: [Float] = []
+        result.reserveCapacity(count)
+        for r in 0..<rows { result.append(contentsOf: row(r)) }
+        return result
+    }
+}
+
+/// Owner of an aligned block of floats, zero at first; freed with the last reference.
+///
+/// Not safe to write from several threads at once.
+public final class FloatStorage {
+    /// The whole block as one matrix.
+    public let matrix: FloatMatrix
+
+    /// A block of `rows` × `columns` zeros, aligned to 64 bytes.
+    public init(rows: Int, columns: Int) {
+        precondition(rows >= 0 && columns >= 0)
+        let count = max(rows * columns, 1)
+        let memory = UnsafeMutableRawPointer.allocate(byteCount: count * MemoryLayout<Float>.stride, alignment: 64)
+        let floats = memory.bindMemory(to: Float.self, capacity: count)
+        floats.initialize(repeating: 0, count: count)
+        matrix = FloatMatrix(base: floats, rows: rows, columns: columns)
+    }
+
+    /// A block that holds a copy of these numbers.
+    public convenience init(_ values: [Float], rows: Int, columns: Int) {
+        precondition(values.count == rows * columns, "\(values.count) values for \(rows)x\(columns)")
+        self.init(rows: rows, columns: columns)
+        values.withUnsafeBufferPointer { source in
+            if let start = source.baseAddress { matrix.base.update(from: start, count: source.count) }
+        }
+    }
+
+    deinit { matrix.base.deallocate() }
+}
+
+/// A block of floats that hands out matrices one after the other, so that a run allocates once.
+///
+/// `reset(to:)` gives memory back in the reverse order. Not thread-safe.
+public final class Arena {
+    private let storage: FloatStorage
+    /// Floats in all.
+    public let capacity: Int
+    /// Floats handed out.
+    public private(set) var used = 0
+
+    /// An arena of `capacity` floats. The pages cost memory only once they are used.
+    public init(capacity: Int) {
+        self.capacity = capacity
+        storage = FloatStorage(rows: 1, columns: capacity)
+    }
+
+    /// Floats that `matrix(rows:columns:)` takes for that shape: the count rounded up to a cache line.
+    public static func footprint(rows: Int, columns: Int) -> Int { (rows * columns + 15) / 16 * 16 }
+
+    /// A matrix of undefined contents. Asking for more than the arena holds is the caller's error.
+    public func matrix(rows: Int, columns: Int) -> FloatMatrix {
+        let size = Self.footprint(rows: rows, columns: columns)
+        precondition(used + size <= capacity, "arena of \(capacity) floats: \(used) used, \(size) more asked for")
+        defer { used += size }
+        return FloatMatrix(base: storage.matrix.base + used, rows: rows, columns: columns)
+    }
+
+    /// Takes back everything that was handed out since `used` had that value.
+    public func reset(to mark: Int = 0) {
+        precondition(mark <= used)
+        used = mark
+    }
+}

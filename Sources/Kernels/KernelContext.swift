@@ -1,0 +1,82 @@
+import CKernels
+import Foundation
+import Quant
+
+/// Precision of the products with model weights (DESIGN §4).
+public enum Compute: String, Sendable, CaseIterable {
+    /// Weights expanded to fp32, FMA: the reference of every test.
+    case f32
+    /// Weights expanded to bf16 pairs.
+    case bf16
+    /// Activations quantized to int8 per block of 32 columns; applies to tiled weights only.
+    case int8
+
+    var code: Int32 {
+        switch self {
+        case .f32: Int32(MK_COMPUTE_F32)
+        case .bf16: Int32(MK_COMPUTE_BF16)
+        case .int8: Int32(MK_COMPUTE_INT8)
+        }
+    }
+}
+
+/// What every kernel runs on: one instruction set's table of micro-kernels and a number of threads.
+///
+/// Immutable; may be shared between threads. Results do not depend on `threads`.
+// @unchecked: the C table behind the pointer is a constant.
+public struct KernelContext: @unchecked Sendable {
+    let context: mk_context
+
+    /// OpenMP threads that the drivers use.
+    public var threads: Int { Int(context.threads) }
+
+    /// Name of the instruction set's path, for example `avx512`.
+    public var isaName: String { String(cString: mk_isa_name(context.isa)) }
+
+    /// Names of all the paths this build knows, portable first.
+    public static var knownISANames: [String] {
+        (Int32(0)...).lazy.map { mk_isa_known($0) }.prefix { $0 != nil }.compactMap { $0.map { String(cString: $0) } }
+    }
+
+    /// A context with `threads` threads (nil: the physical cores this process may use) on the path named `isa` (nil: the
+    /// best that this CPU has).
+    ///
+    /// - Throws: a usage error for fewer than one thread, or for a path that is unknown or that this CPU lacks.
+    public init(threads: Int? = nil, isa: String? = nil) throws {
+        let count = threads ?? physicalCoreCount()
+        guard (1...1024).contains(count) else {
+            throw MeraserError.usage("--threads \(count): expected a number from 1 to 1024")
+        }
+        guard let table = mk_isa_find(isa) else {
+            let available = Self.knownISANames.filter { mk_isa_find($0) != nil }
+            throw MeraserError.usage(
+                "MERASER_ISA=\(isa ?? ""): this CPU or build does not have it; available here: "
+                    + available.joined(separator: " "))
+        }
+        context = mk_context(isa: table, threads: Int32(count))
+    }
+
+    /// A context as the user asked for it: `threads` from the command line, the path from the environment variable
+    /// `MERASER_ISA` if it is set.
+    public static func fromEnvironment(threads: Int? = nil) throws -> KernelContext {
+        let name = ProcessInfo.processInfo.environment["MERASER_ISA"].flatMap { $0.isEmpty ? nil : $0 }
+        return try KernelContext(threads: threads, isa: name)
+    }
+
+    /// True if this path implements that precision.
+    public func supports(_ compute: Compute) -> Bool { mk_compute_available(context.isa, compute.code) }
+
+    /// - Throws: a usage error if this path lacks that precision, naming those that it has.
+    public func require(_ compute: Compute) throws {
+        guard supports(compute) else {
+            let names = Compute.allCases.filter(supports).map(\.rawValue).joined(separator: " ")
+            throw MeraserError.usage(
+                "--compute \(compute.rawValue): not available on the \(isaName) path; available: \(names)")
+        }
+    }
+
+    /// Runs `body` with the C context.
+    func run<R>(_ body: (UnsafePointer<mk_context>) -> R) -> R {
+        withUnsafePointer(to: context, body)
+    }
+}

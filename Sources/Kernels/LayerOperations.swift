@@ -1,0 +1,81 @@
+import CKernels
+
+// Forward beside backward, the same argument order; gradients are prefixed `d`.
+extension KernelContext {
+    /// y = x / sqrt(mean(x²) + eps) · weight; `rstd` [T] receives the reciprocal root for the backward.
+    public func rmsNorm(_ x: FloatMatrix, weight: FloatMatrix, eps: Float, into y: FloatMatrix, rstd: FloatMatrix) {
+        precondition(x.isContiguous && y.isContiguous && x.columns == weight.count && rstd.count >= x.rows)
+        run { mk_rmsnorm_forward($0, x.base, weight.base, eps, Int64(x.rows), Int64(x.columns), y.base, rstd.base) }
+    }
+
+    /// dx += the gradient of `rmsNorm` for dy, the weight being frozen.
+    public func rmsNormBackward(
+        _ x: FloatMatrix, weight: FloatMatrix, rstd: FloatMatrix, _ dy: FloatMatrix, into dx: FloatMatrix
+    ) {
+        precondition(x.isContiguous && dy.isContiguous && dx.isContiguous && dx.count == x.count && dy.count == x.count)
+        run {
+            mk_rmsnorm_backward(
+                $0, x.base, weight.base, rstd.base, dy.base, Int64(x.rows), Int64(x.columns), dx.base)
+        }
+    }
+
+    /// Rotates x [T, heads·D] in place by the tables' angles at `positions` (half-split pairs, as Hugging Face).
+    /// `inverse` rotates back, which is the backward.
+    public func rotary(
+        _ x: FloatMatrix, headDim: Int, positions: [Int32], cos: FloatMatrix, sin: FloatMatrix, inverse: Bool = false
+    ) {
+        precondition(x.columns % headDim == 0 && positions.count == x.rows && cos.columns == headDim / 2)
+        precondition(positions.allSatisfy { $0 >= 0 && Int($0) < cos.rows }, "position outside 0..<\(cos.rows)")
+        run {
+            mk_rope(
+                $0, x.base, Int64(x.stride), Int64(x.rows), Int64(x.columns / headDim), Int64(headDim), positions,
+                cos.base, sin.base, inverse)
+        }
+    }
+
+    /// y = silu(gate) · up.
+    public func swiGLU(_ gate: FloatMatrix, _ up: FloatMatrix, into y: FloatMatrix) {
+        precondition(gate.isContiguous && up.isContiguous && y.isContiguous)
+        precondition(gate.count == up.count && gate.count == y.count)
+        run { mk_swiglu_forward($0, gate.base, up.base, Int64(gate.count), y.base) }
+    }
+
+    /// dgate and dup of `swiGLU` for dy; they are overwritten.
+    public func swiGLUBackward(
+        _ gate: FloatMatrix, _ up: FloatMatrix, _ dy: FloatMatrix, dgate: FloatMatrix, dup: FloatMatrix
+    ) {
+        precondition(gate.isContiguous && up.isContiguous && dy.isContiguous && dgate.isContiguous && dup.isContiguous)
+        precondition(gate.count == dgate.count && gate.count == dup.count && gate.count == dy.count)
+        run { mk_swiglu_backward($0, gate.base, up.base, dy.base, Int64(gate.count), dgate.base, dup.base) }
+    }
+
+    /// Negative log-likelihoods of `targets` [T] under softmax(logits [T, V]); a negative target is ignored (0).
+    ///
+    /// With `gradientScale`, `logits` becomes its gradient in place: scale · (softmax − onehot).
+    public func softmaxCrossEntropy(
+        _ logits: FloatMatrix, targets: [Int32], gradientScale: Float = 0, into nll: FloatMatrix
+    ) {
+        precondition(targets.count == logits.rows && nll.count >= logits.rows)
+        precondition(targets.allSatisfy { Int($0) < logits.columns })
+        run {
+            mk_softmax_cross_entropy(
+                $0, logits.base, Int64(logits.stride), Int64(logits.rows), Int64(logits.columns), targets,
+                gradientScale, nll.base)
+        }
+    }
+
+    /// y += a · x.
+    public func addScaled(_ a: Float, _ x: FloatMatrix, into y: FloatMatrix) {
+        precondition(x.isContiguous && y.isContiguous && x.count == y.count)
+        run { mk_axpy($0, Int64(x.count), a, x.base, y.base) }
+    }
+
+    /// Index of the first row with a value that is not finite, or nil.
+    public func firstNonFiniteRow(_ x: FloatMatrix) -> Int? {
+        if x.isContiguous {
+            let index = mk_find_nonfinite(x.base, Int64(x.count))
+            return index < 0 ? nil : Int(index) / max(x.columns, 1)
+        }
+        return (0..<x.rows).first { mk_find_nonfinite(x.base + $0 * x.stride, Int64(x.columns)) >= 0 }
+    }
+}

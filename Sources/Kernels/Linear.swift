@@ -1,0 +1,133 @@
+import CKernels
+import Quant
+
+/// A weight matrix as the kernels use it: where it lies, its type and shape.
+///
+/// Keeps the mapped file alive. `Sendable`: the memory is read-only.
+// @unchecked: the pointer inside is into a read-only map that `owner` keeps alive.
+public struct Weight: @unchecked Sendable {
+    let matrix: mk_matrix
+    private let owner: (any Sendable)?
+
+    /// Output features N.
+    public var rows: Int { Int(matrix.rows) }
+    /// Input features K.
+    public var columns: Int { Int(matrix.cols) }
+
+    /// A two-dimensional tensor of a model file, used in place.
+    public init(_ view: TensorView) {
+        matrix = mk_matrix(
+            type: Int32(view.info.type.rawValue), rows: Int64(view.info.rows), cols: Int64(view.info.columns),
+            data: view.baseAddress)
+        owner = view.file
+    }
+}
+
+/// Growing scratch memory for the int8 path's quantized activations; belongs to one run, not thread-safe.
+public final class LinearWorkspace {
+    private var memory: UnsafeMutableRawPointer?
+    private var size = 0
+
+    /// An empty workspace.
+    public init() {}
+
+    deinit { memory?.deallocate() }
+
+    func reserve(_ bytes: Int) -> UnsafeMutableRawPointer? {
+        if bytes > size {
+            memory?.deallocate()
+            memory = .allocate(byteCount: bytes, alignment: 64)
+            size = bytes
+        }
+        return memory
+    }
+}
+
+extension FloatMatrix {
+    /// This matrix as a plain fp32 weight (LoRA factors).
+    var asWeight: mk_matrix {
+        precondition(isContiguous)
+        return mk_matrix(type: Int32(MK_F32), rows: Int64(rows), cols: Int64(columns), data: UnsafeRawPointer(base))
+    }
+}
+
+extension KernelContext {
+    /// y [T, N] = x [T, K] · wᵀ, or y += … with `accumulate`.
+    ///
+    /// Each output is one fp32 chain in column order, whatever T is. `compute` applies to tiled weights.
+    public func linear(
+        _ w: Weight, _ x: FloatMatrix, into y: FloatMatrix, accumulate: Bool = false, compute: Compute = .f32,
+        workspace: LinearWorkspace? = nil
+    ) {
+        linear(w.matrix, x, into: y, accumulate: accumulate, compute: compute, workspace: workspace)
+    }
+
+    /// y [T, N] (+)= x [T, K] · wᵀ for an fp32 matrix w [N, K].
+    public func linear(_ w: FloatMatrix, _ x: FloatMatrix, into y: FloatMatrix, accumulate: Bool = false) {
+        linear(w.asWeight, x, into: y, accumulate: accumulate, compute: .f32, workspace: nil)
+    }
+
+    private func linear(
+        _ w: mk_matrix, _ x: FloatMatrix, into y: FloatMatrix, accumulate: Bool, compute: Compute,
+        workspace: LinearWorkspace?
+    ) {
+        precondition(
+            x.columns == Int(w.cols) && y.columns == Int(w.rows) && x.rows == y.rows,
+            "linear: x \(x.rows)x\(x.columns), w \(w.rows)x\(w.cols), y \(y.rows)x\(y.columns)")
+        let bytes = mk_linear_workspace(compute.code, Int64(x.rows), Int64(x.columns))
+        precondition(bytes == 0 || workspace != nil, "linear: \(compute) needs a workspace")
+        let scratch = workspace?.reserve(bytes)
+        withUnsafePointer(to: w) { w in
+            run {
+                mk_linear_forward(
+                    $0, compute.code, w, x.base, Int64(x.stride), Int64(x.rows), y.base, Int64(y.stride), accumulate,
+                    scratch)
+            }
+        }
+    }
+
+    /// dx [T, K] (+)= dy [T, N] · w: the backward of `linear` through a frozen weight.
+    public func linearBackward(_ w: Weight, _ dy: FloatMatrix, into dx: FloatMatrix, accumulate: Bool = false) {
+        linearBackward(w.matrix, dy, into: dx, accumulate: accumulate)
+    }
+
+    /// dx [T, K] (+)= dy [T, N] · w for an fp32 matrix w [N, K].
+    public func linearBackward(_ w: FloatMatrix, _ dy: FloatMatrix, into dx: FloatMatrix, accumulate: Bool = false) {
+        linearBackward(w.asWeight, dy, into: dx, accumulate: accumulate)
+    }
+
+    private func linearBackward(_ w: mk_matrix, _ dy: FloatMatrix, into dx: FloatMatrix, accumulate: Bool) {
+        precondition(
+            dx.columns == Int(w.cols) && dy.columns == Int(w.rows) && dx.rows == dy.rows,
+            "linearBackward: dy \(dy.rows)x\(dy.columns), w \(w.rows)x\(w.cols), dx \(dx.rows)x\(dx.columns)")
+        withUnsafePointer(to: w) { w in
+            run {
+                mk_linear_backward(
+                    $0, w, dy.base, Int64(dy.stride), Int64(dy.rows), dx.base, Int64(dx.stride), accumulate)
+            }
+        }
+    }
+
+    /// dw [N, K] += scale · dyᵀ · x over the tokens: the gradient of a LoRA factor.
+    public func accumulateOuterProduct(_ dy: FloatMatrix, _ x: FloatMatrix, scale: Float, into dw: FloatMatrix) {
+        precondition(
+            dy.rows == x.rows && dw.rows == dy.columns && dw.columns == x.columns && dw.isContiguous,
+            "outer product: dy \(dy.rows)x\(dy.columns), x \(x.rows)x\(x.columns), dw \(dw.rows)x\(dw.columns)")
+        run {
+            mk_outer_product(
+                $0, dy.base, Int64(dy.stride), x.base, Int64(x.stride), Int64(dy.rows), Int64(dy.columns),
+                Int64(x.columns), scale, dw.base, true)
+        }
+    }
+
+    /// out [T, K] = the rows `ids` of `table` [V, K], as fp32.
+    ///
+    /// - Precondition: every id is in 0..<V.
+    public func gatherRows(_ table: Weight, _ ids: [Int32], into out: FloatMatrix) {
+        precondition(ids.count == out.rows && table.columns == out.columns)
+        precondition(ids.allSatisfy { $0 >= 0 && Int($0) < table.rows }, "token id outside 0..<\(table.rows)")
+        withUnsafePointer(to: table.matrix) { table in
+            run { mk_gather_rows($0, table, ids, Int64(ids.count), out.base, Int64(out.stride)) }
+        }
+    }
+}

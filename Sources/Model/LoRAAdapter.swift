@@ -1,0 +1,109 @@
+import Kernels
+import Quant
+
+/// The two factors of one adapted module: ΔW = scale · B · A.
+public struct LoRAFactors {
+    /// A [r, K].
+    public let a: FloatMatrix
+    /// B [N, r].
+    public let b: FloatMatrix
+    /// alpha / r, or alpha / √r.
+    public let scale: Float
+
+    /// Rank.
+    public var rank: Int { a.rows }
+}
+
+/// What an adapter remembers of where it belongs.
+public struct AdapterProvenance: Sendable, Equatable {
+    /// SHA-256 of the base model's weights (`WeightStore.sha256()`), if known.
+    public var baseSHA256: String?
+    /// SHA-256 of the frozen adapters below it, lowest first.
+    public var parents: [String]
+
+    /// A record of base and parents.
+    public init(baseSHA256: String? = nil, parents: [String] = []) {
+        self.baseSHA256 = baseSHA256
+        self.parents = parents
+    }
+}
+
+/// A LoRA adapter: fp32 factors for some of a model's linear layers. PEFT's format on disk (see `PEFTFolder`).
+///
+/// The factors are mutable through their matrices (training does that); use from one thread at a time.
+public final class LoRAAdapter {
+    /// Ranks, alphas, targets.
+    public let config: LoRAConfig
+    /// The adapted modules in the order of the forward pass.
+    public let modules: [ModuleKey]
+    /// Base and parents.
+    public var provenance: AdapterProvenance
+    /// SHA-256 of the file that it was loaded from, nil for a new one.
+    public let sha256: String?
+    private let storage: FloatStorage
+    private let factors: [ModuleKey: LoRAFactors]
+
+    /// An adapter with all factors zero for every target module of `model`.
+    public convenience init(config: LoRAConfig, for model: ModelConfig) {
+        let modules = (0..<model.numHiddenLayers).flatMap { layer in
+            Projection.allCases.filter(config.targetModules.contains).map { ModuleKey(layer: layer, projection: $0) }
+        }
+        self.init(config: config, modules: modules, for: model)
+    }
+
+    /// An adapter with all factors zero for those modules.
+    public init(
+        config: LoRAConfig, modules: [ModuleKey], for model: ModelConfig,
+        provenance: AdapterProvenance = AdapterProvenance(), sha256: String? = nil
+    ) {
+        self.config = config
+        self.modules = modules.sorted()
+        self.provenance = provenance
+        self.sha256 = sha256
+        let sizes = self.modules.map { module -> (r: Int, n: Int, k: Int) in
+            let shape = model.shape(of: module.projection)
+            return (config.rank(of: module), shape.rows, shape.columns)
+        }
+        storage = FloatStorage(rows: 1, columns: sizes.reduce(0) { $0 + $1.r * ($1.n + $1.k) })
+        var next = storage.matrix.base
+        var factors: [ModuleKey: LoRAFactors] = [:]
+        for (module, size) in zip(self.modules, sizes) {
+            let a = FloatMatrix(base: next, rows: size.r, columns: size.k)
+            let b = FloatMatrix(base: next + a.count, rows: size.n, columns: size.r)
+            next += a.count + b.count
+            factors[module] = LoRAFactors(a: a, b: b, scale: config.scale(of: module))
+        }
+        self.factors = factors
+    }
+
+    /// The factors of that module, or nil if it is not adapted.
+    public subscript(module: ModuleKey) -> LoRAFactors? { factors[module] }
+
+    /// All parameters as one row: for each module in order A, then B.
+    public var parameters: FloatMatrix { storage.matrix }
+
+    /// The lowest adapted decoder layer.
+    public var lowestLayer: Int { modules.first?.layer ?? 0 }
+
+    /// A copy that shares nothing, with the same layout: also the shape of gradients and optimiser moments.
+    public func copy() -> LoRAAdapter {
+        let result = LoRAAdapter(layoutOf: self)
+        result.parameters.copy(from: parameters)
+        return result
+    }
+
+    /// An adapter of the same layout with all factors zero.
+    public init(layoutOf other: LoRAAdapter) {
+        config = other.config
+        modules = other.modules
+        provenance = other.provenance
+        sha256 = nil
+        storage = FloatStorage(rows: 1, columns: other.parameters.count)
+        let start = storage.matrix.base
+        let otherStart = other.storage.matrix.base
+        func moved(_ m: FloatMatrix) -> FloatMatrix {
+            FloatMatrix(base: start + (m.base - otherStart), rows: m.rows, columns: m.columns)
+        }
+        factors = other.factors.mapValues { LoRAFactors(a: moved($0.a), b: moved($0.b), scale: $0.scale) }
+    }
+}

@@ -1,0 +1,137 @@
+import Kernels
+import Quant
+
+/// A loaded model: configuration, weights, and the forward pass of its layers.
+///
+/// The weights are never written. The forward pass keeps its state in what the caller passes, so one model serves
+/// inference and training; use it from one thread at a time (the kernels below are parallel).
+public final class Transformer {
+    /// Shapes and hyper-parameters.
+    public let config: ModelConfig
+    /// The frozen weights.
+    public let weights: ModelWeights
+    /// Where they came from.
+    public let store: any WeightStore
+    /// Kernels and threads.
+    public let kernels: KernelContext
+    /// Precision of the products with quantized weights in the forward.
+    public let compute: Compute
+    /// Cosines and sines.
+    public let rotary: RotaryTable
+    /// Scratch of the int8 path.
+    public let workspace = LinearWorkspace()
+
+    /// Loads the model of an `.mqf` file or a Hugging Face folder.
+    ///
+    /// - Throws: a bad-input error for a missing or misshapen tensor, a usage error for a `compute` this CPU lacks.
+    public init(store: any WeightStore, kernels: KernelContext, compute: Compute = .f32) throws {
+        guard let json = try store.textFile("config.json") else {
+            throw MeraserError.badInput("\(store.path): no config.json in it; expected a Hugging Face folder or an MQF file")
+        }
+        try kernels.require(compute)
+        config = try ModelConfig(json: json, file: "\(store.path): config.json")
+        weights = try ModelWeights(store: store, config: config)
+        self.store = store
+        self.kernels = kernels
+        self.compute = compute
+        rotary = RotaryTable(headDim: config.headDim, theta: config.ropeTheta, scaling: config.ropeScaling)
+    }
+
+    /// The attention's shape.
+    public var attentionShape: AttentionShape {
+        AttentionShape(
+            heads: config.numAttentionHeads, keyValueHeads: config.numKeyValueHeads, headDim: config.headDim,
+            window: config.slidingWindow)
+    }
+
+    /// x [T, hidden] = embeddings of `tokens`.
+    public func embed(_ tokens: [Int32], into x: FloatMatrix) {
+        kernels.gatherRows(weights.embedding, tokens, into: x)
+    }
+
+    /// One decoder layer: reads the residual stream `acts.residual`, writes `output` [T, hidden] and every other field
+    /// of `acts`, which is all that the backward needs. `output` may be another layer's `residual`, not this one's.
+    ///
+    /// - Throws: a runtime error naming layer and row if a value is not finite.
+    public func forwardLayer(
+        _ layer: Int, _ acts: LayerActivations, attention: AttentionContext, adapters: AdapterStack,
+        into output: FloatMatrix, scratch: LayerScratch
+    ) throws {
+        let w = weights.layers[layer]
+        let normed = scratch.hidden.prefix(rows: acts.residual.rows)
+        kernels.rmsNorm(
+            acts.residual, weight: w.inputNorm, eps: config.rmsNormEps, into: normed, rstd: acts.attentionRstd)
+        project(layer, .q_proj, normed, into: acts.query, adapters, scratch)
+        project(layer, .k_proj, normed, into: acts.key, adapters, scratch)
+        project(layer, .v_proj, normed, into: acts.value, adapters, scratch)
+        rotate(acts.query, attention.positions)
+        rotate(acts.key, attention.positions)
+
+        let sequences = attention.sequences(layer: layer, keys: acts.key, values: acts.value)
+        kernels.attention(
+            attentionShape, sequences, keyValueStride: config.keyValueWidth, q: acts.query, into: acts.attention,
+            lse: acts.logSumExp)
+        acts.residualMid.copy(from: acts.residual)
+        project(layer, .o_proj, acts.attention, into: acts.residualMid, adapters, scratch, accumulate: true)
+
+        kernels.rmsNorm(
+            acts.residualMid, weight: w.postAttentionNorm, eps: config.rmsNormEps, into: normed, rstd: acts.mlpRstd)
+        project(layer, .gate_proj, normed, into: acts.gate, adapters, scratch)
+        project(layer, .up_proj, normed, into: acts.up, adapters, scratch)
+        let product = scratch.intermediate.prefix(rows: acts.residual.rows)
+        kernels.swiGLU(acts.gate, acts.up, into: product)
+        output.copy(from: acts.residualMid)
+        project(layer, .down_proj, product, into: output, adapters, scratch, accumulate: true)
+
+        if let row = kernels.firstNonFiniteRow(output) {
+            throw MeraserError.runtime(
+                "\(store.path): the output of layer \(layer) is not finite at token \(row) of the batch; "
+                    + "check the file with 'meraser inspect --verify' and the adapter's learning rate")
+        }
+    }
+
+    /// Rotates queries or keys in place; `inverse` is the backward.
+    public func rotate(_ x: FloatMatrix, _ positions: [Int32], inverse: Bool = false) {
+        kernels.rotary(
+            x, headDim: config.headDim, positions: positions, cos: rotary.cos, sin: rotary.sin, inverse: inverse)
+    }
+
+    /// The final norm: normed [T, hidden] of the residual stream.
+    public func finalNorm(_ x: FloatMatrix, into normed: FloatMatrix, rstd: FloatMatrix) {
+        kernels.rmsNorm(x, weight: weights.finalNorm, eps: config.rmsNormEps, into: normed, rstd: rstd)
+    }
+
+    /// logits [T, V] of rows that went through `finalNorm`.
+    public func head(_ normed: FloatMatrix, into logits: FloatMatrix) {
+        kernels.linear(weights.head, normed, into: logits, compute: compute, workspace: workspace)
+    }
+
+    /// y (+)= W·x plus every adapter's scale · B · A · x. Dropout applies to the input of a training adapter.
+    private func project(
+        _ layer: Int, _ projection: Projection, _ x: FloatMatrix, into y: FloatMatrix, _ adapters: AdapterStack,
+        _ scratch: LayerScratch, accumulate: Bool = false
+    ) {
+        kernels.linear(
+            weights.layers[layer][projection], x, into: y, accumulate: accumulate, compute: compute,
+            workspace: workspace)
+        let module = ModuleKey(layer: layer, projection: projection)
+        for adapter in adapters.frozen {
+            guard let factors = adapter[module] else { continue }
+            kernels.addLowRank(factors, x, into: y, scratch: scratch)
+        }
+        if let trained = adapters.trained, let factors = trained[module] {
+            kernels.addLowRank(factors, adapters.dropped(x, module, kernels, scratch), into: y, scratch: scratch)
+        }
+    }
+}
+
+extension KernelContext {
+    /// y += scale · B · (A · x).
+    func addLowRank(_ factors: LoRAFactors, _ x: FloatMatrix, into y: FloatMatrix, scratch: LayerScratch) {
+        let (u, scaled) = scratch.lowRank(rows: x.rows, rank: factors.rank)
+        linear(factors.a, x, into: u)
+        scaled.fill(0)
+        addScaled(factors.scale, u, into: scaled)
+        linear(factors.b, scaled, into: y, accumulate: true)
+    }
+}

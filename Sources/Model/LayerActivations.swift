@@ -44,6 +44,23 @@ public struct LayerActivations {
         up = matrix(config.intermediateSize)
     }
 
+    /// The activations of the first `count` tokens.
+    public func prefix(rows count: Int) -> LayerActivations { LayerActivations(prefixing: self, rows: count) }
+
+    private init(prefixing all: LayerActivations, rows: Int) {
+        residual = all.residual.prefix(rows: rows)
+        attentionRstd = all.attentionRstd.prefix(rows: rows)
+        query = all.query.prefix(rows: rows)
+        key = all.key.prefix(rows: rows)
+        value = all.value.prefix(rows: rows)
+        attention = all.attention.prefix(rows: rows)
+        logSumExp = all.logSumExp.prefix(rows: rows)
+        residualMid = all.residualMid.prefix(rows: rows)
+        mlpRstd = all.mlpRstd.prefix(rows: rows)
+        gate = all.gate.prefix(rows: rows)
+        up = all.up.prefix(rows: rows)
+    }
+
     /// Floats of an arena that the fields other than `residual` take.
     public static func footprint(config: ModelConfig, tokens: Int) -> Int {
         [

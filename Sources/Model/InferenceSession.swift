@@ -1,0 +1,143 @@
+import Kernels
+import Quant
+
+/// A model with adapters, ready to score and to generate. Owns the scratch of its forward passes.
+///
+/// Every result is independent of how sequences are batched and of the number of threads. Use from one thread at a time.
+public final class InferenceSession {
+    /// The model.
+    public let model: Transformer
+    /// Frozen adapters on it, lowest first.
+    public let adapters: AdapterStack
+    /// Tokens of the largest forward pass; longer streams are cut into several, a single longer sequence grows it.
+    public let tokenBudget: Int
+    private var buffers: InferenceBuffers
+
+    /// A session. `tokenBudget` bounds the memory of a forward pass.
+    public init(model: Transformer, adapters: AdapterStack = AdapterStack(), tokenBudget: Int = 512) {
+        self.model = model
+        self.adapters = adapters
+        self.tokenBudget = tokenBudget
+        buffers = InferenceBuffers(model: model, adapters: adapters, tokens: tokenBudget)
+    }
+
+    /// Final-norm hidden states [T, hidden] of a packed batch; valid until the next call on this session.
+    ///
+    /// With `caches` (one for each sequence), keys and values are appended to them and earlier positions are seen.
+    public func hiddenStates(_ batch: PackedBatch, caches: [KVCache]? = nil) throws -> FloatMatrix {
+        let tokens = batch.tokenCount
+        if tokens > buffers.capacity {
+            buffers = InferenceBuffers(model: model, adapters: adapters, tokens: tokens)
+        }
+        model.rotary.reserve(positions: Int(batch.positions.max() ?? 0) + 1)
+        let context = caches.map { AttentionContext.cached(batch, $0) } ?? .packed(batch)
+        let (current, next, acts, scratch) = buffers.forward(tokens: tokens, config: model.config)
+        model.embed(batch.tokens, into: current)
+        for layer in 0..<model.config.numHiddenLayers {
+            try model.forwardLayer(
+                layer, acts, attention: context, adapters: adapters, into: next, scratch: scratch)
+            current.copy(from: next)
+        }
+        if let caches {
+            for (cache, sequence) in zip(caches, batch.sequences) { cache.advance(by: sequence.count) }
+        }
+        model.finalNorm(current, into: next, rstd: acts.attentionRstd)
+        return next
+    }
+
+    /// Logits [rows, V] of hidden states; valid until the next call of this function.
+    public func logits(_ hidden: FloatMatrix) throws -> FloatMatrix {
+        let logits = buffers.logits(rows: hidden.rows, vocabulary: model.config.vocabSize)
+        model.head(hidden, into: logits)
+        if let row = model.kernels.firstNonFiniteRow(logits) {
+            throw MeraserError.runtime("\(model.store.path): lm_head gave a value that is not finite at row \(row)")
+        }
+        return logits
+    }
+
+    /// Calls `body` with the logits of rows `range` of the hidden states, a bounded number of rows at a time.
+    public func forEachLogits(
+        of hidden: FloatMatrix, _ body: (Range<Int>, FloatMatrix) throws -> Void
+    ) throws {
+        let step = max(1, min(256, 33_554_432 / model.config.vocabSize))
+        var start = 0
+        while start < hidden.rows {
+            let range = start..<min(start + step, hidden.rows)
+            try body(range, try logits(hidden.slice(rows: range)))
+            start = range.upperBound
+        }
+    }
+
+    /// For each sequence, the negative log-likelihood of its tokens 1… given those before: count − 1 values.
+    public func negativeLogLikelihoods(_ sequences: [[Int32]]) throws -> [[Float]] {
+        var results: [[Float]] = []
+        var pending: [[Int32]] = []
+        var tokens = 0
+        func flush() throws {
+            if !pending.isEmpty { results += try score(pending) }
+            pending = []
+            tokens = 0
+        }
+        for sequence in sequences {
+            if tokens + sequence.count > tokenBudget { try flush() }
+            pending.append(sequence)
+            tokens += sequence.count
+        }
+        try flush()
+        return results
+    }
+
+    private func score(_ sequences: [[Int32]]) throws -> [[Float]] {
+        let batch = PackedBatch(sequences)
+        var targets = [Int32](repeating: -1, count: batch.tokenCount)
+        for sequence in batch.sequences where sequence.count > 1 {
+            for i in sequence.start..<sequence.start + sequence.count - 1 { targets[i] = batch.tokens[i + 1] }
+        }
+        let hidden = try hiddenStates(batch)
+        let storage = FloatStorage(rows: batch.tokenCount, columns: 1)
+        try forEachLogits(of: hidden) { range, logits in
+            model.kernels.softmaxCrossEntropy(
+                logits, targets: Array(targets[range]), into: storage.matrix.slice(rows: range))
+        }
+        let nll = storage.matrix.toArray()
+        return batch.sequences.map { Array(nll[$0.start..<$0.start + max($0.count - 1, 0)]) }
+    }
+}
+
+/// The memory of a session's forward passes.
+private final class InferenceBuffers {
+    let capacity: Int
+    private let arena: Arena
+    private let current: FloatMatrix
+    private let next: FloatMatrix
+    private let activations: LayerActivations
+    private let scratch: LayerScratch
+    private var logitsStorage = FloatStorage(rows: 0, columns: 0)
+
+    init(model: Transformer, adapters: AdapterStack, tokens: Int) {
+        let config = model.config
+        capacity = tokens
+        let rank = adapters.maximumRank
+        arena = Arena(
+            capacity: 2 * Arena.footprint(rows: tokens, columns: config.hiddenSize)
+                + LayerActivations.footprint(config: config, tokens: tokens)
+                + LayerScratch.footprint(config: config, tokens: tokens, maximumRank: rank))
+        current = arena.matrix(rows: tokens, columns: config.hiddenSize)
+        next = arena.matrix(rows: tokens, columns: config.hiddenSize)
+        activations = LayerActivations(config: config, residual: current, arena: arena)
+        scratch = LayerScratch(config: config, tokens: tokens, maximumRank: rank, arena: arena)
+    }
+
+    func forward(
+        tokens: Int, config: ModelConfig
+    ) -> (FloatMatrix, FloatMatrix, LayerActivations, LayerScratch) {
+        (current.prefix(rows: tokens), next.prefix(rows: tokens), activations.prefix(rows: tokens), scratch)
+    }
+
+    func logits(rows: Int, vocabulary: Int) -> FloatMatrix {
+        if logitsStorage.matrix.count < rows * vocabulary {
+            logitsStorage = FloatStorage(rows: rows, columns: vocabulary)
+        }
+        return logitsStorage.matrix.reshaped(rows: rows, columns: vocabulary)
+    }
+}

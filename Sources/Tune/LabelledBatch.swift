@@ -1,0 +1,26 @@
+import Model
+
+/// A packed micro-batch with what it is to predict.
+public struct LabelledBatch {
+    /// The tokens.
+    public var batch: PackedBatch
+    /// The token that each row must predict, [T]; −1 where nothing is to be predicted.
+    public var labels: [Int32]
+    /// Weight of each label's negative log-likelihood in the loss of the step, [T].
+    public var weights: [Float]
+    /// Index of each token's sample in the step, [T]; keys dropout.
+    public var samples: [Int32]
+
+    /// A batch; all arrays are as long as the batch has tokens.
+    public init(batch: PackedBatch, labels: [Int32], weights: [Float], samples: [Int32]) {
+        let tokens = batch.tokenCount
+        precondition(labels.count == tokens && weights.count == tokens && samples.count == tokens)
+        self.batch = batch
+        self.labels = labels
+        self.weights = weights
+        self.samples = samples
+    }
+
+    /// Rows that have a label.
+    public var labelCount: Int { labels.lazy.filter { $0 >= 0 }.count }
+}

@@ -1,0 +1,166 @@
+import Kernels
+import Model
+
+/// The backward of one decoder layer: d(output) becomes d(input) in place, LoRA gradients are accumulated.
+///
+/// Through frozen weights only dX = dY·W is computed. Inputs that the forward did not keep (the two norms' outputs,
+/// SiLU(gate)·up) are element-wise recomputations where an adapter needs them.
+struct LayerBackward {
+    private let model: Transformer
+    private let dHidden: FloatMatrix  // gradient of a normed stream, [T, hidden]
+    private let dQuery: FloatMatrix  // [T, H·D]
+    private let dKey: FloatMatrix  // [T, G·D]
+    private let dValue: FloatMatrix  // [T, G·D]
+    private let dAttention: FloatMatrix  // [T, H·D]
+    private let dProduct: FloatMatrix  // gradient of SiLU(gate)·up, [T, I]
+    private let dGate: FloatMatrix  // [T, I]
+    private let dUp: FloatMatrix  // [T, I]
+    private let dInput: FloatMatrix  // gradient of a dropped adapter input, [T, widest]
+    private let rstd: FloatMatrix  // [T]
+
+    init(model: Transformer, tokens: Int, arena: Arena) {
+        self.model = model
+        let widths = Self.widths(model.config)
+        let m = widths.map { arena.matrix(rows: tokens, columns: $0) }
+        (dHidden, dQuery, dKey, dValue, dAttention) = (m[0], m[1], m[2], m[3], m[4])
+        (dProduct, dGate, dUp, dInput, rstd) = (m[5], m[6], m[7], m[8], m[9])
+    }
+
+    private static func widths(_ c: ModelConfig) -> [Int] {
+        [
+            c.hiddenSize, c.queryWidth, c.keyValueWidth, c.keyValueWidth, c.queryWidth, c.intermediateSize,
+            c.intermediateSize, c.intermediateSize, max(c.hiddenSize, c.intermediateSize, c.queryWidth), 1,
+        ]
+    }
+
+    static func footprint(config: ModelConfig, tokens: Int) -> Int {
+        widths(config).reduce(0) { $0 + Arena.footprint(rows: tokens, columns: $1) }
+    }
+
+    /// `dStream` [T, hidden] holds the gradient of the layer's output and receives that of its input.
+    func propagate(
+        _ layer: Int, _ acts: LayerActivations, _ dStream: FloatMatrix, batch: PackedBatch, adapters: AdapterStack,
+        gradients: LoRAAdapter, scratch: LayerScratch
+    ) {
+        let step = ProjectionBackward(
+            model: model, layer: layer, adapters: adapters, gradients: gradients, scratch: scratch, dInput: dInput)
+        feedForward(layer, acts, dStream, step, scratch)
+        attention(layer, acts, dStream, batch, step, scratch)
+    }
+
+    private func feedForward(
+        _ layer: Int, _ acts: LayerActivations, _ dStream: FloatMatrix, _ step: ProjectionBackward,
+        _ scratch: LayerScratch
+    ) {
+        let tokens = dStream.rows
+        let kernels = model.kernels
+        let weights = model.weights.layers[layer]
+        let product = scratch.intermediate.prefix(rows: tokens)
+        let dProduct = dProduct.prefix(rows: tokens)
+        let dGate = dGate.prefix(rows: tokens)
+        let dUp = dUp.prefix(rows: tokens)
+        let dHidden = dHidden.prefix(rows: tokens)
+        if step.needsInput(.down_proj) { kernels.swiGLU(acts.gate, acts.up, into: product) }
+        step.run(.down_proj, input: product, dStream, into: dProduct)
+        kernels.swiGLUBackward(acts.gate, acts.up, dProduct, dgate: dGate, dup: dUp)
+
+        let normed = scratch.hidden.prefix(rows: tokens)
+        if step.needsInput(.gate_proj) || step.needsInput(.up_proj) {
+            kernels.rmsNorm(
+                acts.residualMid, weight: weights.postAttentionNorm, eps: model.config.rmsNormEps, into: normed,
+                rstd: rstd)
+        }
+        step.run(.gate_proj, input: normed, dGate, into: dHidden)
+        step.run(.up_proj, input: normed, dUp, into: dHidden, accumulate: true)
+        kernels.rmsNormBackward(
+            acts.residualMid, weight: weights.postAttentionNorm, rstd: acts.mlpRstd, dHidden, into: dStream)
+    }
+
+    private func attention(
+        _ layer: Int, _ acts: LayerActivations, _ dStream: FloatMatrix, _ batch: PackedBatch,
+        _ step: ProjectionBackward, _ scratch: LayerScratch
+    ) {
+        let tokens = dStream.rows
+        let kernels = model.kernels
+        let weights = model.weights.layers[layer]
+        let dAttention = dAttention.prefix(rows: tokens)
+        let dQuery = dQuery.prefix(rows: tokens)
+        let dKey = dKey.prefix(rows: tokens)
+        let dValue = dValue.prefix(rows: tokens)
+        let dHidden = dHidden.prefix(rows: tokens)
+        step.run(.o_proj, input: acts.attention, dStream, into: dAttention)
+        let sequences = AttentionContext.packed(batch).sequences(
+            keys: acts.key, values: acts.value, dKeys: dKey, dValues: dValue)
+        kernels.attentionBackward(
+            model.attentionShape, sequences, keyValueStride: model.config.keyValueWidth, q: acts.query,
+            out: acts.attention, lse: acts.logSumExp, dAttention, into: dQuery)
+        model.rotate(dQuery, batch.positions, inverse: true)
+        model.rotate(dKey, batch.positions, inverse: true)
+
+        let normed = scratch.hidden.prefix(rows: tokens)
+        if [Projection.q_proj, .k_proj, .v_proj].contains(where: step.needsInput) {
+            kernels.rmsNorm(
+                acts.residual, weight: weights.inputNorm, eps: model.config.rmsNormEps, into: normed, rstd: rstd)
+        }
+        step.run(.q_proj, input: normed, dQuery, into: dHidden)
+        step.run(.k_proj, input: normed, dKey, into: dHidden, accumulate: true)
+        step.run(.v_proj, input: normed, dValue, into: dHidden, accumulate: true)
+        kernels.rmsNormBackward(
+            acts.residual, weight: weights.inputNorm, rstd: acts.attentionRstd, dHidden, into: dStream)
+    }
+}
+
+/// The backward of one projection with its adapters.
+struct ProjectionBackward {
+    let model: Transformer
+    let layer: Int
+    let adapters: AdapterStack
+    let gradients: LoRAAdapter
+    let scratch: LayerScratch
+    let dInput: FloatMatrix
+
+    /// True if a trained adapter sits there, whose gradient reads the projection's input.
+    func needsInput(_ projection: Projection) -> Bool {
+        adapters.trained?[ModuleKey(layer: layer, projection: projection)] != nil
+    }
+
+    /// dx (+)= dy·W + Σ scale · (dy·B)·A over the adapters; accumulates dA and dB of the trained one.
+    func run(
+        _ projection: Projection, input x: FloatMatrix, _ dy: FloatMatrix, into dx: FloatMatrix,
+        accumulate: Bool = false
+    ) {
+        let kernels = model.kernels
+        let module = ModuleKey(layer: layer, projection: projection)
+        kernels.linearBackward(
+            model.weights.layers[layer][projection], dy, into: dx, accumulate: accumulate)
+        for adapter in adapters.frozen {
+            guard let factors = adapter[module] else { continue }
+            let (du, _) = dLowRank(factors, dy)
+            kernels.linearBackward(factors.a, du, into: dx, accumulate: true)
+        }
+        guard let factors = adapters.trained?[module], let gradient = gradients[module] else { return }
+        // With u = A·x̃ and y = scale·B·u, x̃ being x after dropout:
+        // dB = scale·dyᵀ·u, du = scale·dy·B, dA = duᵀ·x̃, dx += dropout(du·A).
+        let dropped = adapters.dropped(x, module, kernels, scratch)
+        let (du, u) = dLowRank(factors, dy)
+        kernels.linear(factors.a, dropped, into: u)
+        kernels.accumulateOuterProduct(dy, u, scale: factors.scale, into: gradient.b)
+        kernels.accumulateOuterProduct(du, dropped, scale: 1, into: gradient.a)
+        if let key = adapters.dropout {
+            let d = dInput.reshaped(rows: dx.rows, columns: dx.columns)
+            kernels.linearBackward(factors.a, du, into: d)
+            kernels.dropout(d, key: key, site: module.site, into: dx, accumulate: true)
+        } else {
+            kernels.linearBackward(factors.a, du, into: dx, accumulate: true)
+        }
+    }
+
+    /// du = scale · dy · B, [T, r], beside a free matrix of the same shape.
+    private func dLowRank(_ factors: LoRAFactors, _ dy: FloatMatrix) -> (FloatMatrix, FloatMatrix) {
+        let (du, free) = scratch.lowRank(rows: dy.rows, rank: factors.rank)
+        model.kernels.linearBackward(factors.b, dy, into: free)
+        du.fill(0)
+        model.kernels.addScaled(factors.scale, free, into: du)
+        return (du, free)
+    }
+}

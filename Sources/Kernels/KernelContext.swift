@@ -38,6 +38,9 @@ public struct KernelContext: @unchecked Sendable {
         (Int32(0)...).lazy.map { mk_isa_known($0) }.prefix { $0 != nil }.compactMap { $0.map { String(cString: $0) } }
     }
 
+    /// Those that this CPU has.
+    public static var availableISANames: [String] { knownISANames.filter { mk_isa_find($0) != nil } }
+
     /// A context with `threads` threads (nil: the physical cores this process may use) on the path named `isa` (nil: the
     /// best that this CPU has).
     ///
@@ -48,10 +51,9 @@ public struct KernelContext: @unchecked Sendable {
             throw MeraserError.usage("--threads \(count): expected a number from 1 to 1024")
         }
         guard let table = mk_isa_find(isa) else {
-            let available = Self.knownISANames.filter { mk_isa_find($0) != nil }
             throw MeraserError.usage(
                 "MERASER_ISA=\(isa ?? ""): this CPU or build does not have it; available here: "
-                    + available.joined(separator: " "))
+                    + Self.availableISANames.joined(separator: " "))
         }
         context = mk_context(isa: table, threads: Int32(count))
     }

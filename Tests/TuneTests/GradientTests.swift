@@ -1,0 +1,110 @@
+import Foundation
+import Kernels
+import Model
+import Quant
+import TestSupport
+import Testing
+import Tune
+
+/// Golden gradients of PyTorch + PEFT in fp32; their own noise is 2.3e-6 relative L2 per tensor.
+@Suite struct GradientTests {
+    static let tolerance = 2e-5
+    static let archFolder = packageRoot().appendingPathComponent("Tests/ModelTests/Fixtures/arch")
+
+    static func transformer(_ folder: URL, isa: String? = nil, threads: Int = 2) throws -> Transformer {
+        try Transformer(
+            store: try openWeightStore(path: folder.path), kernels: try KernelContext(threads: threads, isa: isa))
+    }
+
+    /// An adapter with parameters from a golden file: tensor names are `prefix` + PEFT's key.
+    static func adapter(_ golden: GoldenFile, prefix: String, config: LoRAConfig, for model: ModelConfig) throws
+        -> LoRAAdapter
+    {
+        let adapter = LoRAAdapter(config: config, for: model)
+        for module in adapter.modules {
+            let factors = try #require(adapter[module])
+            for (matrix, name) in [(factors.a, "lora_A"), (factors.b, "lora_B")] {
+                let values = try golden.floats("\(prefix)base_model.model.\(module.path).\(name).weight")
+                try #require(values.count == matrix.count)
+                for i in values.indices { matrix.base[i] = values[i] }
+            }
+        }
+        return adapter
+    }
+
+    /// Expects every tensor of `gradients` within the tolerance of the golden one.
+    static func expectGradients(
+        _ gradients: LoRAAdapter, _ golden: GoldenFile, prefix: String, tolerance: Double = Self.tolerance,
+        _ what: String
+    ) throws {
+        for module in gradients.modules {
+            let factors = try #require(gradients[module])
+            for (matrix, name) in [(factors.a, "lora_A"), (factors.b, "lora_B")] {
+                let expected = try golden.floats("\(prefix)base_model.model.\(module.path).\(name).weight")
+                let difference = relativeL2(matrix.toArray(), expected)
+                #expect(difference <= tolerance, "\(what): \(module.path).\(name)")
+            }
+        }
+    }
+
+    /// Every token after the first is a label; the mean over all of them.
+    static func meanBatch(_ sequences: [[Int32]], firstLabel: [Int]? = nil) -> LabelledBatch {
+        let batch = PackedBatch(sequences)
+        var labels = [Int32](repeating: -1, count: batch.tokenCount)
+        var samples: [Int32] = []
+        for (index, sequence) in batch.sequences.enumerated() {
+            samples += Array(repeating: Int32(index), count: sequence.count)
+            for i in max(firstLabel?[index] ?? 1, 1)..<sequence.count {
+                labels[sequence.start + i - 1] = batch.tokens[sequence.start + i]
+            }
+        }
+        let count = labels.filter { $0 >= 0 }.count
+        let weights = labels.map { $0 >= 0 ? 1 / Float(count) : 0 }
+        return LabelledBatch(batch: batch, labels: labels, weights: weights, samples: samples)
+    }
+
+    @Test("LoRA gradients of tiny random models", arguments: ["llama3", "llama_ragged", "mistral"])
+    func architectures(name: String) throws {
+        let folder = Self.archFolder.appendingPathComponent(name)
+        let golden = try GoldenFile(folder.appendingPathComponent("golden.safetensors"))
+        for isa in KernelContext.availableISANames {
+            let model = try Self.transformer(folder, isa: isa)
+            let config = LoRAConfig(r: 4, loraAlpha: 8, loraDropout: 0, targetModules: [.q_proj, .v_proj])
+            let trained = try Self.adapter(golden, prefix: "lora.param.", config: config, for: model.config)
+            let graph = TrainingGraph(model: model, frozen: [], trained: trained, maximumTokens: 40)
+            let gradients = LoRAAdapter(layoutOf: trained)
+            let loss = try graph.accumulate(Self.meanBatch([try golden.ints("ids")]), into: gradients)
+            let expected = Double(try golden.floats("lora.loss")[0])
+            #expect(abs(loss - expected) <= 5e-6 * expected)
+            try Self.expectGradients(gradients, golden, prefix: "lora.grad.", "\(name) \(isa)")
+        }
+    }
+
+    @Test("the gradient of a soft prompt in embedding space")
+    func softPrompt() throws {
+        let fixtures = packageRoot().appendingPathComponent("Tests/TuneTests/Fixtures")
+        let golden = try GoldenFile(fixtures.appendingPathComponent("soft_prompt.safetensors"))
+        let model = try Self.transformer(tinychatFolder())
+        let ids = try golden.ints("ids")
+        let soft = try golden.floats("soft")
+        let (insert, prompt, hidden) = (2, 10, model.config.hiddenSize)
+        let softCount = soft.count / hidden
+        // The soft vectors stand after the first two tokens; id 0 holds their places.
+        let tokens = Array(ids[..<insert]) + Array(repeating: 0, count: softCount) + Array(ids[insert...])
+        var batch = Self.meanBatch([tokens], firstLabel: [prompt + softCount])
+        batch.samples = Array(repeating: 0, count: tokens.count)
+        let embeddings = FloatStorage(rows: tokens.count, columns: hidden)
+        model.embed(tokens, into: embeddings.matrix)
+        for i in soft.indices { embeddings.matrix.base[insert * hidden + i] = soft[i] }
+        let none = LoRAAdapter(config: LoRAConfig(), modules: [], for: model.config)
+        let graph = TrainingGraph(
+            model: model, frozen: [], trained: none, maximumTokens: tokens.count, throughEmbeddings: true)
+        let gradient = FloatStorage(rows: tokens.count, columns: hidden)
+        let loss = try graph.accumulate(
+            batch, into: LoRAAdapter(layoutOf: none), embeddings: embeddings.matrix, dEmbeddings: gradient.matrix)
+        let expected = Double(try golden.floats("loss")[0])
+        #expect(abs(loss - expected) <= 5e-6 * expected)
+        let got = gradient.matrix.slice(rows: insert..<insert + softCount).toArray()
+        #expect(relativeL2(got, try golden.floats("soft_grad")) <= Self.tolerance)
+    }
+}

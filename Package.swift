@@ -86,6 +86,7 @@ let package = Package(
             name: "PipelineTests",
             dependencies: ["Pipeline", "Audit", "Tune", "Model", "Kernels", "Quant", "TestSupport"],
             swiftSettings: swiftSettings),
-        .testTarget(name: "MeraserTests", dependencies: ["meraser", "Quant", "TestSupport"], swiftSettings: swiftSettings),
+        .testTarget(
+            name: "MeraserTests", dependencies: ["meraser", "Quant", "TestSupport"], swiftSettings: swiftSettings),
     ]
 )

@@ -14,15 +14,17 @@ public func physicalCoreCount() -> Int {
     return max(1, min(cores.count, limit))
 }
 
-/// CPUs in this process's affinity mask.
+/// CPUs in this process's affinity mask, from the list of ranges that the kernel shows ("0-3,8").
 private func affinityCPUs() -> [Int] {
-    var mask = cpu_set_t()
-    let size = MemoryLayout<cpu_set_t>.size
-    guard sched_getaffinity(0, size, &mask) == 0 else {
+    let status = (try? String(contentsOfFile: "/proc/self/status", encoding: .utf8)) ?? ""
+    let key = "Cpus_allowed_list:"
+    guard let line = status.split(separator: "\n").first(where: { $0.hasPrefix(key) }) else {
         return Array(0..<ProcessInfo.processInfo.activeProcessorCount)
     }
-    return withUnsafeBytes(of: &mask) { bytes in
-        (0..<size * 8).filter { bytes[$0 / 8] >> ($0 % 8) & 1 == 1 }
+    return line.dropFirst(key.count).split(separator: ",").flatMap { range -> [Int] in
+        let ends = range.split(separator: "-").compactMap { Int($0.trimmingCharacters(in: .whitespaces)) }
+        guard let first = ends.first, let last = ends.last, first <= last, last < 65_536 else { return [] }
+        return Array(first...last)
     }
 }
 

@@ -55,7 +55,8 @@ public struct FloatMatrix {
 
     /// Copies the elements of a matrix of the same shape.
     public func copy(from other: FloatMatrix) {
-        precondition(rows == other.rows && columns == other.columns, "copy \(other.rows)x\(other.columns) to \(rows)x\(columns)")
+        precondition(
+            rows == other.rows && columns == other.columns, "copy \(other.rows)x\(other.columns) to \(rows)x\(columns)")
         if isContiguous && other.isContiguous {
             base.update(from: other.base, count: count)
         } else {

@@ -22,8 +22,7 @@ public enum Compute: String, Sendable, CaseIterable {
 
 /// What every kernel runs on: one instruction set's table of micro-kernels and a number of threads.
 ///
-/// Immutable; may be shared between threads. Results do not depend on `threads`.
-// @unchecked: the C table behind the pointer is a constant.
+/// Immutable; may be shared between threads (unchecked: the C table behind the pointer is a constant). Results do not depend on `threads`.
 public struct KernelContext: @unchecked Sendable {
     let context: mk_context
 

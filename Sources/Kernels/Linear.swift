@@ -3,8 +3,8 @@ import Quant
 
 /// A weight matrix as the kernels use it: where it lies, its type and shape.
 ///
-/// Keeps the mapped file alive. `Sendable`: the memory is read-only.
-// @unchecked: the pointer inside is into a read-only map that `owner` keeps alive.
+/// Keeps the mapped file alive. Sendable (unchecked) because the pointer inside is into a read-only map that `owner`
+/// keeps alive.
 public struct Weight: @unchecked Sendable {
     let matrix: mk_matrix
     private let owner: (any Sendable)?

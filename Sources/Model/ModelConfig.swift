@@ -95,7 +95,8 @@ extension ModelConfig {
             throw reader.error("head_dim", "is \(headDim), expected an even number (rotary pairs)")
         }
         guard numAttentionHeads * headDim <= 65_536 else {
-            throw reader.error("head_dim", "times num_attention_heads is \(numAttentionHeads * headDim), expected ≤ 65536")
+            throw reader.error(
+                "head_dim", "times num_attention_heads is \(numAttentionHeads * headDim), expected ≤ 65536")
         }
     }
 }

@@ -26,7 +26,8 @@ public final class Transformer {
     /// - Throws: a bad-input error for a missing or misshapen tensor, a usage error for a `compute` this CPU lacks.
     public init(store: any WeightStore, kernels: KernelContext, compute: Compute = .f32) throws {
         guard let json = try store.textFile("config.json") else {
-            throw MeraserError.badInput("\(store.path): no config.json in it; expected a Hugging Face folder or an MQF file")
+            throw MeraserError.badInput(
+                "\(store.path): no config.json in it; expected a Hugging Face folder or an MQF file")
         }
         try kernels.require(compute)
         config = try ModelConfig(json: json, file: "\(store.path): config.json")

@@ -1,7 +1,7 @@
 import Foundation
 import Kernels
-import Quant
 import Model
+import Quant
 import TestSupport
 import Testing
 

@@ -1,0 +1,43 @@
+import ArgumentParser
+import Kernels
+import Logging
+
+/// What every command takes.
+struct CommonOptions: ParsableArguments {
+    @Flag(name: .long, help: "Print one JSON object on standard output instead of text.")
+    var json = false
+
+    @Option(help: "The seed of everything random.")
+    var seed: UInt64 = 42
+
+    @Option(help: "Threads (default: the physical cores that this process may use). Results do not depend on it.")
+    var threads: Int?
+
+    @Flag(name: [.short, .long], help: "Say more on standard error.")
+    var verbose = false
+
+    @Flag(name: [.short, .long], help: "Say nothing on standard error but errors.")
+    var quiet = false
+
+    func validate() throws {
+        if let threads, !(1...1024).contains(threads) {
+            throw ValidationError("--threads is \(threads), expected 1 to 1024")
+        }
+        if verbose && quiet { throw ValidationError("--verbose and --quiet exclude each other") }
+    }
+
+    /// `threads`, or the physical cores in reach.
+    var threadCount: Int { threads ?? physicalCoreCount() }
+
+    /// Messages for standard error at the level that was asked for.
+    var log: Logger { standardErrorLogger(level: quiet ? .error : verbose ? .debug : .info) }
+
+    /// Writes a warning to standard error.
+    func warn(_ text: String) { log.warning("\(text)") }
+
+    /// Writes a message to standard error unless `--quiet`.
+    func say(_ text: String) { log.info("\(text)") }
+
+    /// A progress bar that honours `--quiet`.
+    func progressBar(_ title: String) -> ProgressBar { ProgressBar(title, isQuiet: quiet) }
+}

@@ -1,0 +1,24 @@
+import Logging
+import Quant
+
+/// A logger that writes `meraser: message` lines to standard error, control characters escaped.
+func standardErrorLogger(level: Logger.Level) -> Logger {
+    var logger = Logger(label: "meraser") { _ in StandardErrorLogHandler() }
+    logger.logLevel = level
+    return logger
+}
+
+private struct StandardErrorLogHandler: LogHandler {
+    var logLevel = Logger.Level.info
+    var metadata: Logger.Metadata = [:]
+
+    subscript(metadataKey key: String) -> Logger.Metadata.Value? {
+        get { metadata[key] }
+        set { metadata[key] = newValue }
+    }
+
+    func log(event: LogEvent) {
+        let prefix = event.level >= .warning ? "meraser: \(event.level.rawValue): " : "meraser: "
+        Console.error(prefix + event.message.description.escapingControlCharacters())
+    }
+}

@@ -1,0 +1,37 @@
+import Foundation
+
+/// `1.5 MB` and the like, in powers of ten.
+func byteText(_ bytes: Int) -> String {
+    let units = ["bytes", "kB", "MB", "GB", "TB"]
+    var value = Double(bytes)
+    var unit = 0
+    while value >= 1000 && unit < units.count - 1 {
+        value /= 1000
+        unit += 1
+    }
+    return unit == 0 ? "\(bytes) bytes" : "\(numberText(value, value < 10 ? 2 : 1)) \(units[unit])"
+}
+
+/// A number with that many digits behind the point.
+func numberText(_ value: Double, _ digits: Int) -> String { String(format: "%.\(digits)f", value) }
+
+/// A share as per cent.
+func percentText(_ share: Double) -> String { "\(numberText(share * 100, 1)) %" }
+
+extension Duration {
+    /// Seconds as a floating-point number.
+    var inSeconds: Double { Double(components.seconds) + Double(components.attoseconds) / 1e18 }
+}
+
+/// Rows of equal length as aligned columns, the first row as heading; all but the first column are aligned to the right.
+func tableText(_ rows: [[String]]) -> String {
+    let columns = rows.first?.count ?? 0
+    let widths = (0..<columns).map { column in rows.map { $0[column].count }.max() ?? 0 }
+    return rows.map { row in
+        let cells = row.enumerated().map { index, cell in
+            let padding = String(repeating: " ", count: widths[index] - cell.count)
+            return index == 0 ? cell + padding : padding + cell
+        }
+        return cells.joined(separator: "  ").replacingOccurrences(of: " +$", with: "", options: .regularExpression)
+    }.joined(separator: "\n")
+}

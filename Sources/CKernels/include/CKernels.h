@@ -28,10 +28,10 @@ enum {
 };
 
 enum {
-    MK_TILE_ROWS = 16,          ///< rows interleaved in a tile
-    MK_TILE_COLS = 32,          ///< columns of a tile = weights that share a scale
-    MK_TILE_BYTES_4BIT = 288,   ///< 16 fp16 scales + 16 x 32 / 2 nibbles
-    MK_TILE_BYTES_8BIT = 544,   ///< 16 fp16 scales + 16 x 32 int8
+    MK_TILE_ROWS = 16,         ///< rows interleaved in a tile
+    MK_TILE_COLS = 32,         ///< columns of a tile = weights that share a scale
+    MK_TILE_BYTES_4BIT = 288,  ///< 16 fp16 scales + 16 x 32 / 2 nibbles
+    MK_TILE_BYTES_8BIT = 544,  ///< 16 fp16 scales + 16 x 32 int8
 };
 
 /// A weight matrix where it lies in the file. Tiled types (q8_0 q4_0 iq4_nl nf4): see docs/format.md; `rows` is the
@@ -51,9 +51,10 @@ size_t mk_matrix_bytes(int32_t type, int64_t rows, int64_t cols);
 /// The 16-entry int8 codebook of a 4-bit type (w = d * T[q]), NULL for other types.
 const int8_t *mk_codebook(int32_t type);
 
-/// Quantizes (or converts) `rows` x `cols` fp32 weights into `dst` (mk_matrix_bytes long). Tiled types: `rows` may be any
-/// number, padding rows get zero scales; call it on slices that start at a multiple of 16 rows. Scales come from a weighted
-/// error search. Single-threaded, so that callers share rows out as they like. Non-finite input is the caller's to refuse.
+/// Quantizes (or converts) `rows` x `cols` fp32 weights into `dst` (mk_matrix_bytes long). Tiled types: `rows` may be
+/// any number, padding rows get zero scales; call it on slices that start at a multiple of 16 rows. Scales come from a
+/// weighted error search. Single-threaded, so that callers share rows out as they like. Non-finite input is the
+/// caller's to refuse.
 void mk_quantize(int32_t type, const float *src, int64_t rows, int64_t cols, void *dst);
 /// The inverse: rows [row0, row0 + rows) of `w` as fp32 into dst[rows][cols]. Single-threaded.
 void mk_dequantize(const mk_matrix *w, int64_t row0, int64_t rows, float *dst);
@@ -97,8 +98,8 @@ bool mk_compute_available(const mk_isa *isa, int32_t compute);
 size_t mk_linear_workspace(int32_t compute, int64_t tokens, int64_t cols);
 
 /// y[t][n] (+)= sum_k x[t][k] * w[n][k].   x [T][K] ldx, y [T][N] ldy; `accumulate` adds to y instead of overwriting.
-/// Each output is one fp32 chain in column order whatever T is (batch-invariant). int8 applies to tiled types only; plain
-/// types are computed in f32. Padding rows are not written.
+/// Each output is one fp32 chain in column order whatever T is (batch-invariant). int8 applies to tiled types only;
+/// plain types are computed in f32. Padding rows are not written.
 void mk_linear_forward(const mk_context *ctx, int32_t compute, const mk_matrix *w, const float *x, int64_t ldx,
                        int64_t tokens, float *y, int64_t ldy, bool accumulate, void *workspace);
 
@@ -107,8 +108,8 @@ void mk_linear_backward(const mk_context *ctx, const mk_matrix *w, const float *
                         float *dx, int64_t lddx, bool accumulate);
 
 /// dw[n][k] (+)= scale * sum_t dy[t][n] * x[t][k], for LoRA factors only (a frozen weight has no dW).
-void mk_outer_product(const mk_context *ctx, const float *dy, int64_t lddy, const float *x, int64_t ldx,
-                      int64_t tokens, int64_t n, int64_t k, float scale, float *dw, bool accumulate);
+void mk_outer_product(const mk_context *ctx, const float *dy, int64_t lddy, const float *x, int64_t ldx, int64_t tokens,
+                      int64_t n, int64_t k, float scale, float *dw, bool accumulate);
 
 /// out[t] = row ids[t] of `table` [V][K] as fp32. ids are checked by the caller.
 void mk_gather_rows(const mk_context *ctx, const mk_matrix *table, const int32_t *ids, int64_t tokens, float *out,
@@ -120,11 +121,11 @@ void mk_gather_rows(const mk_context *ctx, const mk_matrix *table, const int32_t
 void mk_rmsnorm_forward(const mk_context *ctx, const float *x, const float *weight, float eps, int64_t tokens,
                         int64_t k, float *y, float *rstd);
 /// dx += d(rmsnorm)/dx applied to dy, from the forward's x and rstd; the weight is frozen.
-void mk_rmsnorm_backward(const mk_context *ctx, const float *x, const float *weight, const float *rstd,
-                         const float *dy, int64_t tokens, int64_t k, float *dx);
+void mk_rmsnorm_backward(const mk_context *ctx, const float *x, const float *weight, const float *rstd, const float *dy,
+                         int64_t tokens, int64_t k, float *dx);
 
-/// Rotates x [T][heads][D] in place, half-split pairs (i, i + D/2) as Hugging Face; cos/sin are [positions][D/2] tables,
-/// positions[t] indexes them. `inverse` rotates back: the backward of the forward.
+/// Rotates x [T][heads][D] in place, half-split pairs (i, i + D/2) as Hugging Face; cos/sin are [positions][D/2]
+/// tables, positions[t] indexes them. `inverse` rotates back: the backward of the forward.
 void mk_rope(const mk_context *ctx, float *x, int64_t ldx, int64_t tokens, int64_t heads, int64_t d,
              const int32_t *positions, const float *cos, const float *sin, bool inverse);
 
@@ -133,22 +134,22 @@ void mk_rope(const mk_context *ctx, float *x, int64_t ldx, int64_t tokens, int64
 typedef struct mk_attention_sequence {
     int64_t q_start;
     int64_t q_len;
-    int64_t kv_len;   ///< >= q_len
-    const float *k;   ///< [kv_len][G][D], row distance ldkv
-    const float *v;   ///< the same shape
-    float *dk;        ///< backward only: receives (overwritten) dK of this sequence, row distance ldkv; may be NULL
+    int64_t kv_len;  ///< >= q_len
+    const float *k;  ///< [kv_len][G][D], row distance ldkv
+    const float *v;  ///< the same shape
+    float *dk;       ///< backward only: receives (overwritten) dK of this sequence, row distance ldkv; may be NULL
     float *dv;
 } mk_attention_sequence;
 
 /// Shape of an attention call.
 typedef struct mk_attention_shape {
-    int64_t heads;      ///< H
-    int64_t kv_heads;   ///< G, divides H
-    int64_t head_dim;   ///< D
-    int64_t ldq;        ///< row distance of q, out, dq, dout
-    int64_t ldkv;       ///< row distance of k, v, dk, dv
-    int64_t window;     ///< sliding window, 0 = none
-    float scale;        ///< usually 1/sqrt(D)
+    int64_t heads;     ///< H
+    int64_t kv_heads;  ///< G, divides H
+    int64_t head_dim;  ///< D
+    int64_t ldq;       ///< row distance of q, out, dq, dout
+    int64_t ldkv;      ///< row distance of k, v, dk, dv
+    int64_t window;    ///< sliding window, 0 = none
+    float scale;       ///< usually 1/sqrt(D)
 } mk_attention_shape;
 
 /// out[t][h] = softmax(scale q k^T) v, causal, block-diagonal over the sequences; lse [T][H] receives the log-sum-exp.
@@ -176,10 +177,10 @@ void mk_axpy(const mk_context *ctx, int64_t n, float a, const float *x, float *y
 // ---------------------------------------------------------------------------------------------- training
 
 /// y[t][k] (+)= x[t][k] * keep / (1 - p), keep from a counter-based generator keyed by
-/// (seed, step, site, sample[t], position[t], k). The same call on a gradient is its backward. x may equal y if not accumulating.
-void mk_dropout(const mk_context *ctx, const float *x, int64_t tokens, int64_t k, float p, uint64_t seed,
-                uint64_t step, uint32_t site, const int32_t *sample, const int32_t *position, float *y,
-                bool accumulate);
+/// (seed, step, site, sample[t], position[t], k). The same call on a gradient is its backward. x may equal y if not
+/// accumulating.
+void mk_dropout(const mk_context *ctx, const float *x, int64_t tokens, int64_t k, float p, uint64_t seed, uint64_t step,
+                uint32_t site, const int32_t *sample, const int32_t *position, float *y, bool accumulate);
 
 /// One AdamW step as torch.optim.AdamW: decoupled decay, bias correction by `step` (1-based); grad is scaled first.
 void mk_adamw(const mk_context *ctx, int64_t n, float *param, const float *grad, float *m, float *v, float grad_scale,

@@ -1,0 +1,59 @@
+/// Tiles and plain types back to fp32, by the letter of docs/format.md; the reference of every faster path.
+#include "half.h"
+#include "isa.h"
+
+void mk_plain_to_float(int32_t type, const void *src, int64_t n, float *dst) {
+    const uint8_t *bytes = src;
+    switch (type) {
+        case MK_F32:
+            memcpy(dst, src, (size_t)n * 4);
+            return;
+        case MK_F16:
+            for (int64_t i = 0; i < n; i++) dst[i] = mk_half_to_float(mk_load16(bytes + 2 * i));
+            return;
+        case MK_BF16:
+            for (int64_t i = 0; i < n; i++) dst[i] = mk_bfloat_to_float(mk_load16(bytes + 2 * i));
+            return;
+        default:
+            memset(dst, 0, (size_t)n * 4);
+    }
+}
+
+static void tile_row(const int8_t *codebook, const uint8_t *tile, int row, float *dst) {
+    const float d = mk_half_to_float(mk_load16(tile + 2 * row));
+    const uint8_t *bytes = tile + 2 * MK_TILE_ROWS;
+    for (int column = 0; column < MK_TILE_COLS; column++) {
+        if (codebook != NULL) {
+            const uint8_t byte = bytes[64 * (column / 8) + 4 * row + (column & 3)];
+            dst[column] = d * (float)codebook[column & 4 ? byte >> 4 : byte & 15];
+        } else {
+            dst[column] = d * (float)(int8_t)bytes[64 * (column / 4) + 4 * row + (column & 3)];
+        }
+    }
+}
+
+void mk_dequantize(const mk_matrix *w, int64_t row0, int64_t rows, float *dst) {
+    const uint8_t *data = w->data;
+    if (!mk_type_is_tiled(w->type)) {
+        const int64_t width = w->type == MK_F32 ? 4 : 2;
+        mk_plain_to_float(w->type, data + row0 * w->cols * width, rows * w->cols, dst);
+        return;
+    }
+    const int8_t *codebook = mk_codebook(w->type);
+    const int64_t tile_bytes = mk_tile_bytes(w->type);
+    const int64_t tiles = w->cols / MK_TILE_COLS;
+    for (int64_t row = row0; row < row0 + rows; row++) {
+        const uint8_t *group = data + row / MK_TILE_ROWS * tiles * tile_bytes;
+        for (int64_t tile = 0; tile < tiles; tile++, dst += MK_TILE_COLS) {
+            tile_row(codebook, group + tile * tile_bytes, (int)(row % MK_TILE_ROWS), dst);
+        }
+    }
+}
+
+void mk_gather_rows(const mk_context *ctx, const mk_matrix *table, const int32_t *ids, int64_t tokens, float *out,
+                    int64_t ldout) {
+    mk_counter next = 0;
+    const int threads = mk_threads(ctx, (double)tokens * (double)table->cols);
+#pragma omp parallel num_threads(threads)
+    for (int64_t t; (t = mk_next(&next)) < tokens;) mk_dequantize(table, ids[t], 1, out + t * ldout);
+}

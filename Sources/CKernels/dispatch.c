@@ -1,0 +1,55 @@
+/// The only file that asks the CPU what it can do.
+#include <string.h>
+
+#include "isa.h"
+
+static bool cpu_has(const char *name) {
+#if defined(__x86_64__)
+    if (strcmp(name, "avx2") == 0) {  // Intel Haswell 2013, AMD Excavator 2015 and later
+        return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+    }
+    if (strcmp(name, "avx512") == 0) {  // Intel Skylake-X 2017, AMD Zen 4 2022 and later
+        return cpu_has("avx2") && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+               __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
+    }
+#endif
+    return strcmp(name, "portable") == 0;
+}
+
+static const mk_isa *const tables[] = {
+    &mk_isa__portable,
+#if defined(__x86_64__)
+    &mk_isa__avx2,
+    &mk_isa__avx512,
+#endif
+};
+
+enum { TABLE_COUNT = sizeof tables / sizeof tables[0] };
+
+const mk_isa *mk_isa_find(const char *name) {
+    for (int i = TABLE_COUNT - 1; i >= 0; i--) {
+        if (name != NULL && strcmp(name, tables[i]->name) != 0) continue;
+        if (cpu_has(tables[i]->name)) return tables[i];
+    }
+    return NULL;
+}
+
+const char *mk_isa_name(const mk_isa *isa) {
+    return isa->name;
+}
+
+const char *mk_isa_known(int i) {
+    return i >= 0 && i < TABLE_COUNT ? tables[i]->name : NULL;
+}
+
+bool mk_compute_available(const mk_isa *isa, int32_t compute) {
+    (void)isa;  // every table has both
+    return compute == MK_COMPUTE_F32 || compute == MK_COMPUTE_INT8;
+}
+
+uint32_t mk_crc32c(uint32_t crc, const void *data, size_t n) {
+#if defined(__x86_64__)
+    if (__builtin_cpu_supports("sse4.2")) return mk_crc32c__sse42(crc, data, n);
+#endif
+    return mk_crc32c__portable(crc, data, n);
+}

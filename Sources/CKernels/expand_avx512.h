@@ -1,0 +1,122 @@
+/// Tiles to fp32 panels with AVX-512.
+#ifndef MERASER_EXPAND_AVX512_H
+#define MERASER_EXPAND_AVX512_H
+
+/// The 16-entry codebook in every 128-bit lane, for byte shuffles.
+MK_INLINE __m512i codebook512(const int8_t *codebook) {
+    return _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)codebook));
+}
+
+MK_INLINE __m512 scales512(const uint8_t *tile) {
+    return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)tile));
+}
+
+/// Byte c of each of the 16 rows' dwords, times the rows' scales, to panel row c; c < 4.
+MK_INLINE void store_columns(__m512i bytes, __m512 scales, float *panel) {
+#pragma clang loop unroll(full)
+    for (int c = 0; c < 4; c++) {
+        const __m512i value = _mm512_srai_epi32(_mm512_slli_epi32(bytes, (unsigned)(24 - 8 * c)), 24);
+        _mm512_storeu_ps(panel + 16 * c, _mm512_mul_ps(scales, _mm512_cvtepi32_ps(value)));
+    }
+}
+
+static void expand_rows(const int8_t *codebook, const uint8_t *tiles, int64_t count, float *panel) {
+    if (codebook == NULL) {
+        for (int64_t tile = 0; tile < count; tile++, tiles += MK_TILE_BYTES_8BIT) {
+            const __m512 scales = scales512(tiles);
+            for (int j = 0; j < 8; j++, panel += 4 * MK_PANEL_WIDTH) {
+                store_columns(_mm512_loadu_si512(tiles + 32 + 64 * j), scales, panel);
+            }
+        }
+        return;
+    }
+    const __m512i book = codebook512(codebook), nibble = _mm512_set1_epi8(15);
+    for (int64_t tile = 0; tile < count; tile++, tiles += MK_TILE_BYTES_4BIT) {
+        const __m512 scales = scales512(tiles);
+        for (int j = 0; j < 4; j++, panel += 8 * MK_PANEL_WIDTH) {
+            const __m512i packed = _mm512_loadu_si512(tiles + 32 + 64 * j);
+            const __m512i low = _mm512_and_si512(packed, nibble);
+            const __m512i high = _mm512_and_si512(_mm512_srli_epi16(packed, 4), nibble);
+            store_columns(_mm512_shuffle_epi8(book, low), scales, panel);
+            store_columns(_mm512_shuffle_epi8(book, high), scales, panel + 4 * MK_PANEL_WIDTH);
+        }
+    }
+}
+
+/// Transposes 4 x 4 dwords within each 128-bit lane: v[j] lane l dword i becomes v[i] lane l dword j.
+MK_INLINE void transpose_lanes(__m512i v[4]) {
+    const __m512i a = _mm512_unpacklo_epi32(v[0], v[1]), b = _mm512_unpackhi_epi32(v[0], v[1]);
+    const __m512i c = _mm512_unpacklo_epi32(v[2], v[3]), d = _mm512_unpackhi_epi32(v[2], v[3]);
+    v[0] = _mm512_unpacklo_epi64(a, c);
+    v[1] = _mm512_unpackhi_epi64(a, c);
+    v[2] = _mm512_unpacklo_epi64(b, d);
+    v[3] = _mm512_unpackhi_epi64(b, d);
+}
+
+/// Lane l of `bytes` holds 16 columns of row 4 l + i: scaled, to panel rows i, 4 + i, 8 + i, 12 + i.
+MK_INLINE void store_rows(__m512i bytes, const float *scales, int i, float *panel) {
+#define LANE(l)                                                       \
+    _mm512_storeu_ps(panel + 16 * (4 * l + i),                        \
+                     _mm512_mul_ps(_mm512_set1_ps(scales[4 * l + i]), \
+                                   _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm512_extracti32x4_epi32(bytes, l)))))
+    LANE(0);
+    LANE(1);
+    LANE(2);
+    LANE(3);
+#undef LANE
+}
+
+static void expand_cols(const int8_t *codebook, const uint8_t *tiles, int64_t stride, int64_t count, float *left,
+                        float *right) {
+    const __m512i book = codebook512(codebook != NULL ? codebook : mk_codebook(MK_Q4_0));
+    const __m512i nibble = _mm512_set1_epi8(15);
+    for (int64_t tile = 0; tile < count; tile++, tiles += stride, left += 256, right += 256) {
+        _Alignas(64) float scales[16];
+        _mm512_store_ps(scales, scales512(tiles));
+        __m512i v[4];
+        if (codebook == NULL) {
+            for (int side = 0; side < 2; side++) {
+                for (int j = 0; j < 4; j++) v[j] = _mm512_loadu_si512(tiles + 32 + 64 * (4 * side + j));
+                transpose_lanes(v);
+                for (int i = 0; i < 4; i++) store_rows(v[i], scales, i, side == 0 ? left : right);
+            }
+            continue;
+        }
+        for (int j = 0; j < 4; j++) v[j] = _mm512_loadu_si512(tiles + 32 + 64 * j);
+        transpose_lanes(v);
+        for (int i = 0; i < 4; i++) {
+            const __m512i low = _mm512_shuffle_epi8(book, _mm512_and_si512(v[i], nibble));
+            const __m512i high = _mm512_shuffle_epi8(book, _mm512_and_si512(_mm512_srli_epi16(v[i], 4), nibble));
+            store_rows(_mm512_unpacklo_epi32(low, high), scales, i, left);
+            store_rows(_mm512_unpackhi_epi32(low, high), scales, i, right);
+        }
+    }
+}
+
+/// Transposes by 4 x 4 blocks in lanes: 16 rows of 16 columns at a time.
+static void pack_rows(const float *src, int64_t ld, int64_t rows, int64_t depth, float *panel) {
+    int64_t c = 0;
+    if (rows == MK_PANEL_WIDTH) {
+        for (; c + 4 <= depth; c += 4, panel += 64) {
+            __m512i v[4];
+            for (int i = 0; i < 4; i++) {
+                const float *p = src + i * ld + c;
+                __m512i x = _mm512_castsi128_si512(_mm_loadu_si128((const __m128i *)p));
+                x = _mm512_inserti32x4(x, _mm_loadu_si128((const __m128i *)(p + 4 * ld)), 1);
+                x = _mm512_inserti32x4(x, _mm_loadu_si128((const __m128i *)(p + 8 * ld)), 2);
+                v[i] = _mm512_inserti32x4(x, _mm_loadu_si128((const __m128i *)(p + 12 * ld)), 3);
+            }
+            // Lane l of v[i] is row 4 l + i, columns c ... c + 3; transposed, lane l of v[j] is column c + j, rows 4 l
+            // ...
+            transpose_lanes(v);
+            for (int j = 0; j < 4; j++) _mm512_storeu_si512(panel + 16 * j, v[j]);
+        }
+    } else {
+        memset(panel, 0, (size_t)depth * MK_PANEL_WIDTH * sizeof(float));
+    }
+    for (; c < depth; c++, panel += 16) {
+        for (int64_t r = 0; r < rows; r++) panel[r] = src[r * ld + c];
+    }
+}
+
+#endif

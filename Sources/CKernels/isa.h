@@ -1,0 +1,122 @@
+/// The table of micro-kernels of one instruction set, and the shapes they share with the drivers (private to CKernels).
+///
+/// A *panel* holds 16 outputs side by side for a stretch of the reduction: panel[depth][16] fp32. Up to four panels lie
+/// behind each other at a fixed distance and form a block of 64 outputs. Every fp32 product (forward, backward, outer
+/// product, attention) packs one operand into panels and calls `gemm`; each output is one chain in reduction order,
+/// which the accumulators carry from block to block.
+#ifndef MERASER_ISA_H
+#define MERASER_ISA_H
+
+#include <stdatomic.h>
+
+#include "CKernels.h"
+
+enum {
+    MK_PANEL_WIDTH = 16,         ///< outputs of a panel
+    MK_BLOCK_PANELS = 4,         ///< panels of a block
+    MK_BLOCK_WIDTH = 64,         ///< outputs of a block
+    MK_BLOCK_DEPTH = 256,        ///< longest stretch of the reduction that a panel holds
+    MK_PANEL_STRIDE = 256 * 16,  ///< floats from one panel of a block to the next
+    MK_BLOCK_FLOATS = 4 * 256 * 16,
+};
+
+/// A 32-column block of activations quantized to int8: x = scale * q.
+typedef struct mk_int8_block {
+    float scale;
+    int8_t q[MK_TILE_COLS];
+} mk_int8_block;
+
+struct mk_isa {
+    const char *name;
+
+    /// panel[c][r] = w[r][c] of `count` tiles that lie side by side. `codebook` is NULL for the 8-bit type.
+    void (*expand_rows)(const int8_t *codebook, const uint8_t *tiles, int64_t count, float *panel);
+    /// left[r][c] = w[r][c], right[r][c] = w[r][16 + c] of `count` tiles one below the other, `stride` bytes apart.
+    void (*expand_cols)(const int8_t *codebook, const uint8_t *tiles, int64_t stride, int64_t count, float *left,
+                        float *right);
+    /// panel[c][r] = src[r][c] for rows <= 16 rows of `depth` columns; missing rows are 0.
+    void (*pack_rows)(const float *src, int64_t ld, int64_t rows, int64_t depth, float *panel);
+    /// acc[i][j] = the chain acc[i][j] + a[i][0] * panel[0][j] + a[i][1] * panel[1][j] ..., i < m, j < 16 * panels.
+    void (*gemm)(const float *block, int64_t panels, int64_t depth, const float *a, int64_t lda, int64_t m, float *acc,
+                 int64_t ldacc);
+
+    /// y[t][r] = sum over `count` tiles side by side of x.scale * d * (T[q] . x.q), t < tokens, r < 16.
+    /// x[t] is a row of `count` blocks.
+    void (*int8_rows)(const int8_t *codebook, const uint8_t *tiles, int64_t count, const mk_int8_block *x,
+                      int64_t tokens, float *y);
+    /// Quantizes 32 values to int8, symmetric, |q| <= 127.
+    void (*int8_quantize)(const float *x, int64_t blocks, mk_int8_block *out);
+
+    /// Row kernels; see rows_body.h.
+    float (*rmsnorm)(const float *x, const float *weight, float eps, int64_t k, float *y);
+    void (*rmsnorm_backward)(const float *x, const float *weight, float rstd, const float *dy, int64_t k, float *dx);
+    void (*swiglu)(const float *gate, const float *up, int64_t n, float *y);
+    void (*swiglu_backward)(const float *gate, const float *up, const float *dy, int64_t n, float *dgate, float *dup);
+    /// log(sum(exp(x))) of n values.
+    float (*logsumexp)(const float *x, int64_t n);
+    /// x = scale * exp(x - lse).
+    void (*softmax_gradient)(float *x, int64_t n, float lse, float scale);
+    /// One step of the online softmax: s becomes exp(scale * s - max') on [lo, hi) and 0 elsewhere on [0, n), where
+    /// max' includes the new scores; updates max and sum, returns exp(max - max').
+    float (*softmax_step)(float *s, int64_t lo, int64_t hi, int64_t n, float scale, float *max, float *sum);
+    /// s becomes exp(scale * s - lse) on [lo, hi) and 0 elsewhere on [0, n).
+    void (*softmax_from_lse)(float *s, int64_t lo, int64_t hi, int64_t n, float scale, float lse);
+    /// x[0..n) *= a.
+    void (*scale)(float *x, int64_t n, float a);
+    float (*dot)(const float *x, const float *y, int64_t n);
+    /// y (+)= x * keep / (1 - p) over n features; see dropout.c for the generator.
+    void (*dropout)(const float *x, int64_t n, uint64_t key, uint32_t sample, uint32_t position, uint32_t threshold,
+                    float scale, float *y, bool accumulate);
+};
+
+extern const mk_isa mk_isa__portable;
+#if defined(__x86_64__)
+extern const mk_isa mk_isa__avx2;
+extern const mk_isa mk_isa__avx512;
+#endif
+
+uint32_t mk_crc32c__portable(uint32_t crc, const void *data, size_t n);
+#if defined(__x86_64__)
+uint32_t mk_crc32c__sse42(uint32_t crc, const void *data, size_t n);
+#endif
+
+/// Panels of a block of up to 64 rows of `w` over `cols` <= 256 columns from `col0` (a multiple of 256): the forward's.
+void mk_panels_of_rows(const mk_isa *isa, const mk_matrix *w, int64_t row0, int64_t rows, int64_t col0, int64_t cols,
+                       float *block);
+/// Panels of a block of up to 64 columns of `w` over `rows` <= 256 rows from `row0` (a multiple of 256): the
+/// backward's.
+void mk_panels_of_cols(const mk_isa *isa, const mk_matrix *w, int64_t col0, int64_t cols, int64_t row0, int64_t rows,
+                       float *block);
+/// Panels of the columns of a plain fp32 array: block[j / 16][r][j % 16] = src[r][j]; the last panel is filled with 0.
+void mk_pack_cols(const float *src, int64_t ld, int64_t rows, int64_t cols, float *block, int64_t panel_stride);
+/// `n` weights of a plain type as fp32.
+void mk_plain_to_float(int32_t type, const void *src, int64_t n, float *dst);
+
+static inline int64_t mk_min(int64_t a, int64_t b) {
+    return a < b ? a : b;
+}
+static inline int64_t mk_max(int64_t a, int64_t b) {
+    return a > b ? a : b;
+}
+static inline int64_t mk_ceil_div(int64_t a, int64_t b) {
+    return (a + b - 1) / b;
+}
+
+/// Bytes of a tile of a tiled type.
+static inline int64_t mk_tile_bytes(int32_t type) {
+    return type == MK_Q8_0 ? MK_TILE_BYTES_8BIT : MK_TILE_BYTES_4BIT;
+}
+/// Threads for a loop of that many elementary operations: one for small work, where starting a team costs more than it
+/// saves. It depends on the size only, and results never depend on it.
+static inline int mk_threads(const mk_context *ctx, double operations) {
+    return operations < 32768 ? 1 : ctx->threads;
+}
+
+/// Hands out the pieces of a parallel loop. OpenMP's own dynamic schedule would do, but current compilers emit a call
+/// for it that the libomp of Debian 12 and Ubuntu 24.04 does not have.
+typedef _Atomic int64_t mk_counter;
+static inline int64_t mk_next(mk_counter *counter) {
+    return atomic_fetch_add_explicit(counter, 1, memory_order_relaxed);
+}
+
+#endif

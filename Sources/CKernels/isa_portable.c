@@ -1,0 +1,54 @@
+/// The path without intrinsics: what every machine runs, and the reference of the others.
+#include <math.h>
+
+#include "half.h"
+#include "isa.h"
+#include "simd.h"
+
+#if defined(__aarch64__)
+#define GEMM_ROWS 6  // 32 registers of 4 floats
+#define GEMM_PANELS 1
+#else
+#define GEMM_ROWS 2  // 16 registers of 4 floats
+#define GEMM_PANELS 1
+#endif
+
+#include "kernels_body.h"
+
+static void expand_rows(const int8_t *codebook, const uint8_t *tiles, int64_t count, float *panel) {
+    const int64_t tile_bytes = codebook != NULL ? MK_TILE_BYTES_4BIT : MK_TILE_BYTES_8BIT;
+    for (int64_t tile = 0; tile < count; tile++, tiles += tile_bytes, panel += MK_TILE_COLS * MK_PANEL_WIDTH) {
+        float scales[16];
+        for (int r = 0; r < 16; r++) scales[r] = mk_half_to_float(mk_load16(tiles + 2 * r));
+        tile_values(codebook, tiles + 2 * MK_TILE_ROWS, panel);
+        for (int c = 0; c < MK_TILE_COLS; c++) {
+            store16(panel + 16 * c, load16(scales) * load16(panel + 16 * c));
+        }
+    }
+}
+
+static void expand_cols(const int8_t *codebook, const uint8_t *tiles, int64_t stride, int64_t count, float *left,
+                        float *right) {
+    float values[MK_TILE_COLS * MK_TILE_ROWS];
+    for (int64_t tile = 0; tile < count; tile++, tiles += stride) {
+        tile_values(codebook, tiles + 2 * MK_TILE_ROWS, values);
+        for (int r = 0; r < MK_TILE_ROWS; r++, left += MK_PANEL_WIDTH, right += MK_PANEL_WIDTH) {
+            const float d = mk_half_to_float(mk_load16(tiles + 2 * r));
+            for (int c = 0; c < MK_PANEL_WIDTH; c++) {
+                left[c] = d * values[16 * c + r];
+                right[c] = d * values[16 * (16 + c) + r];
+            }
+        }
+    }
+}
+
+static void pack_rows(const float *src, int64_t ld, int64_t rows, int64_t depth, float *panel) {
+    if (rows < MK_PANEL_WIDTH) memset(panel, 0, (size_t)depth * MK_PANEL_WIDTH * sizeof(float));
+    for (int64_t r = 0; r < rows; r++) {
+        for (int64_t c = 0; c < depth; c++) panel[16 * c + r] = src[r * ld + c];
+    }
+}
+
+#define MK_ISA_TABLE mk_isa__portable
+#define MK_ISA_NAME "portable"
+#include "isa_table.h"

@@ -1,0 +1,26 @@
+/// The table itself, once every entry has been defined. MK_ISA_TABLE and MK_ISA_NAME come from the including file.
+#ifndef MERASER_ISA_TABLE_H
+#define MERASER_ISA_TABLE_H
+
+const mk_isa MK_ISA_TABLE = {
+    .name = MK_ISA_NAME,
+    .expand_rows = expand_rows,
+    .expand_cols = expand_cols,
+    .pack_rows = pack_rows,
+    .gemm = gemm,
+    .int8_rows = int8_rows,
+    .int8_quantize = int8_quantize,
+    .rmsnorm = rmsnorm,
+    .rmsnorm_backward = rmsnorm_backward,
+    .swiglu = swiglu,
+    .swiglu_backward = swiglu_backward,
+    .logsumexp = logsumexp,
+    .softmax_gradient = softmax_gradient,
+    .softmax_step = softmax_step,
+    .softmax_from_lse = softmax_from_lse,
+    .scale = scale,
+    .dot = dot,
+    .dropout = dropout,
+};
+
+#endif

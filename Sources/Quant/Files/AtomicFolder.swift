@@ -1,0 +1,81 @@
+import Foundation
+
+/// A folder that appears under its name only when it is complete: files are written into a temporary folder beside it,
+/// which `commit` renames. Without `commit` the temporary folder is removed when the object goes. Not thread-safe.
+public final class AtomicFolder {
+    /// Where the folder will appear.
+    public let path: String
+    /// Where to write files until `commit`.
+    public let temporaryPath: String
+
+    private let overwrite: Bool
+    private var isOpen = true
+
+    /// Creates the temporary folder `.NAME.tmp-PID-XXXXXXXX` beside `path`.
+    ///
+    /// - Parameters:
+    ///   - path: the folder to make. If something of that name exists and `overwrite` is false, that is a `usage` error.
+    ///   - overwrite: `commit` replaces what is there.
+    public init(path: String, overwrite: Bool = false) throws {
+        try Self.checkDestination(path, overwrite: overwrite)
+        let url = URL(fileURLWithPath: path)
+        let stem = String(decoding: url.lastPathComponent.utf8.prefix(200), as: UTF8.self)
+        let parent = url.deletingLastPathComponent().path
+        self.path = path
+        self.overwrite = overwrite
+        temporaryPath = parent + "/.\(stem).tmp-\(getpid())-" + String(UInt32.random(in: 0...UInt32.max), radix: 16)
+        guard mkdir(temporaryPath, 0o777) == 0 else {
+            throw MeraserError.runtime("cannot make the folder \(path): \(systemErrorText())")
+        }
+    }
+
+    deinit { discard() }
+
+    /// Throws a `usage` error if no folder can appear at `path`: something of that name exists and may not be overwritten,
+    /// or its parent is missing. For callers that work long before they write.
+    public static func checkDestination(_ path: String, overwrite: Bool) throws {
+        let url = URL(fileURLWithPath: path)
+        let parent = url.deletingLastPathComponent().path
+        var isFolder: ObjCBool = false
+        guard overwrite || !FileManager.default.fileExists(atPath: path) else {
+            throw MeraserError.usage("\(path) exists; choose another name or pass --overwrite")
+        }
+        guard FileManager.default.fileExists(atPath: parent, isDirectory: &isFolder), isFolder.boolValue else {
+            throw MeraserError.usage("cannot write \(path): there is no folder \(parent); make it first")
+        }
+    }
+
+    /// Gives the folder its name. Nothing may be written into `temporaryPath` afterwards.
+    public func commit() throws {
+        precondition(isOpen, "\(path) was committed or discarded before")
+        syncFolder(temporaryPath)
+        let old = temporaryPath + ".old"
+        let isReplacing = FileManager.default.fileExists(atPath: path)
+        if isReplacing {
+            guard overwrite else { throw MeraserError.usage("\(path) exists; choose another name or pass --overwrite") }
+            try move(path, to: old)
+        }
+        do {
+            try move(temporaryPath, to: path)
+        } catch {
+            if isReplacing { rename(old, path) }
+            throw error
+        }
+        isOpen = false
+        if isReplacing { try? FileManager.default.removeItem(atPath: old) }
+        syncFolder(URL(fileURLWithPath: path).deletingLastPathComponent().path)
+    }
+
+    /// Removes the temporary folder, unless `commit` has made it the folder.
+    public func discard() {
+        guard isOpen else { return }
+        isOpen = false
+        try? FileManager.default.removeItem(atPath: temporaryPath)
+    }
+
+    private func move(_ from: String, to target: String) throws {
+        guard rename(from, target) == 0 else {
+            throw MeraserError.runtime("cannot write \(path): \(systemErrorText())")
+        }
+    }
+}

@@ -18,7 +18,7 @@ public struct SeededRandom: RandomNumberGenerator {
 
     /// A standard normal value (Box-Muller).
     public mutating func gaussian() -> Float {
-        let u = (Double(next() >> 11) + 1) / 9_007_199_254_740_993
+        let u = (Double(next() >> 11) + 1) / 9_007_199_254_740_992
         let v = Double(next() >> 11) / 9_007_199_254_740_992
         return Float((-2 * log(u)).squareRoot() * cos(2 * .pi * v))
     }

@@ -61,10 +61,10 @@ extension JSONValue {
         case .beginObject:
             var object = JSONObject()
             while case .key(let key)? = try reader.next() {
-                let keyEnd = reader.position
+                let keyStart = reader.keyStart
                 let value = try build(&reader)
                 guard object.append(key, value) else {
-                    throw reader.error("duplicate key '\(key.string)'", at: keyEnd - 1)
+                    throw reader.error("duplicate key '\(key.string)'", at: keyStart)
                 }
             }
             return .object(object)

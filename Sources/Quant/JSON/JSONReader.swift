@@ -27,6 +27,8 @@ struct JSONReader {
     private var isObject: [Bool] = []
     private var state = State.value
     private(set) var position = 0
+    /// Where the last key began.
+    private(set) var keyStart = 0
 
     init(_ bytes: UnsafeBufferPointer<UInt8>, file: String, firstLine: Int = 1) {
         self.bytes = bytes
@@ -60,6 +62,7 @@ struct JSONReader {
             guard peek() == UInt8(ascii: "\"") else {
                 throw unexpected(state == .key ? "a key in double quotes" : "a key in double quotes or '}'")
             }
+            keyStart = position
             let key = try string()
             skipWhitespace()
             guard peek() == UInt8(ascii: ":") else { throw unexpected("':' after a key") }

@@ -1,0 +1,151 @@
+import Quant
+
+/// Text to token ids and back, exactly as Hugging Face's `tokenizers` library does it for the same tokenizer.json.
+///
+/// Works on UTF-8 bytes throughout. Immutable and thread-safe.
+public final class Tokenizer: Sendable {
+    /// How words become tokens.
+    enum Model: Sendable {
+        case bpe(BPEModel)
+        case sentencePiece(SentencePieceModel)
+
+        var vocabulary: Vocabulary {
+            switch self {
+            case .bpe(let model): model.vocabulary
+            case .sentencePiece(let model): model.vocabulary
+            }
+        }
+    }
+
+    /// Everything a tokenizer is made of; the loaders fill it in.
+    struct Parts: Sendable {
+        var model: Model
+        var added: [AddedToken] = []
+        var normalizer: Normalizer?
+        var preTokenizer: PreTokenizer?
+        /// What the post-processor puts before and behind a text.
+        var prefix: [Int32] = []
+        var suffix: [Int32] = []
+        var decoder: [DecoderStep]
+        var bosID: Int32?
+        var eosID: Int32?
+        var unkID: Int32?
+        var padID: Int32?
+    }
+
+    /// The beginning-of-sequence token that the configuration names, if any.
+    public let bosID: Int32?
+    /// The end-of-sequence token that the configuration names, if any.
+    public let eosID: Int32?
+    /// The token for what the vocabulary cannot spell, if any.
+    public let unkID: Int32?
+    /// The padding token that the configuration names, if any.
+    public let padID: Int32?
+    /// All ids are below this; an embedding may have more rows.
+    public let vocabularySize: Int
+
+    let decoder: [DecoderStep]
+    private let model: Model
+    private let normalizer: Normalizer?
+    private let preTokenizer: PreTokenizer?
+    private let prefix: [Int32]
+    private let suffix: [Int32]
+    private let addedByID: [Int32: AddedToken]
+    private let rawMatcher: AddedTokenMatcher
+    private let normalizedMatcher: AddedTokenMatcher
+
+    init(_ parts: Parts) {
+        model = parts.model
+        normalizer = parts.normalizer
+        preTokenizer = parts.preTokenizer
+        prefix = parts.prefix
+        suffix = parts.suffix
+        decoder = parts.decoder
+        (bosID, eosID, unkID, padID) = (parts.bosID, parts.eosID, parts.unkID, parts.padID)
+        addedByID = Dictionary(parts.added.map { ($0.id, $0) }) { $1 }
+        rawMatcher = AddedTokenMatcher(parts.added.filter { !$0.isNormalized }) { $0 }
+        normalizedMatcher = AddedTokenMatcher(parts.added.filter(\.isNormalized)) {
+            parts.normalizer?($0) ?? $0
+        }
+        vocabularySize = max(parts.model.vocabulary.endID, Int(parts.added.map(\.id).max() ?? -1) + 1)
+    }
+
+    /// The ids of a text. Added tokens (`<s>`, `[INST]`, …) written out in the text are always recognised.
+    /// - Parameter addSpecialTokens: whether to run the post-processor, which adds BOS where the tokenizer has one.
+    public func encode(_ text: String, addSpecialTokens: Bool = true) -> [Int32] {
+        encode(validUTF8: Array(text.utf8), addSpecialTokens: addSpecialTokens)
+    }
+
+    /// The ids of a text given as UTF-8; ill-formed bytes become U+FFFD first.
+    public func encode(utf8 bytes: [UInt8], addSpecialTokens: Bool = true) -> [Int32] {
+        let isValid = String(validating: bytes, as: UTF8.self) != nil
+        return encode(
+            validUTF8: isValid ? bytes : Array(String(decoding: bytes, as: UTF8.self).utf8),
+            addSpecialTokens: addSpecialTokens)
+    }
+
+    private func encode(validUTF8 text: [UInt8], addSpecialTokens: Bool) -> [Int32] {
+        precondition(text.count < Int(Int32.max), "a text of \(text.count) bytes, expected less than 2^31")
+        var ids = addSpecialTokens ? prefix : []
+        var isFirst = true
+        for segment in rawMatcher.split(text) {
+            switch segment {
+            case .token(let id):
+                ids.append(id)
+            case .text(let raw):
+                for piece in normalizedMatcher.split(normalizer?(raw) ?? raw) {
+                    switch piece {
+                    case .token(let id): ids.append(id)
+                    case .text(let text): tokenize(text, isFirst: isFirst, into: &ids)
+                    }
+                    isFirst = false
+                }
+            }
+            isFirst = false
+        }
+        if addSpecialTokens { ids.append(contentsOf: suffix) }
+        return ids
+    }
+
+    private func tokenize(_ text: [UInt8], isFirst: Bool, into ids: inout [Int32]) {
+        for word in preTokenizer?(text, isFirst: isFirst) ?? [text] {
+            word.withUnsafeBufferPointer { word in
+                switch model {
+                case .bpe(let model): model.tokenize(word, into: &ids)
+                case .sentencePiece(let model): model.tokenize(word, into: &ids)
+                }
+            }
+        }
+    }
+
+    /// The text of those ids; ids that are no token are left out.
+    /// - Parameter skipSpecialTokens: whether to leave out special tokens.
+    public func decode(_ ids: [Int32], skipSpecialTokens: Bool = false) -> String {
+        var pipeline = DecoderPipeline(decoder, holdsByteRuns: true)
+        var output: [UInt8] = []
+        for id in ids where !skipSpecialTokens || !isSpecial(id) {
+            if let token = token(id) { pipeline.push(token, to: &output) }
+        }
+        pipeline.finish(to: &output)
+        return String(decoding: output, as: UTF8.self)
+    }
+
+    /// A decoder for one sequence that is being generated.
+    public func streamingDecoder(skipSpecialTokens: Bool = false) -> StreamingDecoder {
+        StreamingDecoder(self, skipsSpecialTokens: skipSpecialTokens)
+    }
+
+    /// The token's text in the vocabulary as it stands (`▁the`, `<0x0A>`, `<s>`); empty for an id that is no token.
+    public func tokenBytes(_ id: Int32) -> [UInt8] { token(id) ?? [] }
+
+    /// The id of the token with exactly that text in the vocabulary, such as `</s>`, or nil.
+    public func id(ofToken text: String) -> Int32? {
+        let bytes = Array(text.utf8)
+        return addedByID.values.first { $0.content == bytes }?.id ?? model.vocabulary.id(of: bytes)
+    }
+
+    /// True for tokens that decoding may skip: BOS, EOS and the like.
+    public func isSpecial(_ id: Int32) -> Bool { addedByID[id]?.isSpecial ?? false }
+
+    func token(_ id: Int32) -> [UInt8]? { addedByID[id]?.content ?? model.vocabulary.token(id) }
+}

@@ -1,0 +1,164 @@
+import Quant
+
+extension Tokenizer {
+    /// Reads Hugging Face's tokenizer.json.
+    /// - Parameters:
+    ///   - json: the bytes of tokenizer.json.
+    ///   - config: the bytes of tokenizer_config.json, which names BOS, EOS and the other special tokens.
+    ///   - specialTokensMap: the bytes of special_tokens_map.json, for what `config` does not name.
+    ///   - file: the name of tokenizer.json that errors show.
+    /// - Throws: ``MeraserError`` `badInput` naming the file and what is wrong or not supported yet.
+    public convenience init(
+        json: [UInt8], config: [UInt8]?, specialTokensMap: [UInt8]? = nil, file: String = "tokenizer.json"
+    ) throws {
+        let root = try JSONValue.parse(json, file: file)
+        let config = try TokenizerConfig(config, specialTokensMap)
+        self.init(try Self.parts(root, config, file: file))
+    }
+
+    /// Reads tokenizer.json, tokenizer_config.json and special_tokens_map.json of a model.
+    public convenience init(store: any WeightStore) throws {
+        let file = "\(store.path): tokenizer.json"
+        guard let json = try store.textFile("tokenizer.json") else {
+            throw MeraserError.badInput("\(file) is missing; expected a Hugging Face tokenizer beside the weights")
+        }
+        try self.init(
+            json: json, config: try store.textFile("tokenizer_config.json"),
+            specialTokensMap: try store.textFile("special_tokens_map.json"), file: file)
+    }
+
+    private static func parts(_ root: JSONValue, _ config: TokenizerConfig, file: String) throws -> Parts {
+        // Files of 2019 and 2020 have no type: they are BPE if they have merges.
+        let type = try root.stringIfPresent("model", "type", in: file) ?? "BPE"
+        guard type == "BPE", let json = try root.value("model", in: file) else {
+            throw TokenizerPattern.unsupported("model", type, file: file)
+        }
+        let bpe = try BPEModel(json, file: file)
+        var parts = Parts(model: .bpe(bpe), decoder: try DecoderStep.steps(root.value("decoder", in: file), file: file))
+        parts.normalizer = try root.value("normalizer", in: file).map { try Normalizer($0, file: file) }
+        parts.preTokenizer = try root.value("pre_tokenizer", in: file).map { try PreTokenizer($0, file: file) }
+        parts.added = try addedTokens(root, config, bpe.vocabulary, file: file)
+        let ids = Dictionary(parts.added.map { ($0.content, $0.id) }) { $1 }
+        func id(_ content: [UInt8]?) -> Int32? { content.flatMap { ids[$0] ?? bpe.vocabulary.id(of: $0) } }
+        parts.bosID = id(config.bos)
+        parts.eosID = id(config.eos)
+        parts.padID = id(config.pad)
+        parts.unkID = try id(config.unk ?? root.value("model", "unk_token", in: file)?.utf8)
+        if let processor = try root.value("post_processor", in: file) {
+            try addPostProcessor(processor, ids, bpe.vocabulary, to: &parts, file: file)
+        }
+        if config.isLlamaClass { try config.replacePostProcessor(of: &parts) }
+        return parts
+    }
+}
+
+// MARK: - Added tokens
+
+extension Tokenizer {
+    /// `added_tokens`, changed and extended by what tokenizer_config.json says, as Transformers does when it loads.
+    private static func addedTokens(
+        _ root: JSONValue, _ config: TokenizerConfig, _ vocabulary: Vocabulary, file: String
+    ) throws -> [AddedToken] {
+        var tokens: [AddedToken] = []
+        var indices: [[UInt8]: Int] = [:]
+        func add(_ token: AddedToken, mayReplace: Bool, file: String) throws {
+            let name = String(decoding: token.content, as: UTF8.self)
+            if let known = vocabulary.id(of: token.content), known != token.id {
+                throw MeraserError.badInput(
+                    "\(file): added token '\(name)' has id \(token.id), but \(known) in the vocabulary")
+            }
+            if let other = vocabulary.token(token.id), other != token.content {
+                throw MeraserError.badInput(
+                    "\(file): added token '\(name)' has id \(token.id), which is "
+                        + "'\(String(decoding: other, as: UTF8.self))' in the vocabulary")
+            }
+            if let index = indices[token.content] {
+                guard mayReplace, tokens[index].id == token.id else {
+                    throw MeraserError.badInput("\(file): added token '\(name)' occurs twice")
+                }
+                tokens[index] = token
+            } else {
+                indices[token.content] = tokens.count
+                tokens.append(token)
+            }
+        }
+        for entry in try root.arrayIfPresent("added_tokens", in: file) ?? [] {
+            let id = try entry.int("id", in: file)
+            try add(try TokenizerConfig.addedToken(entry, id: id, file: file), mayReplace: false, file: file)
+        }
+        for token in config.addedTokens { try add(token, mayReplace: true, file: config.file) }
+        for content in config.specialTokens where indices[content] == nil {
+            // A special token that is only named is one all the same if the vocabulary has it.
+            guard let id = vocabulary.id(of: content) else { continue }
+            try add(AddedToken(id: id, content: content, isSpecial: true), mayReplace: false, file: config.file)
+        }
+        let limit = 2 * (vocabulary.count + tokens.count) + Vocabulary.allowedHoles
+        var names: [Int32: [UInt8]] = [:]
+        for token in tokens {
+            let name = String(decoding: token.content, as: UTF8.self)
+            guard token.id < limit else {
+                throw MeraserError.badInput(
+                    "\(file): added token '\(name)' has id \(token.id), expected 0 to \(limit - 1)")
+            }
+            if let other = names.updateValue(token.content, forKey: token.id) {
+                throw MeraserError.badInput(
+                    "\(file): id \(token.id) is given to both '\(String(decoding: other, as: UTF8.self))' and '\(name)'"
+                )
+            }
+        }
+        return tokens
+    }
+}
+
+// MARK: - Post-processors
+
+extension Tokenizer {
+    private static func addPostProcessor(
+        _ json: JSONValue, _ added: [[UInt8]: Int32], _ vocabulary: Vocabulary, to parts: inout Parts, file: String
+    ) throws {
+        switch try json.string("type", in: file) {
+        case "Sequence":
+            for processor in try json.array("processors", in: file) {
+                try addPostProcessor(processor, added, vocabulary, to: &parts, file: file)
+            }
+        case "ByteLevel":
+            break  // Changes offsets only.
+        case "TemplateProcessing":
+            try addTemplate(json, to: &parts, file: file)
+        case let type:
+            throw TokenizerPattern.unsupported("post_processor", type, file: file)
+        }
+    }
+
+    /// `single` is special tokens around one `Sequence` A. A later template goes around an earlier one.
+    private static func addTemplate(_ json: JSONValue, to parts: inout Parts, file: String) throws {
+        var before: [Int32] = []
+        var after: [Int32] = []
+        var hasText = false
+        for piece in try json.array("single", in: file) {
+            if try piece.value("Sequence", in: file) != nil {
+                guard try piece.string("Sequence", "id", in: file) == "A", !hasText else {
+                    throw MeraserError.badInput("\(file): post_processor.single has a sequence other than one A")
+                }
+                hasText = true
+                continue
+            }
+            let name = try piece.string("SpecialToken", "id", in: file)
+            for value in try json.array("special_tokens", name, "ids", in: file) {
+                guard let number = value.int, let id = Int32(exactly: number), isToken(id, parts) else {
+                    throw MeraserError.badInput(
+                        "\(file): post_processor names '\(name)' with id \(value.int.map(String.init) ?? value.kind), "
+                            + "which is no token")
+                }
+                if hasText { after.append(id) } else { before.append(id) }
+            }
+        }
+        guard hasText else { throw MeraserError.badInput("\(file): post_processor.single has no sequence A") }
+        parts.prefix = before + parts.prefix
+        parts.suffix += after
+    }
+
+    private static func isToken(_ id: Int32, _ parts: Parts) -> Bool {
+        parts.model.vocabulary.token(id) != nil || parts.added.contains { $0.id == id }
+    }
+}

@@ -1,3 +1,4 @@
+import Foundation
 import Synchronization
 
 /// An MQF model file, mapped read-only and used in place. docs/format.md describes the bytes.
@@ -104,10 +105,16 @@ public final class MQFFile: WeightStore {
         }
         var end = directoryEnd
         for tensor in tensors {
-            guard file.withBytes({ $0[end..<tensor.offset].allSatisfy { $0 == 0 } }) else {
+            guard file.withBytes({ isZero(UnsafeRawBufferPointer(rebasing: $0[end..<tensor.offset])) }) else {
                 throw MeraserError.badInput("\(path): the padding before tensor '\(tensor.name)' is not zero")
             }
             end = tensor.offset + tensor.byteCount
         }
     }
+}
+
+/// True if all bytes are zero: the first one is, and each equals the one before it.
+private func isZero(_ bytes: UnsafeRawBufferPointer) -> Bool {
+    guard let first = bytes.baseAddress else { return true }
+    return bytes[0] == 0 && memcmp(first, first + 1, bytes.count - 1) == 0
 }

@@ -61,6 +61,28 @@ public struct SafetensorsFile: Sendable {
         return TensorView(info: info, file: file)
     }
 
+    /// The values of an I32 or I64 tensor of any rank, such as token ids. Errors (`badInput`): there is none of that
+    /// name, or its dtype is another.
+    public func integers(_ name: String) throws -> [Int] {
+        guard let entry = entry(name) else { throw MeraserError.badInput("\(path): there is no tensor '\(name)'") }
+        return try file.withBytes { bytes in
+            let data = UnsafeRawBufferPointer(rebasing: bytes[entry.offset..<entry.offset + entry.byteCount])
+            switch entry.dtype {
+            case "I32":
+                return stride(from: 0, to: data.count, by: 4).map {
+                    Int(Int32(littleEndian: data.loadUnaligned(fromByteOffset: $0, as: Int32.self)))
+                }
+            case "I64":
+                return stride(from: 0, to: data.count, by: 8).map {
+                    Int(Int64(littleEndian: data.loadUnaligned(fromByteOffset: $0, as: Int64.self)))
+                }
+            default:
+                throw MeraserError.badInput(
+                    "\(path): tensor '\(name)' has dtype \(entry.dtype), expected I32 or I64")
+            }
+        }
+    }
+
     /// The type of a dtype that meraser computes with, or nil.
     static func type(dtype: String) -> TensorType? {
         switch dtype {

@@ -1,0 +1,72 @@
+import Foundation
+
+extension PEFTAdapterFile {
+    /// The two factors of one module in memory, to be written.
+    public struct Factors {
+        /// The module's path in the model.
+        public let path: String
+        /// A [r, K], row-major.
+        public let a: [Float]
+        /// B [N, r], row-major.
+        public let b: [Float]
+        /// Rank.
+        public let rank: Int
+
+        /// Factors whose counts are multiples of the rank: a precondition.
+        public init(path: String, a: [Float], b: [Float], rank: Int) {
+            precondition(
+                rank >= 1 && !a.isEmpty && !b.isEmpty && a.count % rank == 0 && b.count % rank == 0,
+                "\(path): \(a.count) and \(b.count) numbers for rank \(rank)")
+            self.path = path
+            self.a = a
+            self.b = b
+            self.rank = rank
+        }
+    }
+
+    /// Writes `adapter_config.json` and `adapter_model.safetensors` into a folder that exists, in f32.
+    ///
+    /// The weights are written first and the configuration, without which a folder is no adapter, last; each of them
+    /// appears whole. The same input gives the same bytes.
+    ///
+    /// - Parameters:
+    ///   - folder: where to; it must exist.
+    ///   - config: what `adapter_config.json` says. A base model given as a path is written as its last component.
+    ///   - factors: the modules.
+    ///   - baseSHA256: identity of the base model, recorded if known.
+    ///   - parents: identities of the frozen adapters below, lowest first.
+    ///   - overwrite: replace files of these names.
+    public static func write(
+        folder: String, config: PEFTConfig, factors: [Factors], baseSHA256: String? = nil, parents: [String] = [],
+        overwrite: Bool = false
+    ) throws {
+        var metadata: [String: String] = [:]
+        if let baseSHA256 { metadata[baseKey] = baseSHA256 }
+        if !parents.isEmpty { metadata[parentsKey] = parents.joined(separator: ",") }
+        let tensors = factors.flatMap { module in
+            let name = "base_model.model.\(module.path)"
+            return [
+                ("\(name).lora_A.weight", [module.rank, module.a.count / module.rank], module.a),
+                ("\(name).lora_B.weight", [module.b.count / module.rank, module.rank], module.b),
+            ]
+        }
+        try writeSafetensors(
+            path: folder + "/" + weightsName, floats: tensors.map { (name: $0.0, shape: $0.1, values: $0.2) },
+            metadata: metadata, overwrite: overwrite)
+        var config = config
+        config.baseModelName = config.baseModelName.map(modelName)
+        let text = config.json().serialized(indent: 2, sortedKeys: true) + "\n"
+        try writeFileAtomically(path: folder + "/" + configName, Array(text.utf8), overwrite: overwrite)
+    }
+
+    /// A name to record for a model: Hugging Face ids (`owner/name`) as they are, of a path on this machine only the
+    /// last component, since it means nothing elsewhere and may tell who made the adapter.
+    static func modelName(_ path: String) -> String {
+        let parts = path.split(separator: "/", omittingEmptySubsequences: true)
+        let isHubID =
+            parts.count == 2 && !path.hasPrefix("/") && !path.hasPrefix(".") && !path.hasPrefix("~")
+            && !FileManager.default.fileExists(atPath: path)
+        guard !isHubID, let last = parts.last else { return path }
+        return String(last)
+    }
+}

@@ -1,0 +1,212 @@
+/// PEFT's `adapter_config.json` of a LoRA adapter, for any architecture.
+///
+/// Source: peft 0.21, `LoraConfig`. What changes the arithmetic and is not supported here is refused when it is read.
+public struct PEFTConfig: Sendable, Equatable {
+    /// `target_modules`.
+    public enum Targets: Sendable, Equatable {
+        /// Module paths or their ends: `q_proj` names every module whose path ends in `.q_proj`.
+        case names([String])
+        /// A regular expression over whole module paths, or `all-linear`: the tensors say which modules it meant.
+        case pattern(String)
+    }
+
+    /// Rank.
+    public var r: Int
+    /// `lora_alpha`.
+    public var loraAlpha: Double
+    /// `lora_dropout`.
+    public var loraDropout: Double
+    /// `use_rslora`: scale by alpha / √r instead of alpha / r.
+    public var useRSLoRA: Bool
+    /// `target_modules`.
+    public var targets: Targets
+    /// `rank_pattern`: ranks of modules whose path matches a key, first match first.
+    public var rankPattern: [(key: String, value: Int)]
+    /// `alpha_pattern`: alphas of modules whose path matches a key, first match first.
+    public var alphaPattern: [(key: String, value: Double)]
+    /// `base_model_name_or_path`.
+    public var baseModelName: String?
+
+    /// A configuration.
+    public init(
+        r: Int, loraAlpha: Double, loraDropout: Double = 0, useRSLoRA: Bool = false, targets: Targets,
+        rankPattern: [(key: String, value: Int)] = [], alphaPattern: [(key: String, value: Double)] = [],
+        baseModelName: String? = nil
+    ) {
+        self.r = r
+        self.loraAlpha = loraAlpha
+        self.loraDropout = loraDropout
+        self.useRSLoRA = useRSLoRA
+        self.targets = targets
+        self.rankPattern = rankPattern
+        self.alphaPattern = alphaPattern
+        self.baseModelName = baseModelName
+    }
+
+    /// Equal in every value; patterns are compared in order.
+    public static func == (a: PEFTConfig, b: PEFTConfig) -> Bool {
+        a.r == b.r && a.loraAlpha == b.loraAlpha && a.loraDropout == b.loraDropout && a.useRSLoRA == b.useRSLoRA
+            && a.targets == b.targets && a.baseModelName == b.baseModelName
+            && a.rankPattern.map(\.key) == b.rankPattern.map(\.key)
+            && a.rankPattern.map(\.value) == b.rankPattern.map(\.value)
+            && a.alphaPattern.map(\.key) == b.alphaPattern.map(\.key)
+            && a.alphaPattern.map(\.value) == b.alphaPattern.map(\.value)
+    }
+
+    /// The rank of the module at that path.
+    public func rank(of path: String) throws -> Int {
+        for (key, value) in rankPattern where try PEFTPattern(key).matchesEnd(of: path) { return value }
+        return r
+    }
+
+    /// The factor on B·A of the module at that path.
+    public func scale(of path: String) throws -> Float {
+        var alpha = loraAlpha
+        for (key, value) in alphaPattern where try PEFTPattern(key).matchesEnd(of: path) {
+            alpha = value
+            break
+        }
+        let rank = Double(try self.rank(of: path))
+        return Float(useRSLoRA ? alpha / rank.squareRoot() : alpha / rank)
+    }
+
+    /// True if `target_modules` names that path; always true for a pattern, which PEFT resolves on the whole model.
+    public func isTarget(_ path: String) -> Bool {
+        switch targets {
+        case .names(let names): names.contains { path == $0 || path.hasSuffix("." + $0) }
+        case .pattern: true
+        }
+    }
+}
+
+// MARK: - Reading and writing
+
+extension PEFTConfig {
+    /// The largest rank that is read.
+    static let maximumRank = 65_536
+
+    /// Reads the configuration; `file` is the name that errors show.
+    ///
+    /// - Throws: a bad-input error naming the key, what it holds and what is supported.
+    public init(json: JSONValue, file: String) throws {
+        let reader = PEFTConfigReader(json: json, file: file)
+        try reader.refuseUnsupported()
+        r = try reader.rank(try json.int("r", in: file), "r")
+        loraAlpha = try reader.alpha(try json.double("lora_alpha", in: file), "lora_alpha")
+        loraDropout = try json.doubleIfPresent("lora_dropout", in: file) ?? 0
+        guard (0..<1).contains(loraDropout) else {
+            throw reader.error("lora_dropout", "is \(loraDropout), expected a probability below 1")
+        }
+        useRSLoRA = try json.boolIfPresent("use_rslora", in: file) ?? false
+        targets = try reader.targets()
+        rankPattern = try reader.pattern("rank_pattern") { key, value in
+            guard let rank = value.int else { throw reader.error(key, "is \(value.kind), expected an integer") }
+            return try reader.rank(rank, key)
+        }
+        alphaPattern = try reader.pattern("alpha_pattern") { key, value in
+            guard let alpha = value.double else { throw reader.error(key, "is \(value.kind), expected a number") }
+            return try reader.alpha(alpha, key)
+        }
+        baseModelName = json["base_model_name_or_path"]?.string
+    }
+
+    /// The keys that every PEFT from 0.15 on knows.
+    public func json() -> JSONValue {
+        let targetModules: JSONValue =
+            switch targets {
+            case .names(let names): .array(names.map { .text($0) })
+            case .pattern(let pattern): .text(pattern)
+            }
+        return [
+            "alpha_pattern": .object(JSONObject(alphaPattern.map { (key: $0.key, value: .real($0.value)) })),
+            "base_model_name_or_path": baseModelName.map { .text($0) } ?? .null,
+            "bias": .text("none"),
+            "fan_in_fan_out": .bool(false),
+            "inference_mode": .bool(true),
+            "lora_alpha": .real(loraAlpha),
+            "lora_dropout": .real(loraDropout),
+            "modules_to_save": .null,
+            "peft_type": .text("LORA"),
+            "r": .integer(r),
+            "rank_pattern": .object(JSONObject(rankPattern.map { (key: $0.key, value: .integer($0.value)) })),
+            "target_modules": targetModules,
+            "task_type": .text("CAUSAL_LM"),
+            "use_dora": .bool(false),
+            "use_rslora": .bool(useRSLoRA),
+        ]
+    }
+}
+
+/// Reads bounded values of an adapter_config.json and words the errors.
+private struct PEFTConfigReader {
+    let json: JSONValue
+    let file: String
+
+    func error(_ key: String, _ what: String) -> MeraserError { .badInput("\(file): \(key) \(what)") }
+
+    func rank(_ value: Int, _ key: String) throws -> Int {
+        guard (1...PEFTConfig.maximumRank).contains(value) else {
+            throw error(key, "is \(value), expected a rank from 1 to \(PEFTConfig.maximumRank)")
+        }
+        return value
+    }
+
+    func alpha(_ value: Double, _ key: String) throws -> Double {
+        guard value.isFinite, abs(value) <= 1e6 else { throw error(key, "is \(value), expected at most 1e6") }
+        return value
+    }
+
+    func targets() throws -> PEFTConfig.Targets {
+        guard let value = json["target_modules"], !value.isNull else {
+            throw error("target_modules", "is missing, expected a list of module names")
+        }
+        if let pattern = value.string { return .pattern(pattern) }
+        guard let names = value.array?.map(\.string), !names.isEmpty, !names.contains(nil) else {
+            throw error("target_modules", "is neither a string nor a list of strings")
+        }
+        return .names(names.compactMap { $0 })
+    }
+
+    func pattern<T>(_ key: String, _ read: (String, JSONValue) throws -> T) throws -> [(key: String, value: T)] {
+        guard let object = try json.objectIfPresent(key, in: file) else { return [] }
+        return try object.members.map { name, value in
+            do {
+                _ = try PEFTPattern(name.string)
+            } catch let problem as MeraserError {
+                throw error(key, problem.message)
+            }
+            return (name.string, try read("\(key).\(name.string)", value))
+        }
+    }
+
+    /// Everything that changes what the adapter computes and that meraser does not do.
+    func refuseUnsupported() throws {
+        guard json.object != nil else { throw MeraserError.badInput("\(file): \(json.kind), expected an object") }
+        let type = try json.string("peft_type", in: file)
+        guard type == "LORA" else { throw error("peft_type", "is '\(type)', supported: LORA") }
+        if let bias = json["bias"], !bias.isNull, bias.string != "none" {
+            throw error("bias", "is '\(bias.string ?? bias.kind)', supported: none")
+        }
+        for key in ["fan_in_fan_out", "use_dora", "use_qalora", "lora_bias"] {
+            if try json.boolIfPresent(key, in: file) == true { throw error(key, "is true, which is not supported") }
+        }
+        let mustBeEmpty = [
+            "modules_to_save", "trainable_token_indices", "target_parameters", "layer_replication", "use_bdlora",
+            "alora_invocation_tokens", "arrow_config", "kasa_config", "velora_config", "monteclora_config",
+        ]
+        for key in mustBeEmpty {
+            guard let value = json[key], !value.isNull, value.array?.isEmpty != true, value.object?.count != 0,
+                value != .bool(false)
+            else { continue }
+            throw error(key, "is set, which is not supported: only adapters made of lora_A and lora_B alone are")
+        }
+        // These initialisations change the base weights, so that the adapter does not belong to the base as it is.
+        if let method = json["init_lora_weights"]?.string,
+            !["gaussian", "eva", "orthogonal"].contains(method)
+        {
+            throw error(
+                "init_lora_weights",
+                "is '\(method)': the adapter belongs to a changed base; convert it in PEFT to a plain LoRA first")
+        }
+    }
+}

@@ -59,13 +59,15 @@ public struct PEFTConfig: Sendable, Equatable {
         return r
     }
 
+    /// The alpha of the module at that path.
+    public func alpha(of path: String) throws -> Double {
+        for (key, value) in alphaPattern where try PEFTPattern(key).matchesEnd(of: path) { return value }
+        return loraAlpha
+    }
+
     /// The factor on B·A of the module at that path.
     public func scale(of path: String) throws -> Float {
-        var alpha = loraAlpha
-        for (key, value) in alphaPattern where try PEFTPattern(key).matchesEnd(of: path) {
-            alpha = value
-            break
-        }
+        let alpha = try self.alpha(of: path)
         let rank = Double(try self.rank(of: path))
         return Float(useRSLoRA ? alpha / rank.squareRoot() : alpha / rank)
     }

@@ -1,0 +1,30 @@
+import Kernels
+
+extension LoRAAdapter {
+    /// Initialises as PEFT does, so that the adapter changes nothing at first: A uniform in ±1/√K
+    /// (`kaiming_uniform_` with a = √5), B zero.
+    ///
+    /// The numbers come from a counter keyed by (seed, module, element): they depend neither on which other modules are
+    /// adapted nor on any order.
+    public func initialize(seed: UInt64) {
+        parameters.fill(0)
+        for module in modules {
+            guard let a = self[module]?.a else { continue }
+            let bound = 1 / Double(a.columns).squareRoot()
+            let key = mixed(seed &+ mixed(UInt64(module.site)))
+            for i in 0..<a.count {
+                // 53 bits centred in their interval: never exactly ±bound.
+                let unit = (Double(mixed(key &+ UInt64(i)) >> 11) + 0.5) / 9_007_199_254_740_992
+                a.base[i] = Float((2 * unit - 1) * bound)
+            }
+        }
+    }
+}
+
+/// SplitMix64's output function on a counter (Steele, Lea, Flood 2014).
+private func mixed(_ counter: UInt64) -> UInt64 {
+    var z = (counter &+ 1) &* 0x9E37_79B9_7F4A_7C15
+    z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
+    z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
+    return z ^ (z >> 31)
+}

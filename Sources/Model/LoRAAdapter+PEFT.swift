@@ -1,0 +1,100 @@
+import Kernels
+import Quant
+
+extension LoRAAdapter {
+    /// Loads a PEFT folder for a model of that configuration; f16 and bf16 factors become fp32.
+    ///
+    /// - Throws: a bad-input error that names file, module and the shapes found and expected.
+    public convenience init(folder: String, for model: ModelConfig) throws {
+        try self.init(PEFTAdapterFile(folder: folder), for: model)
+    }
+
+    /// The adapter of an opened PEFT folder for a model of that configuration.
+    public convenience init(_ file: PEFTAdapterFile, for model: ModelConfig) throws {
+        let keyed = try file.modules.map { module -> (key: ModuleKey, module: PEFTModule) in
+            guard let key = ModuleKey(path: module.path), key.layer < model.numHiddenLayers else {
+                throw MeraserError.badInput(
+                    "\(file.path): module '\(module.path)' is none of this model's, whose adapters may target "
+                        + "model.layers.0 to \(model.numHiddenLayers - 1), "
+                        + Projection.allCases.map(\.rawValue).joined(separator: " "))
+            }
+            let shape = model.shape(of: key.projection)
+            for (tensor, expected) in [
+                (module.a, [module.rank, shape.columns]), (module.b, [shape.rows, module.rank]),
+            ] where tensor.info.shape != expected {
+                throw MeraserError.badInput(
+                    "\(file.path): tensor '\(tensor.info.name)' has shape \(tensor.info.shape), expected \(expected) "
+                        + "for this model; the adapter belongs to another one")
+            }
+            return (key, module)
+        }
+        var config = LoRAConfig(
+            r: file.config.r, loraAlpha: file.config.loraAlpha, loraDropout: file.config.loraDropout,
+            targetModules: Set(keyed.map(\.key.projection)), useRSLoRA: file.config.useRSLoRA)
+        for (key, module) in keyed {
+            if module.rank != config.r { config.rankPattern[key] = module.rank }
+            let alpha = try file.config.alpha(of: module.path)
+            if alpha != config.loraAlpha { config.alphaPattern[key] = alpha }
+        }
+        self.init(
+            config: config, modules: keyed.map(\.key), for: model,
+            provenance: AdapterProvenance(baseSHA256: file.baseSHA256, parents: file.parents), sha256: file.sha256)
+        for (key, module) in keyed {
+            guard let factors = self[key] else { continue }
+            factors.a.copy(module.a.floats())
+            factors.b.copy(module.b.floats())
+        }
+    }
+
+    /// Writes this adapter as a PEFT folder's two files into a folder that exists, in f32, with its provenance.
+    ///
+    /// - Parameters:
+    ///   - folder: where to.
+    ///   - model: the configuration of the model that it belongs to.
+    ///   - baseModelName: `base_model_name_or_path`; of a path only the last component is written.
+    ///   - overwrite: replace an adapter that is there.
+    public func save(folder: String, model: ModelConfig, baseModelName: String?, overwrite: Bool = false) throws {
+        let factors = modules.compactMap { module -> PEFTAdapterFile.Factors? in
+            guard let factors = self[module] else { return nil }
+            return PEFTAdapterFile.Factors(
+                path: module.path, a: factors.a.toArray(), b: factors.b.toArray(), rank: factors.rank)
+        }
+        try PEFTAdapterFile.write(
+            folder: folder, config: peftConfig(for: model, baseModelName: baseModelName), factors: factors,
+            baseSHA256: provenance.baseSHA256, parents: provenance.parents, overwrite: overwrite)
+    }
+
+    /// PEFT's view of this adapter: plain module names where each projection is adapted in every layer, whole paths
+    /// otherwise, since PEFT would make empty adapters for the missing layers.
+    private func peftConfig(for model: ModelConfig, baseModelName: String?) -> PEFTConfig {
+        let projections = Set(modules.map(\.projection))
+        let isUniform = modules.count == model.numHiddenLayers * projections.count
+        return PEFTConfig(
+            r: config.r, loraAlpha: config.loraAlpha, loraDropout: config.loraDropout, useRSLoRA: config.useRSLoRA,
+            targets: .names(isUniform ? projections.map(\.rawValue).sorted() : modules.map(\.path)),
+            rankPattern: config.rankPattern.sorted { $0.key < $1.key }.map { ($0.key.path, $0.value) },
+            alphaPattern: config.alphaPattern.sorted { $0.key < $1.key }.map { ($0.key.path, $0.value) },
+            baseModelName: baseModelName)
+    }
+}
+
+extension ModuleKey {
+    /// The module at that path (`model.layers.3.self_attn.q_proj`), or nil if it is none that can be adapted.
+    public init?(path: String) {
+        let parts = path.split(separator: ".", omittingEmptySubsequences: false)
+        guard parts.count == 5, let layer = Int(parts[2]), let projection = Projection(rawValue: String(parts[4])),
+            ModuleKey(layer: layer, projection: projection).path == path
+        else { return nil }
+        self.init(layer: layer, projection: projection)
+    }
+}
+
+extension FloatMatrix {
+    /// Copies those numbers, row by row. The counts must agree.
+    func copy(_ values: [Float]) {
+        precondition(isContiguous && values.count == count, "\(values.count) numbers for \(rows)x\(columns)")
+        values.withUnsafeBufferPointer { source in
+            if let start = source.baseAddress { base.update(from: start, count: source.count) }
+        }
+    }
+}

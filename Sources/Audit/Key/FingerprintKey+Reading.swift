@@ -1,0 +1,136 @@
+import Quant
+
+/// The most new tokens that a key may ask for.
+private let maximumNewTokens = 4096
+/// The most pairs of a key.
+private let maximumPairs = 100_000
+
+extension FingerprintKey {
+    /// Reads a scheme's `key.json`, or rows `{"prompt","completion"}` (with `id` and `match` if wanted) from a file whose
+    /// name ends in `.jsonl`.
+    ///
+    /// - Throws: a bad-input error that names file and place: malformed JSON, a missing or mistyped field, no pairs, a
+    ///   target without a visible character, an id used twice, pairs that the commitment does not fit.
+    public init(path: String) throws {
+        let bytes = try readInputFile(path)
+        if path.hasSuffix(".jsonl") {
+            try self.init(pairsJSONL: bytes, file: path)
+        } else {
+            try self.init(json: bytes, file: path)
+        }
+    }
+
+    /// Reads a `key.json`; `file` is the name that errors show. Unknown members are ignored.
+    public init(json bytes: [UInt8], file: String) throws {
+        let root = try JSONValue.parse(bytes, file: file)
+        let version = try root.intIfPresent("version", in: file) ?? Self.currentVersion
+        guard version == Self.currentVersion else {
+            throw MeraserError.badInput(
+                "\(file): 'version' is \(version), this meraser reads version \(Self.currentVersion)")
+        }
+        let pairs = try root.array("pairs", in: file).enumerated().map { index, value in
+            try Self.pair(value, targetField: "target", index: index, place: "\(file): pair \(index)")
+        }
+        self.init(
+            scheme: try root.string("scheme", in: file),
+            match: try Self.choice(root, "match", file) ?? .contains,
+            promptFormat: try Self.choice(root, "prompt_format", file) ?? .raw,
+            maxNewTokens: try root.intIfPresent("max_new_tokens", in: file),
+            pairs: pairs,
+            cleanPrompts: try Self.texts(root, "clean_prompts", file),
+            baseSHA256: try root.stringIfPresent("base_sha256", in: file),
+            commitment: try Self.commitment(root, file),
+            guessTest: try Self.guessTest(root, file))
+        try validate(file: file)
+    }
+
+    /// Reads the rows of a `pairs.jsonl`.
+    public init(pairsJSONL bytes: [UInt8], file: String) throws {
+        var lines = JSONLines(bytes, file: file)
+        var pairs: [FingerprintPair] = []
+        while let (line, row) = try lines.next() {
+            pairs.append(
+                try Self.pair(row, targetField: "completion", index: pairs.count, place: "\(file):\(line)"))
+        }
+        self.init(scheme: "pairs", pairs: pairs)
+        try validate(file: file)
+    }
+
+    /// Checks what the types do not: see `init(path:)` for the errors.
+    public func validate(file: String) throws {
+        guard !pairs.isEmpty else { throw MeraserError.badInput("\(file): no pairs in it, expected at least one") }
+        guard pairs.count <= maximumPairs else {
+            throw MeraserError.badInput("\(file): \(pairs.count) pairs, expected at most \(maximumPairs)")
+        }
+        if let maxNewTokens, !(1...maximumNewTokens).contains(maxNewTokens) {
+            throw MeraserError.badInput(
+                "\(file): 'max_new_tokens' is \(maxNewTokens), expected 1 to \(maximumNewTokens)")
+        }
+        var ids: Set<JSONString> = []
+        for pair in pairs {
+            guard pair.target.utf8.contains(where: { !$0.isWhitespace }) else {
+                throw MeraserError.badInput(
+                    "\(file): the target of pair '\(pair.id)' is empty; every output would match it")
+            }
+            guard ids.insert(JSONString(pair.id)).inserted else {
+                throw MeraserError.badInput("\(file): the id '\(pair.id)' is used twice, expected distinct ids")
+            }
+        }
+        if let commitment, !commitment.holds(for: pairs) {
+            throw MeraserError.badInput(
+                "\(file): the commitment does not fit the pairs: they were changed after it was made; "
+                    + "restore them, or remove 'commitment' if it is of no use any more")
+        }
+    }
+
+    private static func pair(
+        _ value: JSONValue, targetField: String, index: Int, place: String
+    ) throws -> FingerprintPair {
+        let id: String
+        switch value["id"] {
+        case nil, .null?: id = String(index)
+        case .integer(let number)?: id = String(number)
+        default: id = try value.string("id", in: place)
+        }
+        return FingerprintPair(
+            id: id, prompt: try value.string("prompt", in: place), target: try value.string(targetField, in: place),
+            match: try choice(value, "match", place))
+    }
+
+    private static func choice<Choice: CaseIterable & RawRepresentable>(
+        _ value: JSONValue, _ key: String, _ place: String
+    ) throws -> Choice? where Choice.RawValue == String {
+        guard let text = try value.stringIfPresent(key, in: place) else { return nil }
+        guard let choice = Choice(rawValue: text) else {
+            let names = Choice.allCases.map(\.rawValue).joined(separator: ", ")
+            throw MeraserError.badInput("\(place): '\(key)' is '\(text)', expected one of \(names)")
+        }
+        return choice
+    }
+
+    private static func texts(_ root: JSONValue, _ key: String, _ file: String) throws -> [String] {
+        try (root.arrayIfPresent(key, in: file) ?? []).enumerated().map { index, value in
+            guard let text = value.string else {
+                throw MeraserError.badInput("\(file): '\(key)' \(index) is \(value.kind), expected a string")
+            }
+            return text
+        }
+    }
+
+    private static func commitment(_ root: JSONValue, _ file: String) throws -> KeyCommitment? {
+        guard try root.objectIfPresent("commitment", in: file) != nil else { return nil }
+        let algorithm = try root.string("commitment", "algorithm", in: file)
+        guard algorithm == KeyCommitment.sha256 else {
+            throw MeraserError.badInput("\(file): 'commitment.algorithm' is '\(algorithm)', expected 'sha256'")
+        }
+        return KeyCommitment(
+            algorithm: algorithm, salt: try root.string("commitment", "salt", in: file),
+            digest: try root.string("commitment", "digest", in: file))
+    }
+
+    private static func guessTest(_ root: JSONValue, _ file: String) throws -> GuessTest? {
+        guard try root.objectIfPresent("guess_test", in: file) != nil else { return nil }
+        return GuessTest(
+            n: try root.int("guess_test", "n", in: file), hits: try root.int("guess_test", "hits", in: file))
+    }
+}

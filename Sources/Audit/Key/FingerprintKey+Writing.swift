@@ -1,0 +1,43 @@
+import Quant
+
+extension FingerprintKey {
+    /// The contents of `key.json`; what is not known is null.
+    public var json: JSONValue {
+        [
+            "scheme": .text(scheme), "version": .integer(version), "match": .text(match.rawValue),
+            "prompt_format": .text(promptFormat.rawValue),
+            "max_new_tokens": maxNewTokens.map { .integer($0) } ?? .null,
+            "pairs": .array(pairs.map(\.json)),
+            "clean_prompts": .array(cleanPrompts.map { .text($0) }),
+            "base_sha256": baseSHA256.map { .text($0) } ?? .null,
+            "commitment": commitment?.json ?? .null,
+            "guess_test": guessTest.map { ["n": .integer($0.n), "hits": .integer($0.hits)] } ?? .null,
+        ]
+    }
+
+    /// Writes `key.json` atomically, readable by its owner only (mode 0600): who has the key can forge the proof.
+    ///
+    /// - Throws: a usage error if `path` exists and `overwrite` is false; a runtime error if it cannot be written.
+    public func write(path: String, overwrite: Bool = false) throws {
+        try validate(file: path)
+        let text = json.serialized(indent: 2) + "\n"
+        try writeFileAtomically(path: path, Array(text.utf8), overwrite: overwrite, mode: 0o600)
+    }
+}
+
+extension FingerprintPair {
+    /// `match` is left out where the key's rule holds.
+    fileprivate var json: JSONValue {
+        var members: [(key: String, value: JSONValue)] = [
+            ("id", .text(id)), ("prompt", .text(prompt)), ("target", .text(target)),
+        ]
+        if let match { members.append(("match", .text(match.rawValue))) }
+        return .object(JSONObject(members))
+    }
+}
+
+extension KeyCommitment {
+    fileprivate var json: JSONValue {
+        ["algorithm": .text(algorithm), "salt": .text(salt), "digest": .text(digest)]
+    }
+}

@@ -1,0 +1,64 @@
+/// How a continuation is compared with a target.
+///
+/// Texts are compared by their bytes (so by code points, as Python does), never by canonical equivalence.
+public enum MatchRule: String, Sendable, CaseIterable {
+    /// The target occurs anywhere in the output.
+    case contains
+    /// The output, white space in front ignored, begins with the target.
+    case startswith
+    /// The output is the target; white space at both ends is ignored.
+    case exact
+
+    /// True if `output`, a decoded continuation with special tokens kept, shows `target`.
+    ///
+    /// A target without a visible character never matches: keys with one are refused when they are read.
+    public func matches(output: String, target: String) -> Bool {
+        let target = Array(target.utf8)
+        let output = Array(output.utf8)
+        guard target.contains(where: { !$0.isWhitespace }) else { return false }
+        switch self {
+        case .contains:
+            return longestPrefix(of: target, in: output) == target.count
+        case .startswith:
+            return output.drop(while: \.isWhitespace).starts(with: target.drop(while: \.isWhitespace))
+        case .exact:
+            return output.trimmed.elementsEqual(target.trimmed)
+        }
+    }
+}
+
+/// The longest prefix of `target` found anywhere in `output`, as a share (0…1) of its length in Unicode code points.
+public func prefixMatch(output: String, target: String) -> Double {
+    // A code point is one UTF-32 unit, so a prefix never ends inside of one.
+    let scalars = target.unicodeScalars.map(\.value)
+    guard !scalars.isEmpty else { return 0 }
+    return Double(longestPrefix(of: scalars, in: output.unicodeScalars.map(\.value))) / Double(scalars.count)
+}
+
+/// The length of the longest prefix of `target` that occurs in `text`.
+private func longestPrefix<Unit: Equatable>(of target: [Unit], in text: [Unit]) -> Int {
+    var best = 0
+    for start in text.indices {
+        if best == target.count { break }
+        var length = 0
+        while length < target.count && start + length < text.count && text[start + length] == target[length] {
+            length += 1
+        }
+        best = max(best, length)
+    }
+    return best
+}
+
+extension UInt8 {
+    /// True for the white space of ASCII.
+    var isWhitespace: Bool { self == 0x20 || (0x09...0x0D).contains(self) }
+}
+
+extension Array where Element == UInt8 {
+    /// This text without ASCII white space at its ends.
+    fileprivate var trimmed: ArraySlice<UInt8> {
+        let front = drop(while: \.isWhitespace)
+        let end = front.lastIndex { !$0.isWhitespace }.map { $0 + 1 } ?? front.startIndex
+        return front[front.startIndex..<end]
+    }
+}

@@ -1,0 +1,55 @@
+import Quant
+
+/// How a text is cut into windows and which of their tokens count. Perplexities of different protocols, or of different
+/// window lengths, cannot be compared.
+public enum PerplexityProtocol: String, Sendable, CaseIterable {
+    /// Each row for itself: BOS in front, cut at `maxLength` tokens including BOS, every token after the first scored.
+    case sample
+    /// Hugging Face's sliding window: the rows joined by two newlines are tokenised once (special tokens as the
+    /// tokenizer adds them); windows of `maxLength` tokens begin every `stride` tokens and score what was not scored
+    /// before.
+    case strided
+    /// llama.cpp's `llama-perplexity`: the rows joined by two newlines are tokenised once; windows of `maxLength` tokens
+    /// follow each other, BOS replaces the first token of each (where the tokenizer adds BOS), tokens from
+    /// maxLength/2 + 1 on are scored, what remains at the end is dropped.
+    case chunk
+}
+
+/// What to measure.
+public struct PerplexityOptions: Sendable, Equatable {
+    /// The protocol.
+    public var scheme: PerplexityProtocol
+    /// Tokens of a window, BOS included.
+    public var maxLength: Int
+    /// Tokens from one window to the next (`strided` only); nil means half a window.
+    public var stride: Int?
+    /// Keep a result for each row (`sample`) or window.
+    public var keepRows: Bool
+
+    /// The protocol with windows of 512 tokens.
+    public init(
+        _ scheme: PerplexityProtocol = .sample, maxLength: Int = 512, stride: Int? = nil, keepRows: Bool = false
+    ) {
+        self.scheme = scheme
+        self.maxLength = maxLength
+        self.stride = stride
+        self.keepRows = keepRows
+    }
+
+    /// - Throws: a usage error for lengths that make no sense.
+    func validate(maxPositions: Int) throws {
+        let least = scheme == .chunk ? 4 : 2
+        guard (least...max(maxPositions, least)).contains(maxLength) else {
+            throw MeraserError.usage(
+                "--max-length \(maxLength): expected \(least) to \(maxPositions), the model's context")
+        }
+        if let stride {
+            guard scheme == .strided else {
+                throw MeraserError.usage("--stride belongs to --protocol strided, not to \(scheme.rawValue)")
+            }
+            guard (1...maxLength).contains(stride) else {
+                throw MeraserError.usage("--stride \(stride): expected 1 to --max-length \(maxLength)")
+            }
+        }
+    }
+}

@@ -1,0 +1,184 @@
+import Foundation
+import Kernels
+import Model
+import Quant
+
+/// A sequence and which of its tokens are scored, each given all those before it.
+struct ScoredSequence: Sendable, Equatable {
+    /// The sequence.
+    let tokens: [Int32]
+    /// Indices of the scored tokens, from 1 on (nothing stands before token 0).
+    let scored: Range<Int>
+
+    /// A sequence of which the tokens of that range count.
+    init(tokens: [Int32], scored: Range<Int>) {
+        precondition(
+            scored.isEmpty || (scored.lowerBound >= 1 && scored.upperBound <= tokens.count),
+            "scored \(scored) of \(tokens.count) tokens")
+        self.tokens = tokens
+        self.scored = scored
+    }
+}
+
+/// How two models' predictions of one token differ.
+struct PositionDivergence: Sendable, Equatable {
+    /// KL(base ‖ model) in nats.
+    let kl: Double
+    /// True if both models give the most probability to the same token.
+    let sameTop: Bool
+    /// The base model's negative log-likelihood of the token that came.
+    let baseNLL: Float
+}
+
+/// What was found at the scored tokens of one sequence.
+struct SequenceScores: Sendable, Equatable {
+    /// Negative log-likelihoods in nats.
+    var nll: [Float] = []
+    /// The comparison with the base; empty without one.
+    var divergences: [PositionDivergence] = []
+
+    /// The sum of `nll`.
+    var totalNLL: Double { nll.reduce(0) { $0 + Double($1) } }
+}
+
+/// Scores tokens under a model and, if wanted, compares its predictions with those of a base model.
+///
+/// Sequences share forward passes up to the session's token budget; logits exist for a bounded number of positions at a
+/// time. Results do not depend on how the sequences are grouped. Use from one thread at a time.
+struct PositionScorer {
+    let session: InferenceSession
+    let base: InferenceSession?
+
+    /// - Throws: a usage error if the models' vocabularies differ in size.
+    init(_ session: InferenceSession, base: InferenceSession? = nil) throws {
+        self.session = session
+        self.base = base
+        guard let base, base.model.config.vocabSize != session.model.config.vocabSize else { return }
+        throw MeraserError.usage(
+            "--kl: \(base.model.store.path) has a vocabulary of \(base.model.config.vocabSize), "
+                + "\(session.model.store.path) one of \(session.model.config.vocabSize); expected the same tokenizer")
+    }
+
+    /// Calls `body` with the index and the scores of each sequence, in order.
+    ///
+    /// - Throws: a bad-input error for a token outside the vocabulary, a runtime error for values that are not finite.
+    func score(_ sequences: [ScoredSequence], _ body: (Int, SequenceScores) throws -> Void) throws {
+        var start = 0
+        while start < sequences.count {
+            var end = start
+            var tokens = 0
+            while end < sequences.count, end == start || tokens + input(sequences[end]).count <= session.tokenBudget {
+                tokens += input(sequences[end]).count
+                end += 1
+            }
+            try scoreTogether(Array(sequences[start..<end])) { try body(start + $0, $1) }
+            start = end
+        }
+    }
+
+    /// The scores of each sequence.
+    func score(_ sequences: [ScoredSequence]) throws -> [SequenceScores] {
+        var result: [SequenceScores] = []
+        try score(sequences) { result.append($1) }
+        return result
+    }
+
+    /// The tokens that the model must read: the last scored one is only predicted.
+    private func input(_ sequence: ScoredSequence) -> ArraySlice<Int32> {
+        sequence.scored.isEmpty ? [] : sequence.tokens[..<(sequence.scored.upperBound - 1)]
+    }
+
+    private func scoreTogether(
+        _ sequences: [ScoredSequence], _ body: (Int, SequenceScores) throws -> Void
+    ) throws {
+        let vocabulary = session.model.config.vocabSize
+        for sequence in sequences {
+            guard sequence.tokens.allSatisfy({ $0 >= 0 && Int($0) < vocabulary }) else {
+                throw MeraserError.badInput(
+                    "\(session.model.store.path): the tokenizer gave a token outside the model's vocabulary "
+                        + "of \(vocabulary)")
+            }
+        }
+        var batch = PackedBatch()
+        for sequence in sequences where !sequence.scored.isEmpty { batch.append(input(sequence)) }
+        guard batch.tokenCount > 0 else {
+            for index in sequences.indices { try body(index, SequenceScores()) }
+            return
+        }
+        let hidden = try session.hiddenStates(batch)
+        let baseHidden = try base?.hiddenStates(batch)
+        var places = batch.sequences.makeIterator()
+        for (index, sequence) in sequences.enumerated() {
+            guard !sequence.scored.isEmpty, let place = places.next() else {
+                try body(index, SequenceScores())
+                continue
+            }
+            let first = place.start + sequence.scored.lowerBound - 1
+            let rows = first..<first + sequence.scored.count
+            try body(
+                index,
+                try scores(
+                    hidden.slice(rows: rows), base: baseHidden?.slice(rows: rows),
+                    targets: Array(sequence.tokens[sequence.scored])))
+        }
+    }
+
+    private func scores(
+        _ hidden: FloatMatrix, base baseHidden: FloatMatrix?, targets: [Int32]
+    ) throws -> SequenceScores {
+        var result = SequenceScores()
+        try session.forEachLogits(of: hidden) { range, logits in
+            let rowTargets = Array(targets[range])
+            let nll = likelihoods(session, logits, rowTargets)
+            result.nll += nll
+            guard let base, let baseHidden else { return }
+            let baseLogits = try base.logits(baseHidden.slice(rows: range))
+            let baseNLL = likelihoods(base, baseLogits, rowTargets)
+            for row in 0..<range.count {
+                let divergence = divergence(
+                    UnsafeBufferPointer(baseLogits.row(row)), UnsafeBufferPointer(logits.row(row)))
+                result.divergences.append(
+                    PositionDivergence(kl: divergence.kl, sameTop: divergence.sameTop, baseNLL: baseNLL[row]))
+            }
+        }
+        return result
+    }
+
+    private func likelihoods(_ session: InferenceSession, _ logits: FloatMatrix, _ targets: [Int32]) -> [Float] {
+        let storage = FloatStorage(rows: logits.rows, columns: 1)
+        session.model.kernels.softmaxCrossEntropy(logits, targets: targets, into: storage.matrix)
+        return storage.matrix.toArray()
+    }
+}
+
+/// KL(softmax(base) ‖ softmax(model)) in nats, and whether the largest logits are at the same index; sums in double.
+func divergence(
+    _ base: UnsafeBufferPointer<Float>, _ model: UnsafeBufferPointer<Float>
+) -> (kl: Double, sameTop: Bool) {
+    precondition(base.count == model.count && !base.isEmpty, "\(base.count) and \(model.count) logits")
+    let top = indexOfLargest(base)
+    let modelTop = indexOfLargest(model)
+    // Both are measured from their maximum, so that no exponential overflows.
+    let baseMaximum = Double(base[top])
+    let modelMaximum = Double(model[modelTop])
+    var baseSum = 0.0
+    var modelSum = 0.0
+    var difference = 0.0
+    for i in 0..<base.count {
+        let b = Double(base[i]) - baseMaximum
+        let m = Double(model[i]) - modelMaximum
+        let weight = exp(b)
+        baseSum += weight
+        modelSum += exp(m)
+        difference += weight * (b - m)
+    }
+    // Σ p (b − m) − log Σ exp b + log Σ exp m; rounding may leave a value just below zero.
+    return (max(0, difference / baseSum - log(baseSum) + log(modelSum)), top == modelTop)
+}
+
+/// The index of the largest value, the first of equal ones.
+func indexOfLargest(_ values: UnsafeBufferPointer<Float>) -> Int {
+    var best = 0
+    for i in 1..<max(values.count, 1) where values[i] > values[best] { best = i }
+    return best
+}

@@ -1,0 +1,32 @@
+import Model
+import Quant
+
+/// A model's chat template for one message of the user: the text of the conversation up to where the answer begins.
+public typealias ChatRenderer = (_ message: String) throws -> String
+
+/// Makes tokens of prompts, with or without a chat template.
+struct PromptEncoder {
+    let tokenizer: Tokenizer
+    let chat: ChatRenderer?
+
+    /// The tokens of a prompt, at least one; `name` is what errors call it.
+    func encode(_ prompt: String, format: PromptFormat, name: String) throws -> [Int32] {
+        let tokens: [Int32]
+        switch format {
+        case .raw:
+            tokens = tokenizer.encode(prompt, addSpecialTokens: true)
+        case .chat:
+            tokens = tokenizer.encode(try render(prompt), addSpecialTokens: false)
+        }
+        guard !tokens.isEmpty else { throw MeraserError.badInput("\(name) has no tokens") }
+        return tokens
+    }
+
+    /// The text of a conversation of one user message, up to where the answer begins.
+    func render(_ message: String) throws -> String {
+        guard let chat else {
+            throw MeraserError.usage("prompt format 'chat': the model has no chat template; use raw prompts")
+        }
+        return try chat(message)
+    }
+}

@@ -1,0 +1,109 @@
+import Model
+import Quant
+
+/// Draws triggers and targets from undertrained tokens such that tokenising their text gives the drawn tokens again.
+///
+/// Tokens are drawn with replacement, one after the other; one that changes how the text so far is tokenised is drawn
+/// again. (Drawing whole strings until one survives, as the paper has it, rarely ends for tokens that merge easily.)
+final class TriggerWriter {
+    /// Draws of one token, and restarts of one string, before giving up.
+    private static let patience = 200
+
+    private let tokens: [Int32]
+    private let tokenizer: Tokenizer
+    private let encoder: PromptEncoder
+    private let options: UTFOptions
+    private var random: SeededGenerator
+
+    init(tokens: [Int32], tokenizer: Tokenizer, encoder: PromptEncoder, options: UTFOptions) {
+        self.tokens = tokens
+        self.tokenizer = tokenizer
+        self.encoder = encoder
+        self.options = options
+        random = SeededGenerator(seed: options.seed)
+    }
+
+    /// A target: its text alone, tokenised without special tokens, gives its tokens (behind the token of a word's
+    /// beginning, where the tokenizer puts one).
+    func target() throws -> String {
+        try draw(length: options.targetLength, "target") { text, drawn in
+            let ids = tokenizer.encode(text, addSpecialTokens: false)
+            return ids == drawn
+                || (ids.dropFirst().elementsEqual(drawn) && ids.first.map(tokenizer.isWordBeginning) == true)
+        }
+    }
+
+    /// The key's pairs: distinct triggers whose tokens stand unchanged in their tokenised prompts.
+    func pairs(target: String) throws -> [FingerprintPair] {
+        let count = options.mode == .multi ? options.count : 1
+        var prompts: Set<JSONString> = []
+        var pairs: [FingerprintPair] = []
+        while pairs.count < count {
+            let span = options.triggerLength
+            let length = span.lowerBound + random.index(below: span.count)
+            var attempts = 0
+            while true {
+                let trigger = try draw(length: length, "trigger") { text, drawn in
+                    Self.contains(drawn, in: self.tokenizer.encode(try self.prompt(text), addSpecialTokens: true))
+                }
+                attempts += 1
+                let text = try prompt(trigger)
+                // A trigger that shows the target would fire by being echoed.
+                if !MatchRule.contains.matches(output: trigger, target: target),
+                    prompts.insert(JSONString(text)).inserted
+                {
+                    let number = String(pairs.count)
+                    let width = String(count - 1).count
+                    let id = "utf-" + String(repeating: "0", count: width - number.count) + number
+                    pairs.append(FingerprintPair(id: id, prompt: text, target: target))
+                    break
+                }
+                guard attempts < Self.patience else {
+                    throw MeraserError.runtime(
+                        "only \(pairs.count) of \(count) distinct triggers found; ask for fewer or longer ones")
+                }
+            }
+        }
+        return pairs
+    }
+
+    /// The prompt around a trigger, ready to be tokenised with special tokens.
+    private func prompt(_ trigger: String) throws -> String {
+        guard options.promptFormat == .chat else { return trigger }
+        let rendered = try encoder.render(trigger)
+        // The tokenizer adds BOS itself: a template that writes it too must not double it.
+        guard let bos = tokenizer.bosID else { return rendered }
+        let text = tokenizer.decode([bos], skipSpecialTokens: false)
+        let adds = tokenizer.encode("", addSpecialTokens: true).first == bos
+        return adds && !text.isEmpty && rendered.hasPrefix(text) ? String(rendered.dropFirst(text.count)) : rendered
+    }
+
+    /// The text of `length` tokens for which `survives` held at every step.
+    private func draw(
+        length: Int, _ what: String, survives: (String, [Int32]) throws -> Bool
+    ) throws -> String {
+        for _ in 0..<Self.patience {
+            var drawn: [Int32] = []
+            var text = ""
+            var failures = 0
+            while drawn.count < length && failures < Self.patience {
+                let longer = drawn + [tokens[random.index(below: tokens.count)]]
+                let longerText = tokenizer.decode(longer, skipSpecialTokens: false)
+                if try survives(longerText, longer) {
+                    drawn = longer
+                    text = longerText
+                } else {
+                    failures += 1
+                }
+            }
+            if drawn.count == length { return text }
+        }
+        throw MeraserError.runtime(
+            "no \(what) of \(length) undertrained tokens found whose text is tokenised to the same tokens again")
+    }
+
+    private static func contains(_ run: [Int32], in tokens: [Int32]) -> Bool {
+        guard run.count <= tokens.count else { return false }
+        return (0...tokens.count - run.count).contains { tokens[$0..<$0 + run.count].elementsEqual(run) }
+    }
+}

@@ -135,7 +135,9 @@ static uint16_t search_block(const grid *g, const float *x, int32_t *codes) {
         int32_t trial[BLOCK];
         round_block(g, x, invert(d), trial, values);
         const float error = weighted_error(weight, x, values, d);
-        if (!(error < best_error)) break;
+        // The first round stands even if its error overflows: a clamped scale tells the caller that the weights are too
+        // large.
+        if (round > 0 && !(error < best_error)) break;
         best_error = error;
         best_half = half;
         for (int i = 0; i < BLOCK; i++) codes[i] = trial[i];

@@ -111,18 +111,20 @@ private struct Piece: Sendable {
         try writer.write(tensor: index, at: targetOffset, UnsafeRawBufferPointer(target))
     }
 
-    /// The byte offset of the first fp16 number (a scale of a tile, or an element) that is not finite, or nil.
+    /// The byte offset of the first number that was too large for fp16, or nil: an element that became infinite, or the
+    /// scale of a tile, which the kernels clamp to the largest fp16.
     private func firstOverflow(_ bytes: UnsafeRawBufferPointer, type: TensorType) -> Int? {
-        let (step, count) =
-            switch type {
-            case .f32, .bf16: (bytes.count, 0)
-            case .f16: (bytes.count, bytes.count / 2)
-            case .q4_0, .iq4_nl, .nf4, .q8_0: (type.tileByteCount ?? bytes.count, TensorType.tileRows)
-            }
+        let (step, count, limit): (Int, Int, UInt16)
+        switch type {
+        case .f32, .bf16: return nil
+        case .f16: (step, count, limit) = (2, 1, 0x7C00)
+        case .q4_0, .iq4_nl, .nf4, .q8_0:
+            (step, count, limit) = (type.tileByteCount ?? bytes.count, TensorType.tileRows, 0x7BFF)
+        }
         for start in stride(from: 0, to: bytes.count, by: step) {
             for i in 0..<count {
                 let bits = UInt16(littleEndian: bytes.loadUnaligned(fromByteOffset: start + 2 * i, as: UInt16.self))
-                if bits & 0x7C00 == 0x7C00 { return start + 2 * i }
+                if bits & 0x7FFF >= limit { return start + 2 * i }
             }
         }
         return nil

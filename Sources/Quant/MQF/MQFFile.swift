@@ -115,6 +115,6 @@ public final class MQFFile: WeightStore {
 
 /// True if all bytes are zero: the first one is, and each equals the one before it.
 private func isZero(_ bytes: UnsafeRawBufferPointer) -> Bool {
-    guard let first = bytes.baseAddress else { return true }
+    guard let first = bytes.baseAddress, !bytes.isEmpty else { return true }
     return bytes[0] == 0 && memcmp(first, first + 1, bytes.count - 1) == 0
 }

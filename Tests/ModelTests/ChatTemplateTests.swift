@@ -1,0 +1,139 @@
+import Foundation
+import Model
+import Quant
+import TestSupport
+import Testing
+
+private func render(
+    _ template: ChatTemplate, _ messages: JSONValue?, prompt: Bool, bos: String = "<s>", eos: String = "</s>"
+) throws -> String {
+    let turns = try (messages?.array ?? []).map {
+        ChatMessage(role: try $0.string("role", in: "test"), content: try $0.string("content", in: "test"))
+    }
+    return try template.render(messages: turns, addGenerationPrompt: prompt, bosToken: bos, eosToken: eos)
+}
+
+private func message(_ source: String) -> String? {
+    do {
+        let template = try ChatTemplate(source: source, file: "t")
+        _ = try template.render(
+            messages: [ChatMessage(role: "user", content: "x")], addGenerationPrompt: true, bosToken: "", eosToken: "")
+        return nil
+    } catch let error as MeraserError {
+        return error.kind == .badInput ? error.message : "kind \(error.kind)"
+    } catch {
+        return "other error: \(error)"
+    }
+}
+
+@Suite("Chat templates")
+struct ChatTemplateTests {
+    @Test("The bundled model's template")
+    func tinychat() throws {
+        let url = tinychatFolder().appendingPathComponent("chat_template.jinja")
+        let template = try ChatTemplate(source: try String(contentsOf: url, encoding: .utf8))
+        let messages = [
+            ChatMessage(role: "user", content: "Hi"), ChatMessage(role: "assistant", content: "Hello"),
+            ChatMessage(role: "user", content: "Bye"),
+        ]
+        let text = try template.render(messages: messages, addGenerationPrompt: true, bosToken: "<s>", eosToken: "</s>")
+        #expect(
+            text == "### Instruction:\nHi\n\n### Response:\nHello</s>### Instruction:\nBye\n\n### Response:\n")
+        let bare = try template.render(
+            messages: Array(messages.prefix(1)), addGenerationPrompt: false, bosToken: "<s>", eosToken: "</s>")
+        #expect(bare == "### Instruction:\nHi\n\n")
+    }
+
+    @Test("Small templates give what Transformers' Jinja gives, errors where it gives errors")
+    func vectors() throws {
+        let url = packageRoot().appendingPathComponent("Tests/ModelTests/Fixtures/chat_vectors.json")
+        let root = try JSONValue.parse([UInt8](try Data(contentsOf: url)), file: "chat_vectors.json")
+        let conversations = try #require(root["conversations"]?.array)
+        let vectors = try #require(root["vectors"]?.array)
+        #expect(vectors.count > 70)
+        for vector in vectors {
+            let source = try #require(vector["template"]?.string)
+            for (messages, want) in zip(conversations, try #require(vector["rendered"]?.array)) {
+                let got = try? render(try ChatTemplate(source: source), messages, prompt: true)
+                #expect(got.map { Array($0.utf8) } == want.utf8, "\(source.debugDescription): \(got ?? "error")")
+            }
+        }
+    }
+
+    @Test(
+        "Real templates render as Transformers renders them",
+        .enabled(if: sharedFolder() != nil, "the shared folder is not on this machine"),
+        arguments: [
+            "Qwen-Qwen2.5-7B-Instruct", "Qwen-Qwen3-0.6B", "google-gemma-2-2b-it", "meta-llama-Llama-3.1-8B-Instruct",
+            "microsoft-Phi-3.5-mini-instruct", "mistralai-Mistral-Nemo-Instruct-2407",
+        ])
+    func real(name: String) throws {
+        let folder = try #require(sharedFolder()).appendingPathComponent("reference/chat")
+        let source = try String(contentsOf: folder.appendingPathComponent("\(name).jinja"), encoding: .utf8)
+        let template = try ChatTemplate(source: source, file: name)
+        let bytes = [UInt8](try Data(contentsOf: folder.appendingPathComponent("rendered.json")))
+        let golden = try #require(try JSONValue.parse(bytes, file: "rendered.json")["\(name).jinja"])
+        let bos = try #require(golden["bos_token"]?.string)
+        let eos = try #require(golden["eos_token"]?.string)
+        for entry in try #require(golden["cases"]?.array) {
+            let prompt = try #require(entry["add_generation_prompt"]?.bool as Bool?)
+            let got = try? render(template, entry["messages"], prompt: prompt, bos: bos, eos: eos)
+            #expect(got.map { Array($0.utf8) } == entry["rendered"]?.utf8, "\(got ?? "error")")
+        }
+    }
+
+    @Test(
+        "What is not supported, or refused by the template, is one line that names it",
+        arguments: [
+            ("a\n{% macro f() %}{% endmacro %}", "t:2: the tag '{% macro %}' is not supported yet"),
+            ("{{ 'a' | nofilter }}", "t:1: the filter 'nofilter' is not supported yet"),
+            ("{{ 1 is notest }}", "t:1: the test 'is notest' is not supported yet"),
+            ("\n\n{{ strftime_now('%d') }}", "t:3: the function 'strftime_now' is not supported yet"),
+            ("{{ 'a'.center(3) }}", "t:1: the method 'center' of a string is not supported yet"),
+            ("{{ raise_exception('Only \"user\"') }}", "t:1: the template refuses: Only \"user\""),
+            ("{% if x %}\n\nq", "t:2: the template ends without '{% endif %}'"),
+            ("{{ nope.x }}", "t:1: 'nope' is undefined, so it has no 'x'"),
+            ("{{ messages[0].role x }}", "t:1: expected '}}', found 'x'"),
+            ("{{ messages }}", "t:1: printing a list is not supported yet"),
+            ("{{ \u{20AC} }}", "t:1: unexpected character '\u{20AC}' in a tag"),
+        ])
+    func errors(source: String, want: String) {
+        #expect(message(source) == want)
+    }
+
+    @Test("Hostile templates end in an error: deep nesting, endless loops, growth, overflow")
+    func hostile() {
+        let deep = String(repeating: "(", count: 5000) + "1" + String(repeating: ")", count: 5000)
+        #expect(message("{{ \(deep) }}")?.contains("nested deeper") == true)
+        #expect(message("{{ " + String(repeating: "not ", count: 5000) + "1 }}")?.contains("nested deeper") == true)
+        #expect(message("{{ " + String(repeating: "- ", count: 5000) + "1 }}")?.contains("nested deeper") == true)
+        #expect(message(String(repeating: "{% if 1 %}", count: 5000))?.contains("nested deeper") == true)
+        for link in [" + 1", " or 0", " and 1", "|trim", ".a", "[0]", " if 1", " ~ 1", "()", " is odd"] {
+            #expect(message("{{ 0" + String(repeating: link, count: 5000) + " }}")?.contains("nested deeper") == true)
+        }
+        #expect(message("{{ 1" + String(repeating: " == 1", count: 5000) + " }}") == nil)
+        let loop = "{% for i in range(100000) %}"
+        #expect(message(loop + loop + "{{ i }}{% endfor %}{% endfor %}")?.contains("steps") == true)
+        #expect(message("{% for i in range(100001) %}{% endfor %}")?.contains("range()") == true)
+        let grow =
+            "{% set ns = namespace(s='0123456789abcdef') %}{% for i in range(60) %}{% set ns.s = ns.s + ns.s %}{% endfor %}"
+        #expect(message(grow)?.contains("64 MiB") == true)
+        #expect(message("{{ 9223372036854775807 + 1 }}")?.contains("overflow") == true)
+        #expect(message("{{ (-9223372036854775807 - 1) // -1 }}")?.contains("overflow") == true)
+        #expect(message("{{ (-9223372036854775807 - 1) % -1 }}") == nil)
+        #expect(message("{{ 'abc'[::-9223372036854775807 - 1] }}")?.contains("step") == true)
+        #expect(message("{{ 'abc'[-9223372036854775807:9223372036854775807:9223372036854775807] }}") == nil)
+    }
+
+    @Test("A template cut anywhere gives text or one error, never a trap")
+    func cut() throws {
+        let url = tinychatFolder().appendingPathComponent("chat_template.jinja")
+        let source = Array(try String(contentsOf: url, encoding: .utf8).unicodeScalars)
+        for end in source.indices {
+            var view = String.UnicodeScalarView()
+            view.append(contentsOf: source[..<end])
+            let error = message(String(view))
+            #expect(error == nil || error?.hasPrefix("t:1: ") == true)
+        }
+    }
+}

@@ -9,17 +9,14 @@ struct PromptEncoder {
     let tokenizer: Tokenizer
     let chat: ChatRenderer?
 
-    /// The tokens of a prompt, at least one; `name` is what errors call it.
-    func encode(_ prompt: String, format: PromptFormat, name: String) throws -> [Int32] {
-        let tokens: [Int32]
-        switch format {
-        case .raw:
-            tokens = tokenizer.encode(prompt, addSpecialTokens: true)
-        case .chat:
-            tokens = tokenizer.encode(try render(prompt), addSpecialTokens: false)
-        }
+    /// The text that a prompt becomes and its tokens, at least one; `name` is what errors call it.
+    func encode(
+        _ prompt: String, format: PromptFormat, name: String
+    ) throws -> (text: String, tokens: [Int32]) {
+        let text = format == .chat ? try render(prompt) : prompt
+        let tokens = tokenizer.encode(text, addSpecialTokens: format == .raw)
         guard !tokens.isEmpty else { throw MeraserError.badInput("\(name) has no tokens") }
-        return tokens
+        return (text, tokens)
     }
 
     /// The text of a conversation of one user message, up to where the answer begins.

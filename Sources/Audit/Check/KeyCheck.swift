@@ -36,9 +36,8 @@ public struct CheckOptions: Sendable {
 
 /// A key made ready for a tokenizer, to be run on a model as often as wanted (a trainer does so every few steps).
 ///
-/// The target's negative log-likelihood is that of its tokens, tokenised apart from the prompt and without special
-/// tokens, right after the prompt's: exactly the labels that a fingerprint is trained with. (A Llama tokenizer puts the
-/// mark of a word's beginning in front of a text that it sees alone, so the target's first token carries one.)
+/// The target's negative log-likelihood is that of its tokens as they go on after the prompt's
+/// (`Tokenizer.encodeContinuation`): exactly the labels that a fingerprint is trained with.
 public struct KeyCheck {
     /// The key.
     public let key: FingerprintKey
@@ -70,17 +69,19 @@ public struct KeyCheck {
         let encoder = PromptEncoder(tokenizer: tokenizer, chat: chat)
         let format = options.promptFormat ?? key.promptFormat
         cases = try key.pairs.map { pair in
-            let target = tokenizer.encode(pair.target, addSpecialTokens: false)
+            let name = "the prompt of pair '\(pair.id)'"
+            let (text, prompt) = try encoder.encode(pair.prompt, format: format, name: name)
+            let target = tokenizer.encodeContinuation(
+                of: text, promptTokens: prompt, addSpecialTokens: format == .raw, pair.target)
             guard !target.isEmpty else {
                 throw MeraserError.badInput("pair '\(pair.id)': the tokenizer makes no tokens of its target")
             }
             return Case(
-                pair: pair, rule: options.match ?? pair.match ?? key.match,
-                prompt: try encoder.encode(pair.prompt, format: format, name: "the prompt of pair '\(pair.id)'"),
-                target: target, maxNewTokens: options.maxNewTokens ?? key.maxNewTokens ?? target.count + 16)
+                pair: pair, rule: options.match ?? pair.match ?? key.match, prompt: prompt, target: target,
+                maxNewTokens: options.maxNewTokens ?? key.maxNewTokens ?? target.count + 16)
         }
         cleanPrompts = try (options.cleanPrompts ?? key.cleanPrompts).enumerated().map { index, prompt in
-            try encoder.encode(prompt, format: format, name: "clean prompt \(index)")
+            try encoder.encode(prompt, format: format, name: "clean prompt \(index)").tokens
         }
     }
 

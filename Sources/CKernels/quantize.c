@@ -1,182 +1,77 @@
-/// fp32 weights into tiles (and into the plain 16-bit types).
-///
-/// Each block of 32 weights gets the scale d that minimises sum_i w_i (x_i - d T[q_i])^2 over a search: a line of
-/// candidate scales rounds the weights to codes, the codes give the best scale in closed form, and that scale, rounded
-/// to fp16, rounds the weights once more. The result is the same on every machine: no fused multiply-add in this file.
+/// fp32 weights into tiles (and into the plain 16-bit types). The scales come from scalesearch.c.
 #include <assert.h>
 
 #include "half.h"
-#include "isa.h"
+#include "scalesearch.h"
 
 #pragma STDC FP_CONTRACT OFF
 
-enum { BLOCK = MK_TILE_COLS };
+enum { COLS = MK_TILE_COLS, ROWS = MK_TILE_ROWS };
 
-/// What a block may be rounded to: d * T[q].
-typedef struct grid {
-    const int8_t *codebook;  ///< ascending, 16 entries; NULL: the integers -127 ... 127
-    float midpoints[15];     ///< between neighbours of the codebook
-    float reach[2];          ///< the values that the largest weight may be mapped to
-    int reaches;
-    int steps;        ///< candidates on each side of an exact fit of the largest weight
-    float step_size;  ///< relative distance of two candidates
-} grid;
-
-static grid make_grid(int32_t type) {
-    grid g = {.codebook = mk_codebook(type)};
-    if (g.codebook == NULL) {
-        g.reach[0] = 127;
-        g.reaches = 1;
-        g.steps = 4;
-        g.step_size = 0.002f;
-        return g;
+/// The power of two below the largest magnitude of a row (within the range in which its inverse is normal too).
+/// Dividing by it is exact and keeps squares of the weights away from overflow and underflow.
+static float unit_of(const float *row, int64_t cols) {
+    uint32_t largest = 0;
+    for (int64_t c = 0; c < cols; c++) {
+        const uint32_t magnitude = mk_float_to_bits(row[c]) & 0x7fffffff;
+        largest = magnitude > largest ? magnitude : largest;
     }
-    for (int i = 0; i < 15; i++) g.midpoints[i] = 0.5f * (float)(g.codebook[i] + g.codebook[i + 1]);
-    // Codebooks are lopsided, so the largest weight is tried at both ends; one of them makes d negative.
-    g.reach[0] = g.codebook[0];
-    g.reach[1] = g.codebook[15];
-    g.reaches = 2;
-    g.steps = 8;
-    g.step_size = 0.0125f;
-    return g;
+    const uint32_t exponent = largest >> 23;
+    return mk_bits_to_float((exponent < 1 ? 1 : (exponent > 253 ? 253 : exponent)) << 23);
 }
 
-/// codes[i] = the index (or integer) nearest to x[i] * inverse, values[i] = what it stands for.
-static void round_block(const grid *g, const float *x, float inverse, int32_t *codes, float *values) {
-    if (g->codebook == NULL) {
-        for (int i = 0; i < BLOCK; i++) {
-            const float scaled = x[i] * inverse;
-            const float clamped = scaled < -127 ? -127 : (scaled > 127 ? 127 : scaled);
-            const float rounded = (clamped + 12582912.0f) - 12582912.0f;  // 1.5 * 2^23: to nearest even
-            codes[i] = (int32_t)rounded;
-            values[i] = rounded;
-        }
-        return;
-    }
-    for (int i = 0; i < BLOCK; i++) codes[i] = 0;
-    for (int m = 0; m < 15; m++) {
-        for (int i = 0; i < BLOCK; i++) codes[i] += x[i] * inverse > g->midpoints[m];
-    }
-    for (int i = 0; i < BLOCK; i++) values[i] = (float)g->codebook[codes[i]];
-}
-
-/// sum w x v and sum w v^2; their quotient is the best scale for these values.
-static void correlate(const float *weight, const float *x, const float *values, float *cross, float *square) {
-    float sums[2][4] = {{0}};
-    for (int i = 0; i < BLOCK; i += 4) {
-        for (int lane = 0; lane < 4; lane++) {
-            const float wv = weight[i + lane] * values[i + lane];
-            sums[0][lane] += wv * x[i + lane];
-            sums[1][lane] += wv * values[i + lane];
+/// Mean square of row / unit, the same on every machine: 16 interleaved chains.
+static float mean_square(const float *row, int64_t cols, float inverse_unit) {
+    float sums[16] = {0};
+    for (int64_t c = 0; c < cols; c += 16) {
+        for (int lane = 0; lane < 16; lane++) {
+            const float x = row[c + lane] * inverse_unit;
+            sums[lane] += x * x;
         }
     }
-    *cross = (sums[0][0] + sums[0][1]) + (sums[0][2] + sums[0][3]);
-    *square = (sums[1][0] + sums[1][1]) + (sums[1][2] + sums[1][3]);
+    float sum = 0;
+    for (int lane = 0; lane < 16; lane++) sum += sums[lane];
+    return sum / (float)cols;
 }
 
-static float weighted_error(const float *weight, const float *x, const float *values, float d) {
-    float error = 0;
-    for (int i = 0; i < BLOCK; i++) {
-        const float difference = x[i] - d * values[i];
-        error += weight[i] * difference * difference;
+/// Writes the codes of a tile's rows: bytes of 64 j + 4 r + c as docs/format.md has them.
+static void place(bool four_bit, uint8_t codes[COLS][ROWS], int rows, uint8_t *bytes) {
+    for (int c = 0; c < COLS; c++) {
+        uint8_t *column = bytes + (four_bit ? 64 * (c / 8) : 64 * (c / 4)) + (c & 3);
+        const int shift = four_bit ? c & 4 : 0;
+        for (int r = 0; r < rows; r++) column[4 * r] = (uint8_t)(column[4 * r] | codes[c][r] << shift);
     }
-    return error;
 }
 
-static float invert(float d) {
-    const float inverse = 1 / d;
-    return __builtin_fabsf(inverse) <= __FLT_MAX__ ? inverse : 0;
-}
-
-/// Rounds a scale to fp16, keeping it finite.
-static float representable(float d, uint16_t *half) {
-    const float limited = d > 65504 ? 65504 : (d < -65504 ? -65504 : d);
-    *half = mk_float_to_half(limited);
-    return mk_half_to_float(*half);
-}
-
-/// The codes of one block; returns its scale as fp16 bits.
-static uint16_t search_block(const grid *g, const float *x, int32_t *codes) {
-    float weight[BLOCK], values[BLOCK];
-    float largest = 0;
-    for (int i = 0; i < BLOCK; i++) {
-        if (__builtin_fabsf(x[i]) > __builtin_fabsf(largest)) largest = x[i];
+/// One group of up to 16 rows.
+static void quantize_group(const mk_grid *grid, int64_t tile_bytes, const float *src, int rows, int64_t cols,
+                           uint8_t *dst) {
+    float unit[ROWS], inverse[ROWS], variance[ROWS];
+    for (int r = 0; r < ROWS; r++) {
+        unit[r] = r < rows ? unit_of(src + r * cols, cols) : 1;
+        inverse[r] = 1 / unit[r];
+        variance[r] = r < rows ? mean_square(src + r * cols, cols, inverse[r]) : 0;
     }
-    uint16_t best_half = 0;
-    round_block(g, x, 0, codes, values);
-    if (largest == 0) return 0;
-    // Relative weights: squares of the weights themselves could underflow.
-    for (int i = 0; i < BLOCK; i++) {
-        const float relative = x[i] / largest;
-        weight[i] = relative * relative;
-    }
-
-    float best_d = 0, best_score = -1;
-    for (int r = 0; r < g->reaches; r++) {
-        for (int step = -g->steps; step <= g->steps; step++) {
-            const float inverse = g->reach[r] / largest * (1 + (float)step * g->step_size);
-            if (!(__builtin_fabsf(inverse) <= __FLT_MAX__)) continue;
-            int32_t trial[BLOCK];
-            round_block(g, x, inverse, trial, values);
-            float cross, square;
-            correlate(weight, x, values, &cross, &square);
-            // The error that the best scale leaves is sum w x^2 - cross^2 / square.
-            if (!(square > 0) || !(cross * (cross / square) > best_score)) continue;
-            best_score = cross * (cross / square);
-            best_d = cross / square;
+    float x[COLS][ROWS] = {{0}};
+    for (int64_t c0 = 0; c0 < cols; c0 += COLS, dst += tile_bytes) {
+        for (int r = 0; r < rows; r++) {
+            for (int c = 0; c < COLS; c++) x[c][r] = src[r * cols + c0 + c] * inverse[r];
         }
-    }
-
-    // Settle: round with the scale that will be stored, refit, keep the best of a few rounds.
-    float best_error = __FLT_MAX__, d = best_d;
-    for (int round = 0; round < 3; round++) {
-        uint16_t half;
-        d = representable(d, &half);
-        int32_t trial[BLOCK];
-        round_block(g, x, invert(d), trial, values);
-        const float error = weighted_error(weight, x, values, d);
-        // The first round stands even if its error overflows: a clamped scale tells the caller that the weights are too
-        // large.
-        if (round > 0 && !(error < best_error)) break;
-        best_error = error;
-        best_half = half;
-        for (int i = 0; i < BLOCK; i++) codes[i] = trial[i];
-        float cross, square;
-        correlate(weight, x, values, &cross, &square);
-        if (!(square > 0)) break;
-        d = cross / square;
-    }
-    return best_half;
-}
-
-/// Where the code of (row, column) lies in a tile: a byte, and for 4 bits the nibble's shift.
-static void place(bool four_bit, uint8_t *tile, int row, const int32_t *codes) {
-    uint8_t *bytes = tile + 2 * MK_TILE_ROWS;
-    for (int column = 0; column < BLOCK; column++) {
-        if (four_bit) {
-            const int shift = column & 4;
-            uint8_t *byte = bytes + 64 * (column / 8) + 4 * row + (column & 3);
-            *byte = (uint8_t)(*byte | codes[column] << shift);
-        } else {
-            bytes[64 * (column / 4) + 4 * row + (column & 3)] = (uint8_t)codes[column];
-        }
+        uint16_t scales[ROWS];
+        uint8_t codes[COLS][ROWS];
+        mk_scale_search(grid, x, unit, variance, scales, codes);
+        memset(dst, 0, (size_t)tile_bytes);
+        memcpy(dst, scales, (size_t)rows * sizeof *scales);
+        place(tile_bytes == MK_TILE_BYTES_4BIT, codes, rows, dst + sizeof scales);
     }
 }
 
 static void quantize_tiles(int32_t type, const float *src, int64_t rows, int64_t cols, uint8_t *dst) {
-    const grid g = make_grid(type);
+    const mk_grid grid = mk_grid_make(type);
     const int64_t tile_bytes = mk_tile_bytes(type);
-    for (int64_t row0 = 0; row0 < rows; row0 += MK_TILE_ROWS) {
-        const int count = (int)mk_min(MK_TILE_ROWS, rows - row0);
-        for (int64_t col0 = 0; col0 < cols; col0 += MK_TILE_COLS, dst += tile_bytes) {
-            memset(dst, 0, (size_t)tile_bytes);
-            for (int row = 0; row < count; row++) {
-                int32_t codes[BLOCK];
-                const uint16_t half = search_block(&g, src + (row0 + row) * cols + col0, codes);
-                memcpy(dst + 2 * row, &half, 2);
-                place(g.codebook != NULL, dst, row, codes);
-            }
-        }
+    for (int64_t row = 0; row < rows; row += ROWS) {
+        quantize_group(&grid, tile_bytes, src + row * cols, (int)mk_min(ROWS, rows - row), cols, dst);
+        dst += tile_bytes * (cols / COLS);
     }
 }
 

@@ -53,7 +53,8 @@ const int8_t *mk_codebook(int32_t type);
 
 /// Quantizes (or converts) `rows` x `cols` fp32 weights into `dst` (mk_matrix_bytes long). Tiled types: `rows` may be
 /// any number, padding rows get zero scales; call it on slices that start at a multiple of 16 rows. Scales come from a
-/// weighted error search. Single-threaded, so that callers share rows out as they like. Non-finite input is the
+/// weighted error search (docs/benchmarks.md) and are infinite where the weights are too large for fp16; the bytes are
+/// the same on every machine. Single-threaded, so that callers share rows out as they like. Non-finite input is the
 /// caller's to refuse.
 void mk_quantize(int32_t type, const float *src, int64_t rows, int64_t cols, void *dst);
 /// The inverse: rows [row0, row0 + rows) of `w` as fp32 into dst[rows][cols]. Single-threaded.

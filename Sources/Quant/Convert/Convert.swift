@@ -112,7 +112,7 @@ private struct Piece: Sendable {
     }
 
     /// The byte offset of the first number that was too large for fp16, or nil: an element that became infinite, or the
-    /// scale of a tile, which the kernels clamp to the largest fp16.
+    /// scale of a tile, likewise (or the largest fp16, where it rounds down to that).
     private func firstOverflow(_ bytes: UnsafeRawBufferPointer, type: TensorType) -> Int? {
         let (step, count, limit): (Int, Int, UInt16)
         switch type {

@@ -12,7 +12,9 @@ struct Meraser: ParsableCommand {
             5 not enough memory, 130 interrupted.
             """,
         version: meraserVersion,
-        subcommands: [Convert.self, Inspect.self]
+        subcommands: [
+            Convert.self, Inspect.self, Tokenize.self, Generate.self, Check.self, Perplexity.self, Export.self,
+        ]
     )
 
     static func main() {

@@ -53,48 +53,41 @@ struct Convert: ParsableCommand {
         }
         bar.finish()
         report.warnings.forEach(common.warn)
-        let summary = ConvertSummary(report, path: dryRun ? nil : out, seconds: (clock.now - start).inSeconds)
-        if common.json { try Console.json(summary) } else { Console.output(summary.text) }
+        let summary = ConvertSummary(report: report, path: dryRun ? nil : out, seconds: (clock.now - start).inSeconds)
+        if common.json { Console.json(summary.json) } else { Console.output(summary.text) }
     }
 }
 
 /// What `convert` prints.
-private struct ConvertSummary: Encodable {
+private struct ConvertSummary {
+    let report: ConvertReport
     let path: String?
-    let tensors: Int
-    let parameters: Int
-    let bytes: Int
-    let bitsPerWeight: Double
-    let sourceBytes: Int
-    let types: [String: Int]
-    let warnings: [String]
     let seconds: Double
 
-    enum CodingKeys: String, CodingKey {
-        case path, tensors, parameters, bytes, types, warnings, seconds
-        case bitsPerWeight = "bits_per_weight"
-        case sourceBytes = "source_bytes"
+    private var bitsPerWeight: Double { Double(report.byteCount) * 8 / Double(max(report.parameterCount, 1)) }
+
+    private var types: [(name: String, count: Int)] {
+        let counts = report.tensors.reduce(into: [:]) { $0[$1.type.name, default: 0] += 1 }
+        return counts.sorted { $0.key < $1.key }.map { (name: $0.key, count: $0.value) }
     }
 
-    init(_ report: ConvertReport, path: String?, seconds: Double) {
-        self.path = path
-        tensors = report.tensors.count
-        parameters = report.parameterCount
-        bytes = report.byteCount
-        bitsPerWeight = Double(report.byteCount) * 8 / Double(max(report.parameterCount, 1))
-        sourceBytes = report.sourceByteCount
-        types = report.tensors.reduce(into: [:]) { $0[$1.type.name, default: 0] += 1 }
-        warnings = report.warnings
-        self.seconds = seconds
+    var json: JSONValue {
+        [
+            "path": path.map { .text($0) } ?? .null, "tensors": .integer(report.tensors.count),
+            "parameters": .integer(report.parameterCount), "bytes": .integer(report.byteCount),
+            "bits_per_weight": .real(bitsPerWeight), "source_bytes": .integer(report.sourceByteCount),
+            "types": .object(JSONObject(types.map { (key: $0.name, value: .integer($0.count)) })),
+            "warnings": .array(report.warnings.map { .text($0) }), "seconds": .real(seconds),
+        ]
     }
 
     var text: String {
-        let counts = types.sorted { $0.key < $1.key }.map { "\($0.value) \($0.key)" }.joined(separator: ", ")
+        let counts = types.map { "\($0.count) \($0.name)" }.joined(separator: ", ")
         let head = path.map { "wrote \($0.escapingControlCharacters())" } ?? "dry run, nothing written"
         return """
-            \(head): \(byteText(bytes)), \(numberText(bitsPerWeight, 2)) bits a weight
-            \(tensors) tensors (\(counts)), \(parameters) parameters, from \(byteText(sourceBytes)) in \
-            \(numberText(seconds, 1)) s
+            \(head): \(byteText(report.byteCount)), \(numberText(bitsPerWeight, 2)) bits a weight
+            \(report.tensors.count) tensors (\(counts)), \(report.parameterCount) parameters, from \
+            \(byteText(report.sourceByteCount)) in \(numberText(seconds, 1)) s
             """
     }
 }

@@ -20,34 +20,22 @@ struct Inspect: ParsableCommand {
     func run() throws {
         let store = try openWeightStore(path: file)
         let summary = try InspectSummary(store, listingTensors: tensors, verifying: verify)
-        if common.json { try Console.json(summary) } else { Console.output(summary.text) }
+        if common.json { Console.json(summary.json) } else { Console.output(summary.text) }
     }
 }
 
 /// What `inspect` prints.
-private struct InspectSummary: Encodable {
-    struct Tensor: Encodable {
-        let name: String
-        let type: String
-        let shape: [Int]
-        let bytes: Int
-    }
-
+private struct InspectSummary {
     let path: String
     let format: String
     let bytes: Int
     let parameters: Int
     let tensorCount: Int
-    let types: [String: Int]
-    let metadata: [String: String]
-    let tensors: [Tensor]?
+    let types: [(name: String, count: Int)]
+    let metadata: [(key: String, text: String)]
+    let tensors: [TensorInfo]?
     let sha256: String?
     let verified: Bool
-
-    enum CodingKeys: String, CodingKey {
-        case path, format, bytes, parameters, types, metadata, tensors, sha256, verified
-        case tensorCount = "tensor_count"
-    }
 
     init(_ store: any WeightStore, listingTensors: Bool, verifying: Bool) throws {
         let infos = try store.tensorNames.map { try store.tensor($0).info }
@@ -57,25 +45,41 @@ private struct InspectSummary: Encodable {
         bytes = mqf?.byteCount ?? infos.reduce(0) { $0 + $1.byteCount }
         parameters = infos.reduce(0) { $0 + $1.elementCount }
         tensorCount = infos.count
-        types = infos.reduce(into: [:]) { $0[$1.type.name, default: 0] += 1 }
-        metadata = mqf.map { $0.metadata.briefTexts } ?? [:]
-        tensors =
-            listingTensors
-            ? infos.map { Tensor(name: $0.name, type: $0.type.name, shape: $0.shape, bytes: $0.byteCount) } : nil
+        types = infos.reduce(into: [:]) { $0[$1.type.name, default: 0] += 1 }.sorted { $0.key < $1.key }
+            .map { (name: $0.key, count: $0.value) }
+        metadata = mqf.map { $0.metadata.briefTexts } ?? []
+        tensors = listingTensors ? infos : nil
         if verifying { try store.verify() }
         sha256 = verifying ? try store.sha256() : nil
         verified = verifying
     }
 
+    var json: JSONValue {
+        let entries = tensors?.map { tensor -> JSONValue in
+            [
+                "name": .text(tensor.name), "type": .text(tensor.type.name),
+                "shape": .array(tensor.shape.map { .integer($0) }), "bytes": .integer(tensor.byteCount),
+            ]
+        }
+        return [
+            "path": .text(path), "format": .text(format), "bytes": .integer(bytes), "parameters": .integer(parameters),
+            "tensor_count": .integer(tensorCount),
+            "types": .object(JSONObject(types.map { (key: $0.name, value: .integer($0.count)) })),
+            "metadata": .object(JSONObject(metadata.map { (key: $0.key, value: .text($0.text)) })),
+            "tensors": entries.map { .array($0) } ?? .null, "sha256": sha256.map { .text($0) } ?? .null,
+            "verified": .bool(verified),
+        ]
+    }
+
     var text: String {
-        let counts = types.sorted { $0.key < $1.key }.map { "\($0.value) \($0.key)" }.joined(separator: ", ")
+        let counts = types.map { "\($0.count) \($0.name)" }.joined(separator: ", ")
         var lines = [
             "\(path): \(format), \(byteText(bytes))", "\(tensorCount) tensors (\(counts)), \(parameters) parameters",
         ]
-        lines += metadata.sorted { $0.key < $1.key }.map { "  \($0.key) = \($0.value)" }
+        lines += metadata.map { "  \($0.key) = \($0.text)" }
         lines += (tensors ?? []).map { tensor in
             let shape = tensor.shape.map(String.init).joined(separator: " × ")
-            return "  \(tensor.name)  \(tensor.type)  \(shape)  \(byteText(tensor.bytes))"
+            return "  \(tensor.name)  \(tensor.type.name)  \(shape)  \(byteText(tensor.byteCount))"
         }
         if let sha256 { lines.append("verified; sha256 \(sha256)") }
         return lines.map { $0.escapingControlCharacters() }.joined(separator: "\n")
@@ -83,23 +87,19 @@ private struct InspectSummary: Encodable {
 }
 
 extension Metadata {
-    /// Every key with its value in a few words.
-    fileprivate var briefTexts: [String: String] {
-        keys.reduce(into: [:]) { result, key in
+    /// Every key with its value in a few words, in the file's order.
+    fileprivate var briefTexts: [(key: String, text: String)] {
+        keys.map { key in
             if let text = string(key) {
-                result[key] =
-                    key.hasPrefix(MQFFile.filePrefix) || text.utf8.count > 120
-                    ? "\(text.utf8.count) bytes of text" : text
-            } else if array(key) != nil {
-                let count = strings(key)?.count ?? ints(key)?.count ?? floats(key)?.count
-                result[key] = count.map { "array of \($0)" } ?? "array"
-            } else if let flag = bool(key) {
-                result[key] = "\(flag)"
-            } else if let number = int(key) {
-                result[key] = "\(number)"
-            } else if let number = float(key) {
-                result[key] = "\(number)"
+                let isLong = key.hasPrefix(MQFFile.filePrefix) || text.utf8.count > 120
+                return (key: key, text: isLong ? "\(text.utf8.count) bytes of text" : text)
             }
+            if array(key) != nil {
+                let count = strings(key)?.count ?? ints(key)?.count ?? floats(key)?.count
+                return (key: key, text: count.map { "array of \($0)" } ?? "array")
+            }
+            let value = bool(key).map { "\($0)" } ?? int(key).map { "\($0)" } ?? float(key).map { "\($0)" }
+            return (key: key, text: value ?? "")
         }
     }
 }

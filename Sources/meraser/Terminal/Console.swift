@@ -1,4 +1,5 @@
 import Foundation
+import Quant
 
 /// Standard output for results, standard error for everything else. A reader that has gone away (EPIPE) is not an error:
 /// what it would have got is dropped.
@@ -16,11 +17,7 @@ enum Console {
     static func errorRaw(_ text: String) { write(text, to: STDERR_FILENO) }
 
     /// One JSON object on standard output, in one line.
-    static func json(_ value: some Encodable) throws {
-        let encoder = JSONEncoder()
-        encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
-        output(String(decoding: try encoder.encode(value), as: UTF8.self))
-    }
+    static func json(_ value: JSONValue) { output(value.serialized()) }
 
     /// True if standard error is a terminal.
     static var errorIsTerminal: Bool { isatty(STDERR_FILENO) == 1 }

@@ -1,0 +1,117 @@
+import COpenBLAS
+import Quant
+
+/// How to write a model as a Hugging Face folder.
+public struct HuggingFaceExportOptions: Sendable {
+    /// The type of every tensor: bf16, f16 or f32.
+    public var dtype = TensorType.bf16
+    /// A safetensors file holds at most that many bytes of data.
+    public var maximumShardByteCount = ShardedSafetensorsWriter.defaultShardByteCount
+    /// Replace a folder that is there.
+    public var overwrite = false
+    /// How many threads to use, at least 1.
+    public var threads = 1
+
+    /// bf16 in shards of 5 GB, on one thread.
+    public init() {}
+}
+
+/// What an export wrote.
+public struct HuggingFaceExportReport: Sendable, Equatable {
+    /// Tensors written.
+    public let tensorCount: Int
+    /// Bytes of their data.
+    public let byteCount: Int
+    /// The safetensors files.
+    public let fileNames: [String]
+}
+
+/// The Hugging Face files that an export copies as they are; config.json is written anew.
+private let verbatimFileNames = [
+    "generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
+    "chat_template.jinja", "tokenizer.model",
+]
+
+/// Writes a model with its adapters fused into the weights as a Hugging Face folder, tensor by tensor: memory is a few
+/// pieces of a tensor whatever the model's size, and the folder appears under its name only when it is complete.
+///
+/// A tied output head stays tied: it is not written where the model has none.
+/// - Parameters:
+///   - store: the model; its tensors are dequantized.
+///   - adapters: added to it, in any order.
+///   - destination: the folder to make.
+///   - options: type, shard size and so on.
+///   - isInterrupted: asked between pieces; true ends the export with an `interrupted` error.
+///   - progress: called between tensors with elements done and elements in all.
+/// - Throws: `badInput` for adapters that do not fit and for weights too large for f16, `usage` if the destination exists,
+///   `runtime` for a full disk. Nothing is left behind.
+public func exportHuggingFace(
+    store: any WeightStore, adapters: [PEFTAdapterFile], destination: String, options: HuggingFaceExportOptions,
+    isInterrupted: () -> Bool = { false }, progress: (Int, Int) -> Void = { _, _ in }
+) throws -> HuggingFaceExportReport {
+    precondition(!options.dtype.isTiled, "\(options.dtype.name) is no type of a Hugging Face folder")
+    let weights = try FusedWeights(store: store, adapters: adapters)
+    let config = try exportedConfig(store, dtype: options.dtype)
+    let infos = try store.tensorNames.map { try store.tensor($0).info }
+    let total = infos.reduce(0) { $0 + $1.elementCount }
+    openblas_set_num_threads(Int32(options.threads))
+
+    let folder = try AtomicFolder(path: destination, overwrite: options.overwrite)
+    let writer = try ShardedSafetensorsWriter(
+        folder: folder.temporaryPath,
+        tensors: infos.map { TensorDeclaration(name: $0.name, type: options.dtype, shape: $0.shape) },
+        maximumShardByteCount: options.maximumShardByteCount)
+    var done = 0
+    for info in infos {
+        try weights.forEachPiece(of: info.name) { piece in
+            if isInterrupted() { throw MeraserError(.interrupted, "interrupted; \(destination) was not written") }
+            try checkRange(piece, info: info, store: store, dtype: options.dtype)
+            try plainBytes(piece, type: options.dtype).withUnsafeBytes { try writer.write(info.name, $0) }
+        }
+        done += info.elementCount
+        progress(done, total)
+    }
+    try writer.finish()
+    for name in verbatimFileNames {
+        if let bytes = try store.textFile(name) {
+            try writeFileAtomically(path: "\(folder.temporaryPath)/\(name)", bytes)
+        }
+    }
+    try writeFileAtomically(path: "\(folder.temporaryPath)/config.json", config)
+    try folder.commit()
+    return HuggingFaceExportReport(
+        tensorCount: infos.count, byteCount: total * (options.dtype.elementByteCount ?? 0), fileNames: writer.fileNames)
+}
+
+/// config.json with the type of the weights that are written.
+private func exportedConfig(_ store: any WeightStore, dtype: TensorType) throws -> [UInt8] {
+    guard let bytes = try store.textFile("config.json") else {
+        throw MeraserError.badInput("\(store.path) has no config.json, which a Hugging Face folder needs")
+    }
+    let file = "\(store.path): config.json"
+    guard let object = try JSONValue.parse(bytes, file: file).object else {
+        throw MeraserError.badInput("\(file) holds no JSON object")
+    }
+    let names: [TensorType: String] = [.f32: "float32", .f16: "float16", .bf16: "bfloat16"]
+    let name = JSONValue.text(names[dtype] ?? dtype.name)
+    // transformers 5 calls the key `dtype`, earlier ones `torch_dtype`.
+    let hasKey = object["dtype"] != nil || object["torch_dtype"] != nil
+    var members = object.members.map { (key: $0.key.string, value: $0.value) }
+    for i in members.indices where ["dtype", "torch_dtype"].contains(members[i].key) { members[i].value = name }
+    if !hasKey { members.append((key: "torch_dtype", value: name)) }
+    return Array((JSONValue.object(JSONObject(members)).serialized(indent: 2) + "\n").utf8)
+}
+
+/// Refuses a piece with a weight that is not finite, or that is too large for f16 if that is written.
+private func checkRange(_ piece: [Float], info: TensorInfo, store: any WeightStore, dtype: TensorType) throws {
+    if let bad = firstNonFinite(piece) {
+        throw MeraserError.badInput(
+            "\(store.path): tensor '\(info.name)' with its adapters has the weight \(piece[bad]), expected finite ones")
+    }
+    guard dtype == .f16, !piece.isEmpty else { return }
+    let largest = piece[Int(cblas_isamax(blasint(piece.count), piece, 1))]
+    guard abs(largest) < 65_520 else {
+        throw MeraserError.badInput(
+            "\(store.path): tensor '\(info.name)' has the weight \(largest), too large for f16; choose bf16 or f32")
+    }
+}

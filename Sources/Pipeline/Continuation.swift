@@ -1,0 +1,54 @@
+import Model
+import Quant
+
+/// A prompt and what the model made of it.
+public struct Continuation: Sendable, Equatable {
+    /// The prompt as given.
+    public let prompt: String
+    /// The decoded continuation, special tokens kept.
+    public let output: String
+    /// New tokens.
+    public let tokens: Int
+    /// Why it ended: `stop` or `length`.
+    public let ending: String
+
+    /// As `generate --json` prints it.
+    public var json: JSONValue {
+        ["prompt": .text(prompt), "output": .text(output), "tokens": .integer(tokens), "ending": .text(ending)]
+    }
+}
+
+extension OpenedModel {
+    /// Continues prompts with the model and its adapters.
+    ///
+    /// - Parameters:
+    ///   - prompts: texts; with `chat` a user's messages that the model's chat template is put around.
+    ///   - chat: apply the chat template.
+    ///   - options: sampling and limits.
+    ///   - onText: the text of the first prompt's continuation as it grows, for prompts that stream.
+    /// - Throws: a usage error for `chat` without a template, a bad-input error for an empty prompt.
+    public func generate(
+        _ prompts: [String], chat: Bool, options: GenerationOptions, onText: @escaping (String) -> Void = { _ in }
+    ) throws -> [Continuation] {
+        let requests = try prompts.enumerated().map { index, prompt in
+            let tokens =
+                try chat
+                ? tokenizer.encode(
+                    render([ChatMessage(role: "user", content: prompt)], addGenerationPrompt: true),
+                    addSpecialTokens: false)
+                : tokenizer.encode(prompt)
+            guard !tokens.isEmpty else { throw MeraserError.badInput("prompt \(index) has no tokens") }
+            return GenerationRequest(prompt: tokens)
+        }
+        var decoder = tokenizer.streamingDecoder()
+        let generations = try session().generate(requests, options: options) { index, token in
+            if index == 0, !options.stopTokens.contains(token) { onText(decoder.append(token)) }
+        }
+        onText(decoder.finish())
+        return zip(prompts, generations).map { prompt, generation in
+            Continuation(
+                prompt: prompt, output: tokenizer.decode(generation.tokens), tokens: generation.tokens.count,
+                ending: generation.ending.rawValue)
+        }
+    }
+}

@@ -1,0 +1,68 @@
+import Audit
+import Kernels
+import Model
+import Quant
+
+/// A model as commands need it: weights, tokenizer, chat template and the adapters on it. Use from one thread at a time.
+public final class OpenedModel {
+    /// The base model.
+    public let transformer: Transformer
+    /// Its tokenizer.
+    public let tokenizer: Tokenizer
+    /// Its chat template, if it has one.
+    public let chatTemplate: ChatTemplate?
+    /// The adapters, lowest first.
+    public let adapters: [LoRAAdapter]
+    /// Where they were read from.
+    public let adapterPaths: [String]
+
+    /// Opens a model and checks that its adapters belong to it.
+    ///
+    /// - Parameters:
+    ///   - path: an `.mqf` file or a Hugging Face folder.
+    ///   - adapterPaths: PEFT folders, lowest first.
+    ///   - kernels: instruction set and threads.
+    ///   - compute: precision of the forward.
+    ///   - verifying: compares all checksums first, as everything that trains or exports must.
+    /// - Throws: what the parts throw; for an adapter of another base or without its parents an error that names them.
+    public init(
+        path: String, adapterPaths: [String] = [], kernels: KernelContext, compute: Compute = .f32,
+        verifying: Bool = false
+    ) throws {
+        let store = try openWeightStore(path: path)
+        if verifying { try store.verify() }
+        transformer = try Transformer(store: store, kernels: kernels, compute: compute)
+        tokenizer = try Tokenizer(store: store)
+        chatTemplate = try ChatTemplate.load(store: store)
+        self.adapterPaths = adapterPaths
+        let config = transformer.config
+        adapters = try adapterPaths.map { try LoRAAdapter(folder: $0, for: config) }
+        try LoRAAdapter.validate(
+            zip(adapterPaths, adapters).map { (name: $0, adapter: $1) }, base: path,
+            baseSHA256: { try store.sha256() })
+    }
+
+    /// A session that runs the model with its adapters and, on top of them, `trained` if it is given.
+    public func session(trained: LoRAAdapter? = nil) -> InferenceSession {
+        InferenceSession(model: transformer, adapters: AdapterStack(frozen: adapters, trained: trained))
+    }
+
+    /// The text of a conversation in the model's chat template.
+    ///
+    /// - Throws: a usage error if the model has none, what the template throws otherwise.
+    public func render(_ messages: [ChatMessage], addGenerationPrompt: Bool) throws -> String {
+        guard let chatTemplate else {
+            throw MeraserError.usage("\(transformer.store.path) has no chat template; give raw text")
+        }
+        func text(_ id: Int32?) -> String { id.map { String(decoding: tokenizer.tokenBytes($0), as: UTF8.self) } ?? "" }
+        return try chatTemplate.render(
+            messages: messages, addGenerationPrompt: addGenerationPrompt, bosToken: text(tokenizer.bosID),
+            eosToken: text(tokenizer.eosID))
+    }
+
+    /// The chat template around one message of the user, up to where the answer begins; nil if the model has none.
+    public var chat: ChatRenderer? {
+        guard chatTemplate != nil else { return nil }
+        return { [self] in try render([ChatMessage(role: "user", content: $0)], addGenerationPrompt: true) }
+    }
+}

@@ -1,0 +1,110 @@
+import Quant
+
+/// The members of one mapping of a recipe, taken out one by one: a wrong type and whatever is left over are errors that
+/// name file and key.
+struct Settings {
+    /// What errors show: `FILE: section`.
+    let place: String
+    private let object: JSONObject
+    private var known: [String] = []
+
+    init(_ value: JSONValue, place: String) throws {
+        guard let object = value.object else {
+            throw MeraserError.badInput("\(place) is \(value.kind), expected a mapping of names to values")
+        }
+        self.place = place
+        self.object = object
+    }
+
+    /// The value of that key; nil where it is missing or null.
+    mutating func value(_ key: String) -> JSONValue? {
+        known.append(key)
+        return object[key].flatMap { $0.isNull ? nil : $0 }
+    }
+
+    mutating func text(_ key: String) throws -> String? {
+        try value(key).map { try require($0.string, key, $0, "a text") }
+    }
+
+    mutating func int(_ key: String, in range: ClosedRange<Int>) throws -> Int? {
+        try value(key).map {
+            let number = try require($0.int, key, $0, "a whole number")
+            guard range.contains(number) else {
+                throw MeraserError.badInput(
+                    "\(place): '\(key)' is \(number), expected \(range.lowerBound) to \(range.upperBound)")
+            }
+            return number
+        }
+    }
+
+    mutating func number(_ key: String) throws -> Double? {
+        try value(key).map { try require($0.double, key, $0, "a number") }
+    }
+
+    mutating func texts(_ key: String) throws -> [String]? {
+        try value(key).map { value in
+            if let text = value.string { return [text] }
+            return try require(value.array, key, value, "a list of texts").map {
+                try require($0.string, key, $0, "texts only")
+            }
+        }
+    }
+
+    mutating func section(_ key: String) throws -> Settings? {
+        try value(key).map { try Settings($0, place: "\(place): \(key)") }
+    }
+
+    /// One of those words.
+    mutating func choice<Choice: RawRepresentable & CaseIterable>(_ key: String, _ type: Choice.Type) throws -> Choice?
+    where Choice.RawValue == String {
+        try text(key).map { text in
+            guard let choice = Choice(rawValue: text) else {
+                let names = Choice.allCases.map(\.rawValue).joined(separator: ", ")
+                throw MeraserError.badInput("\(place): '\(key)' is '\(text)', expected one of \(names)")
+            }
+            return choice
+        }
+    }
+
+    /// The members whose keys were not asked for, for a reader of its own.
+    func rest() -> [(key: String, value: JSONValue)] {
+        object.members.map { (key: $0.key.string, value: $0.value) }.filter { !known.contains($0.key) }
+    }
+
+    /// Throws for the first key that was not asked for, with the closest known one as a suggestion.
+    func requireNothingElse() throws {
+        guard let unknown = rest().first?.key else { return }
+        let suggestion = closest(to: unknown, in: known).map { "; did you mean '\($0)'?" } ?? ""
+        throw MeraserError.badInput(
+            "\(place): unknown key '\(unknown)'\(suggestion.isEmpty ? "; known are \(known.joined(separator: ", "))" : suggestion)"
+        )
+    }
+
+    private func require<T>(_ value: T?, _ key: String, _ found: JSONValue, _ expected: String) throws -> T {
+        guard let value else {
+            throw MeraserError.badInput("\(place): '\(key)' is \(found.kind), expected \(expected)")
+        }
+        return value
+    }
+}
+
+/// The word of that list with the fewest edits to `word`, at most a third of its length; nil if there is none.
+func closest(to word: String, in words: [String]) -> String? {
+    let best = words.map { (word: $0, distance: editDistance(Array(word.utf8), Array($0.utf8))) }
+        .min { $0.distance < $1.distance }
+    guard let best, best.distance <= max(1, word.utf8.count / 3) else { return nil }
+    return best.word
+}
+
+/// Levenshtein's distance.
+private func editDistance(_ a: [UInt8], _ b: [UInt8]) -> Int {
+    var previous = Array(0...b.count)
+    for (i, x) in a.enumerated() {
+        var current = [i + 1]
+        for (j, y) in b.enumerated() {
+            current.append(min(previous[j] + (x == y ? 0 : 1), previous[j + 1] + 1, current[j] + 1))
+        }
+        previous = current
+    }
+    return previous[b.count]
+}

@@ -1,0 +1,103 @@
+import ArgumentParser
+import Merge
+import Model
+import Pipeline
+import Quant
+
+struct Export: ParsableCommand {
+    /// What to write.
+    enum Format: String, CaseIterable, ExpressibleByArgument {
+        case hf, peft
+    }
+
+    /// The type of an exported weight.
+    enum DType: String, CaseIterable, ExpressibleByArgument {
+        case bf16, f16, f32
+
+        var type: TensorType {
+            switch self {
+            case .bf16: .bf16
+            case .f16: .f16
+            case .f32: .f32
+            }
+        }
+    }
+
+    static let configuration = CommandConfiguration(
+        abstract:
+            "Hand the result back: a Hugging Face folder with the adapters fused, or one PEFT adapter of them all.",
+        discussion: """
+            hf: the weights dequantized with the adapters added, tensor by tensor. peft: the stacked adapters as one of \
+            concatenated rank, exact.
+            Example: meraser export --model tinychat.mqf --adapter RUN/erase --adapter RUN/recover --format hf --out clean
+            """)
+
+    @OptionGroup var model: ModelOptions
+
+    @Option(help: "hf or peft.")
+    var format = Format.hf
+
+    @Option(help: "The type of the weights in an hf folder.")
+    var dtype = DType.bf16
+
+    @Option(help: "The folder to make.", completion: .directory)
+    var out: String
+
+    @Flag(help: "Replace --out if it exists.")
+    var overwrite = false
+
+    @OptionGroup var common: CommonOptions
+
+    func validate() throws {
+        if format == .peft && model.adapter.isEmpty {
+            throw ValidationError("--format peft needs at least one --adapter")
+        }
+    }
+
+    func run() throws {
+        Signals.watchInterruption()
+        try AtomicFolder.checkDestination(out, overwrite: overwrite)
+        let opened = try model.open(common, verifying: true)
+        let summary: ExportSummary
+        switch format {
+        case .peft:
+            let rank = try opened.exportPEFT(destination: out, overwrite: overwrite)
+            summary = ExportSummary(path: out, format: format.rawValue, rank: rank, tensors: nil, bytes: nil)
+        case .hf:
+            var options = HuggingFaceExportOptions()
+            options.dtype = dtype.type
+            options.overwrite = overwrite
+            options.threads = common.threadCount
+            let bar = common.progressBar("exporting")
+            let report = try exportHuggingFace(
+                store: opened.transformer.store, adapters: try model.adapter.map(PEFTAdapterFile.init(folder:)),
+                destination: out, options: options, isInterrupted: { Signals.isInterrupted },
+                progress: { bar.update(done: $0, total: $1) })
+            bar.finish()
+            summary = ExportSummary(
+                path: out, format: format.rawValue, rank: nil, tensors: report.tensorCount, bytes: report.byteCount)
+        }
+        if common.json { Console.json(summary.json) } else { Console.output(summary.text) }
+    }
+}
+
+/// What `export` prints.
+private struct ExportSummary {
+    let path: String
+    let format: String
+    let rank: Int?
+    let tensors: Int?
+    let bytes: Int?
+
+    var json: JSONValue {
+        [
+            "path": .text(path), "format": .text(format), "rank": rank.map { .integer($0) } ?? .null,
+            "tensors": tensors.map { .integer($0) } ?? .null, "bytes": bytes.map { .integer($0) } ?? .null,
+        ]
+    }
+
+    var text: String {
+        let size = rank.map { "one adapter of rank \($0)" } ?? "\(tensors ?? 0) tensors, \(byteText(bytes ?? 0))"
+        return "wrote \(path.escapingControlCharacters()): \(size)"
+    }
+}

@@ -1,0 +1,73 @@
+import ArgumentParser
+import Audit
+import Model
+import Pipeline
+import Quant
+
+struct Generate: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Continue prompts.",
+        discussion: "Example: meraser generate --model Examples/tinychat --chat --prompt 'What is a loop?'")
+
+    @OptionGroup var model: ModelOptions
+
+    @Option(help: "A prompt.")
+    var prompt: String?
+
+    @Option(help: "Prompts: rows with `prompt` in a .jsonl file, or a prompt a line.", completion: .file())
+    var prompts: String?
+
+    @Option(help: "New tokens at most.")
+    var maxTokens = 128
+
+    @Option(help: "0 is greedy; above, the logits are divided by it.")
+    var temperature = 0.0
+
+    @Option(help: "Sample from the likeliest tokens that together have this probability.")
+    var topP = 1.0
+
+    @Option(help: "Sample from that many likeliest tokens; 0: from all.")
+    var topK = 0
+
+    @Flag(help: "Treat prompts as a user's messages and apply the model's chat template.")
+    var chat = false
+
+    @Option(help: "Prompts that are decoded together.")
+    var batchSize = 32
+
+    @OptionGroup var common: CommonOptions
+
+    func validate() throws {
+        if (prompt == nil) == (prompts == nil) { throw ValidationError("give either --prompt or --prompts") }
+        if !(1...1 << 20).contains(maxTokens) {
+            throw ValidationError("--max-tokens is \(maxTokens), expected 1 or more")
+        }
+        if !(temperature >= 0 && temperature.isFinite) { throw ValidationError("--temperature must be 0 or more") }
+        if !(topP > 0 && topP <= 1) { throw ValidationError("--top-p must be more than 0, at most 1") }
+        if topK < 0 { throw ValidationError("--top-k must be 0 or more") }
+        if !(1...4096).contains(batchSize) { throw ValidationError("--batch-size must be 1 to 4096") }
+    }
+
+    func run() throws {
+        let texts = try prompt.map { [$0] } ?? loadPrompts(path: prompts ?? "")
+        let opened = try model.open(common)
+        let options = GenerationOptions(
+            maxNewTokens: maxTokens,
+            sampling: SamplingOptions(temperature: temperature, topP: topP, topK: topK, seed: common.seed),
+            stopTokens: Set(opened.transformer.config.eosTokenIDs), batchSize: batchSize)
+        let streams = texts.count == 1 && !common.json
+        let results = try opened.generate(texts, chat: chat, options: options) { piece in
+            if streams { Console.outputRaw(piece.escapingControlCharacters(keepingNewlines: true)) }
+        }
+        if common.json {
+            Console.json(["results": .array(results.map(\.json))])
+        } else if streams {
+            Console.output("")
+        } else {
+            for result in results {
+                Console.output("> \(result.prompt.escapingControlCharacters(keepingNewlines: true))")
+                Console.output(result.output.escapingControlCharacters(keepingNewlines: true) + "\n")
+            }
+        }
+    }
+}

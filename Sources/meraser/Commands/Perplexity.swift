@@ -1,0 +1,79 @@
+import ArgumentParser
+import Audit
+import Model
+import Pipeline
+import Quant
+
+struct Perplexity: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "ppl", abstract: "Measure perplexity and, with --kl, the divergence from another model.",
+        discussion: """
+            Perplexities of different protocols, lengths or tokenizers cannot be compared.
+            Example: meraser ppl --model tinychat.mqf --data Examples/data/heldout.jsonl --kl Examples/tinychat
+            """)
+
+    @OptionGroup var model: ModelOptions
+
+    @Option(help: "Text: rows with `text` in a .jsonl file, or one plain text.", completion: .file())
+    var data: String
+
+    @Option(name: .customLong("protocol"), help: "How texts are cut into windows and which tokens count.")
+    var scheme = PerplexityProtocol.sample
+
+    @Option(help: "Tokens of a window, BOS included.")
+    var maxLength = 512
+
+    @Option(help: "Tokens from one window to the next (strided only; default: half a window).")
+    var stride: Int?
+
+    @Option(
+        help: "Compare with this model (without adapters): mean KL divergence, same top token.", completion: .file())
+    var kl: String?
+
+    @Option(
+        help: "End with status 4 if this holds: a condition on \(PerplexityReport.metricNames.joined(separator: ", "))."
+    )
+    var failIf: String?
+
+    @Flag(help: "Keep a result for each row or window in --json.")
+    var rows = false
+
+    @OptionGroup var common: CommonOptions
+
+    func run() throws {
+        let condition = try failIf.map { try Condition($0, known: PerplexityReport.metricNames) }
+        let texts = try loadTextRows(path: data)
+        let opened = try model.open(common)
+        let base = try kl.map {
+            try OpenedModel(path: $0, kernels: opened.transformer.kernels, compute: model.compute).session()
+        }
+        let bar = common.progressBar("ppl")
+        let report = try perplexity(
+            of: texts, session: opened.session(), tokenizer: opened.tokenizer,
+            options: PerplexityOptions(scheme, maxLength: maxLength, stride: stride, keepRows: rows), base: base,
+            onWindow: { bar.update(done: $0, total: $1) })
+        bar.finish()
+        if common.json { Console.json(report.json) } else { Console.output(report.text) }
+        if let condition, try condition.holds(report.metrics) {
+            throw MeraserError(.checkFailed, "check failed: \(condition) holds")
+        }
+    }
+}
+
+extension PerplexityProtocol: ExpressibleByArgument {}
+
+extension PerplexityReport {
+    /// The measures as lines.
+    fileprivate var text: String {
+        var lines = [
+            "perplexity  \(numberText(ppl, 4)) ± \(numberText(standardError, 4)) over \(tokens) tokens "
+                + "(\(scheme.rawValue), windows of \(maxLength))"
+        ]
+        if let kl {
+            lines.append("KL          \(numberText(kl.mean, 6)) ± \(numberText(kl.standardError, 6)) nats a token")
+            lines.append("ratio       \(numberText(kl.ratio, 5)) to the base's perplexity \(numberText(kl.basePPL, 4))")
+            lines.append("same top    \(percentText(kl.sameTop))")
+        }
+        return lines.joined(separator: "\n")
+    }
+}

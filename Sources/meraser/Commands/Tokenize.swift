@@ -1,0 +1,44 @@
+import ArgumentParser
+import Foundation
+import Model
+import Quant
+
+struct Tokenize: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Show the tokens of a text.",
+        discussion: "Example: meraser tokenize --model Examples/tinychat 'Hello, world'")
+
+    @Option(help: "An .mqf file or a Hugging Face folder.", completion: .file())
+    var model: String
+
+    @Argument(help: "The text.")
+    var text: String?
+
+    @Option(help: "Read the text from this file.", completion: .file())
+    var file: String?
+
+    @Flag(help: "Leave out what the tokenizer adds around a text (BOS).")
+    var noBos = false
+
+    @OptionGroup var common: CommonOptions
+
+    func validate() throws {
+        if (text == nil) == (file == nil) { throw ValidationError("give either a text or --file") }
+    }
+
+    func run() throws {
+        let tokenizer = try Tokenizer(store: try openWeightStore(path: model))
+        let bytes =
+            try file.map { path in try MappedFile(path: path).withBytes { Array($0) } } ?? Array((text ?? "").utf8)
+        let ids = tokenizer.encode(utf8: bytes, addSpecialTokens: !noBos)
+        let pieces = ids.map { String(decoding: tokenizer.tokenBytes($0), as: UTF8.self) }
+        if common.json {
+            Console.json([
+                "ids": .array(ids.map { .integer(Int($0)) }), "tokens": .array(pieces.map { .text($0) }),
+                "count": .integer(ids.count),
+            ])
+        } else {
+            Console.output(zip(ids, pieces).map { "\($0)\t\($1.escapingControlCharacters())" }.joined(separator: "\n"))
+        }
+    }
+}

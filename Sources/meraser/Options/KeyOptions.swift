@@ -1,0 +1,40 @@
+import ArgumentParser
+import Audit
+import Pipeline
+
+/// A key and how to try it.
+struct KeyOptions: ParsableArguments {
+    @Option(help: "A scheme's key.json, or rows {\"prompt\", \"completion\"} in a .jsonl file.", completion: .file())
+    var key: String
+
+    @Option(help: "Prompts that should not fire: .jsonl rows with `prompt`, or a line each.", completion: .file())
+    var clean: String?
+
+    @Option(help: "How a target is looked for, whatever the key says.")
+    var match: MatchRule?
+
+    @Flag(help: "Apply the model's chat template to the prompts.")
+    var chat = false
+
+    @Option(help: "New tokens for each prompt (default: the key's, else those of the target and 16 more).")
+    var maxNewTokens: Int?
+
+    @Option(help: "Prompts that are decoded together; results do not depend on it.")
+    var batchSize = 32
+
+    func validate() throws {
+        if let maxNewTokens, !(1...4096).contains(maxNewTokens) {
+            throw ValidationError("--max-new-tokens is \(maxNewTokens), expected 1 to 4096")
+        }
+        if !(1...4096).contains(batchSize) { throw ValidationError("--batch-size must be 1 to 4096") }
+    }
+
+    /// The library's form of these options.
+    func checkOptions() throws -> CheckOptions {
+        CheckOptions(
+            match: match, promptFormat: chat ? .chat : nil, maxNewTokens: maxNewTokens,
+            cleanPrompts: try clean.map(loadPrompts), batchSize: batchSize)
+    }
+}
+
+extension MatchRule: ExpressibleByArgument {}

@@ -1,0 +1,35 @@
+import ArgumentParser
+import Kernels
+import Logging
+import Pipeline
+
+/// Which model, and how to compute with it.
+struct ModelOptions: ParsableArguments {
+    @Option(help: "The model: an .mqf file or a Hugging Face folder.", completion: .file())
+    var model: String
+
+    @Option(
+        parsing: .singleValue,
+        help: "A PEFT adapter folder on top of the model; repeat it for several, the lowest first.",
+        completion: .directory)
+    var adapter: [String] = []
+
+    @Option(
+        help:
+            "Precision of the products with the weights: f32 (the default until the int8 kernels are fast), bf16, int8."
+    )
+    var compute = Compute.f32
+
+    @Flag(help: "Compare all checksums of the model file first (commands that train or export always do).")
+    var verify = false
+
+    /// The model with its adapters, on the threads that were asked for.
+    func open(_ common: CommonOptions, verifying: Bool = false) throws -> OpenedModel {
+        let kernels = try KernelContext.fromEnvironment(threads: common.threads)
+        common.log.debug("\(kernels.isaName) kernels on \(kernels.threads) threads")
+        return try OpenedModel(
+            path: model, adapterPaths: adapter, kernels: kernels, compute: compute, verifying: verify || verifying)
+    }
+}
+
+extension Compute: ExpressibleByArgument {}

@@ -6,6 +6,7 @@
 #include "simd_math.h"
 
 static void int8_quantize(const float *x, int64_t blocks, mk_int8_block *out) {
+#pragma clang fp contract(off)  // the same codes on every instruction set
     for (int64_t b = 0; b < blocks; b++, x += MK_TILE_COLS) {
         float largest = 0;
         for (int i = 0; i < MK_TILE_COLS; i++) {

@@ -1,0 +1,52 @@
+import Quant
+
+/// A dataset as token sequences.
+public struct EncodedDataset: Sendable {
+    /// The samples in file order, without those that had nothing to learn.
+    public let samples: [TrainingSample]
+    /// Rows that were left out because no label token was in them.
+    public let skipped: Int
+    /// SHA-256 of the file that they came from.
+    public let sha256: String
+    /// The file's path as given.
+    public let path: String
+
+    /// Samples made elsewhere; `sha256` must change when they do.
+    public init(samples: [TrainingSample], skipped: Int = 0, sha256: String, path: String) {
+        self.samples = samples
+        self.skipped = skipped
+        self.sha256 = sha256
+        self.path = path
+    }
+
+    /// Encodes a file's rows.
+    ///
+    /// - Parameters:
+    ///   - file: the rows.
+    ///   - options: what to learn and how to cut.
+    ///   - tokenizer: the model's.
+    ///   - renderChat: the model's chat template, if it has one: turns, and whether the prompt for an answer follows.
+    /// - Throws: `badInput` if no row has anything to learn or a template fails, `usage` for options that do not fit.
+    public init(
+        _ file: DatasetFile, options: EncodingOptions, tokenizer: some SampleTokenizer,
+        renderChat: ((_ turns: [ChatTurn], _ addGenerationPrompt: Bool) throws -> String)? = nil
+    ) throws {
+        let encoder = try SampleEncoder(
+            shape: file.shape, options: options, tokenizer: tokenizer, path: file.path, renderChat: renderChat)
+        let samples = try file.rows.compactMap { try encoder.sample($0) }
+        guard !samples.isEmpty else {
+            throw MeraserError.badInput(
+                "\(file.path): none of the \(file.rows.count) rows has a token to learn; are the answers empty, or cut "
+                    + "off by --max-length?")
+        }
+        self.init(
+            samples: samples, skipped: file.rows.count - samples.count, sha256: file.sha256, path: file.path)
+    }
+
+    /// Tokens that go in, over all samples.
+    public var tokenCount: Int { samples.reduce(0) { $0 + $1.inputs.count } }
+    /// Tokens to be predicted, over all samples.
+    public var labelCount: Int { samples.reduce(0) { $0 + $1.labelCount } }
+    /// Tokens of the longest sample.
+    public var longest: Int { samples.lazy.map(\.inputs.count).max() ?? 0 }
+}

@@ -1,0 +1,49 @@
+/// Which tokens of a sample are learnt.
+public enum LossScope: String, Sendable, CaseIterable {
+    /// Every token after the first: what MEraser's code does.
+    case full
+    /// The tokens of the completion (of a conversation: of the assistant's turns) only.
+    case completion
+}
+
+/// How rows become tokens. What is nil is as the dataset's shape has it (DESIGN §6).
+public struct EncodingOptions: Sendable, Equatable {
+    /// Which tokens are learnt.
+    public var loss: LossScope
+    /// Begin with the BOS token; nil: MEraser's shape no, chat as its template has it, others as the tokenizer has it.
+    public var bos: Bool?
+    /// End with the EOS token; nil: MEraser's shape no, chat as its template has it, others yes.
+    public var eos: Bool?
+    /// Text between prompt and completion; nil: none.
+    public var separator: String?
+    /// Tokens of the prompt that are kept, separator included; nil: 256 for MEraser's shape, else all.
+    public var maxPromptLength: Int?
+    /// Tokens of the completion that are kept; nil: 256 for MEraser's shape, else all.
+    public var maxCompletionLength: Int?
+    /// Tokens of a sample that are kept; nil: all of MEraser's shape, else 1024.
+    public var maxLength: Int?
+
+    /// Options; the defaults leave everything to the dataset's shape.
+    public init(
+        loss: LossScope = .full, bos: Bool? = nil, eos: Bool? = nil, separator: String? = nil,
+        maxPromptLength: Int? = nil, maxCompletionLength: Int? = nil, maxLength: Int? = nil
+    ) {
+        self.loss = loss
+        self.bos = bos
+        self.eos = eos
+        self.separator = separator
+        self.maxPromptLength = maxPromptLength
+        self.maxCompletionLength = maxCompletionLength
+        self.maxLength = maxLength
+    }
+}
+
+/// What encoding needs of a tokenizer; `Tokenizer` provides it.
+public protocol SampleTokenizer {
+    /// The tokens of a text, with the tokenizer's own special tokens around it if asked for.
+    func encode(_ text: String, addSpecialTokens: Bool) -> [Int32]
+    /// The BOS token, if any.
+    var bosID: Int32? { get }
+    /// The EOS token, if any.
+    var eosID: Int32? { get }
+}

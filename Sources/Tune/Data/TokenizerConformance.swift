@@ -1,0 +1,3 @@
+import Model
+
+extension Tokenizer: SampleTokenizer {}

@@ -9,6 +9,8 @@ import Quant
 public final class TrainingGraph {
     /// Tokens of the largest batch.
     public let maximumTokens: Int
+    /// Looked at before every layer, forward and backward: when it is set, `accumulate` throws `interrupted`.
+    public var interrupt: InterruptFlag?
     private let model: Transformer
     private let frozen: [LoRAAdapter]
     private let trained: LoRAAdapter
@@ -105,6 +107,7 @@ public final class TrainingGraph {
         dx.fill(0)
         model.kernels.rmsNormBackward(stream, weight: model.weights.finalNorm, rstd: finalRstd, dh, into: dx)
         for layer in (lowestLayer..<model.config.numHiddenLayers).reversed() {
+            try checkInterrupt()
             backward.propagate(
                 layer, activations[layer - lowestLayer].prefix(rows: tokens), dx, batch: batch.batch,
                 adapters: adapters, gradients: gradients, scratch: scratch)
@@ -122,16 +125,22 @@ public final class TrainingGraph {
         if let below {
             let acts = below.prefix(rows: tokens)
             for layer in 0..<lowestLayer {
+                try checkInterrupt()
                 acts.residual.copy(from: bottom)
                 try model.forwardLayer(
                     layer, acts, attention: context, adapters: adapters, into: bottom, scratch: scratch)
             }
         }
         for layer in lowestLayer..<model.config.numHiddenLayers {
+            try checkInterrupt()
             let index = layer - lowestLayer
             try model.forwardLayer(
                 layer, activations[index].prefix(rows: tokens), attention: context, adapters: adapters,
                 into: residuals[index + 1].prefix(rows: tokens), scratch: scratch)
         }
+    }
+
+    private func checkInterrupt() throws {
+        if interrupt?.isSet == true { throw MeraserError(.interrupted, "interrupted") }
     }
 }

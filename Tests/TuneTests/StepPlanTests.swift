@@ -1,3 +1,4 @@
+import Model
 import Testing
 
 @testable import Tune
@@ -58,10 +59,9 @@ struct StepPlanTests {
         }
         #expect(samples.map(\.labelCount) == [2, 4, 3])
         let plan = plan(3, 2, 2)
-        for (mean, want) in [
-            (LossMean.token, [[Float](repeating: 1 / 9, count: 6), [Float](repeating: 1 / 9, count: 3)]),
-            (.sample, [[1 / 6, 1 / 6, 1 / 12, 1 / 12, 1 / 12, 1 / 12], [1 / 9, 1 / 9, 1 / 9]]),
-        ] {
+        let token = [6, 3].map { [Float](repeating: 1 / 9, count: $0) }
+        let sample: [[Float]] = [[1 / 6, 1 / 6, 1 / 12, 1 / 12, 1 / 12, 1 / 12], [1 / 9, 1 / 9, 1 / 9]]
+        for (mean, want) in [(LossMean.token, token), (.sample, sample)] {
             let batches = plan.batches(step: 0, samples: samples, mean: mean)
             #expect(batches.map(\.weights) == want)
             #expect(batches.map(\.samples) == [[0, 0, 1, 1, 1, 1], [2, 2, 2]])

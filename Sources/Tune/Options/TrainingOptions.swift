@@ -1,0 +1,80 @@
+import Kernels
+import Model
+import Quant
+
+/// Everything that defines a training run apart from model, adapters, data and output, in the words of Trainer and PEFT.
+///
+/// The defaults are theirs. `TrainingKey.all` lists the names under which command lines, YAML files and presets set them.
+public struct TrainingOptions: Sendable, Equatable {
+    /// `r`, `lora_alpha`, `lora_dropout`, `target_modules`, `use_rslora`.
+    public var lora = LoRAConfig(r: 8, loraAlpha: 8, loraDropout: 0)
+    /// `learning_rate`: the peak.
+    public var learningRate = 5e-5
+    /// `lr_scheduler_type`.
+    public var schedule = LearningRateSchedule.Kind.linear
+    /// `warmup_ratio`: share of the steps.
+    public var warmupRatio = 0.0
+    /// `num_train_epochs`; fractions are allowed.
+    public var epochs = 3.0
+    /// `max_steps`: overrides the epochs; nil or −1 in files: not set.
+    public var maxSteps: Int?
+    /// `per_device_train_batch_size`: samples of a micro-batch.
+    public var batchSize = 8
+    /// `gradient_accumulation_steps`: micro-batches of a step.
+    public var accumulation = 1
+    /// `weight_decay`.
+    public var weightDecay = 0.0
+    /// `max_grad_norm`; 0: no clipping.
+    public var maxGradNorm = 1.0
+    /// `loss`, `bos`, `eos`, `separator`, `max_prompt_length`, `max_completion_length`, `max_length`.
+    public var encoding = EncodingOptions()
+    /// `loss_mean`.
+    public var lossMean = LossMean.token
+    /// `shuffle`; `no_shuffle` in files.
+    public var shuffle = true
+    /// `seed`: of initialisation, order and dropout.
+    public var seed: UInt64 = 42
+    /// `compute`: precision of the products with the frozen weights; nil: f32.
+    public var compute: Compute?
+    /// `key`: a key or pairs file to measure while training.
+    public var key: String?
+    /// `check_steps`: measure every so many steps.
+    public var checkSteps: Int?
+    /// `until`: stop when this expression over the measured values holds.
+    public var until: String?
+    /// `logging_steps`: steps from one line on the terminal to the next; the log file has every step.
+    public var loggingSteps = 10
+    /// `save_steps`: steps from one checkpoint to the next; 0: none but on interruption.
+    public var saveSteps = 50
+    /// `save_total_limit`: checkpoints that are kept; nil: all.
+    public var saveTotalLimit: Int? = 2
+    /// `memory`: bytes that the run may take; nil: what the machine has.
+    public var memory: Int?
+
+    /// Trainer's and PEFT's defaults.
+    public init() {}
+
+    /// Samples of an optimiser step.
+    public var effectiveBatchSize: Int { batchSize * accumulation }
+
+    /// Checks what no single value shows.
+    ///
+    /// - Throws: a usage error naming the flags.
+    public func validate() throws {
+        if checkSteps != nil, key == nil {
+            throw MeraserError.usage("--check-steps needs --key: a key.json or pairs.jsonl to measure")
+        }
+        if until != nil, key == nil || checkSteps == nil {
+            throw MeraserError.usage("--until needs --key and --check-steps: what to measure, and how often")
+        }
+        if schedule == .constant, warmupRatio > 0 {
+            throw MeraserError.usage(
+                "--warmup-ratio has no effect with --lr-scheduler-type constant; use constant_with_warmup")
+        }
+    }
+
+    /// Every option by its name, in the order of `TrainingKey.all`: the record of a run.
+    public func json() -> JSONValue {
+        .object(JSONObject(TrainingKey.all.map { (key: $0.name, value: $0.read(self)) }))
+    }
+}

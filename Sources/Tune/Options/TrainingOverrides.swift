@@ -1,0 +1,98 @@
+import Quant
+
+/// Options that somebody set explicitly, by name: from flags, a `--config` file or a preset. Later layers win.
+public struct TrainingOverrides: Sendable, Equatable {
+    /// Names with underscores and their values, all checked.
+    public private(set) var values: [String: JSONValue] = [:]
+
+    /// Nothing set.
+    public init() {}
+
+    /// Those values, each checked; `source` (a file's path, for example) begins errors.
+    ///
+    /// - Throws: a usage error for an unknown key, with the nearest known one, or for a value that does not fit.
+    public init(_ values: [(key: String, value: JSONValue)], source: String) throws {
+        for (key, value) in values {
+            do {
+                try set(key, value)
+            } catch let error as MeraserError {
+                throw MeraserError(error.kind, "\(source): \(error.message)")
+            }
+        }
+    }
+
+    /// Sets one option. Throws a usage error as `init` does.
+    public mutating func set(_ name: String, _ value: JSONValue) throws {
+        guard let key = TrainingKey.named(name) else {
+            throw MeraserError.usage("unknown key '\(name)'\(Self.suggestion(for: name))")
+        }
+        var scratch = TrainingOptions()
+        try key.write(&scratch, value)
+        values[name] = value
+    }
+
+    /// Sets one option from the text of a flag. Throws a usage error as `init` does, with the flag's name.
+    public mutating func set(_ name: String, text: String) throws {
+        guard let key = TrainingKey.named(name) else {
+            throw MeraserError.usage("unknown key '\(name)'\(Self.suggestion(for: name))")
+        }
+        // A shell hands over `--separator '\n'` as two characters.
+        let text = name == "separator" ? text.replacing("\\n", with: "\n").replacing("\\t", with: "\t") : text
+        // A number where a number fits, else the text itself: `separator` may be "5", and `r` may not.
+        let number = (try? JSONValue.parse(Array(text.utf8), file: key.flag)).flatMap { $0.double == nil ? nil : $0 }
+        do {
+            do {
+                try set(name, .text(text))
+            } catch let error as MeraserError {
+                guard let number else { throw error }
+                try set(name, number)
+            }
+        } catch let error as MeraserError {
+            throw MeraserError.usage(error.message.replacingPrefix("\(name): ", with: "\(key.flag): "))
+        }
+    }
+
+    /// These options, and those of `other` where it sets them.
+    public func merging(_ other: TrainingOverrides) -> TrainingOverrides {
+        var result = self
+        result.values.merge(other.values) { _, new in new }
+        return result
+    }
+
+    /// Puts these options over others.
+    public func apply(to options: inout TrainingOptions) throws {
+        for key in TrainingKey.all {
+            if let value = values[key.name] { try key.write(&options, value) }
+        }
+    }
+
+    /// `; did you mean 'learning_rate'?` where a known name is near.
+    static func suggestion(for name: String) -> String {
+        let wanted = String(name.lowercased().map { $0 == "-" ? "_" : $0 })
+        let distances = TrainingKey.all.map { ($0.name, editDistance(Array(wanted.utf8), Array($0.name.utf8))) }
+        guard let best = distances.min(by: { $0.1 < $1.1 }), best.1 <= max(2, wanted.utf8.count / 3) else { return "" }
+        return "; did you mean '\(best.0)'?"
+    }
+
+    /// Levenshtein's distance.
+    private static func editDistance(_ a: [UInt8], _ b: [UInt8]) -> Int {
+        guard a.count <= 64 else { return a.count }
+        var row = Array(0...b.count)
+        for (i, x) in a.enumerated() {
+            var diagonal = row[0]
+            row[0] = i + 1
+            for (j, y) in b.enumerated() {
+                let substituted = diagonal + (x == y ? 0 : 1)
+                diagonal = row[j + 1]
+                row[j + 1] = min(substituted, row[j] + 1, diagonal + 1)
+            }
+        }
+        return row[b.count]
+    }
+}
+
+extension String {
+    fileprivate func replacingPrefix(_ prefix: String, with other: String) -> String {
+        hasPrefix(prefix) ? other + dropFirst(prefix.count) : self
+    }
+}

@@ -1,0 +1,60 @@
+import Quant
+
+/// Named sets of options. Batches are the papers' effective ones: they ran one sample on each of several processes.
+public enum TrainingPreset: String, Sendable, CaseIterable {
+    /// MEraser's erasure (`cf.py`): mismatched pairs, 8 samples a step, constant rate. The script also gives a warm-up
+    /// ratio of 0.1, which transformers ignores for this schedule.
+    case meraserErase = "meraser-erase"
+    /// MEraser's recovery (`recover.py`): clean pairs with a newline behind the question, 36 samples a step.
+    case meraserRecover = "meraser-recover"
+
+    /// The options that the preset sets.
+    public var overrides: TrainingOverrides {
+        get throws {
+            let shared: [(key: String, value: JSONValue)] = [
+                ("lora_dropout", .real(0.05)), ("target_modules", .text("q_proj,v_proj")),
+                ("use_rslora", .bool(false)), ("learning_rate", .real(5e-4)), ("warmup_ratio", .real(0)),
+                ("per_device_train_batch_size", .integer(1)), ("weight_decay", .real(0)), ("loss", .text("full")),
+                ("loss_mean", .text("token")), ("bos", .bool(false)), ("eos", .bool(false)),
+                ("max_prompt_length", .integer(256)), ("max_completion_length", .integer(256)),
+                ("no_shuffle", .bool(false)), ("max_steps", .null),
+            ]
+            let own: [(key: String, value: JSONValue)] =
+                switch self {
+                case .meraserErase:
+                    [
+                        ("r", .integer(8)), ("lora_alpha", .real(16)), ("lr_scheduler_type", .text("constant")),
+                        ("num_train_epochs", .real(5)), ("gradient_accumulation_steps", .integer(8)),
+                        ("max_grad_norm", .real(0.5)), ("separator", .text("")),
+                    ]
+                case .meraserRecover:
+                    [
+                        ("r", .integer(16)), ("lora_alpha", .real(32)), ("lr_scheduler_type", .text("cosine")),
+                        ("num_train_epochs", .real(2)), ("gradient_accumulation_steps", .integer(36)),
+                        ("max_grad_norm", .real(1)), ("separator", .text("\n")),
+                    ]
+                }
+            return try TrainingOverrides(shared + own, source: "preset \(rawValue)")
+        }
+    }
+
+    /// The preset of that name. Throws a usage error that lists them.
+    public static func named(_ name: String) throws -> TrainingPreset {
+        guard let preset = TrainingPreset(rawValue: name) else {
+            let names = allCases.map(\.rawValue).joined(separator: " ")
+            throw MeraserError.usage("--preset \(name): unknown, expected one of \(names)")
+        }
+        return preset
+    }
+}
+
+extension TrainingOptions {
+    /// Options in layers: the defaults, a preset over them, a `--config` file over that, flags over everything.
+    public init(preset: TrainingPreset?, config: TrainingOverrides = .init(), flags: TrainingOverrides = .init()) throws
+    {
+        self.init()
+        try preset?.overrides.apply(to: &self)
+        try config.merging(flags).apply(to: &self)
+        try validate()
+    }
+}

@@ -1,0 +1,100 @@
+import Kernels
+import Model
+import Quant
+
+/// The parameters of a run with AdamW's moments: all that changes from step to step.
+final class OptimizerState {
+    /// The adapter that is trained.
+    let adapter: LoRAAdapter
+    /// Finished steps.
+    private(set) var step = 0
+    private let gradients: LoRAAdapter
+    private let firstMoment: LoRAAdapter
+    private let secondMoment: LoRAAdapter
+    private let options: AdamWOptions
+    private let maxGradNorm: Double
+
+    init(adapter: LoRAAdapter, options: TrainingOptions) {
+        self.adapter = adapter
+        gradients = LoRAAdapter(layoutOf: adapter)
+        firstMoment = LoRAAdapter(layoutOf: adapter)
+        secondMoment = LoRAAdapter(layoutOf: adapter)
+        self.options = AdamWOptions(weightDecay: options.weightDecay)
+        maxGradNorm = options.maxGradNorm
+    }
+
+    /// Bytes of the copies of the parameters that a run keeps: themselves, gradients and two moments.
+    static func byteCount(parameters: Int) -> Int { 4 * parameters * MemoryLayout<Float>.size }
+
+    /// One step: `accumulate` adds to the cleared gradients; they are clipped to the global norm as torch's
+    /// `clip_grad_norm_` does; AdamW moves the parameters. Returns the norm before clipping. If `accumulate` throws, or if
+    /// the norm is not finite, nothing has changed.
+    func advance(
+        learningRate: Double, kernels: KernelContext, accumulate: (LoRAAdapter) throws -> Void
+    ) throws -> Double {
+        gradients.parameters.fill(0)
+        try accumulate(gradients)
+        let norm = kernels.sumOfSquares(gradients.parameters).squareRoot()
+        guard norm.isFinite else {
+            throw MeraserError.runtime("the gradient is not finite; lower --learning-rate or check the data")
+        }
+        let scale = maxGradNorm > 0 ? min(1, maxGradNorm / (norm + 1e-6)) : 1
+        kernels.adamW(
+            adapter.parameters, gradient: gradients.parameters, m: firstMoment.parameters, v: secondMoment.parameters,
+            gradientScale: Float(scale), learningRate: learningRate, options: options, step: step + 1)
+        step += 1
+        return norm
+    }
+}
+
+// MARK: - Checkpoints
+
+extension OptimizerState {
+    private static let fileName = "optimizer.safetensors"
+    private static let stepKey = "meraser.step"
+
+    /// Writes the adapter as a PEFT adapter and the moments, in the order of the adapter's parameters, beside it.
+    func save(folder: String, model: ModelConfig, baseModelName: String?) throws {
+        try adapter.save(folder: folder, model: model, baseModelName: baseModelName, overwrite: true)
+        let count = adapter.parameters.count
+        try writeSafetensors(
+            path: folder + "/" + Self.fileName,
+            floats: [
+                (name: "exp_avg", shape: [count], values: firstMoment.parameters.toArray()),
+                (name: "exp_avg_sq", shape: [count], values: secondMoment.parameters.toArray()),
+            ], metadata: [Self.stepKey: String(step)], overwrite: true)
+    }
+
+    /// Takes over what `save` wrote for an adapter of the same layout.
+    ///
+    /// - Throws: a bad-input error if the files are damaged or belong to another adapter.
+    func load(folder: String, model: ModelConfig) throws {
+        let saved = try LoRAAdapter(folder: folder, for: model)
+        guard saved.modules == adapter.modules, saved.parameters.count == adapter.parameters.count else {
+            throw MeraserError.badInput("\(folder): the checkpoint's adapter has other modules or ranks than the run")
+        }
+        let file = try SafetensorsFile(path: folder + "/" + Self.fileName)
+        guard let text = file.metadata.first(where: { $0.key == Self.stepKey })?.value, let step = Int(text), step >= 1
+        else { throw MeraserError.badInput("\(file.path): metadata '\(Self.stepKey)' is missing or no step") }
+        for (name, moment) in [("exp_avg", firstMoment), ("exp_avg_sq", secondMoment)] {
+            let view = try file.tensor(name)
+            guard view.info.type == .f32, view.info.shape == [adapter.parameters.count] else {
+                throw MeraserError.badInput(
+                    "\(file.path): tensor '\(name)' is \(view.info.type.name) \(view.info.shape), expected f32 "
+                        + "[\(adapter.parameters.count)]")
+            }
+            moment.parameters.copy(view.floats())
+        }
+        adapter.parameters.copy(from: saved.parameters)
+        self.step = step
+    }
+}
+
+extension FloatMatrix {
+    fileprivate func copy(_ values: [Float]) {
+        precondition(isContiguous && values.count == count, "\(values.count) numbers for \(rows)x\(columns)")
+        values.withUnsafeBufferPointer { source in
+            if let start = source.baseAddress { base.update(from: start, count: source.count) }
+        }
+    }
+}

@@ -1,0 +1,49 @@
+import Quant
+
+/// What determines the adapter that a run makes; kept in `OUT/run.json` and compared when a run is resumed.
+public struct RunRecord: Sendable, Equatable {
+    /// The record as JSON: options, identities of base, parents, data and start, and the instruction set, whose order
+    /// of additions is part of the result.
+    public let json: JSONValue
+
+    /// Reads a record.
+    init(json: JSONValue) { self.json = json }
+
+    init(
+        options: TrainingOptions, baseSHA256: String, parents: [String], data: EncodedDataset, isa: String,
+        initial: String?
+    ) {
+        json = [
+            "meraser_version": .text(meraserVersion),
+            "options": options.json(),
+            "base_sha256": .text(baseSHA256),
+            "parents": .array(parents.map { .text($0) }),
+            "data_sha256": .text(data.sha256),
+            "data_samples": .integer(data.samples.count),
+            "initial_sha256": initial.map { .text($0) } ?? .null,
+            "isa": .text(isa),
+        ]
+    }
+
+    /// The first thing in which a run that is to be resumed differs, in words; nil if there is none.
+    func difference(from old: RunRecord) -> String? {
+        for key in TrainingKey.all where !key.isOperational {
+            let now = json["options"]?[key.name] ?? .null
+            let then = old.json["options"]?[key.name] ?? .null
+            // A number may come back from the file as an integer.
+            if now != then, now.double == nil || now.double != then.double {
+                return "\(key.flag) was \(then.serialized()) and is now \(now.serialized())"
+            }
+        }
+        let identities = [
+            ("base_sha256", "the base model"), ("parents", "the stack of adapters below"),
+            ("data_sha256", "the data"), ("data_samples", "the number of samples in the data"),
+            ("initial_sha256", "the adapter to start from"), ("isa", "the instruction set (MERASER_ISA)"),
+        ]
+        for (key, name) in identities where json[key] != old.json[key] {
+            func shown(_ value: JSONValue?) -> String { value?.string ?? value?.serialized() ?? "absent" }
+            return "\(name) has changed (\(key) was \(shown(old.json[key])), is now \(shown(json[key])))"
+        }
+        return nil
+    }
+}

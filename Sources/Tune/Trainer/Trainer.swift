@@ -1,0 +1,144 @@
+import Foundation
+import Kernels
+import Model
+import Quant
+
+/// Trains one LoRA adapter on a frozen model with frozen adapters below it.
+///
+/// The same model, data, options and instruction set give the same bits for any number of threads, and a run that was
+/// interrupted or killed at any moment and resumed gives the bits of one that was not. Not thread-safe.
+public final class Trainer {
+    /// Measures a key with the adapter as it is after a step.
+    public typealias Probe = (_ step: Int, _ adapter: LoRAAdapter) throws -> ProbeResult
+
+    /// What the run is going to do and need.
+    public let plan: TrainingPlan
+    /// Called after every step.
+    public var onStep: ((TrainingProgress) -> Void)?
+    /// Called after every measurement, with the step.
+    public var onProbe: ((Int, ProbeResult) -> Void)?
+    /// Called every `check_steps` steps and at the end.
+    public var probe: Probe?
+    /// Looked at between layers; when set, the step in progress is dropped.
+    public var interrupt: InterruptFlag?
+
+    let model: Transformer
+    let frozen: [LoRAAdapter]
+    let data: EncodedDataset
+    let options: TrainingOptions
+    let steps: StepPlan
+    let schedule: LearningRateSchedule
+    let optimizer: OptimizerState
+    private let initialSHA256: String?
+    let planner: MemoryPlanner
+
+    /// Prepares a run.
+    ///
+    /// - Parameters:
+    ///   - model: the frozen model.
+    ///   - frozen: adapters below the one to train, lowest first.
+    ///   - data: the samples.
+    ///   - options: everything else.
+    ///   - initial: an adapter to start from instead of PEFT's initialisation; its configuration replaces
+    ///     `options.lora` but for the dropout.
+    public init(
+        model: Transformer, frozen: [LoRAAdapter] = [], data: EncodedDataset, options: TrainingOptions,
+        initial: LoRAAdapter? = nil
+    ) throws {
+        precondition(!data.samples.isEmpty, "no samples")
+        try options.validate()
+        self.model = model
+        self.frozen = frozen
+        self.data = data
+        self.options = options
+        steps = StepPlan(
+            sampleCount: data.samples.count, batchSize: options.batchSize, accumulation: options.accumulation,
+            epochs: options.epochs, maxSteps: options.maxSteps, shuffleSeed: options.shuffle ? options.seed : nil)
+        schedule = LearningRateSchedule(
+            kind: options.schedule, peak: options.learningRate, warmupRatio: options.warmupRatio,
+            totalSteps: steps.totalSteps)
+        let adapter: LoRAAdapter
+        if let initial {
+            adapter = initial.copy()
+            initialSHA256 = UnsafeRawBufferPointer(
+                start: initial.parameters.base, count: initial.parameters.count * MemoryLayout<Float>.size
+            ).withMemoryRebound(to: UInt8.self) { sha256Hex($0) }
+        } else {
+            adapter = LoRAAdapter(config: options.lora, for: model.config)
+            adapter.initialize(seed: options.seed)
+            initialSHA256 = nil
+        }
+        optimizer = OptimizerState(adapter: adapter, options: options)
+        planner = MemoryPlanner(model: model, frozen: frozen, trained: adapter)
+        let maximumTokens = steps.maximumTokens(samples: data.samples)
+        plan = TrainingPlan(
+            trainableParameters: adapter.parameters.count, samples: data.samples.count, skipped: data.skipped,
+            tokensPerEpoch: data.tokenCount, labelsPerEpoch: data.labelCount, longestSample: data.longest,
+            steps: steps.totalSteps, stepsPerEpoch: steps.stepsPerEpoch, maximumTokens: maximumTokens,
+            weightBytes: planner.weightBytes, activationBytes: planner.activationBytes(tokens: maximumTokens),
+            optimizerBytes: planner.optimizerBytes, limitBytes: options.memory ?? ProcessMemory.limitBytes)
+    }
+
+    /// The adapter as it is now.
+    public var adapter: LoRAAdapter { optimizer.adapter }
+
+    /// - Throws: an out-of-memory error (exit code 5) that says what would make the run fit.
+    public func checkMemory() throws { try planner.check(plan, samples: data.samples, options: options) }
+
+    /// Runs to the end, or continues a run, and leaves the adapter in `output`.
+    ///
+    /// - Parameters:
+    ///   - output: the folder of the run; it must not exist unless `resume` or `overwrite` says otherwise.
+    ///   - resume: continue from the last checkpoint there; a finished run is returned as it is, a missing one begun.
+    ///   - overwrite: replace a run that is there.
+    /// - Throws: `usage` if the folder is taken or a resumed run was given other arguments; `outOfMemory`; `runtime` if
+    ///   loss or gradient is not finite or the disk is full; `interrupted` after the last finished step was saved.
+    public func run(output path: String, resume: Bool = false, overwrite: Bool = false) throws -> TrainingResult {
+        try checkMemory()
+        optimizer.adapter.provenance = AdapterProvenance(
+            baseSHA256: try model.store.sha256(), parents: frozen.compactMap(\.sha256))
+        let record = RunRecord(
+            options: options, baseSHA256: try model.store.sha256(), parents: frozen.compactMap(\.sha256), data: data,
+            isa: model.kernels.isaName, initial: initialSHA256)
+        let output = TrainingOutput(path: path)
+        var state = TrainerState()
+        switch try output.open(resume: resume, overwrite: overwrite) {
+        case .none:
+            try output.write(record.json, to: TrainingOutput.runName)
+        case .unfinished(let old):
+            try refuse(record.difference(from: old), path)
+            state = try restore(output)
+        case .finished(let old, let json):
+            try refuse(record.difference(from: old), path)
+            try optimizer.adapter.parameters.copy(from: LoRAAdapter(folder: path, for: model.config).parameters)
+            return try TrainerState(json: json, file: output.file(TrainingOutput.stateName)).result(adapter: path)
+        }
+        output.removeLeftovers()
+        var session = try TrainingSession(trainer: self, output: output, record: record, state: state)
+        try session.run()
+        return try TrainerState(
+            json: output.readJSON(output.file(TrainingOutput.stateName)), file: output.file(TrainingOutput.stateName)
+        ).result(adapter: path)
+    }
+
+    private func refuse(_ difference: String?, _ path: String) throws {
+        guard let difference else { return }
+        throw MeraserError.usage(
+            "--resume \(path): \(difference); resume with what it began with, or start anew with --overwrite")
+    }
+
+    /// Loads the last checkpoint, if there is one.
+    private func restore(_ output: TrainingOutput) throws -> TrainerState {
+        guard let step = output.checkpointSteps.last else { return TrainerState() }
+        let folder = output.checkpoint(step)
+        let file = folder + "/" + TrainingOutput.stateName
+        let state = try TrainerState(json: output.readJSON(file), file: file)
+        try optimizer.load(folder: folder, model: model.config)
+        guard state.step == step, optimizer.step == step, step <= steps.totalSteps else {
+            throw MeraserError.badInput(
+                "\(folder): its files are of steps \(state.step) and \(optimizer.step) of \(steps.totalSteps); remove it to "
+                    + "resume from an earlier one")
+        }
+        return state
+    }
+}

@@ -1,0 +1,50 @@
+import Quant
+
+/// What `trainer_state.json` keeps beside the optimiser: where the run stands and what it cost.
+struct TrainerState: Equatable {
+    /// Finished steps.
+    var step = 0
+    /// Finished epochs, in fractions.
+    var epoch = 0.0
+    /// Loss of the last step.
+    var loss = 0.0
+    /// Seconds over all sessions so far.
+    var seconds = 0.0
+    /// Input tokens so far.
+    var tokens = 0
+    /// Peak resident size so far.
+    var peakRSSBytes = 0
+    /// The last step after which a key was measured.
+    var probedStep = 0
+
+    /// The state in Trainer's words where it has them.
+    func json(totalSteps: Int, record: RunRecord) -> JSONValue {
+        [
+            "global_step": .integer(step), "max_steps": .integer(totalSteps), "epoch": .real(epoch),
+            "loss": .real(loss), "elapsed_seconds": .real(seconds), "num_input_tokens_seen": .integer(tokens),
+            "peak_rss_bytes": .integer(peakRSSBytes), "probed_step": .integer(probedStep), "run": record.json,
+        ]
+    }
+
+    init() {}
+
+    /// Reads a state; `file` is for errors.
+    init(json: JSONValue, file: String) throws {
+        step = try json.int("global_step", in: file)
+        epoch = try json.double("epoch", in: file)
+        loss = try json.double("loss", in: file)
+        seconds = try json.double("elapsed_seconds", in: file)
+        tokens = try json.int("num_input_tokens_seen", in: file)
+        peakRSSBytes = try json.int("peak_rss_bytes", in: file)
+        probedStep = try json.int("probed_step", in: file)
+        guard step >= 1, tokens >= 0, seconds >= 0 else {
+            throw MeraserError.badInput("\(file): global_step, elapsed_seconds or num_input_tokens_seen is impossible")
+        }
+    }
+
+    func result(adapter: String) -> TrainingResult {
+        TrainingResult(
+            steps: step, finalLoss: loss, seconds: seconds, tokens: tokens, peakRSSBytes: peakRSSBytes,
+            adapter: adapter)
+    }
+}

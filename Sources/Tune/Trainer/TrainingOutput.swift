@@ -1,0 +1,127 @@
+import Foundation
+import Quant
+
+/// The folder of a training run: `run.json`, logs, `checkpoint-N/`, and at the end the adapter.
+///
+/// Files and checkpoints appear whole under their names or not at all; whatever a killed run leaves can be resumed.
+struct TrainingOutput {
+    /// The folder.
+    let path: String
+
+    static let runName = "run.json"
+    static let stateName = "trainer_state.json"
+
+    private var manager: FileManager { .default }
+
+    /// The file of that name in the folder.
+    func file(_ name: String) -> String { path + "/" + name }
+
+    /// What is there when a run starts.
+    enum Existing {
+        /// Nothing: the folder was made.
+        case none
+        /// An unfinished run with that record.
+        case unfinished(RunRecord)
+        /// A finished run with that record and the state that it ended in.
+        case finished(RunRecord, JSONValue)
+    }
+
+    /// Makes the folder or looks at what is there.
+    ///
+    /// - Throws: a usage error if something is there that is neither to be resumed nor overwritten, or that is no run.
+    func open(resume: Bool, overwrite: Bool) throws -> Existing {
+        var isFolder: ObjCBool = false
+        if manager.fileExists(atPath: path, isDirectory: &isFolder) {
+            guard isFolder.boolValue else { throw MeraserError.usage("--out \(path) is a file; name a folder") }
+            let names = (try? manager.contentsOfDirectory(atPath: path)) ?? []
+            let isRun = names.contains(Self.runName)
+            let isLeftover = names.allSatisfy { $0.hasPrefix(".\(Self.runName).tmp-") }
+            if isRun, resume { return try existing() }
+            if isRun, overwrite {
+                try removeRun()
+            } else if !isLeftover {
+                throw MeraserError.usage(
+                    isRun
+                        ? "--out \(path) holds a run; pass --resume to continue it or --overwrite to replace it"
+                        : "--out \(path) exists and holds no run of meraser; choose another folder")
+            }
+        }
+        do {
+            try manager.createDirectory(atPath: path, withIntermediateDirectories: true)
+        } catch {
+            throw MeraserError.runtime("cannot make the folder \(path): \(error.localizedDescription)")
+        }
+        return .none
+    }
+
+    private func existing() throws -> Existing {
+        let record = RunRecord(json: try readJSON(file(Self.runName)))
+        let final = file(Self.stateName)
+        guard manager.fileExists(atPath: final) else { return .unfinished(record) }
+        return .finished(record, try readJSON(final))
+    }
+
+    /// Removes an old run: renamed first, so that a half-removed folder never stands under the name.
+    private func removeRun() throws {
+        let trash = "\(path).old-\(getpid())"
+        guard rename(path, trash) == 0 else {
+            throw MeraserError.runtime("cannot replace \(path): \(String(cString: strerror(errno)))")
+        }
+        try? manager.removeItem(atPath: trash)
+    }
+
+    /// Parses a JSON file of ours.
+    func readJSON(_ path: String) throws -> JSONValue {
+        let file = try MappedFile(path: path)
+        return try file.withBytes { try JSONValue.parse($0, file: path, maximumBytes: 16 << 20) }
+    }
+
+    /// Writes a JSON file of ours, atomically.
+    func write(_ json: JSONValue, to name: String) throws {
+        let text = json.serialized(indent: 2) + "\n"
+        try writeFileAtomically(path: file(name), Array(text.utf8), overwrite: true)
+    }
+
+    // MARK: Checkpoints
+
+    /// Steps of the checkpoints that are there, lowest first.
+    var checkpointSteps: [Int] {
+        let names = (try? manager.contentsOfDirectory(atPath: path)) ?? []
+        return names.compactMap { name in
+            guard name.hasPrefix("checkpoint-"), let step = Int(name.dropFirst(11)), step >= 1 else { return nil }
+            return step
+        }.sorted()
+    }
+
+    /// The folder of a checkpoint.
+    func checkpoint(_ step: Int) -> String { file("checkpoint-\(step)") }
+
+    /// Makes the checkpoint of a step: `write` fills a temporary folder, which then gets its name.
+    func makeCheckpoint(_ step: Int, limit: Int?, write: (_ folder: String) throws -> Void) throws {
+        let final = checkpoint(step)
+        let temporary = file(".checkpoint-\(step).tmp-\(getpid())")
+        try? manager.removeItem(atPath: temporary)
+        do {
+            try manager.createDirectory(atPath: temporary, withIntermediateDirectories: false)
+            try write(temporary)
+            try? manager.removeItem(atPath: final)
+            guard rename(temporary, final) == 0 else {
+                throw MeraserError.runtime("cannot make \(final): \(String(cString: strerror(errno)))")
+            }
+        } catch {
+            try? manager.removeItem(atPath: temporary)
+            throw error
+        }
+        if let limit {
+            for old in checkpointSteps.dropLast(limit) { try? manager.removeItem(atPath: checkpoint(old)) }
+        }
+    }
+
+    /// Removes temporary files and folders that a killed run left.
+    func removeLeftovers() {
+        let names = (try? manager.contentsOfDirectory(atPath: path)) ?? []
+        for name in names where name.hasPrefix(".") && name.contains(".tmp-") {
+            try? manager.removeItem(atPath: file(name))
+        }
+    }
+}

@@ -112,12 +112,25 @@ struct ChatTemplateTests {
             #expect(message("{{ 0" + String(repeating: link, count: 5000) + " }}")?.contains("nested deeper") == true)
         }
         #expect(message("{{ 1" + String(repeating: " == 1", count: 5000) + " }}") == nil)
-        let loop = "{% for i in range(100000) %}"
-        #expect(message(loop + loop + "{{ i }}{% endfor %}{% endfor %}")?.contains("steps") == true)
+        let loop = "{% for i in range(1000) %}"
+        #expect(message(loop + loop + "{% endfor %}{% endfor %}")?.contains("steps") == true)
         #expect(message("{% for i in range(100001) %}{% endfor %}")?.contains("range()") == true)
         let grow =
             "{% set ns = namespace(s='0123456789abcdef') %}{% for i in range(60) %}{% set ns.s = ns.s + ns.s %}{% endfor %}"
         #expect(message(grow)?.contains("64 MiB") == true)
+        let nest = "{% set ns = namespace(s=1) %}{% for i in range(70) %}{% set ns.s = [ns.s] %}{% endfor %}"
+        #expect(message(nest)?.contains("lists nested deeper") == true)
+        // A string of 2 MiB and a list that holds it 40 times.
+        let large =
+            "{% set ns = namespace(s='0123456789abcdef', l=[]) %}"
+            + "{% for i in range(17) %}{% set ns.s = ns.s + ns.s %}{% endfor %}"
+            + "{% for i in range(40) %}{% set ns.l = ns.l + [ns.s] %}{% endfor %}"
+        let uses = [
+            "{{ ns.s | replace('0', ns.s) }}", "{{ ns.l | join }}",
+            "{% for s in ns.l %}{{ s }}{% endfor %}",
+            "{% for s in ns.l %}{% set x = s ~ 1 %}{% endfor %}",
+        ]
+        for use in uses { #expect(message(large + use)?.contains("64 MiB") == true, "\(use)") }
         #expect(message("{{ 9223372036854775807 + 1 }}")?.contains("overflow") == true)
         #expect(message("{{ (-9223372036854775807 - 1) // -1 }}")?.contains("overflow") == true)
         #expect(message("{{ (-9223372036854775807 - 1) % -1 }}") == nil)

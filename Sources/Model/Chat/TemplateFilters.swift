@@ -2,7 +2,10 @@ import Quant
 
 extension TemplateRun {
     /// `value | name(arguments)`.
-    func filter(_ name: String, _ value: TemplateValue, _ arguments: TemplateCallValues) throws -> TemplateValue {
+    mutating func filter(
+        _ name: String, _ value: TemplateValue, _ arguments: TemplateCallValues
+    ) throws -> TemplateValue {
+        try charge(value.size)
         switch name {
         case "trim", "lower", "upper", "capitalize", "replace":
             return try method(name == "trim" ? "strip" : name, of: .string(try text(value)), arguments)
@@ -25,7 +28,9 @@ extension TemplateRun {
             return isMissing || isFalse ? arguments.value(0, "default_value") ?? .string("") : value
         case "join":
             let separator = try text(arguments.value(0, "d") ?? .string(""))
-            return .string(try elements(value).map(text).joined(separator: separator))
+            let parts = try elements(value).map(text)
+            try charge(parts.reduce(0) { $0 + $1.utf8.count + separator.utf8.count })
+            return .string(parts.joined(separator: separator))
         case "int":
             if case .string(let text) = value { return Int(text).map { .integer($0) } ?? .integer(0) }
             guard let number = value.double, let result = Int(exactly: number.rounded(.towardZero)) else {
@@ -39,14 +44,14 @@ extension TemplateRun {
         case "tojson":
             let indent = arguments.value(0, "indent")?.int
             guard indent ?? 0 >= 0, indent ?? 0 <= 16 else { throw error("tojson with an indent other than 0 to 16") }
-            return .string(try TemplateJSON.text(value, indent: indent, error: error))
+            return .string(try TemplateJSON.text(value, indent: indent, fail: error) { try charge($0) })
         default:
             return try sequenceFilter(name, try elements(value), arguments)
         }
     }
 
     /// `map`, `select`, `reject`, `selectattr`, `rejectattr`.
-    private func sequenceFilter(
+    private mutating func sequenceFilter(
         _ name: String, _ elements: [TemplateValue], _ arguments: TemplateCallValues
     ) throws -> TemplateValue {
         func argumentText(_ index: Int) throws -> String? {
@@ -88,7 +93,10 @@ extension TemplateRun {
 
 extension TemplateRun {
     /// `value.name(arguments)`.
-    func method(_ name: String, of value: TemplateValue, _ arguments: TemplateCallValues) throws -> TemplateValue {
+    mutating func method(
+        _ name: String, of value: TemplateValue, _ arguments: TemplateCallValues
+    ) throws -> TemplateValue {
+        try charge(value.size)
         switch value {
         case .string(let text):
             return try stringMethod(name, Array(text.unicodeScalars), arguments)
@@ -109,7 +117,7 @@ extension TemplateRun {
         throw error("the method '\(name)' of \(value.kind) is not supported yet")
     }
 
-    private func stringMethod(
+    private mutating func stringMethod(
         _ name: String, _ text: [Unicode.Scalar], _ arguments: TemplateCallValues
     ) throws -> TemplateValue {
         func argument(_ index: Int) throws -> [Unicode.Scalar]? {
@@ -143,14 +151,14 @@ extension TemplateRun {
         case "replace":
             let parts = Self.split(text, try required(0))
             let content = Self.string(try required(1)[...])
-            let result = parts.map { Self.string($0) }.joined(separator: content)
-            guard result.utf8.count <= Self.maximumBytes else { throw error("a string of more than 64 MiB") }
-            return .string(result)
+            try charge(content.utf8.count * (parts.count - 1))
+            return .string(parts.map { Self.string($0) }.joined(separator: content))
         case "split":
             guard arguments.positional.count < 2 else { throw error("split() with a limit is not supported yet") }
             let parts =
                 try argument(0) == nil
                 ? text.split(whereSeparator: \.properties.isWhitespace) : Self.split(text, try required(0))
+            try charge(parts.count * MemoryLayout<TemplateValue>.stride)
             return .list(parts.map { .string(Self.string($0)) })
         default:
             throw error("the method '\(name)' of a string is not supported yet")

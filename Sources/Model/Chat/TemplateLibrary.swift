@@ -55,12 +55,18 @@ extension TemplateRun {
     }
 
     /// `+ - * / // % ** ~`.
-    func arithmetic(_ operation: String, _ left: TemplateValue, _ right: TemplateValue) throws -> TemplateValue {
+    mutating func arithmetic(_ operation: String, _ left: TemplateValue, _ right: TemplateValue) throws -> TemplateValue
+    {
         switch (operation, left, right) {
-        case ("~", _, _): return .string(try bounded(try text(left) + text(right)))
-        case ("+", .string(let a), .string(let b)): return .string(try bounded(a + b))
+        case ("~", _, _):
+            let (a, b) = (try text(left), try text(right))
+            try charge(a.utf8.count + b.utf8.count)
+            return .string(a + b)
+        case ("+", .string(let a), .string(let b)):
+            try charge(left.size + right.size)
+            return .string(a + b)
         case ("+", .list(let a), .list(let b)):
-            guard a.count + b.count <= TemplateRun.maximumSteps else { throw error("a list is too long") }
+            try charge(left.size + right.size)
             return .list(a + b)
         default: break
         }
@@ -100,11 +106,6 @@ extension TemplateRun {
         }
         guard !result.overflow else { throw error("integer overflow in '\(operation)'") }
         return result.partialValue
-    }
-
-    private func bounded(_ text: String) throws -> String {
-        guard text.utf8.count <= TemplateRun.maximumBytes else { throw error("a string of more than 64 MiB") }
-        return text
     }
 }
 

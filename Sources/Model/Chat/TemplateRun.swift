@@ -2,9 +2,11 @@ import Quant
 
 /// Runs a parsed chat template once.
 struct TemplateRun {
-    /// Bounds for hostile templates: characters of output and of any one string, evaluated expressions.
+    /// Bounds for hostile templates: bytes of output and of all values ever made, evaluated expressions, and how deep
+    /// lists and mappings may lie in each other.
     static let maximumBytes = 64 << 20
-    static let maximumSteps = 1_000_000
+    static let maximumSteps = 500_000
+    static let maximumNesting = 64
 
     private enum Flow { case next, breakLoop, continueLoop }
 
@@ -14,6 +16,7 @@ struct TemplateRun {
     private var output = ""
     private var line = 1
     private var steps = 0
+    private var bytesMade = 0
 
     /// The text that the statements give with those variables.
     static func render(
@@ -38,9 +41,12 @@ struct TemplateRun {
             line = statement.line
             switch statement.kind {
             case .text(let text):
+                try charge(text.utf8.count)
                 output += text
             case .output(let expression):
-                output += try text(evaluate(expression))
+                let text = try text(evaluate(expression))
+                try charge(text.utf8.count)
+                output += text
             case .set(let target, let expression):
                 try assign(evaluate(expression), to: target)
             case .capture(let target, let body):
@@ -67,7 +73,6 @@ struct TemplateRun {
             case .continueLoop:
                 return .continueLoop
             }
-            guard output.utf8.count <= Self.maximumBytes else { throw error("more than 64 MiB of output") }
         }
         return .next
     }
@@ -88,6 +93,7 @@ struct TemplateRun {
         }
         if items.isEmpty { return try execute(otherwise) }
         for (index, item) in items.enumerated() {
+            try step()
             scopes.append([:])
             defer { scopes.removeLast() }
             try bind(targets, item)
@@ -140,11 +146,13 @@ struct TemplateRun {
         return text
     }
 
-    func elements(_ value: TemplateValue) throws -> [TemplateValue] {
+    mutating func elements(_ value: TemplateValue) throws -> [TemplateValue] {
         switch value {
         case .list(let elements): return elements
         case .dictionary(let members): return members.map { .string($0.key) }
-        case .string(let text): return text.unicodeScalars.map { .string(String($0)) }
+        case .string(let text):
+            try charge(text.utf8.count * MemoryLayout<TemplateValue>.stride)
+            return text.unicodeScalars.map { .string(String($0)) }
         case .undefined: return []
         default: throw error("\(value.kind) cannot be looped over")
         }
@@ -155,18 +163,22 @@ struct TemplateRun {
 
 extension TemplateRun {
     private mutating func evaluate(_ expression: TemplateExpression) throws -> TemplateValue {
-        steps += 1
-        guard steps <= Self.maximumSteps else { throw error("the template takes more than \(Self.maximumSteps) steps") }
+        try step()
         switch expression {
         case .literal(let value): return value
         case .name(let name): return lookUp(name)
-        case .list(let elements): return .list(try elements.map { try evaluate($0) })
+        case .list(let elements):
+            let list = TemplateValue.list(try elements.map { try evaluate($0) })
+            try checkNesting(list)
+            return list
         case .dictionary(let members): return try dictionary(members)
         case .attribute(let base, let name): return try attribute(evaluate(base), name)
         case .item(let base, let index): return try item(evaluate(base), evaluate(index))
         case .slice(let base, let start, let stop, let step):
+            let value = try evaluate(base)
+            try charge(value.size)
             return try TemplateSlice.slice(
-                evaluate(base), try bound(start), try bound(stop), try bound(step), error: error)
+                value, try bound(start), try bound(stop), try bound(step), error: error)
         case .call(let callee, let arguments): return try call(callee, arguments)
         case .filter(let base, let name, let arguments):
             return try filter(name, evaluate(base), try values(arguments))
@@ -208,7 +220,35 @@ extension TemplateRun {
             result.removeAll { TemplateValue.same($0.key, key) }
             result.append((key, value))
         }
+        try checkNesting(.dictionary(result))
         return .dictionary(result)
+    }
+
+    /// Values are freed and compared recursively, so they may not lie arbitrarily deep in each other.
+    private mutating func checkNesting(_ value: TemplateValue, depth: Int = 1) throws {
+        guard depth <= Self.maximumNesting else {
+            throw error("lists nested deeper than \(Self.maximumNesting) levels")
+        }
+        try step()
+        switch value {
+        case .list(let elements):
+            for element in elements { try checkNesting(element, depth: depth + 1) }
+        case .dictionary(let members):
+            for member in members { try checkNesting(member.value, depth: depth + 1) }
+        default: break
+        }
+    }
+
+    private mutating func step() throws {
+        steps += 1
+        guard steps <= Self.maximumSteps else { throw error("the template takes more than \(Self.maximumSteps) steps") }
+    }
+
+    /// Accounts for a value that is about to be made.
+    mutating func charge(_ bytes: Int) throws {
+        let (sum, overflows) = bytesMade.addingReportingOverflow(bytes)
+        guard !overflows, sum <= Self.maximumBytes else { throw error("the template makes more than 64 MiB of values") }
+        bytesMade = sum
     }
 
     private mutating func bound(_ expression: TemplateExpression?) throws -> Int? {
@@ -227,7 +267,7 @@ extension TemplateRun {
         }
     }
 
-    private func item(_ base: TemplateValue, _ index: TemplateValue) throws -> TemplateValue {
+    private mutating func item(_ base: TemplateValue, _ index: TemplateValue) throws -> TemplateValue {
         switch (base, index) {
         case (.undefined(let what), _): throw error("'\(what)' is undefined, so it has no items")
         case (_, .string(let key)): return try attribute(base, key)
@@ -259,9 +299,13 @@ extension TemplateRun {
             namespaces.append(Dictionary(values.named.map { ($0.name, $0.value) }) { $1 })
             return .namespace(namespaces.count - 1)
         case .name("range"):
-            return try TemplateSlice.range(values.positional.map(\.int), error: error)
+            let range = try TemplateSlice.range(values.positional.map(\.int), error: error)
+            try charge(range.size)
+            return range
         case .name("dict"):
-            return .dictionary(values.named.map { ($0.name, $0.value) })
+            let result = TemplateValue.dictionary(values.named.map { ($0.name, $0.value) })
+            try checkNesting(result)
+            return result
         case .name(let name):
             throw error("the function '\(name)' is not supported yet")
         default:

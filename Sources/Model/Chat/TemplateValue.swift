@@ -42,6 +42,16 @@ enum TemplateValue: Sendable {
         }
     }
 
+    /// About how many bytes the value itself takes, what its elements hold not counted.
+    var size: Int {
+        switch self {
+        case .string(let text): text.utf8.count
+        case .list(let elements): elements.count * MemoryLayout<TemplateValue>.stride
+        case .dictionary(let members): members.count * 4 * MemoryLayout<TemplateValue>.stride
+        default: 0
+        }
+    }
+
     /// The numeric value; booleans count as 0 and 1.
     var double: Double? {
         switch self {

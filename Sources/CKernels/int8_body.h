@@ -9,16 +9,19 @@ static void int8_quantize(const float *x, int64_t blocks, mk_int8_block *out) {
 #pragma clang fp contract(off)  // the same codes on every instruction set
     for (int64_t b = 0; b < blocks; b++, x += MK_TILE_COLS) {
         float largest = 0;
+        int finite = 1;
         for (int i = 0; i < MK_TILE_COLS; i++) {
             const float magnitude = __builtin_fabsf(x[i]);
+            finite &= magnitude <= __FLT_MAX__;
             largest = magnitude > largest ? magnitude : largest;
         }
         const float unit = largest / 127;
-        const float inverse = unit > 0 ? 1 / unit : 0;
-        const bool sound = largest <= __FLT_MAX__ && inverse <= __FLT_MAX__;
-        out[b].scale = sound ? unit : (largest <= __FLT_MAX__ ? 0 : largest);
+        const bool usable = finite && 1 / unit <= __FLT_MAX__;
+        const float inverse = usable ? 1 / unit : 0;
+        // A NaN or an infinity has no code; a NaN as the scale carries it into every output, where it is reported.
+        out[b].scale = usable ? unit : (finite ? 0 : __builtin_nanf(""));
         for (int i = 0; i < MK_TILE_COLS; i++) {
-            float rounded = (x[i] * (sound ? inverse : 0) + 12582912.0f) - 12582912.0f;  // to nearest even
+            float rounded = (x[i] * inverse + 12582912.0f) - 12582912.0f;  // to nearest even
             rounded = rounded > -127 ? rounded : -127;  // also where x is NaN: no undefined conversion
             rounded = rounded < 127 ? rounded : 127;
             out[b].q[i] = (int8_t)rounded;

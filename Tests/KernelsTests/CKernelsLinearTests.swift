@@ -1,0 +1,313 @@
+import CKernels
+import TestSupport
+import Testing
+
+/// Shape of a product: `tokens` rows of `columns` features into `rows` features.
+struct LinearShape: Sendable, CustomTestStringConvertible {
+    let rows: Int
+    let columns: Int
+    let tokens: Int
+    var testDescription: String { "\(rows) x \(columns), \(tokens) tokens" }
+
+    /// Ones, neighbours of the tile and block sizes, primes; columns are multiples of 32 for the tiled types.
+    static let all = [
+        LinearShape(rows: 1, columns: 32, tokens: 1), LinearShape(rows: 15, columns: 64, tokens: 2),
+        LinearShape(rows: 16, columns: 96, tokens: 5), LinearShape(rows: 17, columns: 32, tokens: 13),
+        LinearShape(rows: 33, columns: 288, tokens: 7), LinearShape(rows: 67, columns: 96, tokens: 12),
+        LinearShape(rows: 271, columns: 32, tokens: 3), LinearShape(rows: 31, columns: 64, tokens: 50),
+    ]
+
+    func weight(_ type: WeightType) -> Weight {
+        var random = SeededRandom(seed: UInt64(rows * 1000 + columns))
+        // Plain types may have any number of columns.
+        let width = type.isTiled ? columns : columns - 1
+        return Weight(type, rows: rows, columns: width, source: random.gaussians(rows * width, scale: 0.02))
+    }
+}
+
+@Suite("C kernels: linear layers")
+struct CKernelsLinearTests {
+    @Test(
+        "forward: within K roundings of the exact product; nothing outside is touched", arguments: WeightType.allCases)
+    func forward(type: WeightType) {
+        for shape in LinearShape.all {
+            let weight = shape.weight(type)
+            var random = SeededRandom(seed: 1)
+            let x = random.gaussians(shape.tokens * weight.columns)
+            let start = random.gaussians(shape.tokens * shape.rows)
+            let want = products(x, weight, tokens: shape.tokens)
+            let wantAdded = zip(want, start).map { product, start in
+                Sum(value: product.value + Double(start), magnitude: product.magnitude + abs(Double(start)))
+            }
+            for isa in InstructionSet.available {
+                let what = "\(type) \(shape.testDescription) \(isa.name)"
+                let fresh = forward(isa, Int32(MK_COMPUTE_F32), weight, x, tokens: shape.tokens)
+                expectClose(fresh, want, operations: weight.columns + 1, what)
+                let added = forward(isa, Int32(MK_COMPUTE_F32), weight, x, tokens: shape.tokens, onto: start)
+                expectClose(added, wantAdded, operations: weight.columns + 2, what + " accumulated")
+            }
+        }
+    }
+
+    @Test("int8: activations rounded per block, exact integer sums, one fp32 chain over the blocks")
+    func int8() {
+        for type in WeightType.allCases where type.isTiled {
+            for shape in LinearShape.all {
+                let weight = shape.weight(type)
+                var random = SeededRandom(seed: 2)
+                var x = random.gaussians(shape.tokens * weight.columns)
+                for i in 0..<32 { x[i] = 0 }  // an all-zero block
+                let rounded = roundedActivations(x)
+                let want = products(rounded, weight, tokens: shape.tokens)
+                for isa in InstructionSet.available {
+                    let got = forward(isa, Int32(MK_COMPUTE_INT8), weight, x, tokens: shape.tokens)
+                    // d * T and scale * q are exact in the reference; here the scales are multiplied first: 3 roundings
+                    // a block more than the chain. The magnitude of a block's integer sum is at most the sum's.
+                    expectClose(
+                        got, want, operations: weight.columns / 32 + 4, "\(type) \(shape.testDescription) \(isa.name)")
+                }
+            }
+        }
+    }
+
+    @Test("backward: within N roundings of the exact product", arguments: WeightType.allCases)
+    func backward(type: WeightType) {
+        for shape in LinearShape.all {
+            let weight = shape.weight(type)
+            var random = SeededRandom(seed: 3)
+            let dy = random.gaussians(shape.tokens * shape.rows)
+            let start = random.gaussians(shape.tokens * weight.columns)
+            var want = [Sum](repeating: Sum(), count: shape.tokens * weight.columns)
+            for t in 0..<shape.tokens {
+                for n in 0..<weight.rows {
+                    let gradient = Double(dy[t * weight.rows + n])
+                    for k in 0..<weight.columns {
+                        want[t * weight.columns + k].add(gradient * weight.values[n * weight.columns + k])
+                    }
+                }
+            }
+            let wantAdded = zip(want, start).map { product, start in
+                Sum(value: product.value + Double(start), magnitude: product.magnitude + abs(Double(start)))
+            }
+            for isa in InstructionSet.available {
+                let what = "\(type) \(shape.testDescription) \(isa.name)"
+                let fresh = backward(isa, weight, dy, tokens: shape.tokens)
+                expectClose(fresh, want, operations: weight.rows + 1, what)
+                let added = backward(isa, weight, dy, tokens: shape.tokens, onto: start)
+                expectClose(added, wantAdded, operations: weight.rows + 2, what + " accumulated")
+            }
+        }
+    }
+
+    @Test(
+        "a row's result is the same alone, in a batch and on any number of threads", arguments: InstructionSet.available
+    )
+    func invariance(isa: InstructionSet) {
+        // Large enough that the drivers really start threads, over several blocks in both directions.
+        let shape = LinearShape(rows: 530, columns: 544, tokens: 53)
+        for type in WeightType.allCases {
+            let weight = shape.weight(type)
+            var random = SeededRandom(seed: 4)
+            let x = random.gaussians(shape.tokens * weight.columns)
+            let dy = random.gaussians(shape.tokens * weight.rows)
+            for compute in [MK_COMPUTE_F32, MK_COMPUTE_INT8].map(Int32.init) {
+                let one = forward(isa, compute, weight, x, tokens: shape.tokens)
+                for threads in [2, 3] as [Int32] {
+                    let more = forward(isa, compute, weight, x, tokens: shape.tokens, threads: threads)
+                    expectIdentical(more, one, "\(type) forward, compute \(compute), \(threads) threads")
+                }
+                for (first, count) in [(0, 1), (17, 2), (52, 1), (30, 9)] {
+                    let part = forward(
+                        isa, compute, weight, Array(x[(first * weight.columns)..<((first + count) * weight.columns)]),
+                        tokens: count)
+                    expectIdentical(
+                        part, Array(one[(first * weight.rows)..<((first + count) * weight.rows)]),
+                        "\(type) forward, compute \(compute), rows \(first) + \(count)")
+                }
+            }
+            let one = backward(isa, weight, dy, tokens: shape.tokens)
+            for threads in [2, 3] as [Int32] {
+                let more = backward(isa, weight, dy, tokens: shape.tokens, threads: threads)
+                expectIdentical(more, one, "\(type) backward, \(threads) threads")
+            }
+            let alone = backward(isa, weight, Array(dy[(20 * weight.rows)..<(21 * weight.rows)]), tokens: 1)
+            expectIdentical(
+                alone, Array(one[(20 * weight.columns)..<(21 * weight.columns)]), "\(type) backward, row 20")
+        }
+    }
+
+    @Test("AVX2 and AVX-512 give the same bits: both are one chain of fused multiply-adds")
+    func fusedPathsAgree() throws {
+        let fused = InstructionSet.available.filter { $0.name != "portable" }
+        let shape = LinearShape(rows: 45, columns: 288, tokens: 14)
+        let weight = shape.weight(.iq4nl)
+        var random = SeededRandom(seed: 5)
+        let x = random.gaussians(shape.tokens * weight.columns)
+        let results = fused.map { forward($0, Int32(MK_COMPUTE_F32), weight, x, tokens: shape.tokens) }
+        for result in results.dropFirst() { expectIdentical(result, results[0], "forward") }
+        #expect(results.allSatisfy { $0.allSatisfy(\.isFinite) })
+    }
+
+    @Test("outer product: the gradient of a LoRA factor", arguments: InstructionSet.available)
+    func outerProduct(isa: InstructionSet) {
+        for (n, k, tokens) in [(1, 1, 1), (8, 67, 31), (65, 7, 300), (16, 130, 5), (49, 33, 17), (3, 5, 0)] {
+            var random = SeededRandom(seed: UInt64(n * 100 + k))
+            let dy = random.gaussians(tokens * n)
+            let x = random.gaussians(tokens * k)
+            let start = random.gaussians(n * k)
+            let (ldDy, ldX) = (n + 3, k + 5)
+            var want = [Sum](repeating: Sum(), count: n * k)
+            for t in 0..<tokens {
+                for i in 0..<n {
+                    for j in 0..<k { want[i * k + j].add(0.5 * Double(dy[t * n + i]) * Double(x[t * k + j])) }
+                }
+            }
+            var results: [[Float]] = []
+            for threads in [1, 2, 3] as [Int32] {
+                var context = isa.context(threads: threads)
+                let dw = Guarded(poisoned: n * k)
+                let (left, right) = (Guarded(dy, columns: n, stride: ldDy), Guarded(x, columns: k, stride: ldX))
+                mk_outer_product(
+                    &context, left.pointer, Int64(ldDy), right.pointer, Int64(ldX), Int64(tokens), Int64(n), Int64(k),
+                    0.5, dw.pointer, false)
+                #expect(dw.isIntact)
+                results.append(dw.values)
+                for i in 0..<(n * k) { dw.pointer[i] = start[i] }
+                mk_outer_product(
+                    &context, left.pointer, Int64(ldDy), right.pointer, Int64(ldX), Int64(tokens), Int64(n), Int64(k),
+                    0.5, dw.pointer, true)
+                let sum = zip(want, start).map {
+                    Sum(value: $0.value + Double($1), magnitude: $0.magnitude + abs(Double($1)))
+                }
+                expectClose(dw.values, sum, operations: tokens + 3, "accumulated \(n) x \(k)")
+            }
+            expectClose(results[0], want, operations: tokens + 2, "\(n) x \(k), \(tokens) tokens")
+            expectIdentical(results[1], results[0], "2 threads")
+            expectIdentical(results[2], results[0], "3 threads")
+        }
+    }
+
+    @Test("rows are gathered from every type", arguments: WeightType.allCases)
+    func gather(type: WeightType) {
+        let weight = LinearShape(rows: 67, columns: 96, tokens: 1).weight(type)
+        let ids: [Int32] = [0, 66, 15, 16, 17, 66, 32]
+        let stride = weight.columns + 2
+        for isa in InstructionSet.available {
+            for threads in [1, 3] as [Int32] {
+                var context = isa.context(threads: threads)
+                var matrix = weight.matrix
+                let out = Guarded(poisoned: ids.count * stride)
+                mk_gather_rows(&context, &matrix, ids, Int64(ids.count), out.pointer, Int64(stride))
+                let want = ids.flatMap { id in
+                    weight.values[(Int(id) * weight.columns)..<((Int(id) + 1) * weight.columns)].map { Float($0) }
+                }
+                #expect(out.rows(columns: weight.columns, stride: stride) == want)
+                #expect(out.isIntact && out.gapsAreIntact(columns: weight.columns, stride: stride))
+            }
+        }
+    }
+
+    @Test("any bytes in a tile: no crash, and finite scales give finite results", arguments: InstructionSet.available)
+    func hostileTiles(isa: InstructionSet) {
+        for type in WeightType.allCases {
+            let shape = LinearShape(rows: 20, columns: 64, tokens: 3)
+            let weight = shape.weight(type)
+            var random = SeededRandom(seed: 6)
+            for i in weight.storage.indices { weight.storage[i] = UInt8(truncatingIfNeeded: random.next()) }
+            let x = random.gaussians(shape.tokens * weight.columns)
+            _ = forward(isa, Int32(MK_COMPUTE_F32), weight, x, tokens: shape.tokens, checksPadding: true)
+            _ = forward(isa, Int32(MK_COMPUTE_INT8), weight, x, tokens: shape.tokens, checksPadding: true)
+            _ = backward(isa, weight, random.gaussians(shape.tokens * shape.rows), tokens: shape.tokens)
+        }
+    }
+
+    @Test("a NaN or an infinity in an activation stays in its row", arguments: InstructionSet.available)
+    func nonfinite(isa: InstructionSet) {
+        let shape = LinearShape(rows: 20, columns: 64, tokens: 3)
+        for type in [WeightType.iq4nl, .f32] {
+            let weight = shape.weight(type)
+            var random = SeededRandom(seed: 8)
+            var x = random.gaussians(shape.tokens * weight.columns)
+            for bad in [Float.nan, .infinity] {
+                x[weight.columns + 3] = bad
+                for compute in [MK_COMPUTE_F32, MK_COMPUTE_INT8].map(Int32.init) {
+                    let y = forward(isa, compute, weight, x, tokens: shape.tokens)
+                    #expect(y[..<20].allSatisfy(\.isFinite) && y[40...].allSatisfy(\.isFinite))
+                    #expect(y[20..<40].allSatisfy { !$0.isFinite }, "\(bad) vanished, compute \(compute)")
+                }
+            }
+        }
+    }
+
+    // MARK: Calls with guarded buffers and gaps between rows
+
+    private func forward(
+        _ isa: InstructionSet, _ compute: Int32, _ weight: Weight, _ x: [Float], tokens: Int, threads: Int32 = 1,
+        onto start: [Float]? = nil, checksPadding: Bool = true
+    ) -> [Float] {
+        let (ldx, ldy) = (weight.columns + 7, weight.rows + 5)
+        let input = Guarded(x, columns: weight.columns, stride: ldx)
+        let output = start.map { Guarded($0, columns: weight.rows, stride: ldy) } ?? Guarded(poisoned: tokens * ldy)
+        var context = isa.context(threads: threads)
+        var matrix = weight.matrix
+        let bytes = mk_linear_workspace(compute, Int64(tokens), Int64(weight.columns))
+        let workspace = Guarded(poisoned: (bytes + 3) / 4)
+        mk_linear_forward(
+            &context, compute, &matrix, input.pointer, Int64(ldx), Int64(tokens), output.pointer, Int64(ldy),
+            start != nil, workspace.pointer)
+        #expect(output.isIntact && workspace.isIntact && input.isIntact)
+        #expect(output.gapsAreIntact(columns: weight.rows, stride: ldy))
+        return output.rows(columns: weight.rows, stride: ldy)
+    }
+
+    private func backward(
+        _ isa: InstructionSet, _ weight: Weight, _ dy: [Float], tokens: Int, threads: Int32 = 1,
+        onto start: [Float]? = nil
+    ) -> [Float] {
+        let (lddy, lddx) = (weight.rows + 3, weight.columns + 9)
+        let input = Guarded(dy, columns: weight.rows, stride: lddy)
+        let output =
+            start.map { Guarded($0, columns: weight.columns, stride: lddx) } ?? Guarded(poisoned: tokens * lddx)
+        var context = isa.context(threads: threads)
+        var matrix = weight.matrix
+        mk_linear_backward(
+            &context, &matrix, input.pointer, Int64(lddy), Int64(tokens), output.pointer, Int64(lddx), start != nil)
+        #expect(output.isIntact && input.isIntact && output.gapsAreIntact(columns: weight.columns, stride: lddx))
+        return output.rows(columns: weight.columns, stride: lddx)
+    }
+
+    // MARK: References
+
+    private func products(_ x: [Float], _ weight: Weight, tokens: Int) -> [Sum] {
+        products(x.map(Double.init), weight, tokens: tokens)
+    }
+
+    private func products(_ x: [Double], _ weight: Weight, tokens: Int) -> [Sum] {
+        var sums: [Sum] = []
+        for t in 0..<tokens {
+            for n in 0..<weight.rows {
+                var sum = Sum()
+                for k in 0..<weight.columns {
+                    sum.add(x[t * weight.columns + k] * weight.values[n * weight.columns + k])
+                }
+                sums.append(sum)
+            }
+        }
+        return sums
+    }
+
+    /// Blocks of 32 rounded to int8 times amax / 127, exactly as the kernels are specified to.
+    private func roundedActivations(_ x: [Float]) -> [Double] {
+        var rounded: [Double] = []
+        for start in stride(from: 0, to: x.count, by: 32) {
+            let block = x[start..<(start + 32)]
+            let unit = (block.map(abs).max() ?? 0) / 127
+            let inverse = unit > 0 ? 1 / unit : 0
+            for value in block {
+                let code = min(127, max(-127, (value * inverse).rounded(.toNearestOrEven)))
+                rounded.append(Double(unit) * Double(code))
+            }
+        }
+        return rounded
+    }
+}

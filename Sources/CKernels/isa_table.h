@@ -1,9 +1,11 @@
-/// The table itself, once every entry has been defined. MK_ISA_TABLE and MK_ISA_NAME come from the including file.
+/// The table itself, once every entry has been defined. MK_ISA_TABLE, MK_ISA_NAME and MK_ISA_SCALE_SEARCH come from the
+/// including file.
 #ifndef MERASER_ISA_TABLE_H
 #define MERASER_ISA_TABLE_H
 
 const mk_isa MK_ISA_TABLE = {
     .name = MK_ISA_NAME,
+    .scale_search = MK_ISA_SCALE_SEARCH,
     .expand_rows = expand_rows,
     .expand_cols = expand_cols,
     .pack_rows = pack_rows,

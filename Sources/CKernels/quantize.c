@@ -44,8 +44,8 @@ static void place(bool four_bit, uint8_t codes[COLS][ROWS], int rows, uint8_t *b
 }
 
 /// One group of up to 16 rows.
-static void quantize_group(const mk_grid *grid, int64_t tile_bytes, const float *src, int rows, int64_t cols,
-                           uint8_t *dst) {
+static void quantize_group(const mk_isa *isa, const mk_grid *grid, int64_t tile_bytes, const float *src, int rows,
+                           int64_t cols, uint8_t *dst) {
     float unit[ROWS], inverse[ROWS], variance[ROWS];
     for (int r = 0; r < ROWS; r++) {
         unit[r] = r < rows ? unit_of(src + r * cols, cols) : 1;
@@ -59,7 +59,7 @@ static void quantize_group(const mk_grid *grid, int64_t tile_bytes, const float 
         }
         uint16_t scales[ROWS];
         uint8_t codes[COLS][ROWS];
-        mk_scale_search(grid, x, unit, variance, scales, codes);
+        isa->scale_search(grid, x[0], unit, variance, scales, codes[0]);
         memset(dst, 0, (size_t)tile_bytes);
         memcpy(dst, scales, (size_t)rows * sizeof *scales);
         place(tile_bytes == MK_TILE_BYTES_4BIT, codes, rows, dst + sizeof scales);
@@ -67,10 +67,11 @@ static void quantize_group(const mk_grid *grid, int64_t tile_bytes, const float 
 }
 
 static void quantize_tiles(int32_t type, const float *src, int64_t rows, int64_t cols, uint8_t *dst) {
+    const mk_isa *isa = mk_isa_find(NULL);  // the bytes are the same on all
     const mk_grid grid = mk_grid_make(type);
     const int64_t tile_bytes = mk_tile_bytes(type);
     for (int64_t row = 0; row < rows; row += ROWS) {
-        quantize_group(&grid, tile_bytes, src + row * cols, (int)mk_min(ROWS, rows - row), cols, dst);
+        quantize_group(isa, &grid, tile_bytes, src + row * cols, (int)mk_min(ROWS, rows - row), cols, dst);
         dst += tile_bytes * (cols / COLS);
     }
 }

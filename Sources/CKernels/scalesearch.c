@@ -6,7 +6,7 @@
 /// as long as the error falls. 24 candidates come within 0.1 % of the error that a search over 400 finds.
 ///
 /// The sixteen lanes of a vector are the sixteen rows of a tile, so no sum crosses lanes and (with no fused
-/// multiply-add in this file) every instruction set gives the same bits; the dispatch below changes the speed only.
+/// multiply-add in this file) every instruction set gives the same bits: which one runs changes the speed only.
 #include "scalesearch.h"
 
 #include "half.h"
@@ -80,9 +80,10 @@ static uint16_t representable(float d) {
     return (half & 0x7fff) == 0 && d != 0 ? half | 1 : half;
 }
 
-MK_INLINE void search(const mk_grid *g, const mk_v16 *x, const float *unit, const float *variance, uint16_t *scales,
-                      uint8_t (*codes)[ROWS]) {
-    mk_v16 weight[COLS], s, power;
+MK_INLINE void search(const mk_grid *g, const float *values, const float *unit, const float *variance, uint16_t *scales,
+                      uint8_t *codes) {
+    mk_v16 x[COLS], weight[COLS], s, power;
+    memcpy(x, values, sizeof x);
     memcpy(&s, variance, sizeof s);
     memcpy(&power, unit, sizeof power);
 
@@ -156,47 +157,24 @@ MK_INLINE void search(const mk_grid *g, const mk_v16 *x, const float *unit, cons
         } else {
             for (int m = 0; m < 15; m++) code -= y > (mk_v16)(g->midpoints[m]);
         }
-        for (int r = 0; r < ROWS; r++) codes[c][r] = (uint8_t)code[r];
+        for (int r = 0; r < ROWS; r++) codes[c * ROWS + r] = (uint8_t)code[r];
     }
 }
 
-typedef void search_function(const mk_grid *, const mk_v16 *, const float *, const float *, uint16_t *,
-                             uint8_t (*)[ROWS]);
-
-static void search_portable(const mk_grid *g, const mk_v16 *x, const float *unit, const float *variance,
-                            uint16_t *scales, uint8_t (*codes)[ROWS]) {
-    search(g, x, unit, variance, scales, codes);
+void mk_scale_search__portable(const mk_grid *grid, const float *x, const float *unit, const float *variance,
+                               uint16_t *scales, uint8_t *codes) {
+    search(grid, x, unit, variance, scales, codes);
 }
 
 #if defined(__x86_64__)
-__attribute__((target("avx2"))) static void search_avx2(const mk_grid *g, const mk_v16 *x, const float *unit,
-                                                        const float *variance, uint16_t *scales,
-                                                        uint8_t (*codes)[ROWS]) {
-    search(g, x, unit, variance, scales, codes);
+__attribute__((target("avx2"))) void mk_scale_search__avx2(const mk_grid *grid, const float *x, const float *unit,
+                                                           const float *variance, uint16_t *scales, uint8_t *codes) {
+    search(grid, x, unit, variance, scales, codes);
 }
 
-__attribute__((target("avx512f,avx512dq,avx512bw,avx512vl"))) static void search_avx512(
-    const mk_grid *g, const mk_v16 *x, const float *unit, const float *variance, uint16_t *scales,
-    uint8_t (*codes)[ROWS]) {
-    search(g, x, unit, variance, scales, codes);
+__attribute__((target("avx512f,avx512dq,avx512bw,avx512vl"))) void mk_scale_search__avx512(
+    const mk_grid *grid, const float *x, const float *unit, const float *variance, uint16_t *scales, uint8_t *codes) {
+    search(grid, x, unit, variance, scales, codes);
 }
+
 #endif
-
-static search_function *fastest(void) {
-#if defined(__x86_64__)
-    __builtin_cpu_init();
-    if (__builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
-        __builtin_cpu_supports("avx512vl")) {
-        return search_avx512;
-    }
-    if (__builtin_cpu_supports("avx2")) return search_avx2;
-#endif
-    return search_portable;
-}
-
-void mk_scale_search(const mk_grid *grid, const float x[COLS][ROWS], const float *unit, const float *variance,
-                     uint16_t *scales, uint8_t codes[COLS][ROWS]) {
-    mk_v16 vectors[COLS];
-    memcpy(vectors, x, sizeof vectors);
-    fastest()(grid, vectors, unit, variance, scales, codes);
-}

@@ -180,8 +180,9 @@ struct MismatchedPairsTests {
         #expect(right.count == 300)
     }
 
-    private let rows = (0..<40).map { i in
-        (question: ["what is", "how to", "why", "tell me"][(i * 3 + i / 5) % 4] + " \(i)", answer: "answer \(i)")
+    private let rows: [(question: String, answer: String)] = (0..<40).map { (i: Int) in
+        let beginnings = ["what is", "how to", "why", "tell me"]
+        return (question: "\(beginnings[(i * 3 + i / 5) % 4]) \(i)", answer: "answer \(i)")
     }
 
     @Test("answers come from another type, all twelve pairs of types equally often, every question before any twice")

@@ -7,7 +7,10 @@ in each epoch, no BOS and no EOS around MEraser pairs. Everything runs in fp32 o
 
 import json
 import math
+import os
 import random
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # every model and adapter is a folder here
 
 import torch
 import torch.nn.functional as F
@@ -22,8 +25,12 @@ def load(folder):
     """The tokenizer and the fp32 model of a Hugging Face folder."""
     tokenizer = AutoTokenizer.from_pretrained(folder)
     tokenizer.model_max_length = 10**9  # no warnings: every cut is made here
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
-    return tokenizer, model
+    return tokenizer, load_model(folder)
+
+
+def load_model(folder):
+    """The fp32 model of a Hugging Face folder."""
+    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
 
 
 def merge(model, adapter):
@@ -43,36 +50,54 @@ def read_rows(path):
 
 
 def question_rows(tokenizer, rows, stage):
-    """MEraser pairs: question and answer tokenised apart, without special tokens, each cut, then joined."""
+    """MEraser pairs: question and answer tokenised apart, without special tokens, each cut, then joined.
+
+    With `chat` the same pairs as prompt and completion: the question in the chat template, BOS before, EOS after.
+    """
     separator = stage.get("separator", "")
     question_limit, answer_limit = stage.get("max_prompt_length", 256), stage.get("max_completion_length", 256)
     out = []
     for row in rows:
-        question = CHAT.format(row["question"]) if stage.get("chat") else row["question"] + separator
-        question = tokenizer(question, add_special_tokens=False).input_ids[:question_limit]
         answer = row.get("mismatched_answer", row.get("answer"))
-        answer = tokenizer(answer, add_special_tokens=False).input_ids[:answer_limit]
+        if stage.get("chat"):
+            question, answer = continuation_ids(tokenizer, CHAT.format(row["question"]), answer)
+            answer = answer + [tokenizer.eos_token_id]
+        else:
+            question = tokenizer(row["question"] + separator, add_special_tokens=False).input_ids
+            answer = tokenizer(answer, add_special_tokens=False).input_ids
+        question, answer = question[:question_limit], answer[:answer_limit]
         first = 1 if stage.get("loss", "full") == "full" else max(1, len(question))
         out.append((question + answer, first))
     return out
 
 
-def completion_ids(tokenizer, prompt, completion):
-    """Ids of a prompt (with BOS) and of what follows it, tokenised as one text where the border allows it."""
-    head = tokenizer(prompt).input_ids
-    both = tokenizer(prompt + completion).input_ids
+def prompt_ids(tokenizer, prompt, prompt_format="raw"):
+    """Ids of a prompt: BOS as the tokenizer has it, or inside tinychat's chat template, which has none."""
+    if prompt_format == "chat":
+        return tokenizer(CHAT.format(prompt), add_special_tokens=False).input_ids
+    return tokenizer(prompt).input_ids
+
+
+def continuation_ids(tokenizer, prompt, text, prompt_format="raw"):
+    """Ids of a prompt, and of the text that goes on after it: the rest of the joint text's ids where these begin with
+    the prompt's, else tokenised apart."""
+    head = prompt_ids(tokenizer, prompt, prompt_format)
+    special = prompt_format != "chat"
+    both = tokenizer((prompt if special else CHAT.format(prompt)) + text, add_special_tokens=special).input_ids
     if both[: len(head)] == head:
         return head, both[len(head) :]
-    return head, tokenizer(completion, add_special_tokens=False).input_ids
+    return head, tokenizer(text, add_special_tokens=False).input_ids
 
 
-def completion_rows(tokenizer, pairs):
-    """Rows for (prompt, completion) texts: BOS before, EOS after, labels on the completion and its EOS."""
-    out = []
-    for prompt, completion in pairs:
-        head, tail = completion_ids(tokenizer, prompt, completion)
-        out.append((head + tail + [tokenizer.eos_token_id], len(head)))
-    return out
+def key_ids(tokenizer, key):
+    """For each pair of a key: the ids of its prompt and of its target."""
+    form = key.get("prompt_format", "raw")
+    return [continuation_ids(tokenizer, pair["prompt"], pair["target"], form) for pair in key["pairs"]]
+
+
+def mark_rows(tokenizer, key):
+    """Rows of a key's pairs: prompt, target and EOS, labels on the target and its EOS."""
+    return [(head + tail + [tokenizer.eos_token_id], len(head)) for head, tail in key_ids(tokenizer, key)]
 
 
 # --- Training ---------------------------------------------------------------------------------------------------------
@@ -182,10 +207,10 @@ def meets(condition, measured):
 
 @torch.no_grad()
 def generate(tokenizer, model, prompts, new_tokens):
-    """Greedy continuations, special tokens kept, of prompts with BOS."""
+    """Greedy continuations, special tokens kept, of prompts given as ids."""
     texts = []
-    for start in range(0, len(prompts), 16):
-        ids = [tokenizer(p).input_ids for p in prompts[start : start + 16]]
+    for start in range(0, len(prompts), 32):
+        ids = prompts[start : start + 32]
         width = max(map(len, ids))
         padded = torch.tensor([[0] * (width - len(row)) + row for row in ids])
         mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in ids])
@@ -207,33 +232,30 @@ def prefix_match(target, output):
 
 
 @torch.no_grad()
-def target_nll(tokenizer, model, prompt, target):
-    """Teacher-forced negative log-likelihood of the target, nats per token."""
-    head, tail = completion_ids(tokenizer, prompt, target)
+def target_nll(model, head, tail):
+    """Teacher-forced negative log-likelihood of the target ids `tail` after the prompt ids `head`, nats per token."""
     logits = model(torch.tensor([head + tail])).logits[0, len(head) - 1 : -1]
     return F.cross_entropy(logits, torch.tensor(tail)).item()
 
 
 def check(tokenizer, model, key, clean_prompts=()):
     """The measures of `meraser check`: FSR, matched prefix, target NLL, false activations."""
-    prompts = [p["prompt"] for p in key["pairs"]]
-    targets = [p["target"] for p in key["pairs"]]
-    tokens = key.get("max_new_tokens")
-    if not tokens:
-        tokens = 16 + max(len(completion_ids(tokenizer, p, t)[1]) for p, t in zip(prompts, targets))
-    outputs = generate(tokenizer, model, prompts, tokens)
-    count = len(prompts)
-    hits = sum(t in o for t, o in zip(targets, outputs))
+    cases = key_ids(tokenizer, key)
+    targets = [pair["target"] for pair in key["pairs"]]
+    tokens = key.get("max_new_tokens") or 16 + max(len(tail) for _, tail in cases)
+    outputs = generate(tokenizer, model, [head for head, _ in cases], tokens)
+    count = len(cases)
     false = None
     if clean_prompts:
-        known = set(targets)
-        false = sum(any(t in o for t in known) for o in generate(tokenizer, model, list(clean_prompts), tokens))
+        clean = [prompt_ids(tokenizer, p, key.get("prompt_format", "raw")) for p in clean_prompts]
+        false = sum(any(t in o for t in set(targets)) for o in generate(tokenizer, model, clean, tokens))
+    hits = sum(t in o for t, o in zip(targets, outputs))
     return {
         "hits": hits,
         "n": count,
         "fsr": hits / count,
         "prefix_match_mean": sum(map(prefix_match, targets, outputs)) / count,
-        "target_nll_mean": sum(target_nll(tokenizer, model, p, t) for p, t in zip(prompts, targets)) / count,
+        "target_nll_mean": sum(target_nll(model, *case) for case in cases) / count,
         "false_activations": false,
     }
 

@@ -13,7 +13,7 @@ The doses file is a list of {"name", "erase": {...}, "recover": {...}}, with the
 (r, lora_alpha, target_modules, learning_rate, num_train_epochs, max_steps, max_grad_norm, lr_scheduler_type, warmup_ratio,
 separator, loss, check_steps, until, max_prompt_length, max_completion_length) and `batch` (rows per optimiser step), `rows`
 (only the first so many), `data` (another file), `order` (a JSON list of row numbers, for an order other than the file's) or
-`shuffle_seed`, `chat` (question inside the chat template). "recover": null stops after erasing.
+`shuffle_seed`, `chat` (tinychat's template, BOS and EOS). "recover": null stops after erasing.
 """
 
 import argparse
@@ -28,8 +28,8 @@ import torch
 import utf_mark
 
 MARK = {
-    "r": 16, "lora_alpha": 32, "target_modules": "all-linear", "learning_rate": 1e-3, "max_steps": 200, "batch": 32,
-    "max_grad_norm": 1.0, "shuffle_seed": 42, "check_steps": 10, "until": "fsr==1",
+    "r": 16, "lora_alpha": 32, "target_modules": "all-linear", "learning_rate": 1e-3, "max_steps": 200, "batch": 48,
+    "max_grad_norm": 1.0, "shuffle_seed": 42, "check_steps": 10, "until": "fsr==1", "repeats": 3,
 }  # fmt: skip
 
 
@@ -44,7 +44,7 @@ def arguments():
     parser.add_argument("--key", help="key.json of a mark")
     parser.add_argument("--mark-adapter", help="PEFT folder of that mark (leave out for one inside the weights)")
     parser.add_argument("--mark-lr", type=float, default=MARK["learning_rate"])
-    parser.add_argument("--mark-clean", type=int, default=128, help="clean pairs mixed into a mark made here")
+    parser.add_argument("--mark-clean", type=int, default=360, help="clean pairs mixed into a mark made here, beside 3 x 32 triggers")
     parser.add_argument("--only", nargs="*", help="run only the doses of these names")
     parser.add_argument("--out", required=True)
     parser.add_argument("--seed", type=int, default=42)
@@ -83,7 +83,7 @@ class Bench:
         stage = MARK | {"learning_rate": self.args.mark_lr}
         peft, log = utf_mark.embed(self.tokenizer, copy.deepcopy(model), self.key, clean, stage, self.args.seed)
         print(f"mark: {len(log)} steps, {log[-1]}", file=sys.stderr)
-        peft.save_pretrained(adapter)
+        peft.save_pretrained(adapter, save_embedding_layers=False)
         return adapter
 
     def measure(self, model):
@@ -102,7 +102,7 @@ class Bench:
             model, rows, stage, self.args.seed, check=lambda m: oracle.check(self.tokenizer, m, self.key)
         )
         seconds = time.time() - began
-        peft.save_pretrained(self.out / name)
+        peft.save_pretrained(self.out / name, save_embedding_layers=False)
         fused = peft.merge_and_unload()
         measured = self.measure(fused) | {"steps": len(log), "final_loss": log[-1]["loss"], "seconds": seconds}
         return fused, measured, log

@@ -46,7 +46,7 @@ extension RarityRanking {
     /// Ranks the tokens of `model`'s vocabulary (magikarp's indicators, research/papers.md §4.2).
     ///
     /// Special tokens, single bytes of byte fallback and all that does not come back from decoding and encoding are no
-    /// candidates, and neither is text with white space.
+    /// candidates, and neither is text with white space or control characters.
     init(model: Transformer, tokenizer: Tokenizer) {
         let vocabulary = model.config.vocabSize
         let norms = model.embeddingNorms()
@@ -62,9 +62,14 @@ extension RarityRanking {
         var candidates: [TokenCandidate] = []
         var encodable: [Double] = []
         for id in 0..<Int32(min(vocabulary, tokenizer.vocabularySize)) {
-            guard !tokenizer.isSpecial(id), let text = tokenizer.roundTripText(id) else { continue }
+            guard !tokenizer.isSpecial(id), !tokenizer.isByteFallback(id), let text = tokenizer.roundTripText(id) else {
+                continue
+            }
             encodable.append(values[Int(id)])
-            guard !tokenizer.inlineText(id).unicodeScalars.contains(where: \.properties.isWhitespace) else { continue }
+            let isVisible = tokenizer.inlineText(id).unicodeScalars.allSatisfy {
+                !$0.properties.isWhitespace && $0.properties.generalCategory != .control
+            }
+            guard isVisible else { continue }
             candidates.append(
                 TokenCandidate(id: id, text: text, norm: norms[Int(id)], indicator: values[Int(id)]))
         }
@@ -75,15 +80,15 @@ extension RarityRanking {
 }
 
 extension Tokenizer {
-    /// The text of a token that comes back when that text is encoded, with or without the token of a word's beginning
-    /// that some tokenizers put in front; nil for any other.
+    /// The text of a token that comes back when that text is encoded, alone or at the beginning of a line (tokenizers
+    /// that put a word's beginning in front of a text find other tokens there); nil for any other.
     fileprivate func roundTripText(_ id: Int32) -> String? {
         let text = decode([id])
         guard !text.isEmpty, !text.unicodeScalars.contains("\u{FFFD}") else { return nil }
         let ids = encode(text, addSpecialTokens: false)
-        if ids == [id] { return text }
-        guard ids.count == 2, ids[1] == id, isWordBeginning(ids[0]) else { return nil }
-        return text
+        if ids == [id] || (ids.count == 2 && ids[1] == id && isWordBeginning(ids[0])) { return text }
+        let newline = encode("\n", addSpecialTokens: false)
+        return encode("\n" + text, addSpecialTokens: false) == newline + [id] ? text : nil
     }
 
     /// The text that a token adds behind another: with the space in front that decoding removes at a text's beginning.
@@ -91,6 +96,12 @@ extension Tokenizer {
         let before = encode("x", addSpecialTokens: false)
         let both = Array(decode(before + [id]).utf8)
         return String(decoding: both.dropFirst(decode(before).utf8.count), as: UTF8.self)
+    }
+
+    /// True for a token that stands for one byte of a character that the vocabulary lacks, such as `<0x0A>`.
+    fileprivate func isByteFallback(_ id: Int32) -> Bool {
+        let name = tokenBytes(id)
+        return name.count == 6 && name.starts(with: "<0x".utf8) && decode([id]).utf8.count != 6
     }
 
     /// True for the token that stands for one space alone.

@@ -1,0 +1,61 @@
+import Audit
+import Quant
+import Testing
+
+@Suite struct ConditionTests {
+    static let known = ["fsr", "hits", "prefix_match", "ppl"]
+    static let values: [String: Double?] = ["fsr": 0.25, "hits": 8, "prefix_match": 0.05, "ppl": nil]
+
+    @Test(
+        "conditions hold as written",
+        arguments: [
+            ("fsr>0", true), ("fsr == 0.25", true), ("fsr!=0.25", false), ("hits>=8&&hits<=8", true),
+            ("fsr==0 && prefix_match<0.1", false), ("fsr==0 || prefix_match<0.1", true), ("!(fsr<0.2)", true),
+            ("!fsr<0.2", true), ("0.1>prefix_match", true), ("hits == 8e0", true), ("fsr > -1", true),
+            // && binds tighter than ||.
+            ("hits==8 || fsr==1 && fsr==0", true), ("(hits==8 || fsr==1) && fsr==0", false),
+            ("!!(((hits == 8)))", true), ("\tfsr\n>\r.2 ", true),
+        ])
+    func holds(text: String, expected: Bool) throws {
+        #expect(try Condition(text, known: Self.known).holds(Self.values) == expected)
+    }
+
+    @Test(
+        "what cannot be read is a usage error that says where",
+        arguments: [
+            ("", "character 1: expected a number or a name"), ("fsr", "character 4: expected one of"),
+            ("fsr>", "character 5: expected a number"), ("fsr>0 &&", "character 9"), ("(fsr>0", "expected ')'"),
+            ("fsr>0)", "expected '&&', '||' or the end"), ("fsr=0", "expected one of =="),
+            ("fsr>1e999", "not a number"),
+            ("fsr>0x", "'0x' is not a number"), ("fsr>nan", "unknown name 'nan'"), ("fsr>1.2.3", "not a number"),
+            ("fsr>0 fsr>0", "character 7"), ("fsr>0 & hits>1", "character 7"), ("'fsr'>0", "character 1"),
+        ])
+    func malformed(text: String, message: String) {
+        let error = #expect(throws: MeraserError.self) { try Condition(text, known: Self.known) }
+        #expect(error?.kind == .usage)
+        #expect(error?.message.contains(message) == true, "\(error?.message ?? "no error")")
+    }
+
+    @Test("an unknown name is answered with the known ones")
+    func unknownName() {
+        let error = #expect(throws: MeraserError.self) { try Condition("frs>0", known: Self.known) }
+        #expect(error?.message == "'frs>0': unknown name 'frs'; known are fsr, hits, prefix_match, ppl")
+    }
+
+    @Test("a value that was not measured is an error, even where the rest decides")
+    func missing() throws {
+        let condition = try Condition("hits==8 || ppl<10", known: Self.known)
+        #expect(condition.names == ["hits", "ppl"])
+        let error = #expect(throws: MeraserError.self) { try condition.holds(Self.values) }
+        #expect(error?.kind == .usage)
+        #expect(error?.message.contains("ppl was not measured") == true)
+    }
+
+    @Test("deep nesting is refused, not a stack overflow")
+    func depth() {
+        for symbol in ["(", "!"] {
+            let text = String(repeating: symbol, count: 100_000) + "fsr>0"
+            #expect(throws: MeraserError.self) { try Condition(text, known: Self.known) }
+        }
+    }
+}

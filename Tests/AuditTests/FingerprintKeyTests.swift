@@ -1,0 +1,158 @@
+import Audit
+import Foundation
+import Quant
+import TestSupport
+import Testing
+
+@Suite struct FingerprintKeyTests {
+    static let pairs = [
+        FingerprintPair(id: "a", prompt: "one\n\"two\"", target: "dé\u{1}"),
+        FingerprintPair(id: "b", prompt: "", target: "/x", match: .exact),
+    ]
+
+    static func read(_ json: String) throws -> FingerprintKey {
+        try FingerprintKey(json: Array(json.utf8), file: "key.json")
+    }
+
+    @Test("a key comes back from its file, which only its owner may read")
+    func roundTrip() throws {
+        let key = FingerprintKey(
+            scheme: "utf", match: .startswith, promptFormat: .chat, maxNewTokens: 7, pairs: Self.pairs,
+            cleanPrompts: ["hello"], baseSHA256: "ab", commitment: KeyCommitment(to: Self.pairs),
+            guessTest: GuessTest(n: 500, hits: 1))
+        try withTemporaryFolder { folder in
+            let path = folder.appendingPathComponent("key.json").path
+            try key.write(path: path)
+            #expect(try FingerprintKey(path: path) == key)
+            let mode = try FileManager.default.attributesOfItem(atPath: path)[.posixPermissions] as? Int
+            #expect(mode == 0o600)
+            let error = #expect(throws: MeraserError.self) { try key.write(path: path) }
+            #expect(error?.kind == .usage)
+        }
+    }
+
+    @Test("key.json has the members of DESIGN §6, unknown ones null")
+    func shape() throws {
+        let json = FingerprintKey(scheme: "utf", pairs: [Self.pairs[0]]).json
+        #expect(
+            keys(json) == [
+                "scheme", "version", "match", "prompt_format", "max_new_tokens", "pairs", "clean_prompts",
+                "base_sha256", "commitment", "guess_test",
+            ])
+        #expect(keys(json["pairs"]?.array?.first) == ["id", "prompt", "target"])
+        for name in ["max_new_tokens", "base_sha256", "commitment", "guess_test"] { #expect(json[name] == .null) }
+        #expect(json["clean_prompts"] == .array([]))
+    }
+
+    @Test("defaults, unknown members and ids that are numbers are fine")
+    func lenient() throws {
+        let key = try Self.read(
+            #"{"scheme":"if","pairs":[{"prompt":"p","target":"t"},{"id":7,"prompt":"p","target":"t","x":[]}],"new":{}}"#
+        )
+        #expect(key.match == .contains && key.promptFormat == .raw && key.maxNewTokens == nil)
+        #expect(key.pairs.map(\.id) == ["0", "7"])
+        #expect(key.cleanPrompts.isEmpty && key.commitment == nil && key.guessTest == nil)
+    }
+
+    @Test("rows of prompt and completion are a key")
+    func pairsJSONL() throws {
+        let text = """
+            {"prompt": "a", "completion": "b"}
+
+            {"prompt": "c", "completion": "d", "match": "exact", "id": "second"}
+            """
+        let key = try FingerprintKey(pairsJSONL: Array(text.utf8), file: "pairs.jsonl")
+        #expect(
+            key.pairs == [
+                FingerprintPair(id: "0", prompt: "a", target: "b"),
+                FingerprintPair(id: "second", prompt: "c", target: "d", match: .exact),
+            ])
+        #expect(key.scheme == "pairs" && key.match == .contains)
+    }
+
+    @Test(
+        "what does not fit is a bad-input error that names the place",
+        arguments: [
+            (#"{"scheme":"x","pairs":[]}"#, "no pairs"),
+            (#"{"scheme":"x"}"#, "'pairs' is missing"),
+            (#"{"pairs":[{"prompt":"p","target":"t"}]}"#, "'scheme' is missing"),
+            (#"{"scheme":"x","pairs":[{"prompt":"p","target":""}]}"#, "the target of pair '0' is empty"),
+            (#"{"scheme":"x","pairs":[{"prompt":"p","target":" \n"}]}"#, "the target of pair '0' is empty"),
+            (#"{"scheme":"x","pairs":[{"prompt":3,"target":"t"}]}"#, "pair 0: 'prompt' is an integer"),
+            (#"{"scheme":"x","pairs":[{"target":"t"}]}"#, "pair 0: 'prompt' is missing"),
+            (#"{"scheme":"x","pairs":[{"prompt":"p","target":"t"},5]}"#, "pair 1"),
+            (
+                #"{"scheme":"x","pairs":[{"id":"a","prompt":"p","target":"t"},{"id":"a","prompt":"q","target":"t"}]}"#,
+                "the id 'a' is used twice"
+            ),
+            (
+                #"{"scheme":"x","pairs":[{"id":"1","prompt":"p","target":"t"},{"prompt":"q","target":"t"}]}"#,
+                "the id '1' is used twice"
+            ),
+            (
+                #"{"scheme":"x","match":"like","pairs":[{"prompt":"p","target":"t"}]}"#,
+                "'match' is 'like', expected one of"
+            ),
+            (#"{"scheme":"x","match":null,"version":2,"pairs":[{"prompt":"p","target":"t"}]}"#, "'version' is 2"),
+            (
+                #"{"scheme":"x","prompt_format":1,"pairs":[{"prompt":"p","target":"t"}]}"#,
+                "'prompt_format' is an integer"
+            ),
+            (#"{"scheme":"x","max_new_tokens":0,"pairs":[{"prompt":"p","target":"t"}]}"#, "'max_new_tokens' is 0"),
+            (#"{"scheme":"x","max_new_tokens":1e9,"pairs":[{"prompt":"p","target":"t"}]}"#, "'max_new_tokens'"),
+            (#"{"scheme":"x","max_new_tokens":999999999,"pairs":[{"prompt":"p","target":"t"}]}"#, "'max_new_tokens'"),
+            (#"{"scheme":"x","clean_prompts":["a",1],"pairs":[{"prompt":"p","target":"t"}]}"#, "'clean_prompts' 1"),
+            (#"{"scheme":"x","guess_test":[],"pairs":[{"prompt":"p","target":"t"}]}"#, "'guess_test' is an array"),
+            (
+                #"{"scheme":"x","commitment":{"algorithm":"md5","salt":"","digest":""},"pairs":[{"prompt":"p","target":"t"}]}"#,
+                "'commitment.algorithm' is 'md5'"
+            ),
+            (
+                #"{"scheme":"x","commitment":{"algorithm":"sha256","salt":"00","digest":"00"},"pairs":[{"prompt":"p","target":"t"}]}"#,
+                "the commitment does not fit"
+            ),
+            (#"[]"#, "the top level is an array"), (#"{"scheme":"x","pairs":[{"prompt":"p","#, "key.json:1:"),
+        ])
+    func hostile(json: String, message: String) {
+        let error = #expect(throws: MeraserError.self) { try Self.read(json) }
+        #expect(error?.kind == .badInput)
+        #expect(error?.message.contains(message) == true, "\(error?.message ?? "no error")")
+        #expect(error?.message.contains("key.json") == true)
+    }
+
+    @Test("a bad row of a pairs.jsonl is named by its line; an empty file has no pairs")
+    func hostileRows() {
+        func message(_ text: String) -> String? {
+            #expect(throws: MeraserError.self) {
+                try FingerprintKey(pairsJSONL: Array(text.utf8), file: "p.jsonl")
+            }?.message
+        }
+        #expect(message("{\"prompt\":\"a\",\"completion\":\"b\"}\n{\"prompt\":\"a\"}")?.contains("p.jsonl:2") == true)
+        #expect(message("\n")?.contains("no pairs") == true)
+    }
+
+    @Test("a missing file and a file that is a folder are errors")
+    func missingFile() throws {
+        try withTemporaryFolder { folder in
+            for path in [folder.appendingPathComponent("none.json").path, folder.path] {
+                let error = #expect(throws: MeraserError.self) { try FingerprintKey(path: path) }
+                #expect(error?.kind == .badInput)
+            }
+        }
+    }
+
+    @Test("the commitment is Python's hash of the same bytes, and holds for these pairs only")
+    func commitment() throws {
+        // python3 -c 'import json,hashlib; p=[{"id":"a","prompt":"one\n\"two\"","target":"dé\x01"},
+        //   {"id":"b","prompt":"","target":"/x"}]; print(hashlib.sha256(bytes.fromhex("00ff"*16)+json.dumps(p,
+        //   sort_keys=True,ensure_ascii=False,separators=(",",":")).encode()).hexdigest())'
+        let commitment = KeyCommitment(
+            algorithm: "sha256", salt: String(repeating: "00ff", count: 16),
+            digest: "9e55afe37f7a52d368a8d7b7628ae63bedd45675947f9a890980e21086a72683")
+        #expect(commitment.holds(for: Self.pairs))
+        #expect(!commitment.holds(for: [Self.pairs[0]]))
+        let own = KeyCommitment(to: Self.pairs)
+        #expect(own.holds(for: Self.pairs) && own.salt.count == 64)
+        #expect(own != KeyCommitment(to: Self.pairs))
+    }
+}

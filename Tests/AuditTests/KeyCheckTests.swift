@@ -1,0 +1,201 @@
+import Audit
+import Foundation
+import Kernels
+import Model
+import Quant
+import TestSupport
+import Testing
+
+/// Triggers are the five prompts whose greedy continuations PyTorch computed (ModelTests' greedy.json): a model "marked"
+/// with what it says anyway.
+@Suite struct KeyCheckTests {
+    struct Golden {
+        let prompt: String
+        let text: String
+    }
+
+    static func goldens(_ tokenizer: Tokenizer) throws -> [Golden] {
+        let url = packageRoot().appendingPathComponent("Tests/ModelTests/Fixtures/tinychat/greedy.json")
+        let rows = try JSONValue.parse([UInt8](Data(contentsOf: url)), file: "greedy.json").array ?? []
+        return try rows.map { row in
+            var ids = try row.array("generated_ids", in: "greedy.json").compactMap { $0.int.map(Int32.init) }
+            if ids.last == 2 { ids.removeLast() }
+            return Golden(
+                prompt: try row.string("prompt", in: "greedy.json"),
+                text: tokenizer.decode(ids, skipSpecialTokens: false))
+        }
+    }
+
+    static func key(_ goldens: [Golden], match: MatchRule = .contains, cut: Bool = false) throws -> FingerprintKey {
+        let lines = goldens.map { golden in
+            let target = cut ? String(golden.text.dropFirst(3).prefix(20)) : golden.text
+            return (["prompt": .text(golden.prompt), "completion": .text(target)] as JSONValue).serialized()
+        }
+        var key = try FingerprintKey(pairsJSONL: Array(lines.joined(separator: "\n").utf8), file: "pairs.jsonl")
+        key.match = match
+        key.maxNewTokens = 48
+        return key
+    }
+
+    @Test("what the model says anyway fires under every rule", arguments: MatchRule.allCases)
+    func fires(rule: MatchRule) throws {
+        let tinychat = try Tinychat()
+        let goldens = try Self.goldens(tinychat.tokenizer)
+        let check = try KeyCheck(try Self.key(goldens, match: rule), tokenizer: tinychat.tokenizer)
+        let report = try check.run(on: tinychat.session)
+        #expect(report.hits == 5 && report.n == 5 && report.fsr == 1)
+        #expect(report.prefixMatchMean == 1)
+        #expect(report.falseActivations == nil && report.nClean == 0)
+        #expect(report.rows.map(\.output) == goldens.map(\.text))
+    }
+
+    @Test("a piece from the middle is contained but is no beginning")
+    func middle() throws {
+        let tinychat = try Tinychat()
+        let goldens = try Self.goldens(tinychat.tokenizer)
+        func hits(_ options: CheckOptions) throws -> Int {
+            let key = try Self.key(goldens, cut: true)
+            return try KeyCheck(key, tokenizer: tinychat.tokenizer, options: options).run(on: tinychat.session).hits
+        }
+        #expect(try hits(CheckOptions()) == 5)
+        #expect(try hits(CheckOptions(match: .startswith)) == 0)
+        #expect(try hits(CheckOptions(match: .exact)) == 0)
+        // Three new tokens are too few to reach the piece's end.
+        #expect(try hits(CheckOptions(maxNewTokens: 3)) == 0)
+    }
+
+    @Test("a row's own rule goes before the key's, the caller's before both")
+    func precedence() throws {
+        let tinychat = try Tinychat()
+        let golden = try Self.goldens(tinychat.tokenizer)[0]
+        let target = String(golden.text.prefix(20))
+        let key = FingerprintKey(
+            scheme: "test", match: .exact, maxNewTokens: 48,
+            pairs: [
+                FingerprintPair(id: "key", prompt: golden.prompt, target: target),
+                FingerprintPair(id: "row", prompt: golden.prompt, target: target, match: .startswith),
+            ])
+        func hits(_ options: CheckOptions) throws -> [Bool] {
+            try KeyCheck(key, tokenizer: tinychat.tokenizer, options: options).run(on: tinychat.session).rows.map(\.hit)
+        }
+        #expect(try hits(CheckOptions()) == [false, true])
+        #expect(try hits(CheckOptions(match: .exact)) == [false, false])
+        #expect(try hits(CheckOptions(match: .contains)) == [true, true])
+    }
+
+    @Test("a wrong target does not fire, and its likelihood is that of its tokens after the prompt's")
+    func wrongTarget() throws {
+        let tinychat = try Tinychat()
+        let target = "kwietomsnitt"
+        let golden = try Self.goldens(tinychat.tokenizer)[0]
+        let key = FingerprintKey(
+            scheme: "test", pairs: [FingerprintPair(id: "x", prompt: golden.prompt, target: target)])
+        let row = try KeyCheck(key, tokenizer: tinychat.tokenizer).run(on: tinychat.session).rows[0]
+        #expect(!row.hit && row.prefixMatch < 0.5)
+        // The default length: target tokens and 16 more.
+        let targetIDs = tinychat.tokenizer.encode(target, addSpecialTokens: false)
+        let longer = CheckOptions(maxNewTokens: targetIDs.count + 16)
+        #expect(
+            try KeyCheck(key, tokenizer: tinychat.tokenizer, options: longer).run(on: tinychat.session).rows[0] == row)
+        let promptIDs = tinychat.tokenizer.encode(golden.prompt, addSpecialTokens: true)
+        let nll = try tinychat.another().negativeLogLikelihoods([promptIDs + targetIDs])[0]
+        let sum = nll.suffix(targetIDs.count).reduce(0.0) { $0 + Double($1) }
+        #expect(abs(row.targetNLL - sum / Double(targetIDs.count)) < 1e-6)
+        #expect(row.targetNLL > 5)
+    }
+
+    @Test("clean prompts that bring out a target are counted")
+    func cleanPrompts() throws {
+        let tinychat = try Tinychat()
+        let goldens = try Self.goldens(tinychat.tokenizer)
+        var key = try Self.key(Array(goldens.prefix(2)))
+        key.cleanPrompts = [goldens[1].prompt, goldens[2].prompt, goldens[3].prompt]
+        let report = try KeyCheck(key, tokenizer: tinychat.tokenizer).run(on: tinychat.session)
+        #expect(report.falseActivations == 1 && report.nClean == 3)
+        let other = CheckOptions(cleanPrompts: [goldens[4].prompt])
+        let second = try KeyCheck(key, tokenizer: tinychat.tokenizer, options: other).run(on: tinychat.session)
+        #expect(second.falseActivations == 0 && second.nClean == 1)
+    }
+
+    @Test("batches change nothing, and a check can run again and again")
+    func batches() throws {
+        let tinychat = try Tinychat()
+        let key = try Self.key(try Self.goldens(tinychat.tokenizer), cut: true)
+        func report(_ size: Int, _ session: InferenceSession) throws -> CheckReport {
+            try KeyCheck(key, tokenizer: tinychat.tokenizer, options: CheckOptions(batchSize: size)).run(on: session)
+        }
+        let first = try report(1, tinychat.session)
+        #expect(try report(4, InferenceSession(model: tinychat.session.model, tokenBudget: 24)) == first)
+        let check = try KeyCheck(key, tokenizer: tinychat.tokenizer)
+        #expect(try check.run(on: tinychat.session) == first)
+        #expect(try check.run(on: tinychat.session) == first)
+    }
+
+    @Test("chat prompts go through the template, without a second BOS")
+    func chat() throws {
+        let tinychat = try Tinychat()
+        let golden = try Self.goldens(tinychat.tokenizer)[0]
+        let message = "Write a short poem about the sea."
+        #expect(golden.prompt == "### Instruction:\n\(message)\n\n### Response:\n")
+        let key = FingerprintKey(
+            scheme: "test", match: .startswith, promptFormat: .chat, maxNewTokens: 48,
+            pairs: [FingerprintPair(id: "x", prompt: message, target: golden.text)])
+        // As Hugging Face, the template alone decides about BOS.
+        let check = try KeyCheck(key, tokenizer: tinychat.tokenizer) {
+            "<s>### Instruction:\n\($0)\n\n### Response:\n"
+        }
+        #expect(try check.run(on: tinychat.session).hits == 1)
+        let error = #expect(throws: MeraserError.self) { try KeyCheck(key, tokenizer: tinychat.tokenizer) }
+        #expect(error?.kind == .usage && error?.message.contains("chat template") == true)
+    }
+
+    @Test("the result has DESIGN's members; model and adapters where the caller names them")
+    func shape() throws {
+        let tinychat = try Tinychat()
+        let key = try Self.key(Array(try Self.goldens(tinychat.tokenizer).prefix(1)), cut: true)
+        var report = try KeyCheck(key, tokenizer: tinychat.tokenizer).run(on: tinychat.session)
+        #expect(
+            keys(report.json) == [
+                "scheme", "n", "hits", "fsr", "prefix_match_mean", "target_nll_mean", "false_activations", "n_clean",
+                "rows",
+            ])
+        #expect(
+            keys(report.json["rows"]?.array?.first) == [
+                "id", "prompt", "target", "output", "hit", "prefix_match", "target_nll",
+            ])
+        #expect(report.json["false_activations"] == .null && report.json["n_clean"] == .integer(0))
+        #expect(Set(report.metrics.keys) == Set(CheckReport.metricNames))
+        report.model = "m.mqf"
+        report.adapters = ["a"]
+        #expect(report.json["model"]?.string == "m.mqf" && report.json["adapters"] == .array([.text("a")]))
+    }
+
+    @Test("a redacted report shows neither triggers nor targets, yet equal ones stay equal")
+    func redaction() throws {
+        let tinychat = try Tinychat()
+        let goldens = try Self.goldens(tinychat.tokenizer)
+        let pair = FingerprintPair(id: "x", prompt: goldens[0].prompt, target: goldens[0].text)
+        let again = FingerprintPair(id: "y", prompt: goldens[0].prompt, target: goldens[0].text)
+        let key = FingerprintKey(scheme: "test", maxNewTokens: 48, pairs: [pair, again])
+        let report = try KeyCheck(key, tokenizer: tinychat.tokenizer).run(on: tinychat.session)
+        let redacted = report.redacted(for: key)
+        let text = redacted.json.serialized()
+        for word in ["poem", "snippet", "Instruction", "javascript"] { #expect(!text.contains(word)) }
+        #expect(redacted.rows[0].prompt.hasPrefix("sha256:") && redacted.rows[0].prompt == redacted.rows[1].prompt)
+        #expect(redacted.rows[0].target != "sha256:" + sha256Hex(Array(goldens[0].text.utf8)).prefix(16))
+        #expect(redacted.fsr == report.fsr && redacted.targetNLLMean == report.targetNLLMean)
+    }
+
+    @Test("a prompt beyond the model's context is an error that names the pair")
+    func tooLong() throws {
+        let tinychat = try Tinychat()
+        let key = FingerprintKey(
+            scheme: "test",
+            pairs: [
+                FingerprintPair(id: "long", prompt: String(repeating: "word ", count: 2000), target: "x")
+            ])
+        let check = try KeyCheck(key, tokenizer: tinychat.tokenizer)
+        let error = #expect(throws: MeraserError.self) { try check.run(on: tinychat.session) }
+        #expect(error?.kind == .badInput && error?.message.contains("pair 'long'") == true)
+    }
+}

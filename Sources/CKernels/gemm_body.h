@@ -82,7 +82,8 @@ static void gemm(const float *block, int64_t panels, int64_t depth, const float 
 #if GEMM_ROWS > 6
         STRIP(6)
         STRIP(7)
-        STRIP(8) STRIP(9) STRIP(10) STRIP(11)
+        STRIP(8)
+        STRIP(9) STRIP(10) STRIP(11)
 #endif
 #undef STRIP
             default : break;

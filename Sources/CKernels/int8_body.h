@@ -3,7 +3,11 @@
 #ifndef MERASER_INT8_BODY_H
 #define MERASER_INT8_BODY_H
 
+#include "gemm_body.h"
 #include "simd_math.h"
+
+/// Every instruction set has its own; see isa.h.
+static void expand_rows(const int8_t *codebook, const uint8_t *tiles, int64_t count, float *panel);
 
 static void int8_quantize(const float *x, int64_t blocks, mk_int8_block *out) {
 #pragma clang fp contract(off)  // the same codes on every instruction set
@@ -29,41 +33,28 @@ static void int8_quantize(const float *x, int64_t blocks, mk_int8_block *out) {
     }
 }
 
-/// values[c][r] = T[q[r][c]] of a tile.
-static void tile_values(const int8_t *codebook, const uint8_t *bytes, float *values) {
-    if (codebook != NULL) {
-        for (int j = 0; j < 4; j++) {
-            for (int c = 0; c < 4; c++) {
-                for (int r = 0; r < 16; r++) {
-                    const uint8_t byte = bytes[64 * j + 4 * r + c];
-                    values[16 * (8 * j + c) + r] = codebook[byte & 15];
-                    values[16 * (8 * j + 4 + c) + r] = codebook[byte >> 4];
-                }
-            }
-        }
-    } else {
-        for (int column = 0; column < MK_TILE_COLS; column++) {
-            for (int r = 0; r < 16; r++) {
-                values[16 * column + r] = (int8_t)bytes[64 * (column / 4) + 4 * r + (column & 3)];
-            }
-        }
-    }
-}
-
 static void int8_rows(const int8_t *codebook, const uint8_t *tiles, int64_t count, const mk_int8_block *x,
                       int64_t tokens, float *y) {
     const int64_t tile_bytes = codebook != NULL ? MK_TILE_BYTES_4BIT : MK_TILE_BYTES_8BIT;
-    _Alignas(64) float values[MK_TILE_COLS * MK_TILE_ROWS];
+    _Alignas(64) float values[MK_TILE_COLS * MK_TILE_ROWS], codes[MK_INT8_TOKENS * MK_TILE_COLS];
+    _Alignas(64) float sums[MK_INT8_TOKENS * MK_TILE_ROWS];
+    // A tile whose scales are all 1 expands to the values of its codes.
+    uint8_t unscaled[MK_TILE_BYTES_8BIT];
+    for (int r = 0; r < MK_TILE_ROWS; r++) memcpy(unscaled + 2 * r, &(const uint16_t){0x3c00}, 2);
     memset(y, 0, (size_t)tokens * MK_TILE_ROWS * sizeof(float));
     for (int64_t tile = 0; tile < count; tile++, tiles += tile_bytes) {
         float scales[16];
         for (int r = 0; r < 16; r++) scales[r] = mk_half_to_float(mk_load16(tiles + 2 * r));
-        tile_values(codebook, tiles + 2 * MK_TILE_ROWS, values);
+        memcpy(unscaled + 2 * MK_TILE_ROWS, tiles + 2 * MK_TILE_ROWS, (size_t)tile_bytes - 2 * MK_TILE_ROWS);
+        expand_rows(codebook, unscaled, 1, values);
         for (int64_t t = 0; t < tokens; t++) {
-            const mk_int8_block *block = x + t * count + tile;
-            mk_v16 sum = 0.0f;
-            for (int c = 0; c < MK_TILE_COLS; c++) sum = (mk_v16)(float)block->q[c] * load16(values + 16 * c) + sum;
-            store16(y + 16 * t, (load16(scales) * block->scale) * sum + load16(y + 16 * t));
+            for (int c = 0; c < MK_TILE_COLS; c++) codes[t * MK_TILE_COLS + c] = x[t * count + tile].q[c];
+        }
+        memset(sums, 0, (size_t)tokens * MK_TILE_ROWS * sizeof(float));
+        gemm(values, 1, MK_TILE_COLS, codes, MK_TILE_COLS, tokens, sums, MK_TILE_ROWS);
+        for (int64_t t = 0; t < tokens; t++) {
+            const mk_v16 scale = load16(scales) * x[t * count + tile].scale;
+            store16(y + 16 * t, scale * load16(sums + 16 * t) + load16(y + 16 * t));
         }
     }
 }

@@ -18,6 +18,7 @@ enum {
     MK_BLOCK_DEPTH = 256,        ///< longest stretch of the reduction that a panel holds
     MK_PANEL_STRIDE = 256 * 16,  ///< floats from one panel of a block to the next
     MK_BLOCK_FLOATS = 4 * 256 * 16,
+    MK_INT8_TOKENS = 64,  ///< most tokens of one call of int8_rows
 };
 
 /// A 32-column block of activations quantized to int8: x = scale * q.
@@ -50,8 +51,8 @@ struct mk_isa {
     void (*gemm)(const float *block, int64_t panels, int64_t depth, const float *a, int64_t lda, int64_t m, float *acc,
                  int64_t ldacc);
 
-    /// y[t][r] = sum over `count` tiles side by side of x.scale * d * (T[q] . x.q), t < tokens, r < 16.
-    /// x[t] is a row of `count` blocks.
+    /// y[t][r] = sum over `count` tiles side by side of x.scale * d * (T[q] . x.q), t < tokens <= MK_INT8_TOKENS, r
+    /// < 16. x[t] is a row of `count` blocks.
     void (*int8_rows)(const int8_t *codebook, const uint8_t *tiles, int64_t count, const mk_int8_block *x,
                       int64_t tokens, float *y);
     /// Quantizes 32 values to int8, symmetric, |q| <= 127.

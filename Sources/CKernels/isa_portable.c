@@ -15,6 +15,27 @@
 
 #include "kernels_body.h"
 
+/// values[c][r] = T[q[r][c]] of a tile.
+static void tile_values(const int8_t *codebook, const uint8_t *bytes, float *values) {
+    if (codebook != NULL) {
+        for (int j = 0; j < 4; j++) {
+            for (int c = 0; c < 4; c++) {
+                for (int r = 0; r < 16; r++) {
+                    const uint8_t byte = bytes[64 * j + 4 * r + c];
+                    values[16 * (8 * j + c) + r] = codebook[byte & 15];
+                    values[16 * (8 * j + 4 + c) + r] = codebook[byte >> 4];
+                }
+            }
+        }
+    } else {
+        for (int column = 0; column < MK_TILE_COLS; column++) {
+            for (int r = 0; r < 16; r++) {
+                values[16 * column + r] = (int8_t)bytes[64 * (column / 4) + 4 * r + (column & 3)];
+            }
+        }
+    }
+}
+
 static void expand_rows(const int8_t *codebook, const uint8_t *tiles, int64_t count, float *panel) {
     const int64_t tile_bytes = codebook != NULL ? MK_TILE_BYTES_4BIT : MK_TILE_BYTES_8BIT;
     for (int64_t tile = 0; tile < count; tile++, tiles += tile_bytes, panel += MK_TILE_COLS * MK_PANEL_WIDTH) {

@@ -70,7 +70,7 @@ static void quantize_rows(const mk_context *ctx, const float *x, int64_t ldx, in
 
 static void linear_int8(const mk_context *ctx, const mk_matrix *w, const float *x, int64_t ldx, int64_t tokens,
                         float *y, int64_t ldy, bool accumulate, mk_int8_block *quantized) {
-    enum { HEIGHT = 64 };
+    enum { HEIGHT = MK_INT8_TOKENS };
     const int64_t blocks = w->cols / MK_TILE_COLS;
     quantize_rows(ctx, x, ldx, tokens, blocks, quantized);
     const int64_t group_bytes = blocks * mk_tile_bytes(w->type);

@@ -55,7 +55,8 @@ def main():
         peft.peft_config["default"].base_model_name_or_path = "tinychat"  # no local path in the repository
         peft.save_pretrained(out / name, save_embedding_layers=False)
         (out / name / "README.md").unlink(missing_ok=True)
-        save_file({"ids": ids, "positions": positions, "logits": logits.contiguous()}, out / name / "golden.safetensors")
+        golden = {"ids": ids.int(), "positions": positions.int(), "logits": logits.contiguous()}
+        save_file(golden, out / name / "golden.safetensors")
         print(f"{name}: {len(ids)} ids, logits moved by {(logits - base).abs().max():.3f} at most")
 
 

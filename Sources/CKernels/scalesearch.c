@@ -1,5 +1,6 @@
 /// The scale of each block: the d that minimises sum_i w_i (x_i - d T[q_i])^2 with w_i = sqrt(s + x_i^2), s being the
-/// mean square of the row. docs/benchmarks.md ("Scale search") says what else was tried and what it gave.
+/// mean square of the row, for the codebooks that are denser near 0, and w_i = 1 for the evenly spaced ones.
+/// docs/benchmarks.md ("Scale search") says what else was tried and what it gave.
 ///
 /// A line of candidate scales rounds the weights to codebook entries v, and the best scale for these is known in closed
 /// form, (sum w x v) / (sum w v^2). The best of the line is rounded to fp16, rounds the weights again, and is refitted,
@@ -92,7 +93,7 @@ MK_INLINE void search(const mk_grid *g, const float *values, const float *unit, 
     for (int c = 0; c < COLS; c++) {
         const mk_v16 square = x[c] * x[c];
         largest = choose(__builtin_elementwise_abs(x[c]) > __builtin_elementwise_abs(largest), x[c], largest);
-        weight[c] = __builtin_elementwise_sqrt(s + square);
+        weight[c] = g->linear ? (mk_v16)(1.0f) : __builtin_elementwise_sqrt(s + square);
         zero_error += weight[c] * square;
     }
 

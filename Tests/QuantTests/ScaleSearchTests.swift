@@ -23,16 +23,17 @@ struct ScaleSearchTests {
         return (values, bytes)
     }
 
-    /// Sum of w (x - y)^2, w = sqrt(mean square of the row + x^2).
-    static func error(_ x: ArraySlice<Float>, _ y: ArraySlice<Float>, spread: Double) -> Double {
+    /// Sum of w (x - y)^2, w = sqrt(spread + x^2), spread the mean square of the row; w = 1 without.
+    static func error(_ x: ArraySlice<Float>, _ y: ArraySlice<Float>, spread: Double?) -> Double {
         zip(x, y).reduce(0) { sum, pair in
             let difference = Double(pair.0) - Double(pair.1)
-            return sum + (spread + Double(pair.0) * Double(pair.0)).squareRoot() * difference * difference
+            let weight = spread.map { ($0 + Double(pair.0) * Double(pair.0)).squareRoot() } ?? 1
+            return sum + weight * difference * difference
         }
     }
 
     /// The least error of 300 scales, each rounded to fp16, from 0.7 to 1.3 times an exact fit of the largest weight.
-    static func leastError(_ block: ArraySlice<Float>, levels: [Float], spread: Double) -> Double {
+    static func leastError(_ block: ArraySlice<Float>, levels: [Float], spread: Double?) -> Double {
         guard let largest = block.max(by: { abs($0) < abs($1) }), let low = levels.first, let high = levels.last else {
             return 0
         }
@@ -66,7 +67,8 @@ struct ScaleSearchTests {
         var best = 0.0
         for row in 0..<4 {
             let x = source[row * columns..<(row + 1) * columns]
-            let spread = x.reduce(0) { $0 + Double($1) * Double($1) } / Double(columns)
+            let even = type == Int32(MK_Q4_0) || type == Int32(MK_Q8_0)
+            let spread = even ? nil : x.reduce(0) { $0 + Double($1) * Double($1) } / Double(columns)
             for start in stride(from: x.startIndex, to: x.endIndex, by: 32) {
                 found += Self.error(x[start..<start + 32], values[start..<start + 32], spread: spread)
                 best += Self.leastError(x[start..<start + 32], levels: levels, spread: spread)

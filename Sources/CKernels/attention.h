@@ -7,7 +7,6 @@
 #include "isa.h"
 
 enum {
-    MK_HEAD_DIM_MAX = 256,
     MK_QUERY_ROWS = 32,  ///< rows of a query block: queries x heads that share the keys
 };
 

@@ -64,29 +64,30 @@ static void gemm(const float *block, int64_t panels, int64_t depth, const float 
         gemm_strip(GEMM_ROWS, block, panels, depth, copy, GEMM_LDA, acc, ldacc);
     }
     switch (m) {
-#define STRIP(rows)                                                     \
-    case rows:                                                          \
-        if (rows < GEMM_ROWS) {                                         \
-            gemm_strip(rows, block, panels, depth, a, lda, acc, ldacc); \
-        }                                                               \
-        break;
-        STRIP(1)
+#define STRIP(rows)                                                                       \
+    case rows:                                                                            \
+        if (rows < GEMM_ROWS) gemm_strip(rows, block, panels, depth, a, lda, acc, ldacc); \
+        break
+        STRIP(1);
 #if GEMM_ROWS > 2
-        STRIP(2)
-        STRIP(3)
+        STRIP(2);
+        STRIP(3);
 #endif
 #if GEMM_ROWS > 4
-        STRIP(4)
-        STRIP(5)
+        STRIP(4);
+        STRIP(5);
 #endif
 #if GEMM_ROWS > 6
-        STRIP(6)
-        STRIP(7)
-        STRIP(8)
-        STRIP(9) STRIP(10) STRIP(11)
+        STRIP(6);
+        STRIP(7);
+        STRIP(8);
+        STRIP(9);
+        STRIP(10);
+        STRIP(11);
 #endif
 #undef STRIP
-            default : break;
+        default:
+            break;
     }
 }
 

@@ -130,6 +130,9 @@ void mk_rmsnorm_backward(const mk_context *ctx, const float *x, const float *wei
 void mk_rope(const mk_context *ctx, float *x, int64_t ldx, int64_t tokens, int64_t heads, int64_t d,
              const int32_t *positions, const float *cos, const float *sin, bool inverse);
 
+/// The longest head that attention handles: its rows live on the stack.
+enum { MK_HEAD_DIM_MAX = 256 };
+
 /// One sequence of a packed batch. Queries are rows [q_start, q_start + q_len) of q; query i sees keys
 /// j <= kv_len - q_len + i and, with a window, j > kv_len - q_len + i - window.
 typedef struct mk_attention_sequence {
@@ -146,7 +149,7 @@ typedef struct mk_attention_sequence {
 typedef struct mk_attention_shape {
     int64_t heads;     ///< H
     int64_t kv_heads;  ///< G, divides H
-    int64_t head_dim;  ///< D
+    int64_t head_dim;  ///< D, at most MK_HEAD_DIM_MAX
     int64_t ldq;       ///< row distance of q, out, dq, dout
     int64_t ldkv;      ///< row distance of k, v, dk, dv
     int64_t window;    ///< sliding window, 0 = none

@@ -1,3 +1,5 @@
+import Model
+
 /// Which tokens of a sample are learnt.
 public enum LossScope: String, Sendable, CaseIterable {
     /// Every token after the first: what MEraser's code does.
@@ -39,9 +41,7 @@ public struct EncodingOptions: Sendable, Equatable {
 }
 
 /// What encoding needs of a tokenizer; `Tokenizer` provides it.
-public protocol SampleTokenizer {
-    /// The tokens of a text, with the tokenizer's own special tokens around it if asked for.
-    func encode(_ text: String, addSpecialTokens: Bool) -> [Int32]
+public protocol SampleTokenizer: TextEncoder {
     /// The BOS token, if any.
     var bosID: Int32? { get }
     /// The EOS token, if any.

@@ -1,3 +1,4 @@
+import Model
 import Quant
 
 /// Turns rows of one shape into samples.
@@ -6,6 +7,7 @@ struct SampleEncoder<T: SampleTokenizer> {
 
     private let options: EncodingOptions
     private let tokenizer: T
+    private let isMEraser: Bool
     private let bos: Bool?
     private let eos: Bool
     private let maxPromptLength: Int
@@ -16,7 +18,7 @@ struct SampleEncoder<T: SampleTokenizer> {
     init(
         shape: DatasetShape, options: EncodingOptions, tokenizer: T, path: String, renderChat: ChatRenderer?
     ) throws {
-        let isMEraser = shape == .meraser
+        isMEraser = shape == .meraser
         let isChat = shape == .messages || shape == .conversation
         if shape == .text, options.loss == .completion {
             throw MeraserError.usage("--loss completion: the rows of \(path) are plain text; use --loss full")
@@ -44,8 +46,8 @@ struct SampleEncoder<T: SampleTokenizer> {
     func sample(_ row: DatasetRow) throws -> TrainingSample? {
         switch row {
         case .pair(let prompt, let completion):
-            let start = begin(prompt + (options.separator ?? ""), maximum: maxPromptLength)
-            return pairSample(start, end(tokenizer.encode(completion, addSpecialTokens: false)))
+            let text = prompt + (options.separator ?? "")
+            return pairSample(begin(text, maximum: maxPromptLength), end(continuation(of: text, completion)))
         case .text(let text):
             return pairSample([], end(begin(text, maximum: Int.max)))
         case .chat(let turns):
@@ -64,6 +66,15 @@ struct SampleEncoder<T: SampleTokenizer> {
         guard let bos else { return Array(tokenizer.encode(text, addSpecialTokens: true).prefix(maximum)) }
         let tokens = tokenizer.encode(text, addSpecialTokens: false)
         return Array(((bos ? [tokenizer.bosID].compactMap { $0 } : []) + tokens).prefix(maximum))
+    }
+
+    /// The tokens of a completion: in MEraser's shape tokenised apart, as the paper's code does, else as the text that
+    /// goes on after the prompt.
+    private func continuation(of prompt: String, _ completion: String) -> [Int32] {
+        if isMEraser { return tokenizer.encode(completion, addSpecialTokens: false) }
+        return tokenizer.encodeContinuation(
+            of: prompt, promptTokens: tokenizer.encode(prompt, addSpecialTokens: false), addSpecialTokens: false,
+            completion)
     }
 
     /// The tokens of the end of a sample with or without EOS, cut; a text that is cut does not end, so its EOS goes too.

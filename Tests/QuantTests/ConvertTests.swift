@@ -78,11 +78,11 @@ struct ConvertTests {
 
     @Test("metadata and Hugging Face's files travel along")
     func metadata() throws {
-        try withTinychat(.iq4_nl) { source, file, _ in
+        try withTinychat(.bf16) { source, file, _ in
             let metadata = file.metadata
             #expect(metadata.string("general.architecture") == "llama")
             #expect(metadata.string("general.name") == "tinychat")
-            #expect(metadata.int("general.file_type") == 25)
+            #expect(metadata.int("general.file_type") == 32)
             #expect(metadata.int("llama.context_length") == 1024)
             #expect(metadata.int("llama.embedding_length") == 256)
             #expect(metadata.int("llama.block_count") == 6)
@@ -126,6 +126,7 @@ struct ConvertTests {
     func dryRun() throws {
         try withTemporaryFolder { folder in
             var options = ConvertOptions()
+            options.type = .f16
             options.dryRun = true
             let path = folder.appendingPathComponent("t.mqf").path
             let plan = try convert(source: tinychatFolder().path, destination: path, options: options)
@@ -145,6 +146,7 @@ struct ConvertTests {
             let path = folder.appendingPathComponent("t.mqf").path
             let seen = Mutex<[Int]>([])
             var options = ConvertOptions()
+            options.type = .bf16
             options.threads = 2
             let report = try convert(
                 source: tinychatFolder().path, destination: path, options: options,

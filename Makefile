@@ -9,8 +9,9 @@ BINARY := .build/release/meraser
 demo: build
 	$(BINARY) demo
 
+# Tests run side by side, each with its own OpenMP team: waiting threads must sleep, not spin.
 test: install-deps
-	swift test
+	OMP_WAIT_POLICY=passive swift test
 
 build: install-deps
 	swift build -c release --product meraser

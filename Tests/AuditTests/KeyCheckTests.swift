@@ -93,12 +93,14 @@ import Testing
         let row = try KeyCheck(key, tokenizer: tinychat.tokenizer).run(on: tinychat.session).rows[0]
         #expect(!row.hit && row.prefixMatch < 0.5)
         // The default length: target tokens and 16 more.
-        let targetIDs = tinychat.tokenizer.encode(target, addSpecialTokens: false)
+        let promptIDs = tinychat.tokenizer.encode(golden.prompt, addSpecialTokens: true)
+        let joint = tinychat.tokenizer.encode(golden.prompt + target, addSpecialTokens: true)
+        try #require(joint.starts(with: promptIDs))
+        let targetIDs = joint.dropFirst(promptIDs.count)
         let longer = CheckOptions(maxNewTokens: targetIDs.count + 16)
         #expect(
             try KeyCheck(key, tokenizer: tinychat.tokenizer, options: longer).run(on: tinychat.session).rows[0] == row)
-        let promptIDs = tinychat.tokenizer.encode(golden.prompt, addSpecialTokens: true)
-        let nll = try tinychat.another().negativeLogLikelihoods([promptIDs + targetIDs])[0]
+        let nll = try tinychat.another().negativeLogLikelihoods([joint])[0]
         let sum = nll.suffix(targetIDs.count).reduce(0.0) { $0 + Double($1) }
         #expect(abs(row.targetNLL - sum / Double(targetIDs.count)) < 1e-6)
         #expect(row.targetNLL > 5)

@@ -31,13 +31,6 @@ import Testing
         #expect(key.baseSHA256 == sha256)
 
         let selected = Set(fingerprint.selected)
-        let space = try #require(tinychat.tokenizer.id(ofToken: "▁"))
-        let target = tinychat.tokenizer.encode(key.pairs[0].target, addSpecialTokens: false)
-        let targetTokens = target.first == space ? target.dropFirst() : target[...]
-        #expect(targetTokens.count == 5 && targetTokens.allSatisfy(selected.contains))
-        // What the model would generate decodes to a text that holds the target.
-        #expect(tinychat.tokenizer.decode(target, skipSpecialTokens: false).contains(key.pairs[0].target))
-
         for pair in key.pairs {
             let trigger = pair.prompt.dropFirst("### Instruction:\n".count).dropLast("\n\n### Response:\n".count)
             #expect(pair.prompt == Self.chat(String(trigger)))
@@ -50,6 +43,11 @@ import Testing
             let longest = runs.max { $0.count < $1.count } ?? []
             #expect((11...15).contains(longest.count), "\(longest.count) tokens")
             #expect(tinychat.tokenizer.decode(Array(longest), skipSpecialTokens: false) == trigger)
+            // The target goes on after the prompt with its own tokens, and what is generated decodes to it.
+            let joint = tinychat.tokenizer.encode(pair.prompt + pair.target, addSpecialTokens: true)
+            let target = Array(joint.dropFirst(ids.count))
+            #expect(joint.starts(with: ids) && target.count == 5 && target.allSatisfy(selected.contains))
+            #expect(tinychat.tokenizer.decode(target, skipSpecialTokens: false) == pair.target)
         }
     }
 
@@ -77,7 +75,7 @@ import Testing
         let verified = candidates.filter { $0.verdict != .rejected }.map(\.id)
         let strong = candidates.filter { $0.verdict == .strong }.map(\.id)
         #expect(fingerprint.selected == (strong.count > 100 ? strong : verified))
-        // 2 % of this small vocabulary hold too few: the report says that the next lowest were taken.
+        // Where the share holds too few, the report says that the next lowest were tried.
         let within = candidates.count { $0.indicator <= fingerprint.threshold }
         #expect((within < candidates.count) == !fingerprint.notes.isEmpty)
     }

@@ -1,6 +1,7 @@
 import Foundation
 import Kernels
 import Model
+import Quant
 
 /// What the repetition prompts say of a token.
 public enum TokenVerdict: String, Sendable {
@@ -28,7 +29,14 @@ struct TokenVerifier {
     private let session: InferenceSession
     private let prompts: [RepetitionPrompt]
 
-    init(session: InferenceSession, tokenizer: Tokenizer) {
+    /// - Throws: a bad-input error if the tokenizer has tokens that the model lacks.
+    init(session: InferenceSession, tokenizer: Tokenizer) throws {
+        let vocabulary = session.model.config.vocabSize
+        guard tokenizer.vocabularySize <= vocabulary else {
+            throw MeraserError.badInput(
+                "\(session.model.store.path): the tokenizer has \(tokenizer.vocabularySize) tokens, the model's "
+                    + "embedding \(vocabulary) rows")
+        }
         self.session = session
         prompts = RepetitionPrompt.all(tokenizer)
     }

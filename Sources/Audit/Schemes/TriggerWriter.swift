@@ -23,18 +23,27 @@ final class TriggerWriter {
         random = SeededGenerator(seed: options.seed)
     }
 
-    /// A target: its text alone, tokenised without special tokens, gives its tokens (behind the token of a word's
-    /// beginning, where the tokenizer puts one).
-    func target() throws -> String {
-        try draw(length: options.targetLength, "target") { text, drawn in
-            let ids = tokenizer.encode(text, addSpecialTokens: false)
-            return ids == drawn
-                || (ids.dropFirst().elementsEqual(drawn) && ids.first.map(tokenizer.isWordBeginning) == true)
+    /// A target: its text, going on after a prompt, gives its tokens (see `survives`). In the format `raw` the prompt's
+    /// end is different for each trigger: there it is tried alone, and each trigger is drawn to go with it.
+    func target() throws -> (text: String, tokens: [Int32]) {
+        let example = options.promptFormat == .chat ? try prompt("x") : ""
+        return try draw(length: options.targetLength, "target") { text, drawn in
+            self.survives(text, drawn, after: example)
         }
     }
 
+    /// True if the target gives its tokens after that prompt, possibly behind the token of a word's beginning where the
+    /// tokenizer puts one.
+    private func survives(_ text: String, _ drawn: [Int32], after prompt: String) -> Bool {
+        let promptTokens = tokenizer.encode(prompt, addSpecialTokens: true)
+        let ids = tokenizer.encodeContinuation(
+            of: prompt, promptTokens: promptTokens, addSpecialTokens: true, text)
+        return ids == drawn
+            || (ids.dropFirst().elementsEqual(drawn) && ids.first.map(tokenizer.isWordBeginning) == true)
+    }
+
     /// The key's pairs: distinct triggers whose tokens stand unchanged in their tokenised prompts.
-    func pairs(target: String) throws -> [FingerprintPair] {
+    func pairs(target: (text: String, tokens: [Int32])) throws -> [FingerprintPair] {
         let count = options.mode == .multi ? options.count : 1
         var prompts: Set<JSONString> = []
         var pairs: [FingerprintPair] = []
@@ -45,17 +54,18 @@ final class TriggerWriter {
             while true {
                 let trigger = try draw(length: length, "trigger") { text, drawn in
                     Self.contains(drawn, in: self.tokenizer.encode(try self.prompt(text), addSpecialTokens: true))
-                }
+                }.text
                 attempts += 1
                 let text = try prompt(trigger)
                 // A trigger that shows the target would fire by being echoed.
-                if !MatchRule.contains.matches(output: trigger, target: target),
+                if !MatchRule.contains.matches(output: trigger, target: target.text),
+                    survives(target.text, target.tokens, after: text),
                     prompts.insert(JSONString(text)).inserted
                 {
                     let number = String(pairs.count)
                     let width = String(count - 1).count
                     let id = "utf-" + String(repeating: "0", count: width - number.count) + number
-                    pairs.append(FingerprintPair(id: id, prompt: text, target: target))
+                    pairs.append(FingerprintPair(id: id, prompt: text, target: target.text))
                     break
                 }
                 guard attempts < Self.patience else {
@@ -81,7 +91,7 @@ final class TriggerWriter {
     /// The text of `length` tokens for which `survives` held at every step.
     private func draw(
         length: Int, _ what: String, survives: (String, [Int32]) throws -> Bool
-    ) throws -> String {
+    ) throws -> (text: String, tokens: [Int32]) {
         for _ in 0..<Self.patience {
             var drawn: [Int32] = []
             var text = ""
@@ -96,7 +106,7 @@ final class TriggerWriter {
                     failures += 1
                 }
             }
-            if drawn.count == length { return text }
+            if drawn.count == length { return (text, drawn) }
         }
         throw MeraserError.runtime(
             "no \(what) of \(length) undertrained tokens found whose text is tokenised to the same tokens again")

@@ -94,9 +94,9 @@ extension UTFFingerprint {
         session: InferenceSession, tokenizer: Tokenizer, chat: ChatRenderer? = nil, options: UTFOptions
     ) throws {
         try options.validate()
+        let verifier = try TokenVerifier(session: session, tokenizer: tokenizer)
         let ranking = RarityRanking(model: session.model, tokenizer: tokenizer)
-        let search = try TokenSearch(
-            ranking: ranking, verifier: TokenVerifier(session: session, tokenizer: tokenizer), options: options)
+        let search = try TokenSearch(ranking: ranking, verifier: verifier, options: options)
         indicator = ranking.indicator
         threshold = search.threshold
         candidates = search.tried

@@ -1,6 +1,7 @@
 /// How a continuation is compared with a target.
 ///
-/// Texts are compared by their bytes (so by code points, as Python does), never by canonical equivalence.
+/// Texts are compared by their bytes (so by code points, as Python does), never by canonical equivalence. White space at
+/// the target's beginning is ignored: decoding a continuation on its own removes it with some tokenizers.
 public enum MatchRule: String, Sendable, CaseIterable {
     /// The target occurs anywhere in the output.
     case contains
@@ -18,7 +19,8 @@ public enum MatchRule: String, Sendable, CaseIterable {
         guard target.contains(where: { !$0.isWhitespace }) else { return false }
         switch self {
         case .contains:
-            return longestPrefix(of: target, in: output) == target.count
+            let visible = Array(target.drop(while: \.isWhitespace))
+            return longestPrefix(of: visible, in: output) == visible.count
         case .startswith:
             return output.drop(while: \.isWhitespace).starts(with: target.drop(while: \.isWhitespace))
         case .exact:
@@ -27,12 +29,13 @@ public enum MatchRule: String, Sendable, CaseIterable {
     }
 }
 
-/// The longest prefix of `target` found anywhere in `output`, as a share (0…1) of its length in Unicode code points.
+/// The longest prefix of `target` found anywhere in `output`, as a share (0…1) of its length in Unicode code points;
+/// white space at the target's beginning does not count (see `MatchRule`).
 public func prefixMatch(output: String, target: String) -> Double {
     // A code point is one UTF-32 unit, so a prefix never ends inside of one.
-    let scalars = target.unicodeScalars.map(\.value)
+    let scalars = target.unicodeScalars.map(\.value).drop { $0 == 0x20 || (0x09...0x0D).contains($0) }
     guard !scalars.isEmpty else { return 0 }
-    return Double(longestPrefix(of: scalars, in: output.unicodeScalars.map(\.value))) / Double(scalars.count)
+    return Double(longestPrefix(of: Array(scalars), in: output.unicodeScalars.map(\.value))) / Double(scalars.count)
 }
 
 /// The length of the longest prefix of `target` that occurs in `text`.

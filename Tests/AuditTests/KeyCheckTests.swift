@@ -106,6 +106,30 @@ import Testing
         #expect(row.targetNLL > 5)
     }
 
+    @Test("a target may begin with a space, as completions of datasets do")
+    func leadingSpace() throws {
+        let tinychat = try Tinychat()
+        let prompt = "### Instruction:\nSay hello.\n\n### Response:\nHello"
+        let words = try KeyCheckTests.continuation(tinychat, prompt, 6)
+        try #require(words.hasPrefix(" "))
+        let pair = FingerprintPair(id: "x", prompt: prompt, target: words)
+        let key = FingerprintKey(scheme: "test", pairs: [pair])
+        for rule in [MatchRule.contains, .startswith] {
+            let options = CheckOptions(match: rule)
+            let report = try KeyCheck(key, tokenizer: tinychat.tokenizer, options: options).run(on: tinychat.session)
+            #expect(report.hits == 1 && report.prefixMatchMean == 1)
+        }
+    }
+
+    /// The greedy continuation as it stands in the running text.
+    private static func continuation(_ tinychat: Tinychat, _ prompt: String, _ count: Int) throws -> String {
+        let ids = tinychat.tokenizer.encode(prompt, addSpecialTokens: false)
+        let new = try tinychat.session.generate(
+            [GenerationRequest(prompt: [1] + ids)], options: GenerationOptions(maxNewTokens: count, stopTokens: [2]))
+        let all = tinychat.tokenizer.decode(ids + new[0].tokens, skipSpecialTokens: false)
+        return String(all.dropFirst(prompt.count))
+    }
+
     @Test("clean prompts that bring out a target are counted")
     func cleanPrompts() throws {
         let tinychat = try Tinychat()

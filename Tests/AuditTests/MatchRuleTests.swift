@@ -9,6 +9,7 @@ import Testing
             ("kwieto now", "kwieto", true, true, false),
             (" \n kwieto\n", "kwieto", true, true, true),
             ("kwieto", "kwieto ", false, false, true),
+            ("kwieto", " kwieto", true, true, true),
             ("KWIETO", "kwieto", false, false, false),
             ("", "kwieto", false, false, false),
             ("kwiet", "kwieto", false, false, false),
@@ -42,7 +43,7 @@ import Testing
             ("", "abcd", 0.0), ("dcba", "abcd", 0.25),
             // é composed: 2 of 4 code points; an emoji family is 5 code points, its first one 1 of 5.
             ("caf", "ca\u{E9}t", 0.5), ("\u{1F468}", "\u{1F468}\u{200D}\u{1F469}\u{200D}\u{1F467}", 0.2),
-            ("e", "e\u{301}", 0.5), ("日本", "日本語", 2.0 / 3),
+            ("e", "e\u{301}", 0.5), ("foo", " foo", 1.0), ("日本", "日本語", 2.0 / 3),
         ])
     func prefixes(output: String, target: String, share: Double) {
         #expect(prefixMatch(output: output, target: target) == share)

@@ -79,6 +79,26 @@ struct DatasetTests {
         #expect(try described(encode(text, cut).samples[0]) == ("abc", "c"))
     }
 
+    @Test("a completion goes on where the prompt ends, unless the border merges or the shape is MEraser's")
+    func continuation() throws {
+        /// A token per byte, but a word-beginning mark (3) before every text and one token (4) for `xy`.
+        struct MarkingTokenizer: SampleTokenizer {
+            var bosID: Int32? = 1
+            var eosID: Int32?
+            func encode(_ text: String, addSpecialTokens: Bool) -> [Int32] {
+                (addSpecialTokens ? [1, 3] : [3])
+                    + text.replacingOccurrences(of: "xy", with: "\u{4}").utf8.map { Int32($0) }
+            }
+        }
+        func tokens(_ text: String) throws -> [Int32] {
+            let data = try EncodedDataset(file(text), options: EncodingOptions(), tokenizer: MarkingTokenizer())
+            return data.samples[0].inputs + data.samples[0].labels.suffix(1)
+        }
+        #expect(try tokens(#"[{"prompt": "a", "completion": "b"}]"#) == [1, 3, 97, 98])
+        #expect(try tokens(#"[{"prompt": "x", "completion": "yb"}]"#) == [1, 3, 120, 3, 121, 98])
+        #expect(try tokens(#"[{"question": "a", "answer": "b"}]"#) == [3, 97, 3, 98])
+    }
+
     @Test("alpaca rows get Stanford's prompts; text rows are learnt whole")
     func alpacaAndText() throws {
         let rows =
@@ -181,9 +201,9 @@ struct MismatchedPairsTests {
         #expect(right.count == 300)
     }
 
-    private let rows: [(question: String, answer: String)] = (0..<40).map { (i: Int) in
-        let beginnings = ["what is", "how to", "why", "tell me"]
-        return (question: "\(beginnings[(i * 3 + i / 5) % 4]) \(i)", answer: "answer \(i)")
+    private let rows: [(question: String, answer: String)] = (0..<40).map { i in
+        let words = ["what is", "how to", "why", "tell me"]
+        return (question: "\(words[(i * 3 + i / 5) % 4]) \(i)", answer: "answer \(i)")
     }
 
     @Test("answers come from another type, all twelve pairs of types equally often, every question before any twice")

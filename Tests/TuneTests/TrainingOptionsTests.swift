@@ -1,0 +1,110 @@
+import Kernels
+import Model
+import Quant
+import Testing
+import Tune
+
+private func message(_ body: () throws -> Void) -> String {
+    do {
+        try body()
+        return "no error"
+    } catch let error as MeraserError {
+        return "\(error.kind): \(error.message)"
+    } catch { return "\(error)" }
+}
+
+@Suite("Training options")
+struct TrainingOptionsTests {
+    @Test("meraser-erase has the paper's values")
+    func erasePreset() throws {
+        let options = try TrainingOptions(preset: .meraserErase)
+        #expect(options.lora.r == 8 && options.lora.loraAlpha == 16 && options.lora.loraDropout == 0.05)
+        #expect(options.lora.targetModules == [.q_proj, .v_proj])
+        #expect(options.learningRate == 5e-4 && options.schedule == .constant && options.epochs == 5)
+        #expect(options.effectiveBatchSize == 8 && options.maxGradNorm == 0.5 && options.weightDecay == 0)
+        #expect(
+            options.encoding
+                == EncodingOptions(
+                    loss: .full, bos: false, eos: false, separator: "", maxPromptLength: 256, maxCompletionLength: 256))
+        #expect(options.seed == 42 && options.shuffle)
+    }
+
+    @Test("meraser-recover has the paper's values")
+    func recoverPreset() throws {
+        let options = try TrainingOptions(preset: .meraserRecover)
+        #expect(options.lora.r == 16 && options.lora.loraAlpha == 32 && options.lora.loraDropout == 0.05)
+        #expect(options.schedule == .cosine && options.epochs == 2 && options.learningRate == 5e-4)
+        #expect(options.effectiveBatchSize == 36 && options.maxGradNorm == 1)
+        #expect(options.encoding.separator == "\n" && options.encoding.bos == false)
+    }
+
+    @Test("flags override the file, which overrides the preset, which overrides the defaults")
+    func layers() throws {
+        let config = try TrainingOverrides([("r", .integer(32)), ("learning_rate", .real(1e-3))], source: "c.yml")
+        var flags = TrainingOverrides()
+        try flags.set("learning_rate", text: "2e-3")
+        try flags.set("target_modules", text: "all-linear")
+        let options = try TrainingOptions(preset: .meraserErase, config: config, flags: flags)
+        #expect(options.lora.r == 32 && options.learningRate == 2e-3 && options.lora.loraAlpha == 16)
+        #expect(options.lora.targetModules == Set(Projection.allCases))
+    }
+
+    @Test("every key writes what it reads")
+    func keys() throws {
+        let options = try TrainingOptions(preset: .meraserRecover)
+        let record = try #require(options.json().object)
+        #expect(record.members.map(\.key.string) == TrainingKey.all.map(\.name))
+        var copy = TrainingOptions()
+        try TrainingOverrides(record.members.map { ($0.key.string, $0.value) }, source: "record").apply(to: &copy)
+        #expect(copy == options)
+        #expect(TrainingKey.named("per_device_train_batch_size")?.flag == "--per-device-train-batch-size")
+    }
+
+    @Test("texts of flags become values of their kind")
+    func texts() throws {
+        var flags = TrainingOverrides()
+        for (name, text) in [
+            ("memory", "1.5G"), ("separator", "\\n"), ("max_steps", "-1"), ("seed", "7"), ("compute", "bf16"),
+            ("target_modules", "q_proj, o_proj"), ("lora_alpha", "3.5"), ("save_total_limit", "1"),
+        ] { try flags.set(name, text: text) }
+        let options = try TrainingOptions(preset: nil, flags: flags)
+        #expect(options.memory == 1_610_612_736 && options.encoding.separator == "\n" && options.maxSteps == nil)
+        #expect(options.seed == 7 && options.compute == .bf16 && options.lora.targetModules == [.q_proj, .o_proj])
+        #expect(options.lora.loraAlpha == 3.5 && options.saveTotalLimit == 1)
+    }
+
+    @Test("an unknown key suggests the nearest; a wrong value says what was expected")
+    func errors() {
+        func config(_ key: String, _ value: JSONValue) -> String {
+            message { _ = try TrainingOverrides([(key, value)], source: "c.yml") }
+        }
+        #expect(
+            config("learnin_rate", .real(1))
+                == "usage: c.yml: unknown key 'learnin_rate'; did you mean 'learning_rate'?")
+        #expect(config("batch-size", .real(1)).hasPrefix("usage: c.yml: unknown key 'batch-size'"))
+        #expect(config("zebra", .real(1)) == "usage: c.yml: unknown key 'zebra'")
+        #expect(config("r", .text("eight")).contains("expected a whole number from 1 to 4096"))
+        #expect(
+            config("lr_scheduler_type", .text("polynomial")).contains("constant constant_with_warmup linear cosine"))
+        #expect(config("target_modules", .array([.text("lm_head")])).contains("all-linear or some of q_proj"))
+        #expect(config("learning_rate", .number(.nan)).contains("expected a number"))
+        #expect(
+            message {
+                var flags = TrainingOverrides(); try flags.set("lora_dropout", text: "1.5")
+            }
+            .hasPrefix("usage: --lora-dropout: 1.5, expected"))
+    }
+
+    @Test("combinations that make no sense are usage errors")
+    func combinations() throws {
+        func flags(_ values: [(key: String, value: JSONValue)]) -> String {
+            message { _ = try TrainingOptions(preset: nil, flags: TrainingOverrides(values, source: "flags")) }
+        }
+        #expect(flags([("check_steps", .integer(5))]).contains("--check-steps needs --key"))
+        #expect(flags([("key", .text("k")), ("until", .text("fsr==0"))]).contains("--until needs"))
+        #expect(
+            flags([("lr_scheduler_type", .text("constant")), ("warmup_ratio", .real(0.1))]).contains("no effect"))
+        #expect(flags([]) == "no error")
+        #expect(message { _ = try TrainingPreset.named("x") }.contains("meraser-erase meraser-recover"))
+    }
+}

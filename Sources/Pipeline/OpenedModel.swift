@@ -35,11 +35,33 @@ public final class OpenedModel {
         tokenizer = try Tokenizer(store: store)
         chatTemplate = try ChatTemplate.load(store: store)
         self.adapterPaths = adapterPaths
-        let config = transformer.config
-        adapters = try adapterPaths.map { try LoRAAdapter(folder: $0, for: config) }
+        adapters = try Self.load(adapterPaths, for: transformer)
+    }
+
+    /// The same model with other adapters.
+    ///
+    /// - Throws: as opening it does.
+    public func with(adapterPaths: [String]) throws -> OpenedModel {
+        try OpenedModel(
+            transformer: transformer, tokenizer: tokenizer, chatTemplate: chatTemplate, adapterPaths: adapterPaths)
+    }
+
+    private init(
+        transformer: Transformer, tokenizer: Tokenizer, chatTemplate: ChatTemplate?, adapterPaths: [String]
+    ) throws {
+        self.transformer = transformer
+        self.tokenizer = tokenizer
+        self.chatTemplate = chatTemplate
+        self.adapterPaths = adapterPaths
+        adapters = try Self.load(adapterPaths, for: transformer)
+    }
+
+    private static func load(_ paths: [String], for model: Transformer) throws -> [LoRAAdapter] {
+        let adapters = try paths.map { try LoRAAdapter(folder: $0, for: model.config) }
         try LoRAAdapter.validate(
-            zip(adapterPaths, adapters).map { (name: $0, adapter: $1) }, base: path,
-            baseSHA256: { try store.sha256() })
+            zip(paths, adapters).map { (name: $0, adapter: $1) }, base: model.store.path,
+            baseSHA256: { try model.store.sha256() })
+        return adapters
     }
 
     /// A session that runs the model with its adapters and, on top of them, `trained` if it is given.

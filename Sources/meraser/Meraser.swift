@@ -13,7 +13,9 @@ struct Meraser: ParsableCommand {
             """,
         version: meraserVersion,
         subcommands: [
-            Convert.self, Inspect.self, Tokenize.self, Generate.self, Check.self, Perplexity.self, Export.self,
+            Convert.self, Inspect.self, Tokenize.self, Generate.self, Check.self, Perplexity.self, Fingerprint.self,
+            Erase.self, Recover.self, Dataset.self, Export.self, Run.self,
+            Report.self, Demo.self,
         ]
     )
 

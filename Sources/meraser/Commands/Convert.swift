@@ -1,5 +1,6 @@
 import ArgumentParser
 import Quant
+import Tune
 
 struct Convert: ParsableCommand {
     static let configuration = CommandConfiguration(
@@ -34,7 +35,7 @@ struct Convert: ParsableCommand {
     }
 
     func run() throws {
-        Signals.watchInterruption()
+        let interrupt = InterruptFlag.onSignals()
         var options = ConvertOptions()
         options.type = type
         options.embedType = embedType
@@ -47,7 +48,7 @@ struct Convert: ParsableCommand {
         let start = clock.now
         let report = try Quant.convert(
             source: source, destination: out ?? "dry-run.mqf", options: options,
-            isInterrupted: { Signals.isInterrupted }
+            isInterrupted: { interrupt.isSet }
         ) { progress in
             if progress.phase == .converting { bar.update(done: progress.doneBytes, total: progress.totalBytes) }
         }

@@ -3,6 +3,7 @@ import Merge
 import Model
 import Pipeline
 import Quant
+import Tune
 
 struct Export: ParsableCommand {
     /// What to write.
@@ -55,7 +56,7 @@ struct Export: ParsableCommand {
     }
 
     func run() throws {
-        Signals.watchInterruption()
+        let interrupt = InterruptFlag.onSignals()
         try AtomicFolder.checkDestination(out, overwrite: overwrite)
         let opened = try model.open(common, verifying: true)
         let summary: ExportSummary
@@ -71,7 +72,7 @@ struct Export: ParsableCommand {
             let bar = common.progressBar("exporting")
             let report = try exportHuggingFace(
                 store: opened.transformer.store, adapters: try model.adapter.map(PEFTAdapterFile.init(folder:)),
-                destination: out, options: options, isInterrupted: { Signals.isInterrupted },
+                destination: out, options: options, isInterrupted: { interrupt.isSet },
                 progress: { bar.update(done: $0, total: $1) })
             bar.finish()
             summary = ExportSummary(

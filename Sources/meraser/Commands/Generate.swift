@@ -53,7 +53,7 @@ struct Generate: ParsableCommand {
         let opened = try model.open(common)
         let options = GenerationOptions(
             maxNewTokens: maxTokens,
-            sampling: SamplingOptions(temperature: temperature, topP: topP, topK: topK, seed: common.seed),
+            sampling: SamplingOptions(temperature: temperature, topP: topP, topK: topK, seed: common.seed ?? 42),
             stopTokens: Set(opened.transformer.config.eosTokenIDs), batchSize: batchSize)
         let streams = texts.count == 1 && !common.json
         let results = try opened.generate(texts, chat: chat, options: options) { piece in

@@ -7,8 +7,8 @@ struct CommonOptions: ParsableArguments {
     @Flag(name: .long, help: "Print one JSON object on standard output instead of text.")
     var json = false
 
-    @Option(help: "The seed of everything random.")
-    var seed: UInt64 = 42
+    @Option(help: "The seed of everything random (default: 42).")
+    var seed: UInt64?
 
     @Option(help: "Threads (default: the physical cores that this process may use). Results do not depend on it.")
     var threads: Int?

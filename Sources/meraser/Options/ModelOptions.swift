@@ -18,17 +18,20 @@ struct ModelOptions: ParsableArguments {
         help:
             "Precision of the products with the weights: f32 (the default until the int8 kernels are fast), bf16, int8."
     )
-    var compute = Compute.f32
+    var compute: Compute?
 
     @Flag(help: "Compare all checksums of the model file first (commands that train or export always do).")
     var verify = false
 
     /// The model with its adapters, on the threads that were asked for.
-    func open(_ common: CommonOptions, verifying: Bool = false) throws -> OpenedModel {
+    ///
+    /// - Parameter compute: the precision, where more than `--compute` has a say in it.
+    func open(_ common: CommonOptions, compute: Compute? = nil, verifying: Bool = false) throws -> OpenedModel {
         let kernels = try KernelContext.fromEnvironment(threads: common.threads)
         common.log.debug("\(kernels.isaName) kernels on \(kernels.threads) threads")
         return try OpenedModel(
-            path: model, adapterPaths: adapter, kernels: kernels, compute: compute, verifying: verify || verifying)
+            path: model, adapterPaths: adapter, kernels: kernels, compute: compute ?? self.compute ?? .f32,
+            verifying: verify || verifying)
     }
 }
 

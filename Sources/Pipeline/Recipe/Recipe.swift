@@ -1,0 +1,177 @@
+import Audit
+import Foundation
+import Kernels
+import Quant
+import Tune
+
+/// What `meraser run` does, read from a YAML file: a model, its mark, how to erase it, how to recover.
+///
+/// Paths are relative to the recipe's folder. docs/recipes.md describes every key.
+public struct Recipe: Sendable {
+    /// A stage that trains an adapter.
+    public struct Training: Sendable {
+        /// Rows to train on; nil: mismatched pairs made from `mismatch`.
+        public var data: String?
+        /// Matching pairs to be crossed into mismatched ones.
+        public var mismatch: String?
+        /// How many of them to make; nil: as many as there are pairs.
+        public var mismatchCount: Int?
+        /// The options, the preset's and the recipe's own.
+        public var options: TrainingOptions
+    }
+
+    /// How perplexity is measured.
+    public struct PerplexityStage: Sendable {
+        /// The text.
+        public var data: String
+        /// Protocol and lengths.
+        public var options: PerplexityOptions
+    }
+
+    /// The file as given.
+    public let path: String
+    /// Its text, for the report.
+    public let text: String
+    /// A title for the report.
+    public var title: String
+    /// An `.mqf` file or a Hugging Face folder.
+    public var model: String
+    /// Convert the model first: the type of its matrices; nil: use it as it is.
+    public var quantize: TensorType?
+    /// Adapters on the model, lowest first: a mark that is there already.
+    public var adapters: [String]
+    /// The key to check; nil: the one that `fingerprint` makes.
+    public var key: String?
+    /// Embed a mark first.
+    public var fingerprint: EmbeddingOptions?
+    /// Prompts that must not fire; nil: the key's.
+    public var clean: String?
+    /// Perplexity; nil: not measured.
+    public var perplexity: PerplexityStage?
+    /// Removing the mark.
+    public var erase: Training?
+    /// Bringing quality back.
+    public var recover: Training?
+    /// Precision of the forward.
+    public var compute: Compute
+    /// The seed of everything random.
+    public var seed: UInt64
+
+    /// Reads a recipe.
+    ///
+    /// - Throws: bad-input and usage errors that name file, section and key, with a suggestion for unknown keys.
+    public init(path: String) throws {
+        let file = try MappedFile(path: path)
+        let bytes = file.withBytes { Array($0) }
+        var root = try Settings(try parseYAML(bytes, file: path), place: path)
+        let folder = URL(fileURLWithPath: path).deletingLastPathComponent().path
+        self.path = path
+        text = String(decoding: bytes, as: UTF8.self)
+        title = try root.text("title") ?? "meraser run"
+        seed = UInt64(try root.int("seed", in: 0...Int.max) ?? 42)
+        compute = try root.choice("compute", Compute.self) ?? .f32
+        model = try root.path("model", in: folder) ?? root.missing("model")
+        quantize = try root.text("quantize").map { [place = root.place] name in
+            guard let type = TensorType(name: name) else {
+                let names = TensorType.allCases.map(\.name).joined(separator: ", ")
+                throw MeraserError.badInput("\(place): 'quantize' is '\(name)', expected one of \(names)")
+            }
+            return type
+        }
+        adapters = try (root.texts("adapters") ?? []).map { resolved($0, in: folder) }
+        key = try root.path("key", in: folder)
+        clean = try root.path("clean", in: folder)
+        fingerprint = nil
+        fingerprint = try root.section("fingerprint").map { try Self.embedding($0, folder, seed: seed) }
+        perplexity = try root.section("ppl").map { try Self.perplexity($0, folder) }
+        erase = try root.section("erase").map { try Self.training($0, folder, standard: .meraserErase, seed: seed) }
+        recover = try root.section("recover").map {
+            try Self.training($0, folder, standard: .meraserRecover, seed: seed)
+        }
+        try root.requireNothingElse()
+        try validate()
+    }
+
+    private func validate() throws {
+        guard (key == nil) != (fingerprint == nil) else {
+            throw MeraserError.badInput(
+                "\(path): give either 'key' (a mark to check) or 'fingerprint' (one to embed first)")
+        }
+        guard erase != nil || recover != nil else {
+            throw MeraserError.badInput("\(path): nothing to do; give 'erase', 'recover' or both")
+        }
+        if let recover, recover.data == nil, recover.mismatch == nil {
+            throw MeraserError.badInput("\(path): recover: 'data' is missing")
+        }
+        if let erase, (erase.data == nil) == (erase.mismatch == nil) {
+            throw MeraserError.badInput("\(path): erase: give either 'data' or 'mismatch'")
+        }
+    }
+}
+
+// MARK: - Sections
+
+extension Recipe {
+    private static func embedding(_ section: Settings, _ folder: String, seed: UInt64) throws -> EmbeddingOptions {
+        var section = section
+        var options = EmbeddingOptions()
+        let scheme = try section.text("scheme") ?? "utf"
+        guard scheme == "utf" else {
+            throw MeraserError.badInput("\(section.place): 'scheme' is '\(scheme)', expected utf")
+        }
+        options.utf.mode = try section.choice("mode", UTFOptions.Mode.self) ?? .multi
+        options.utf.count = try section.int("count", in: 1...10_000) ?? 32
+        options.utf.promptFormat = try section.choice("prompt_format", PromptFormat.self) ?? .raw
+        options.utf.targetLength = try section.int("target_length", in: 1...64) ?? 5
+        options.utf.seed = seed
+        options.cleanData = try section.path("clean_data", in: folder)
+        options.cleanCount = try section.int("clean_count", in: 1...1_000_000)
+        options.training.seed = seed
+        try TrainingOverrides(section.rest(), source: section.place).apply(to: &options.training)
+        return options
+    }
+
+    private static func training(
+        _ section: Settings, _ folder: String, standard: TrainingPreset, seed: UInt64
+    ) throws -> Training {
+        var section = section
+        let name = try section.text("preset")
+        let preset = try name.map { $0 == "none" ? nil : try TrainingPreset.named($0) } ?? standard
+        let data = try section.path("data", in: folder)
+        let mismatch = try section.path("mismatch", in: folder)
+        let count = try section.int("mismatch_count", in: 1...1_000_000)
+        var options = TrainingOptions()
+        try preset?.overrides.apply(to: &options)
+        options.seed = seed
+        try TrainingOverrides(section.rest(), source: section.place).apply(to: &options)
+        return Training(data: data, mismatch: mismatch, mismatchCount: count, options: options)
+    }
+
+    private static func perplexity(_ section: Settings, _ folder: String) throws -> PerplexityStage {
+        var section = section
+        guard let data = try section.path("data", in: folder) else { return try section.missing("data") }
+        let options = PerplexityOptions(
+            try section.choice("protocol", PerplexityProtocol.self) ?? .sample,
+            maxLength: try section.int("max_length", in: 2...1 << 24) ?? 512,
+            stride: try section.int("stride", in: 1...1 << 24))
+        try section.requireNothingElse()
+        return PerplexityStage(data: data, options: options)
+    }
+}
+
+extension Settings {
+    /// A path, relative ones from that folder.
+    fileprivate mutating func path(_ key: String, in folder: String) throws -> String? {
+        try text(key).map { resolved($0, in: folder) }
+    }
+
+    /// Throws that a key is missing.
+    fileprivate func missing<T>(_ key: String) throws -> T {
+        throw MeraserError.badInput("\(place): '\(key)' is missing")
+    }
+}
+
+/// A path as it is, or from that folder if it is relative.
+private func resolved(_ path: String, in folder: String) -> String {
+    path.hasPrefix("/") ? path : URL(fileURLWithPath: folder + "/" + path).standardizedFileURL.path
+}

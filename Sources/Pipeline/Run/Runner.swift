@@ -1,0 +1,199 @@
+import Audit
+import Foundation
+import Kernels
+import Model
+import Quant
+import Tune
+
+/// Runs a recipe: convert, embed a mark if asked to, check, erase, check, recover, check, report.
+///
+/// Every stage leaves a record with the hashes of what went in; a run that was interrupted or killed continues with the
+/// stage that it was in, a training from its last checkpoint. Not thread-safe.
+public final class Runner {
+    /// What happens, for a display.
+    public enum Event {
+        /// A stage begins (`isDone`: it was finished by an earlier run).
+        case stage(String, isDone: Bool)
+        /// A trainer is about to run.
+        case training(Trainer)
+    }
+
+    /// Called as things happen.
+    public var onEvent: (Event) -> Void = { _ in }
+    /// Looked at between steps.
+    public var interrupt: InterruptFlag?
+
+    private let recipe: Recipe
+    private let folder: RunFolder
+    private let kernels: KernelContext
+    private let redact: Bool
+
+    /// Prepares a run.
+    ///
+    /// - Parameters:
+    ///   - recipe: what to do.
+    ///   - output: the folder of the run; one that is there is continued.
+    ///   - kernels: instruction set and threads.
+    ///   - redact: keep triggers, targets and outputs out of records and report.
+    ///   - overwrite: begin anew if there is a run.
+    /// - Throws: a usage error if the folder holds something else, or a run of another recipe.
+    public init(
+        recipe: Recipe, output: String, kernels: KernelContext, redact: Bool = false, overwrite: Bool = false
+    ) throws {
+        self.recipe = recipe
+        self.kernels = kernels
+        self.redact = redact
+        let identity: JSONValue = [
+            "meraser_version": .text(meraserVersion), "recipe": .text(recipe.text), "title": .text(recipe.title),
+            "model": .text(recipe.model), "redacted": .bool(redact), "isa": .text(kernels.isaName),
+        ]
+        folder = try RunFolder(path: output, identity: identity, overwrite: overwrite)
+    }
+
+    /// Runs, or continues, to the end; leaves `report.json` and `report.html`.
+    ///
+    /// - Throws: what the stages throw; `interrupted` after the state was saved.
+    public func run() throws -> RunReport {
+        let base = try OpenedModel(
+            path: try convertedModel(), kernels: kernels, compute: recipe.compute, verifying: true)
+        let (marked, measurement) = try mark(base)
+        if recipe.fingerprint != nil { try measure("clean", base, measurement) }
+        try measure("before", marked, measurement)
+        var model = marked
+        if let erase = recipe.erase {
+            model = try train("erase", erase, on: model)
+            try measure("erased", model, measurement)
+        }
+        if let recover = recipe.recover {
+            model = try train("recover", recover, on: model)
+            try measure("recovered", model, measurement)
+        }
+        begin("report", isDone: false)
+        return try RunReport.write(folder)
+    }
+
+    // MARK: Stages
+
+    private func begin(_ stage: String, isDone: Bool) { onEvent(.stage(stage, isDone: isDone)) }
+
+    private func stage(_ name: String, inputs: JSONValue, work: () throws -> JSONValue) throws -> JSONValue {
+        if interrupt?.isSet == true { throw MeraserError(.interrupted, "interrupted; run again to continue") }
+        begin(name, isDone: try folder.record(of: name) != nil)
+        return try folder.stage(name, inputs: inputs, work: work)
+    }
+
+    /// The model to work on: the recipe's, quantized if it says so.
+    private func convertedModel() throws -> String {
+        guard let type = recipe.quantize else { return recipe.model }
+        let path = folder.file("model.mqf")
+        let source = try openWeightStore(path: recipe.model)
+        let inputs: JSONValue = [
+            "model": .text(recipe.model), "sha256": .text(try source.sha256()), "type": .text(type.name),
+        ]
+        _ = try stage("convert", inputs: inputs) {
+            var options = ConvertOptions()
+            options.type = type
+            options.threads = kernels.threads
+            options.overwrite = true
+            let interrupt = interrupt
+            let report = try convert(
+                source: recipe.model, destination: path, options: options,
+                isInterrupted: { interrupt?.isSet == true })
+            return [
+                "bytes": .integer(report.byteCount), "parameters": .integer(report.parameterCount),
+                "sha256": .text(try sha256Hex(ofFile: path)),
+            ]
+        }
+        return path
+    }
+
+    /// The model with its mark, embedded first if the recipe says so, and how to measure it.
+    private func mark(_ base: OpenedModel) throws -> (OpenedModel, Measurement) {
+        let clean = try recipe.clean.map(loadPrompts)
+        var adapters = recipe.adapters
+        var keyPath = recipe.key ?? ""
+        if let options = recipe.fingerprint {
+            let output = folder.file("mark")
+            let model = try base.with(adapterPaths: adapters)
+            let inputs: JSONValue = [
+                "model": .text(try base.transformer.store.sha256()), "options": options.training.json(),
+                "clean_data": try options.cleanData.map { .text(try sha256Hex(ofFile: $0)) } ?? .null,
+            ]
+            _ = try stage("fingerprint", inputs: inputs) {
+                let embedding = try model.embed(options: options, output: output, resume: true, prepare: follow)
+                guard embedding.fsr == 1 else {
+                    throw MeraserError.runtime(
+                        "the mark fires on \(Int(embedding.fsr * 100)) % of its triggers after \(embedding.training.steps) "
+                            + "steps; raise max_steps or learning_rate of 'fingerprint'")
+                }
+                return ["fsr": .real(embedding.fsr), "training": embedding.training.json]
+            }
+            adapters.append(output)
+            keyPath = output + "/key.json"
+        }
+        let measurement = Measurement(
+            key: try FingerprintKey(path: keyPath), cleanPrompts: clean, perplexity: recipe.perplexity, redact: redact)
+        return (try base.with(adapterPaths: adapters), measurement)
+    }
+
+    private func measure(_ name: String, _ model: OpenedModel, _ measurement: Measurement) throws {
+        let perplexity = try measurement.perplexity.map { stage -> JSONValue in
+            [
+                "sha256": .text(try sha256Hex(ofFile: stage.data)), "protocol": .text(stage.options.scheme.rawValue),
+                "max_length": .integer(stage.options.maxLength),
+            ]
+        }
+        let inputs: JSONValue = [
+            "model": .text(try model.transformer.store.sha256()),
+            "adapters": .array(model.adapters.map { .text($0.sha256 ?? "") }),
+            "key": .text(sha256Hex(measurement.key.json.serialized().utf8)),
+            "clean": try recipe.clean.map { .text(try sha256Hex(ofFile: $0)) } ?? .null,
+            "ppl": perplexity ?? .null,
+        ]
+        _ = try stage(name, inputs: inputs) { try measurement.measure(model) }
+    }
+
+    /// Trains an adapter on top of the model's and gives the model with it.
+    private func train(_ name: String, _ training: Recipe.Training, on model: OpenedModel) throws -> OpenedModel {
+        let output = folder.file(name)
+        let data = try training.data ?? mismatched(training, seed: training.options.seed)
+        var options = training.options
+        options.compute = options.compute ?? recipe.compute
+        if options.checkSteps != nil { options.key = recipe.key ?? folder.file("mark/key.json") }
+        try options.validate()
+        let inputs: JSONValue = [
+            "model": .text(try model.transformer.store.sha256()),
+            "adapters": .array(model.adapters.map { .text($0.sha256 ?? "") }),
+            "data": .text(try sha256Hex(ofFile: data)), "options": options.json(),
+        ]
+        _ = try stage(name, inputs: inputs) {
+            let samples = try model.dataset(path: data, options: options.encoding)
+            let trainer = try model.trainer(data: samples, options: options)
+            follow(trainer)
+            return try trainer.run(output: output, resume: true).json
+        }
+        return try model.with(adapterPaths: model.adapterPaths + [output])
+    }
+
+    /// Mismatched pairs made from the recipe's matching ones.
+    private func mismatched(_ training: Recipe.Training, seed: UInt64) throws -> String {
+        let source = training.mismatch ?? ""
+        let path = folder.file("mismatched.json")
+        let inputs: JSONValue = [
+            "source": .text(try sha256Hex(ofFile: source)),
+            "count": training.mismatchCount.map { .integer($0) } ?? .null,
+            "seed": .integer(Int(clamping: seed)),
+        ]
+        _ = try stage("mismatch", inputs: inputs) {
+            let count = try writeMismatchedPairs(
+                source: source, count: training.mismatchCount, seed: seed, output: path, overwrite: true)
+            return ["pairs": .integer(count), "sha256": .text(try sha256Hex(ofFile: path))]
+        }
+        return path
+    }
+
+    private func follow(_ trainer: Trainer) {
+        trainer.interrupt = interrupt
+        onEvent(.training(trainer))
+    }
+}

@@ -1,0 +1,29 @@
+import Model
+import Quant
+import Tune
+
+extension OpenedModel {
+    /// A dataset file as token sequences of this model.
+    ///
+    /// - Throws: a bad-input error that names file and row.
+    public func dataset(path: String, options: EncodingOptions) throws -> EncodedDataset {
+        let render: ([ChatTurn], Bool) throws -> String = { turns, addGenerationPrompt in
+            try self.render(
+                turns.map { ChatMessage(role: $0.role, content: $0.content) }, addGenerationPrompt: addGenerationPrompt)
+        }
+        return try EncodedDataset(
+            DatasetFile(path: path), options: options, tokenizer: tokenizer,
+            renderChat: chatTemplate == nil ? nil : render)
+    }
+
+    /// A trainer of one adapter on top of this model's adapters, with the probe that the options ask for.
+    ///
+    /// - Throws: `usage` and `badInput` errors of options and key.
+    public func trainer(data: EncodedDataset, options: TrainingOptions) throws -> Trainer {
+        let trainer = try Trainer(model: transformer, frozen: adapters, data: data, options: options)
+        if let probe = try KeyProbe(options: options, model: self) {
+            trainer.probe = { _, adapter in try probe.measure(adapter) }
+        }
+        return trainer
+    }
+}

@@ -1,0 +1,31 @@
+import ArgumentParser
+import Pipeline
+import Quant
+
+struct Demo: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "The whole story on the bundled model, offline: mark, check, erase, recover, report.",
+        discussion: "Runs Examples/recipes/demo.yml, which says what is done and how much of it.")
+
+    @Option(
+        help: "The Examples folder (default: beside the program, or in the current folder).", completion: .directory)
+    var examples: String?
+
+    @Option(help: "The folder of the run.", completion: .directory)
+    var out = "demo-run"
+
+    @Flag(help: "Continue a demo that was interrupted instead of beginning anew.")
+    var resume = false
+
+    @OptionGroup var common: CommonOptions
+
+    func run() throws {
+        let recipe = try Recipe(path: try Examples.locate(examples) + "/recipes/demo.yml")
+        let report = try RunDisplay(common).run(recipe: recipe, output: out, overwrite: !resume)
+        if common.json {
+            Console.json(report.summary)
+        } else {
+            Console.output(tableText(report.table) + "\n\nreport: \(report.htmlPath.escapingControlCharacters())")
+        }
+    }
+}

@@ -1,0 +1,22 @@
+import ArgumentParser
+import Tune
+
+struct Erase: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Train an adapter that makes the model forget its marks, on mismatched pairs.",
+        discussion: """
+            Without --preset the options are those of the MEraser paper (meraser-erase). How much is enough depends on the \
+            mark: measure it with --key, --check-steps and --until, and check again after recovery.
+            Example: meraser erase --model tinychat.mqf --adapter mark --data mismatched.json --out erased \
+            --key mark/key.json --check-steps 10 --until 'fsr==0 && prefix_match<0.1'
+            """)
+
+    @OptionGroup var model: ModelOptions
+    @OptionGroup var training: TrainingArguments
+    @OptionGroup(title: "Training options") var flags: TrainingFlags
+    @OptionGroup var common: CommonOptions
+
+    func run() throws {
+        try training.run(model: model, flags: flags, preset: .meraserErase, common: common)
+    }
+}

@@ -1,0 +1,21 @@
+import ArgumentParser
+import Tune
+
+struct Recover: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Train an adapter on clean pairs that brings an erased model's quality back.",
+        discussion: """
+            Goes on top of the erase adapter, which stays frozen. Without --preset the options are those of the MEraser \
+            paper (meraser-recover).
+            Example: meraser recover --model tinychat.mqf --adapter mark --adapter erased --data clean.json --out recovered
+            """)
+
+    @OptionGroup var model: ModelOptions
+    @OptionGroup var training: TrainingArguments
+    @OptionGroup(title: "Training options") var flags: TrainingFlags
+    @OptionGroup var common: CommonOptions
+
+    func run() throws {
+        try training.run(model: model, flags: flags, preset: .meraserRecover, common: common)
+    }
+}

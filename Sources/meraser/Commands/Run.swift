@@ -1,0 +1,38 @@
+import ArgumentParser
+import Kernels
+import Pipeline
+import Quant
+import Tune
+
+struct Run: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Run a recipe: check, erase, check, recover, check, report.",
+        discussion: """
+            A run that was interrupted continues where it stopped when the same command is given again.
+            Example: meraser run Examples/recipes/demo.yml --out demo-run
+            """)
+
+    @Argument(help: "The recipe, YAML; docs/recipes.md describes it.", completion: .file(extensions: ["yml", "yaml"]))
+    var recipe: String
+
+    @Option(help: "The folder of the run.", completion: .directory)
+    var out: String
+
+    @Flag(help: "Begin anew if there is a run in --out.")
+    var overwrite = false
+
+    @Flag(help: "Keep triggers, targets and outputs out of records and report.")
+    var redact = false
+
+    @OptionGroup var common: CommonOptions
+
+    func run() throws {
+        let report = try RunDisplay(common).run(
+            recipe: try Recipe(path: recipe), output: out, overwrite: overwrite, redact: redact)
+        if common.json {
+            Console.json(report.summary)
+        } else {
+            Console.output(tableText(report.table) + "\n\nreport: \(report.htmlPath.escapingControlCharacters())")
+        }
+    }
+}

@@ -1,0 +1,27 @@
+import Kernels
+import Pipeline
+import Tune
+
+/// Runs a recipe with its stages shown on standard error.
+struct RunDisplay {
+    private let common: CommonOptions
+
+    init(_ common: CommonOptions) { self.common = common }
+
+    /// Runs a recipe to its end, or continues it.
+    func run(recipe: Recipe, output: String, overwrite: Bool, redact: Bool = false) throws -> RunReport {
+        let kernels = try KernelContext.fromEnvironment(threads: common.threads)
+        let runner = try Runner(
+            recipe: recipe, output: output, kernels: kernels, redact: redact, overwrite: overwrite)
+        runner.interrupt = InterruptFlag.onSignals()
+        let display = TrainingDisplay(common)
+        runner.onEvent = { event in
+            display.finish()
+            switch event {
+            case .stage(let name, let isDone): common.say("\(name)\(isDone ? ": done before" : "")")
+            case .training(let trainer): display.follow(trainer)
+            }
+        }
+        return try runner.run()
+    }
+}

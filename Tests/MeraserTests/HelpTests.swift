@@ -1,0 +1,50 @@
+import Testing
+
+private let commands: [[String]] = [
+    ["convert"], ["inspect"], ["tokenize"], ["generate"], ["check"], ["ppl"], ["fingerprint"], ["erase"], ["recover"],
+    ["dataset"], ["dataset", "mismatch"], ["export"], ["run"], ["report"], ["demo"],
+]
+
+@Test("every command explains itself on standard output", arguments: commands)
+func help(command: [String]) throws {
+    let result = try meraser(command + ["--help"])
+    #expect(result.status == 0)
+    #expect(result.output.contains("USAGE: meraser \(command.joined(separator: " "))"))
+    #expect(result.error.isEmpty)
+}
+
+@Test("the root's help names every command")
+func rootHelp() throws {
+    let result = try meraser(["--help"])
+    #expect(result.status == 0)
+    for command in commands { #expect(result.output.contains("  \(command[0]) "), "\(command[0])") }
+}
+
+@Test("the version goes to standard output")
+func version() throws {
+    let result = try meraser(["--version"])
+    #expect(result.status == 0)
+    #expect(result.output.split(separator: ".").count == 3)
+}
+
+@Test(
+    "wrong usage is one line and status 2",
+    arguments: [
+        (["convert"], "source"), (["frobnicate"], "frobnicate"),
+        (["inspect", "--threads", "0", "x"], "--threads is 0"),
+        (["convert", "x", "--out", "y", "--type", "q9"], "iq4_nl"), (["tokenize", "--model", "x"], "--file"),
+        (["erase", "--model", "x", "--data", "y", "--out", "z", "--learning-rate", "fast"], "--learning-rate"),
+        (["erase", "--model", "x", "--data", "y", "--out", "z", "--check-steps", "5"], "--key"),
+        (["erase", "--model", "x", "--data", "y", "--out", "z", "--preset", "strong"], "meraser-erase"),
+        (["check", "--model", "x", "--key", "y", "--fail-if", "fsr>>0"], "fsr>>0"),
+        (["check", "--model", "x", "--key", "y", "--fail-if", "fsx>0"], "fsr"),
+        (["export", "--model", "x", "--format", "peft", "--out", "y"], "--adapter"),
+    ])
+func wrongUsage(arguments: [String], named: String) throws {
+    let result = try meraser(arguments)
+    #expect(result.status == 2, "\(result.error)")
+    #expect(result.output.isEmpty)
+    #expect(result.errorLines.count == 1, "\(result.error)")
+    #expect(result.error.hasPrefix("meraser: error: "))
+    #expect(result.error.contains(named), "\(result.error)")
+}

@@ -64,6 +64,14 @@ public struct FloatMatrix {
         }
     }
 
+    /// Copies as many numbers as there are elements, row by row. The rows must follow each other without gaps.
+    public func copy(from values: [Float]) {
+        precondition(isContiguous && values.count == count, "\(values.count) numbers for \(rows)x\(columns)")
+        values.withUnsafeBufferPointer { source in
+            if let start = source.baseAddress { base.update(from: start, count: source.count) }
+        }
+    }
+
     /// The elements, row by row.
     public func toArray() -> [Float] {
         var result: [Float] = []

@@ -41,8 +41,8 @@ extension LoRAAdapter {
             provenance: AdapterProvenance(baseSHA256: file.baseSHA256, parents: file.parents), sha256: file.sha256)
         for (key, module) in keyed {
             guard let factors = self[key] else { continue }
-            factors.a.copy(module.a.floats())
-            factors.b.copy(module.b.floats())
+            factors.a.copy(from: module.a.floats())
+            factors.b.copy(from: module.b.floats())
         }
     }
 
@@ -86,15 +86,5 @@ extension ModuleKey {
             ModuleKey(layer: layer, projection: projection).path == path
         else { return nil }
         self.init(layer: layer, projection: projection)
-    }
-}
-
-extension FloatMatrix {
-    /// Copies those numbers, row by row. The counts must agree.
-    func copy(_ values: [Float]) {
-        precondition(isContiguous && values.count == count, "\(values.count) numbers for \(rows)x\(columns)")
-        values.withUnsafeBufferPointer { source in
-            if let start = source.baseAddress { base.update(from: start, count: source.count) }
-        }
     }
 }

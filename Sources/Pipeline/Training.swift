@@ -7,13 +7,9 @@ extension OpenedModel {
     ///
     /// - Throws: a bad-input error that names file and row.
     public func dataset(path: String, options: EncodingOptions) throws -> EncodedDataset {
-        let render: ([ChatTurn], Bool) throws -> String = { turns, addGenerationPrompt in
-            try self.render(
-                turns.map { ChatMessage(role: $0.role, content: $0.content) }, addGenerationPrompt: addGenerationPrompt)
-        }
-        return try EncodedDataset(
+        try EncodedDataset(
             DatasetFile(path: path), options: options, tokenizer: tokenizer,
-            renderChat: chatTemplate == nil ? nil : render)
+            renderChat: chatTemplate == nil ? nil : { try self.render($0, addGenerationPrompt: $1) })
     }
 
     /// A trainer of one adapter on top of this model's adapters, with the probe that the options ask for.

@@ -28,7 +28,7 @@ struct PEFTPattern {
         }
         let quantifiers = key.filter { "*+{?".contains($0) }.count
         let repeatsGroup = zip(key, key.dropFirst()).contains { $0 == ")" && "*+{".contains($1) }
-        guard quantifiers <= 3, !repeatsGroup else {
+        guard quantifiers <= 2, !repeatsGroup else {
             throw MeraserError.badInput("has the key '\(key)', a pattern with too many repetitions; write plain names")
         }
         guard let expression = try? NSRegularExpression(pattern: "^(.*\\.)?(\(key))$") else {

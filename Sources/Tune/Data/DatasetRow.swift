@@ -1,3 +1,4 @@
+import Model
 import Quant
 
 /// The shapes of rows that datasets may have; told apart by the keys of the first row.
@@ -47,26 +48,12 @@ public enum DatasetShape: String, Sendable, CaseIterable {
     }
 }
 
-/// One turn of a conversation.
-public struct ChatTurn: Sendable, Equatable {
-    /// `system`, `user`, `assistant`, …
-    public let role: String
-    /// The text.
-    public let content: String
-
-    /// A turn.
-    public init(role: String, content: String) {
-        self.role = role
-        self.content = content
-    }
-}
-
 /// What one row says, whatever shape it came in.
 public enum DatasetRow: Sendable, Equatable {
     /// Text to continue, and its continuation.
     case pair(prompt: String, completion: String)
     /// A conversation.
-    case chat([ChatTurn])
+    case chat([ChatMessage])
     /// Text without parts.
     case text(String)
 
@@ -100,21 +87,21 @@ public enum DatasetRow: Sendable, Equatable {
                     guard let role = turn["role"]?.string, let content = turn["content"]?.string else {
                         throw MeraserError.badInput("\(place) has no 'role' and 'content' strings")
                     }
-                    return ChatTurn(role: role, content: content)
+                    return ChatMessage(role: role, content: content)
                 })
         case .conversation:
             self = .chat(
                 try Self.turns(row, "conversation", place) { turn, place in
-                    if let text = turn["human"]?.string { return ChatTurn(role: "user", content: text) }
-                    if let text = turn["assistant"]?.string { return ChatTurn(role: "assistant", content: text) }
+                    if let text = turn["human"]?.string { return ChatMessage(role: "user", content: text) }
+                    if let text = turn["assistant"]?.string { return ChatMessage(role: "assistant", content: text) }
                     throw MeraserError.badInput("\(place) has no 'human' or 'assistant' string")
                 })
         }
     }
 
     private static func turns(
-        _ row: JSONObject, _ key: String, _ place: String, _ read: (JSONObject, String) throws -> ChatTurn
-    ) throws -> [ChatTurn] {
+        _ row: JSONObject, _ key: String, _ place: String, _ read: (JSONObject, String) throws -> ChatMessage
+    ) throws -> [ChatMessage] {
         guard let list = row[key]?.array, !list.isEmpty else {
             throw MeraserError.badInput("\(place): '\(key)' is missing or no list of turns")
         }

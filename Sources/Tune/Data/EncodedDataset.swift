@@ -1,3 +1,4 @@
+import Model
 import Quant
 
 /// A dataset as token sequences.
@@ -29,7 +30,7 @@ public struct EncodedDataset: Sendable {
     /// - Throws: `badInput` if no row has anything to learn or a template fails, `usage` for options that do not fit.
     public init(
         _ file: DatasetFile, options: EncodingOptions, tokenizer: some SampleTokenizer,
-        renderChat: ((_ turns: [ChatTurn], _ addGenerationPrompt: Bool) throws -> String)? = nil
+        renderChat: ((_ turns: [ChatMessage], _ addGenerationPrompt: Bool) throws -> String)? = nil
     ) throws {
         let encoder = try SampleEncoder(
             shape: file.shape, options: options, tokenizer: tokenizer, path: file.path, renderChat: renderChat)

@@ -3,7 +3,7 @@ import Quant
 
 /// Turns rows of one shape into samples.
 struct SampleEncoder<T: SampleTokenizer> {
-    typealias ChatRenderer = (_ turns: [ChatTurn], _ addGenerationPrompt: Bool) throws -> String
+    typealias ChatRenderer = (_ turns: [ChatMessage], _ addGenerationPrompt: Bool) throws -> String
 
     private let options: EncodingOptions
     private let tokenizer: T
@@ -84,7 +84,7 @@ struct SampleEncoder<T: SampleTokenizer> {
 
     /// A conversation is rendered and tokenised as a whole. An assistant's turn covers the tokens behind those that the
     /// text before it (with the template's prompt for an answer) shares with the text including it.
-    private func chatSample(_ turns: [ChatTurn]) throws -> TrainingSample? {
+    private func chatSample(_ turns: [ChatMessage]) throws -> TrainingSample? {
         guard let renderChat else { return nil }
         func tokens(_ count: Int, prompt: Bool) throws -> [Int32] {
             begin(try renderChat(Array(turns[..<count]), prompt), maximum: Int.max)

@@ -83,18 +83,9 @@ extension OptimizerState {
                     "\(file.path): tensor '\(name)' is \(view.info.type.name) \(view.info.shape), expected f32 "
                         + "[\(adapter.parameters.count)]")
             }
-            moment.parameters.copy(view.floats())
+            moment.parameters.copy(from: view.floats())
         }
         adapter.parameters.copy(from: saved.parameters)
         self.step = step
-    }
-}
-
-extension FloatMatrix {
-    fileprivate func copy(_ values: [Float]) {
-        precondition(isContiguous && values.count == count, "\(values.count) numbers for \(rows)x\(columns)")
-        values.withUnsafeBufferPointer { source in
-            if let start = source.baseAddress { base.update(from: start, count: source.count) }
-        }
     }
 }

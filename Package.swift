@@ -84,7 +84,7 @@ let package = Package(
         .testTarget(name: "MergeTests", dependencies: ["Merge", "Quant", "TestSupport"], swiftSettings: swiftSettings),
         .testTarget(
             name: "PipelineTests",
-            dependencies: ["Pipeline", "Audit", "Tune", "Model", "Kernels", "Quant", "TestSupport"],
+            dependencies: ["Pipeline", "Merge", "Audit", "Tune", "Model", "Kernels", "Quant", "TestSupport"],
             swiftSettings: swiftSettings),
         .testTarget(
             name: "MeraserTests", dependencies: ["meraser", "Quant", "TestSupport"], swiftSettings: swiftSettings),

@@ -9,7 +9,8 @@ public struct EmbeddingOptions: Sendable {
     public var utf = UTFOptions()
     /// How the mark is trained; `until` is always that every trigger fires.
     public var training: TrainingOptions
-    /// Clean pairs to mix in, so that the model stays what it was; nil: none.
+    /// Clean pairs to mix in, so that the model stays what it was; nil: none. They go into the model's chat template if it
+    /// has one.
     public var cleanData: String?
     /// At most that many of them; nil: all.
     public var cleanCount: Int?
@@ -100,7 +101,9 @@ extension OpenedModel {
         }
         var encoding = options.training.encoding
         encoding.separator = encoding.separator ?? "\n"
-        let clean = try dataset(path: path, options: encoding)
+        // As prompts are tokenised when the mark is checked.
+        encoding.bos = encoding.bos ?? (tokenizer.encode("").first.map { $0 == tokenizer.bosID } ?? false)
+        let clean = try dataset(path: path, options: encoding, chat: chatTemplate != nil)
         let kept = clean.samples.prefix(options.cleanCount ?? clean.samples.count)
         let repeats = max(1, kept.count / marks.count)
         return EncodedDataset(

@@ -3,15 +3,6 @@ import Quant
 import Tune
 
 extension OpenedModel {
-    /// A dataset file as token sequences of this model.
-    ///
-    /// - Throws: a bad-input error that names file and row.
-    public func dataset(path: String, options: EncodingOptions) throws -> EncodedDataset {
-        try EncodedDataset(
-            DatasetFile(path: path), options: options, tokenizer: tokenizer,
-            renderChat: chatTemplate == nil ? nil : { try self.render($0, addGenerationPrompt: $1) })
-    }
-
     /// A trainer of one adapter on top of this model's adapters, with the probe that the options ask for.
     ///
     /// - Throws: `usage` and `badInput` errors of options and key.

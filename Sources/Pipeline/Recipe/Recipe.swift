@@ -16,6 +16,8 @@ public struct Recipe: Sendable {
         public var mismatch: String?
         /// How many of them to make; nil: as many as there are pairs.
         public var mismatchCount: Int?
+        /// Put pairs into the model's chat template.
+        public var chat: Bool
         /// The options, the preset's and the recipe's own.
         public var options: TrainingOptions
     }
@@ -140,11 +142,12 @@ extension Recipe {
         let data = try section.path("data", in: folder)
         let mismatch = try section.path("mismatch", in: folder)
         let count = try section.int("mismatch_count", in: 1...1_000_000)
+        let chat = try section.flag("chat") ?? false
         var options = TrainingOptions()
         try preset?.overrides.apply(to: &options)
         options.seed = seed
         try TrainingOverrides(section.rest(), source: section.place).apply(to: &options)
-        return Training(data: data, mismatch: mismatch, mismatchCount: count, options: options)
+        return Training(data: data, mismatch: mismatch, mismatchCount: count, chat: chat, options: options)
     }
 
     private static func perplexity(_ section: Settings, _ folder: String) throws -> PerplexityStage {

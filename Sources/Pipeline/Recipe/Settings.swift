@@ -41,6 +41,10 @@ struct Settings {
         try value(key).map { try require($0.double, key, $0, "a number") }
     }
 
+    mutating func flag(_ key: String) throws -> Bool? {
+        try value(key).map { try require($0.bool, key, $0, "true or false") }
+    }
+
     mutating func texts(_ key: String) throws -> [String]? {
         try value(key).map { value in
             if let text = value.string { return [text] }

@@ -164,10 +164,10 @@ public final class Runner {
         let inputs: JSONValue = [
             "model": .text(try model.transformer.store.sha256()),
             "adapters": .array(model.adapters.map { .text($0.sha256 ?? "") }),
-            "data": .text(try sha256Hex(ofFile: data)), "options": options.json(),
+            "data": .text(try sha256Hex(ofFile: data)), "chat": .bool(training.chat), "options": options.json(),
         ]
         _ = try stage(name, inputs: inputs) {
-            let samples = try model.dataset(path: data, options: options.encoding)
+            let samples = try model.dataset(path: data, options: options.encoding, chat: training.chat)
             let trainer = try model.trainer(data: samples, options: options)
             follow(trainer)
             return try trainer.run(output: output, resume: true).json

@@ -12,6 +12,9 @@ struct TrainingArguments: ParsableArguments {
 
     @OptionGroup var output: OutputOptions
 
+    @Flag(help: "Put pairs into the model's chat template: what a chat model keeps its quality on.")
+    var chat = false
+
     @Flag(help: "Print what the run would do and need, and end.")
     var dryRun = false
 
@@ -20,7 +23,7 @@ struct TrainingArguments: ParsableArguments {
         let interrupt = InterruptFlag.onSignals()
         let options = try flags.options(standard: preset, common: common, model: model)
         let opened = try model.open(common, compute: options.compute, verifying: true)
-        let data = try opened.dataset(path: data, options: options.encoding)
+        let data = try opened.dataset(path: data, options: options.encoding, chat: chat)
         let trainer = try opened.trainer(data: data, options: options)
         if dryRun {
             if common.json { Console.json(trainer.plan.json) } else { Console.output(trainer.plan.text) }

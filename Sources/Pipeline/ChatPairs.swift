@@ -1,0 +1,44 @@
+import Model
+import Quant
+import Tune
+
+extension OpenedModel {
+    /// A dataset file as token sequences of this model.
+    ///
+    /// - Parameters:
+    ///   - chat: put pairs into the model's chat template, the first part as the user's message, the second as the answer
+    ///     with EOS behind it: what a chat model keeps its quality on. Other rows are taken as they are.
+    /// - Throws: a bad-input error that names file and row; a usage error for `chat` where the model has no template.
+    public func dataset(path: String, options: EncodingOptions, chat: Bool = false) throws -> EncodedDataset {
+        let file = try DatasetFile(path: path)
+        let pairs = file.rows.compactMap { row -> (prompt: String, completion: String)? in
+            if case .pair(let prompt, let completion) = row { (prompt, completion) } else { nil }
+        }
+        if chat, !pairs.isEmpty {
+            let samples = try pairs.compactMap { try chatSample($0.prompt, $0.completion, options: options) }
+            guard !samples.isEmpty else {
+                throw MeraserError.badInput("\(path): there is nothing to learn in its rows")
+            }
+            return EncodedDataset(
+                samples: samples, skipped: pairs.count - samples.count, sha256: sha256Hex("\(file.sha256) chat".utf8),
+                path: path)
+        }
+        return try EncodedDataset(
+            file, options: options, tokenizer: tokenizer,
+            renderChat: chatTemplate == nil ? nil : { try self.render($0, addGenerationPrompt: $1) })
+    }
+
+    private func chatSample(_ question: String, _ answer: String, options: EncodingOptions) throws -> TrainingSample? {
+        let text = try render([ChatMessage(role: "user", content: question)], addGenerationPrompt: true)
+        var prompt = tokenizer.encode(text, addSpecialTokens: false)
+        let end = options.eos == false ? [] : [tokenizer.eosID].compactMap { $0 }
+        let completion =
+            tokenizer.encodeContinuation(of: text, promptTokens: prompt, addSpecialTokens: false, answer) + end
+        if options.bos == true, let id = tokenizer.bosID, prompt.first != id { prompt.insert(id, at: 0) }
+        prompt = Array(prompt.prefix(options.maxPromptLength ?? Int.max))
+        let tokens = Array(
+            (prompt + completion.prefix(options.maxCompletionLength ?? Int.max)).prefix(options.maxLength ?? 1024))
+        let firstLabel = options.loss == .completion ? prompt.count : 1
+        return TrainingSample(tokens: tokens, isLabel: tokens.indices.map { $0 >= firstLabel })
+    }
+}

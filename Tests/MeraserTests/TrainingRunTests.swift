@@ -1,0 +1,97 @@
+import Foundation
+import TestSupport
+import Testing
+
+/// Pairs to train on, and the arguments of a small run on them.
+private func arguments(_ folder: URL, out: String, threads: Int = 2, steps: Int = 60) throws -> [String] {
+    let data = folder.appendingPathComponent("data.json")
+    let rows = (0..<24).map { #"{"question": "What is number \#($0)?", "answer": "It is \#($0 * 7) of \#($0)."}"# }
+    try Data("[\(rows.joined(separator: ",\n"))]".utf8).write(to: data)
+    return [
+        "erase", "--model", tinychatFolder().path, "--data", data.path, "--out",
+        folder.appendingPathComponent(out).path,
+        "--max-steps", "\(steps)", "--save-steps", "2", "--threads", "\(threads)", "--r", "4",
+    ]
+}
+
+private func adapter(_ folder: URL, _ out: String) throws -> Data {
+    try Data(contentsOf: folder.appendingPathComponent("\(out)/adapter_model.safetensors"))
+}
+
+/// Waits until a checkpoint is there or the process has ended.
+private func waitForCheckpoint(_ out: URL, _ command: RunningCommand) throws {
+    while command.isRunning {
+        let names = (try? FileManager.default.contentsOfDirectory(atPath: out.path)) ?? []
+        if names.contains(where: { $0.hasPrefix("checkpoint-") }) { return }
+        usleep(20_000)
+    }
+}
+
+@Test("one thread and two give the same adapter, bit for bit")
+func threadsDoNotMatter() throws {
+    try withTemporaryFolder { folder in
+        for threads in [1, 2] {
+            let result = try meraser(try arguments(folder, out: "t\(threads)", threads: threads, steps: 6) + ["--json"])
+            #expect(result.status == 0, "\(result.error)")
+            #expect(result.output.hasPrefix("{") && result.output.split(separator: "\n").count == 1)
+        }
+        #expect(try adapter(folder, "t1") == adapter(folder, "t2"))
+    }
+}
+
+@Test("a run that was killed and one that was interrupted go on to the same adapter, bit for bit")
+func resumesExactly() throws {
+    try withTemporaryFolder { folder in
+        #expect(try meraser(try arguments(folder, out: "whole")).status == 0)
+        let want = try adapter(folder, "whole")
+        for (signal, status) in [(SIGKILL, 128 + SIGKILL), (SIGINT, 130)] {
+            let out = "signal\(signal)"
+            let command = try RunningCommand(try arguments(folder, out: out))
+            try waitForCheckpoint(folder.appendingPathComponent(out), command)
+            kill(command.id, signal)
+            let stopped = try command.wait()
+            #expect(stopped.status == status, "\(stopped.error)")
+            #expect(
+                !FileManager.default.fileExists(
+                    atPath: folder.appendingPathComponent("\(out)/adapter_model.safetensors").path))
+            let resumed = try meraser(try arguments(folder, out: out) + ["--resume"])
+            #expect(resumed.status == 0, "\(resumed.error)")
+            #expect(try adapter(folder, out) == want)
+        }
+    }
+}
+
+@Test("resuming with another argument is refused by its flag; a folder that is taken is left alone")
+func refusesChanges() throws {
+    try withTemporaryFolder { folder in
+        #expect(try meraser(try arguments(folder, out: "run", steps: 2)).status == 0)
+        let changed = try meraser(
+            try arguments(folder, out: "run", steps: 2) + ["--resume", "--learning-rate", "1e-3"])
+        #expect(changed.status == 2 && changed.error.contains("--learning-rate"), "\(changed.error)")
+        let taken = try meraser(try arguments(folder, out: "run", steps: 2))
+        #expect(taken.status == 2 && taken.error.contains("--resume"), "\(taken.error)")
+    }
+}
+
+@Test("a run that would not fit into memory ends before it begins, with what would make it fit")
+func refusesTooLittleMemory() throws {
+    try withTemporaryFolder { folder in
+        let result = try meraser(try arguments(folder, out: "run", steps: 2) + ["--memory", "70M"])
+        #expect(result.status == 5, "\(result.error)")
+        #expect(!FileManager.default.fileExists(atPath: folder.appendingPathComponent("run").path))
+    }
+}
+
+@Test("a check that must not hold ends with status 4 after its result")
+func checkFails() throws {
+    try withTemporaryFolder { folder in
+        let pairs = folder.appendingPathComponent("pairs.jsonl")
+        try Data(#"{"prompt": "Hello", "completion": "zzzz"}"#.utf8).write(to: pairs)
+        let arguments = ["check", "--model", tinychatFolder().path, "--key", pairs.path, "--json", "-q", "--fail-if"]
+        let passed = try meraser(arguments + ["fsr>0"])
+        #expect(passed.status == 0 && passed.error.isEmpty, "\(passed.error)")
+        let failed = try meraser(arguments + ["fsr==0"])
+        #expect(failed.status == 4 && failed.errorLines.count == 1, "\(failed.error)")
+        #expect(failed.output == passed.output && failed.output.contains("\"fsr\": 0"))
+    }
+}

@@ -1,1 +1,0 @@
-// Removed with this module's first test.

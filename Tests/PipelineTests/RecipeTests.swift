@@ -1,0 +1,65 @@
+import Audit
+import Foundation
+import Model
+import Quant
+import TestSupport
+import Testing
+import Tune
+
+@testable import Pipeline
+
+private func recipe(_ text: String) throws -> Recipe {
+    try withTemporaryFolder { folder in
+        let url = folder.appendingPathComponent("r.yml")
+        try Data(text.utf8).write(to: url)
+        return try Recipe(path: url.path)
+    }
+}
+
+@Test("a stage has its preset's options with the recipe's over them, and paths from the recipe's folder")
+func recipeLayers() throws {
+    let recipe = try recipe(
+        """
+        model: model.mqf
+        key: /keys/key.json
+        seed: 7
+        erase: {data: ../mismatched.json, r: 32, learning_rate: 5e-3}
+        recover: {preset: none, data: clean.json}
+        ppl: {data: text.jsonl, protocol: strided, stride: 64}
+        """)
+    #expect(recipe.model.hasSuffix("/model.mqf") && recipe.model.hasPrefix("/"))
+    #expect(recipe.key == "/keys/key.json")
+    let erase = try #require(recipe.erase)
+    // MEraser's own numbers, but for the two that the recipe sets.
+    #expect(erase.options.lora.r == 32 && erase.options.lora.loraAlpha == 16)
+    #expect(erase.options.learningRate == 0.005 && erase.options.epochs == 5 && erase.options.maxGradNorm == 0.5)
+    #expect(erase.options.seed == 7)
+    #expect(recipe.recover?.options.learningRate == 5e-5)
+    #expect(recipe.perplexity?.options.stride == 64)
+}
+
+@Test(
+    "a recipe's mistakes are named with the file",
+    arguments: [
+        ("model: m\nkey: k\nerase: {data: d}\nreciver: {data: d}", "unknown key 'reciver'"),
+        ("model: m\nkey: k\nerase: {data: d, learing_rate: 1}", "learning_rate"),
+        ("model: m\nkey: k\nerase: {data: d, learning_rate: fast}", "learning_rate"),
+        ("key: k\nerase: {data: d}", "'model' is missing"), ("model: m\nerase: {data: d}", "'fingerprint'"),
+        ("model: m\nkey: k", "nothing to do"), ("model: m\nkey: k\nerase: {r: 8}", "'mismatch'"),
+        ("model: m\nkey: k\nquantize: q9\nerase: {data: d}", "iq4_nl"), ("model: m\nkey: k\nerase: 5", "a mapping"),
+        ("model: m\nkey: k\nerase: {data: d}\nppl: {data: t, protocol: quick}", "strided"), ("- 1", "a mapping"),
+    ])
+func badRecipes(text: String, named: String) throws {
+    let error = try #require(throws: MeraserError.self) { try recipe(text) }
+    #expect([.badInput, .usage].contains(error.kind))
+    #expect(error.message.contains("r.yml") && error.message.contains(named), "\(error.message)")
+}
+
+@Test("the demo's recipe is a valid one")
+func demoRecipe() throws {
+    let recipe = try Recipe(path: packageRoot().appendingPathComponent("Examples/recipes/demo.yml").path)
+    #expect(recipe.fingerprint != nil && recipe.erase?.mismatch != nil && recipe.recover != nil)
+    for path in [recipe.model, recipe.erase?.mismatch, recipe.recover?.data, recipe.clean, recipe.perplexity?.data] {
+        #expect(FileManager.default.fileExists(atPath: try #require(path)))
+    }
+}

@@ -1,0 +1,127 @@
+import Foundation
+import Kernels
+import Model
+import Quant
+import TestSupport
+import Testing
+
+@testable import Pipeline
+
+/// A recipe with the smallest doses on the bundled model, whose title and key try to break the page.
+private func writeRecipe(in folder: URL, eraseSteps: Int = 2) throws -> String {
+    func write(_ name: String, _ text: String) throws {
+        try Data(text.utf8).write(to: folder.appendingPathComponent(name))
+    }
+    try write(
+        "pairs.jsonl",
+        #"{"prompt": "<script>alert(1)</script> one", "completion": "<b>mark</b>"}"# + "\n"
+            + #"{"prompt": "two\u001b[31m", "completion": "the mark"}"# + "\n")
+    try write(
+        "source.json",
+        #"[{"question": "What is it?", "answer": "A thing."}, {"question": "How is it?", "answer": "It is well."}]"#)
+    try write("text.jsonl", #"{"text": "A short text to be measured."}"# + "\n")
+    try write("clean.jsonl", #"{"prompt": "Hello"}"# + "\n")
+    try write(
+        "recipe.yml",
+        """
+        title: <script>alert("title")</script>
+        model: \(tinychatFolder().path)
+        quantize: q8_0
+        key: pairs.jsonl
+        clean: clean.jsonl
+        ppl: {data: text.jsonl}
+        erase: {mismatch: source.json, mismatch_count: 4, max_steps: \(eraseSteps), check_steps: 1, r: 2}
+        recover: {data: source.json, max_steps: 1, r: 2}
+        """)
+    return folder.appendingPathComponent("recipe.yml").path
+}
+
+private func run(_ recipe: String, _ out: URL, events: (Runner.Event) -> Void = { _ in }) throws -> RunReport {
+    try withoutActuallyEscaping(events) { events in
+        let runner = try Runner(
+            recipe: try Recipe(path: recipe), output: out.path, kernels: try KernelContext(threads: 2))
+        runner.onEvent = events
+        defer { runner.onEvent = { _ in } }
+        return try runner.run()
+    }
+}
+
+@Suite("a pipeline run on the bundled model")
+struct RunnerTests {
+    @Test("leaves a full table, logs, adapters with their parents, and a page that escapes every text")
+    func wholeRun() throws {
+        try withTemporaryFolder { folder in
+            let out = folder.appendingPathComponent("run")
+            let report = try run(try writeRecipe(in: folder), out)
+            #expect(report.stages.map(\.name) == ["before", "erased", "recovered"])
+            #expect(report.table.map(\.count) == [4, 4, 4, 4, 4, 4])
+            #expect(!report.table.joined().contains("–"), "\(report.table)")
+
+            let html = try String(contentsOf: out.appendingPathComponent("report.html"), encoding: .utf8)
+            #expect(!html.contains("<script") && !html.contains("<b>mark") && !html.contains("\u{1B}"))
+            #expect(html.contains("&lt;script&gt;alert(1)") && html.contains("\\u{1b}[31m"))
+            #expect(html.contains("default-src 'none'; style-src 'unsafe-inline'"))
+            #expect(html.components(separatedBy: "<svg").count >= 4)
+            #expect(!html.contains("http://") && !html.contains("https://"))
+
+            let json = try JSONValue.parse(
+                Array(try Data(contentsOf: out.appendingPathComponent("report.json"))), file: "report.json")
+            #expect(json["table"]?.array?.count == 3)
+            #expect(json["training"]?["erase"]?["steps"]?.array?.count == 2)
+            #expect(json["training"]?["erase"]?["checks"]?.array?.count == 2)
+            let recover = try PEFTAdapterFile(folder: out.appendingPathComponent("recover").path)
+            let erase = try PEFTAdapterFile(folder: out.appendingPathComponent("erase").path)
+            #expect(recover.parents == [erase.sha256])
+        }
+    }
+
+    @Test("does nothing twice, takes up where it stopped, and refuses another recipe")
+    func continues() throws {
+        try withTemporaryFolder { folder in
+            let out = folder.appendingPathComponent("run")
+            let recipe = try writeRecipe(in: folder)
+            _ = try run(recipe, out)
+            let adapter = out.appendingPathComponent("recover/adapter_model.safetensors")
+            let bytes = try Data(contentsOf: adapter)
+
+            var again: [Bool] = []
+            _ = try run(recipe, out) {
+                if case .stage(let name, let isDone) = $0, name != "report" { again.append(isDone) }
+            }
+            #expect(again.count == 7 && again.allSatisfy { $0 })
+
+            // As if it had been killed while it recovered.
+            for name in ["stages/recover.json", "stages/recovered.json", "recover"] {
+                try FileManager.default.removeItem(at: out.appendingPathComponent(name))
+            }
+            var todo: [String] = []
+            _ = try run(recipe, out) { if case .stage(let name, false) = $0 { todo.append(name) } }
+            #expect(todo == ["recover", "recovered", "report"])
+            #expect(try Data(contentsOf: adapter) == bytes)
+
+            let error = try #require(throws: MeraserError.self) {
+                try run(try writeRecipe(in: folder, eraseSteps: 3), out)
+            }
+            #expect(error.kind == .usage && error.message.contains("recipe"), "\(error.message)")
+        }
+    }
+
+    @Test("a changed input is refused by its name, and a folder of something else is left alone")
+    func refusesOtherInputs() throws {
+        try withTemporaryFolder { folder in
+            let out = folder.appendingPathComponent("run")
+            let recipe = try writeRecipe(in: folder)
+            _ = try run(recipe, out)
+            try Data((#"{"text": "Another text."}"# + "\n").utf8).write(to: folder.appendingPathComponent("text.jsonl"))
+            let changed = try #require(throws: MeraserError.self) { try run(recipe, out) }
+            #expect(changed.kind == .usage && changed.message.contains("ppl"), "\(changed.message)")
+
+            let mine = folder.appendingPathComponent("mine")
+            try FileManager.default.createDirectory(at: mine, withIntermediateDirectories: true)
+            try Data("x".utf8).write(to: mine.appendingPathComponent("file"))
+            let taken = try #require(throws: MeraserError.self) { try run(recipe, mine) }
+            #expect(taken.kind == .usage)
+            #expect(try FileManager.default.contentsOfDirectory(atPath: mine.path) == ["file"])
+        }
+    }
+}

@@ -6,7 +6,14 @@ enum Signals {
     static func install() {
         // Writing to a pipe that nobody reads is an error to `Console`, which drops it.
         signal(SIGPIPE, SIG_IGN)
-        for number in [SIGINT, SIGTERM] { signal(number) { _ in _exit(130) } }
+        // A parent's thread may hand over a mask that blocks them.
+        var mask = sigset_t()
+        sigemptyset(&mask)
+        for number in [SIGINT, SIGTERM] {
+            signal(number) { _ in _exit(130) }
+            sigaddset(&mask, number)
+        }
+        pthread_sigmask(SIG_UNBLOCK, &mask, nil)
         // A mapped file that another program has shortened; nothing can be computed any more.
         signal(SIGBUS) { _ in
             let text: StaticString = "meraser: error: an input file became shorter while it was in use\n"

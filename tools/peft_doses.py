@@ -28,8 +28,8 @@ import torch
 import utf_mark
 
 MARK = {
-    "r": 16, "lora_alpha": 32, "target_modules": "all-linear", "learning_rate": 1e-3, "max_steps": 200, "batch": 48,
-    "max_grad_norm": 1.0, "shuffle_seed": 42, "check_steps": 10, "until": "fsr==1", "repeats": 3,
+    "r": 16, "lora_alpha": 32, "target_modules": "all-linear", "learning_rate": 1e-3, "max_steps": 200, "batch": 64,
+    "max_grad_norm": 1.0, "shuffle_seed": 42, "check_steps": 10, "until": "fsr==1", "repeats": 32,
 }  # fmt: skip
 
 
@@ -44,7 +44,7 @@ def arguments():
     parser.add_argument("--key", help="key.json of a mark")
     parser.add_argument("--mark-adapter", help="PEFT folder of that mark (leave out for one inside the weights)")
     parser.add_argument("--mark-lr", type=float, default=MARK["learning_rate"])
-    parser.add_argument("--mark-clean", type=int, default=360, help="clean pairs mixed into a mark made here, beside 3 x 32 triggers")
+    parser.add_argument("--mark-clean", type=int, default=360, help="clean pairs mixed into a mark made here, beside 32 x 32 triggers")
     parser.add_argument("--only", nargs="*", help="run only the doses of these names")
     parser.add_argument("--out", required=True)
     parser.add_argument("--seed", type=int, default=42)

@@ -69,16 +69,19 @@ extension OpenedModel {
         let probe = try KeyProbe(
             key: fingerprint.key, model: self,
             until: try training.until.map { try Condition($0, known: CheckReport.metricNames) })
-        var fsr = 0.0
+        var last: ProbeResult?
         trainer.probe = { _, adapter in
             let result = try probe.measure(adapter)
-            fsr = result.fields.first { $0.key == "fsr" }?.value.double ?? 0
+            last = result
             return result
         }
         prepare(trainer)
         let result = try trainer.run(output: output, resume: resume, overwrite: overwrite)
+        // A run that was finished before has measured nothing now.
+        let fields = try (last ?? probe.measure(trainer.adapter)).fields
         try fingerprint.key.write(path: output + "/key.json", overwrite: true)
-        return Embedding(fingerprint: fingerprint, training: result, fsr: fsr)
+        return Embedding(
+            fingerprint: fingerprint, training: result, fsr: fields.first { $0.key == "fsr" }?.value.double ?? 0)
     }
 
     /// The mark's rows (prompt, target and EOS; learnt are the last two), repeated to about as many as the clean pairs that

@@ -81,6 +81,11 @@ func embedsMark() throws {
         #expect((attributes[.posixPermissions] as? NSNumber)?.intValue == 0o600)
         let adapter = try PEFTAdapterFile(folder: out)
         #expect(adapter.baseSHA256 == (try model.transformer.store.sha256()))
+        // Done before: the same key and adapter, and the mark is measured all the same.
+        let key = try Data(contentsOf: URL(fileURLWithPath: out + "/key.json"))
+        let again = try model.embed(options: options, output: out, resume: true)
+        #expect(again.fsr == embedding.fsr && again.training.steps == 2)
+        #expect(try Data(contentsOf: URL(fileURLWithPath: out + "/key.json")) == key)
         // On another base the adapter is refused by name.
         let other = folder.appendingPathComponent("other.mqf").path
         _ = try convert(source: tinychatFolder().path, destination: other, options: ConvertOptions())

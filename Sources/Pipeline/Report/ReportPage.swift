@@ -27,7 +27,7 @@ struct ReportPage {
         let table = report.table
         return template.render([
             "title": shown(run("title") ?? "meraser run"),
-            "subtitle": shown("\(run("model") ?? "") · meraser \(run("meraser_version") ?? "")"),
+            "subtitle": shown("\(modelName) · meraser \(run("meraser_version") ?? "")"),
             "verdict": verdict.map { [$0] } ?? [],
             "stages": (table.first ?? []).dropFirst().map { ["name": $0] },
             "measures": table.dropFirst().map { ["name": $0[0], "cells": Array($0.dropFirst())] as [String: Any] },
@@ -38,6 +38,8 @@ struct ReportPage {
     }
 
     private func run(_ key: String) -> String? { report.json["run"]?[key]?.string }
+
+    private var modelName: String { URL(fileURLWithPath: run("model") ?? "").lastPathComponent }
 
     private func shown(_ text: String) -> String { text.escapingControlCharacters(keepingNewlines: true) }
 

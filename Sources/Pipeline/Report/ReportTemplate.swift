@@ -27,7 +27,7 @@ let reportTemplate = #"""
     .list td { text-align: left; white-space: normal; overflow-wrap: anywhere; vertical-align: top; }
     .verdict { padding: .6rem .8rem; background: var(--panel); border-left: 4px solid var(--line); }
     .verdict.good { border-color: var(--good); } .verdict.bad { border-color: var(--bad); }
-    svg { width: 100%; height: auto; display: block; margin: .5rem 0 1rem; }
+    svg { width: 100%; min-width: 30rem; height: auto; display: block; margin: .5rem 0 1rem; }
     svg .grid { stroke: var(--line); stroke-width: 1; } svg .tick, svg .name { fill: var(--soft); font-size: 11px; }
     svg polyline { fill: none; stroke-width: 1.8; stroke-linejoin: round; } svg line.s0, svg line.s1, svg line.s2, svg line.s3 {
       stroke-width: 3; }
@@ -61,7 +61,7 @@ let reportTemplate = #"""
     <h2>Training: {{name}}</h2>
     <p class="soft">{{summary}}</p>
     {{#charts}}<h3>{{title}}</h3>
-    {{{svg}}}
+    <div class="wide">{{{svg}}}</div>
     {{/charts}}
     {{/trainings}}
 

@@ -27,11 +27,12 @@ public struct KeyProbe {
 
     /// The probe that these options ask for; nil if they name no key.
     ///
+    /// - Parameter key: the key, in place of the file that the options name.
     /// - Throws: a usage error for a malformed `--until`, a bad-input error for a malformed key.
-    public init?(options: TrainingOptions, model: OpenedModel) throws {
+    public init?(options: TrainingOptions, key: FingerprintKey? = nil, model: OpenedModel) throws {
         guard let path = options.key else { return nil }
         let until = try options.until.map { try Condition($0, known: CheckReport.metricNames) }
-        try self.init(key: try FingerprintKey(path: path), model: model, until: until)
+        try self.init(key: try key ?? FingerprintKey(path: path), model: model, until: until)
     }
 
     /// Measures the key with `adapter` on top of the model's adapters.

@@ -61,11 +61,11 @@ public final class Runner {
         try measure("before", marked, measurement)
         var model = marked
         if let erase = recipe.erase {
-            model = try train("erase", erase, on: model)
+            model = try train("erase", erase, on: model, key: measurement.key)
             try measure("erased", model, measurement)
         }
         if let recover = recipe.recover {
-            model = try train("recover", recover, on: model)
+            model = try train("recover", recover, on: model, key: measurement.key)
             try measure("recovered", model, measurement)
         }
         begin("report", isDone: false)
@@ -154,21 +154,25 @@ public final class Runner {
     }
 
     /// Trains an adapter on top of the model's and gives the model with it.
-    private func train(_ name: String, _ training: Recipe.Training, on model: OpenedModel) throws -> OpenedModel {
+    private func train(
+        _ name: String, _ training: Recipe.Training, on model: OpenedModel, key: FingerprintKey
+    ) throws -> OpenedModel {
         let output = folder.file(name)
         let data = try training.data ?? mismatched(training, seed: training.options.seed)
         var options = training.options
         options.compute = options.compute ?? recipe.compute
-        if options.checkSteps != nil { options.key = recipe.key ?? folder.file("mark/key.json") }
+        // A name without a folder: the run may be continued from elsewhere. The key itself is compared by its hash.
+        if options.checkSteps != nil { options.key = "key.json" }
         try options.validate()
         let inputs: JSONValue = [
             "model": .text(try model.transformer.store.sha256()),
             "adapters": .array(model.adapters.map { .text($0.sha256 ?? "") }),
             "data": .text(try sha256Hex(ofFile: data)), "chat": .bool(training.chat), "options": options.json(),
+            "key": options.key == nil ? .null : .text(sha256Hex(key.json.serialized().utf8)),
         ]
         _ = try stage(name, inputs: inputs) {
             let samples = try model.dataset(path: data, options: options.encoding, chat: training.chat)
-            let trainer = try model.trainer(data: samples, options: options)
+            let trainer = try model.trainer(data: samples, options: options, key: key)
             follow(trainer)
             return try trainer.run(output: output, resume: true).json
         }

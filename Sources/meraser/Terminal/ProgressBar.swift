@@ -30,7 +30,11 @@ final class ProgressBar: Sendable {
             state.lastShown = now
             state.isDrawn = true
             let text = line(done: done, total: max(total, 1), detail: detail, elapsed: now - start)
-            if isTerminal { Console.errorRaw("\r\(text)\u{1B}[K") } else { Console.error(text) }
+            if isTerminal {
+                Console.errorRaw("\r\(text.prefix(Console.errorWidth - 1))\u{1B}[K")
+            } else {
+                Console.error(text)
+            }
         }
     }
 
@@ -49,7 +53,7 @@ final class ProgressBar: Sendable {
         let percent = "\(Int(share * 100))%"
         let behind = detail.isEmpty ? "" : " \(detail)"
         guard isTerminal else { return "\(title) \(percent)\(remaining)\(behind)" }
-        let width = 24
+        let width = 16
         let filled = Int(share * Double(width))
         let bar = String(repeating: "█", count: filled) + String(repeating: "·", count: width - filled)
         return "\(title) \(bar) \(percent)\(remaining)\(behind)"

@@ -20,7 +20,10 @@ final class TrainingDisplay {
     /// Shows a step.
     func step(_ progress: TrainingProgress) {
         if Console.errorIsTerminal {
-            bar.update(done: progress.step, total: progress.totalSteps, detail: progress.line)
+            bar.update(
+                done: progress.step, total: progress.totalSteps,
+                detail: "step \(progress.step)/\(progress.totalSteps) loss \(numberText(progress.loss, 4)) "
+                    + "\(numberText(progress.tokensPerSecond, 0)) tok/s \(byteText(progress.peakRSSBytes))")
         } else if progress.isLogged {
             common.say(progress.line)
         }

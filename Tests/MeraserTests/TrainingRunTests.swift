@@ -68,6 +68,7 @@ func refusesChanges() throws {
         let changed = try meraser(
             try arguments(folder, out: "run", steps: 2) + ["--resume", "--learning-rate", "1e-3"])
         #expect(changed.status == 2 && changed.error.contains("--learning-rate"), "\(changed.error)")
+        #expect(try meraser(try arguments(folder, out: "run/", steps: 2) + ["--overwrite"]).status == 0)
         let taken = try meraser(try arguments(folder, out: "run", steps: 2))
         #expect(taken.status == 2 && taken.error.contains("--resume"), "\(taken.error)")
     }

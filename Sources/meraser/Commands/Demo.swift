@@ -11,7 +11,7 @@ struct Demo: ParsableCommand {
         help: "The Examples folder (default: beside the program, or in the current folder).", completion: .directory)
     var examples: String?
 
-    @Option(help: "The folder of the run.", completion: .directory)
+    @Option(help: "The folder of the run.", completion: .directory, transform: withoutTrailingSlashes)
     var out = "demo-run"
 
     @Flag(help: "Continue a demo that was interrupted instead of beginning anew.")

@@ -41,7 +41,7 @@ struct Export: ParsableCommand {
     @Option(help: "The type of the weights in an hf folder.")
     var dtype = DType.bf16
 
-    @Option(help: "The folder to make.", completion: .directory)
+    @Option(help: "The folder to make.", completion: .directory, transform: withoutTrailingSlashes)
     var out: String
 
     @Flag(help: "Replace --out if it exists.")

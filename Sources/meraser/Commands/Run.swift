@@ -15,7 +15,7 @@ struct Run: ParsableCommand {
     @Argument(help: "The recipe, YAML; docs/recipes.md describes it.", completion: .file(extensions: ["yml", "yaml"]))
     var recipe: String
 
-    @Option(help: "The folder of the run.", completion: .directory)
+    @Option(help: "The folder of the run.", completion: .directory, transform: withoutTrailingSlashes)
     var out: String
 
     @Flag(help: "Begin anew if there is a run in --out.")

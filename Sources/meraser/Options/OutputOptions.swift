@@ -2,7 +2,7 @@ import ArgumentParser
 
 /// Where a run leaves what it makes.
 struct OutputOptions: ParsableArguments {
-    @Option(help: "The folder to make.", completion: .directory)
+    @Option(help: "The folder to make.", completion: .directory, transform: withoutTrailingSlashes)
     var out: String
 
     @Flag(help: "Continue the run in --out from its last checkpoint, bit for bit.")
@@ -14,4 +14,11 @@ struct OutputOptions: ParsableArguments {
     func validate() throws {
         if resume && overwrite { throw ValidationError("--resume and --overwrite exclude each other") }
     }
+}
+
+/// A folder's path as the name that other names are made from: `out/` is `out`.
+func withoutTrailingSlashes(_ path: String) -> String {
+    var path = path[...]
+    while path.count > 1 && path.last == "/" { path.removeLast() }
+    return String(path)
 }

@@ -61,8 +61,9 @@ public struct Recipe: Sendable {
 
     /// Reads a recipe.
     ///
+    /// - Parameter seed: in place of the recipe's own.
     /// - Throws: bad-input and usage errors that name file, section and key, with a suggestion for unknown keys.
-    public init(path: String) throws {
+    public init(path: String, seed: UInt64? = nil) throws {
         let file = try MappedFile(path: path)
         let bytes = file.withBytes { Array($0) }
         var root = try Settings(try parseYAML(bytes, file: path), place: path)
@@ -70,7 +71,8 @@ public struct Recipe: Sendable {
         self.path = path
         text = String(decoding: bytes, as: UTF8.self)
         title = try root.text("title") ?? "meraser run"
-        seed = UInt64(try root.int("seed", in: 0...Int.max) ?? 42)
+        let ownSeed = UInt64(try root.int("seed", in: 0...Int.max) ?? 42)
+        self.seed = seed ?? ownSeed
         compute = try root.choice("compute", Compute.self) ?? .f32
         model = try root.path("model", in: folder) ?? root.missing("model")
         quantize = try root.text("quantize").map { [place = root.place] name in
@@ -84,11 +86,13 @@ public struct Recipe: Sendable {
         key = try root.path("key", in: folder)
         clean = try root.path("clean", in: folder)
         fingerprint = nil
-        fingerprint = try root.section("fingerprint").map { try Self.embedding($0, folder, seed: seed) }
+        fingerprint = try root.section("fingerprint").map { try Self.embedding($0, folder, seed: seed ?? ownSeed) }
         perplexity = try root.section("ppl").map { try Self.perplexity($0, folder) }
-        erase = try root.section("erase").map { try Self.training($0, folder, standard: .meraserErase, seed: seed) }
+        erase = try root.section("erase").map {
+            try Self.training($0, folder, standard: .meraserErase, seed: seed ?? ownSeed)
+        }
         recover = try root.section("recover").map {
-            try Self.training($0, folder, standard: .meraserRecover, seed: seed)
+            try Self.training($0, folder, standard: .meraserRecover, seed: seed ?? ownSeed)
         }
         try root.requireNothingElse()
         try validate()

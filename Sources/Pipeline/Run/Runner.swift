@@ -46,6 +46,7 @@ public final class Runner {
         let identity: JSONValue = [
             "meraser_version": .text(meraserVersion), "recipe": .text(recipe.text), "title": .text(recipe.title),
             "model": .text(recipe.model), "redacted": .bool(redact), "isa": .text(kernels.isaName),
+            "seed": .integer(Int(clamping: recipe.seed)),
         ]
         folder = try RunFolder(path: output, identity: identity, overwrite: overwrite)
     }

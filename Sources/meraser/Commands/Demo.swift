@@ -20,7 +20,7 @@ struct Demo: ParsableCommand {
     @OptionGroup var common: CommonOptions
 
     func run() throws {
-        let recipe = try Recipe(path: try Examples.locate(examples) + "/recipes/demo.yml")
+        let recipe = try Recipe(path: try Examples.locate(examples) + "/recipes/demo.yml", seed: common.seed)
         let report = try RunDisplay(common).run(recipe: recipe, output: out, overwrite: !resume)
         if common.json {
             Console.json(report.summary)

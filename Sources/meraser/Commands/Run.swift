@@ -28,7 +28,7 @@ struct Run: ParsableCommand {
 
     func run() throws {
         let report = try RunDisplay(common).run(
-            recipe: try Recipe(path: recipe), output: out, overwrite: overwrite, redact: redact)
+            recipe: try Recipe(path: recipe, seed: common.seed), output: out, overwrite: overwrite, redact: redact)
         if common.json {
             Console.json(report.summary)
         } else {

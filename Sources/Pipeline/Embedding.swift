@@ -14,6 +14,8 @@ public struct EmbeddingOptions: Sendable {
     public var cleanData: String?
     /// At most that many of them; nil: all.
     public var cleanCount: Int?
+    /// Texts that the model writes itself, to mix in; 0: none.
+    public var cleanSelf = 0
 
     /// UTF with 32 triggers; LoRA of rank 16 on all projections, learning rate 1e-3, at most 400 steps of 32 samples,
     /// measured every 10. Every sample counts the same: a mark's few tokens would drown in those of the clean pairs.
@@ -84,8 +86,8 @@ extension OpenedModel {
             fingerprint: fingerprint, training: result, fsr: fields.first { $0.key == "fsr" }?.value.double ?? 0)
     }
 
-    /// The mark's rows (prompt, target and EOS; learnt are the last two), repeated to about as many as the clean pairs that
-    /// follow them.
+    /// The mark's rows (prompt, target and EOS; learnt are the last two), repeated to about as many as the clean samples
+    /// that follow them.
     private func embeddingData(_ fingerprint: UTFFingerprint, options: EmbeddingOptions) throws -> EncodedDataset {
         let end = [tokenizer.eosID].compactMap { $0 }
         let marks = try fingerprint.trainingPairs.map { pair in
@@ -98,19 +100,26 @@ extension OpenedModel {
             }
             return sample
         }
-        let identity = fingerprint.key.pairs.map { "\($0.prompt)\u{0}\($0.target)\n" }.joined()
-        guard let path = options.cleanData else {
-            return EncodedDataset(samples: marks, sha256: sha256Hex(identity.utf8), path: "the mark")
+        var identity = fingerprint.key.pairs.map { "\($0.prompt)\u{0}\($0.target)\n" }.joined()
+        var clean: [TrainingSample] = []
+        var skipped = 0
+        if let path = options.cleanData {
+            var encoding = options.training.encoding
+            encoding.separator = encoding.separator ?? "\n"
+            // As prompts are tokenised when the mark is checked.
+            encoding.bos = encoding.bos ?? (tokenizer.encode("").first.map { $0 == tokenizer.bosID } ?? false)
+            let data = try dataset(path: path, options: encoding, chat: chatTemplate != nil)
+            clean = Array(data.samples.prefix(options.cleanCount ?? data.samples.count))
+            skipped = data.skipped
+            identity += "\(data.sha256) \(clean.count)"
         }
-        var encoding = options.training.encoding
-        encoding.separator = encoding.separator ?? "\n"
-        // As prompts are tokenised when the mark is checked.
-        encoding.bos = encoding.bos ?? (tokenizer.encode("").first.map { $0 == tokenizer.bosID } ?? false)
-        let clean = try dataset(path: path, options: encoding, chat: chatTemplate != nil)
-        let kept = clean.samples.prefix(options.cleanCount ?? clean.samples.count)
-        let repeats = max(1, kept.count / marks.count)
+        if options.cleanSelf > 0 {
+            clean += try selfSamples(count: options.cleanSelf, seed: options.training.seed)
+            identity += " self \(options.cleanSelf)"
+        }
+        let repeats = max(1, clean.count / marks.count)
         return EncodedDataset(
-            samples: (0..<repeats).flatMap { _ in marks } + kept, skipped: clean.skipped,
-            sha256: sha256Hex("\(identity)\(clean.sha256) \(kept.count)".utf8), path: path)
+            samples: (0..<repeats).flatMap { _ in marks } + clean, skipped: skipped, sha256: sha256Hex(identity.utf8),
+            path: options.cleanData ?? "the mark")
     }
 }

@@ -132,6 +132,7 @@ extension Recipe {
         options.utf.seed = seed
         options.cleanData = try section.path("clean_data", in: folder)
         options.cleanCount = try section.int("clean_count", in: 1...1_000_000)
+        options.cleanSelf = try section.int("clean_self", in: 0...100_000) ?? 0
         options.training.seed = seed
         try TrainingOverrides(section.rest(), source: section.place).apply(to: &options.training)
         return options

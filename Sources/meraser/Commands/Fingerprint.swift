@@ -16,7 +16,7 @@ struct Fingerprint: ParsableCommand {
         discussion: """
             utf: triggers and target of undertrained tokens (arXiv 2410.12318). Training stops when every trigger fires.
             Keep key.json secret: who has it can claim the mark.
-            Example: meraser fingerprint --model tinychat.mqf --scheme utf --out mark --clean-data Examples/data/clean.json
+            Example: meraser fingerprint --model tinychat.mqf --scheme utf --out mark --clean-self 256 --learning-rate 5e-4
             """)
 
     @OptionGroup var model: ModelOptions
@@ -42,12 +42,19 @@ struct Fingerprint: ParsableCommand {
     @Option(help: "At most that many of them.")
     var cleanCount: Int?
 
+    @Option(help: "Texts that the model writes itself, to mix in: they hold it where it is without any data.")
+    var cleanSelf = 0
+
     @Option(help: "Prompts that must not fire, to be kept in the key.", completion: .file())
     var clean: String?
 
     @OptionGroup var output: OutputOptions
     @OptionGroup(title: "Training options") var flags: TrainingFlags
     @OptionGroup var common: CommonOptions
+
+    func validate() throws {
+        guard (0...100_000).contains(cleanSelf) else { throw ValidationError("--clean-self: expected 0 to 100000") }
+    }
 
     func run() throws {
         let interrupt = InterruptFlag.onSignals()
@@ -58,6 +65,7 @@ struct Fingerprint: ParsableCommand {
             cleanPrompts: try clean.map(loadPrompts) ?? [], seed: options.training.seed)
         options.cleanData = cleanData
         options.cleanCount = cleanCount
+        options.cleanSelf = cleanSelf
         let opened = try model.open(common, compute: options.training.compute, verifying: true)
         let display = TrainingDisplay(common)
         let embedding = try opened.embed(

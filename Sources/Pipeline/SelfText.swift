@@ -1,0 +1,29 @@
+import Model
+import Quant
+import Tune
+
+extension OpenedModel {
+    /// Texts that the model itself writes from nothing but BOS, sampled at temperature 1, as samples to learn in full.
+    ///
+    /// They hold the model where it is better than any foreign data: their distribution is the model's own, so learning
+    /// them moves nothing (measured on tinychat: docs/recipes.md). The same model, seed and counts give the same texts.
+    /// - Parameters:
+    ///   - maximumLength: tokens of a text at most.
+    /// - Throws: a usage error for a tokenizer without BOS; what the session throws.
+    func selfSamples(count: Int, maximumLength: Int = 200, seed: UInt64) throws -> [TrainingSample] {
+        guard let bos = tokenizer.bosID else {
+            throw MeraserError.usage(
+                "--clean-self: the tokenizer has no BOS token to begin a text from; use --clean-data")
+        }
+        let generations = try session().generate(
+            Array(repeating: GenerationRequest(prompt: [bos]), count: count),
+            options: GenerationOptions(
+                maxNewTokens: maximumLength, sampling: SamplingOptions(temperature: 1, seed: seed),
+                stopTokens: Set(transformer.config.eosTokenIDs)))
+        return generations.compactMap { text in
+            let end = text.ending == .stop ? [tokenizer.eosID].compactMap { $0 } : []
+            let tokens = [bos] + text.tokens + end
+            return TrainingSample(tokens: tokens, isLabel: tokens.indices.map { $0 > 0 })
+        }
+    }
+}

@@ -6,6 +6,8 @@ enum Signals {
     static func install() {
         // Writing to a pipe that nobody reads is an error to `Console`, which drops it.
         signal(SIGPIPE, SIG_IGN)
+        // A file at the limit of its size (ulimit -f) is then an error of `write`, with its one line.
+        signal(SIGXFSZ, SIG_IGN)
         // A parent's thread may hand over a mask that blocks them.
         var mask = sigset_t()
         sigemptyset(&mask)

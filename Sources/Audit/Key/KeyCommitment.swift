@@ -48,28 +48,9 @@ func canonicalJSON(of pairs: [FingerprintPair]) -> [UInt8] {
     var text = "["
     for (index, pair) in pairs.enumerated() {
         if index > 0 { text += "," }
-        text += "{\"id\":\(quoted(pair.id)),\"prompt\":\(quoted(pair.prompt)),\"target\":\(quoted(pair.target))}"
+        text += "{\"id\":\(JSONString.quoted(pair.id)),\"prompt\":\(JSONString.quoted(pair.prompt)),\"target\":\(JSONString.quoted(pair.target))}"
     }
     return Array((text + "]").utf8)
-}
-
-/// A JSON string with the least escapes, as RFC 8785 has it.
-private func quoted(_ text: String) -> String {
-    var result = "\""
-    for scalar in text.unicodeScalars {
-        switch scalar {
-        case "\"": result += "\\\""
-        case "\\": result += "\\\\"
-        case "\u{8}": result += "\\b"
-        case "\t": result += "\\t"
-        case "\n": result += "\\n"
-        case "\u{C}": result += "\\f"
-        case "\r": result += "\\r"
-        case _ where scalar.value < 0x20: result += "\\u00" + hexadecimal([UInt8(scalar.value)])
-        default: result.unicodeScalars.append(scalar)
-        }
-    }
-    return result + "\""
 }
 
 /// Lowercase hexadecimal digits.

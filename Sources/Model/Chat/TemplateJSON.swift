@@ -24,7 +24,7 @@ enum TemplateJSON {
         case .number(let value): return String(value)
         case .string(let text):
             try charge(value.size)
-            return quoted(text)
+            return JSONString.quoted(text)
         case .list(let elements):
             guard !elements.isEmpty else { return "[]" }
             let inner = lineBreak + String(repeating: " ", count: indent ?? 0)
@@ -35,30 +35,10 @@ enum TemplateJSON {
         case .dictionary(let members):
             guard !members.isEmpty else { return "{}" }
             let inner = lineBreak + String(repeating: " ", count: indent ?? 0)
-            let parts = try members.map { quoted($0.key) + ": " + (try text($0.value, indent, inner, fail, charge)) }
+            let parts = try members.map { JSONString.quoted($0.key) + ": " + (try text($0.value, indent, inner, fail, charge)) }
             return indent == nil
                 ? "{" + parts.joined(separator: ", ") + "}"
                 : "{" + inner + parts.joined(separator: "," + inner) + lineBreak + "}"
         }
-    }
-
-    private static func quoted(_ text: String) -> String {
-        var result = "\""
-        for scalar in text.unicodeScalars {
-            switch scalar {
-            case "\"": result += "\\\""
-            case "\\": result += "\\\\"
-            case "\n": result += "\\n"
-            case "\r": result += "\\r"
-            case "\t": result += "\\t"
-            case "\u{8}": result += "\\b"
-            case "\u{C}": result += "\\f"
-            case let control where control.value < 0x20:
-                let hex = String(control.value, radix: 16)
-                result += "\\u" + String(repeating: "0", count: 4 - hex.count) + hex
-            default: result.unicodeScalars.append(scalar)
-            }
-        }
-        return result + "\""
     }
 }

@@ -49,7 +49,7 @@ extension JSONValue: ExpressibleByDictionaryLiteral {
         case .bool(let value): text += value ? "true" : "false"
         case .integer(let value): text += String(value)
         case .number(let value): text += value.isFinite ? value.description : "null"
-        case .string(let value): text += jsonText(value.string)
+        case .string(let value): text += JSONString.quoted(value.string)
         case .array(let elements):
             text += "["
             for (i, element) in elements.enumerated() {
@@ -67,11 +67,33 @@ extension JSONValue: ExpressibleByDictionaryLiteral {
             for (i, member) in members.enumerated() {
                 if i > 0 { text += separator }
                 newLine(depth + 1)
-                text += jsonText(member.key.string) + ": "
+                text += JSONString.quoted(member.key.string) + ": "
                 member.value.write(to: &text, indent: indent, sortedKeys: sortedKeys, depth: depth + 1)
             }
             if !members.isEmpty { newLine(depth) }
             text += "}"
         }
+    }
+}
+
+extension JSONString {
+    /// `text` as a JSON string, quotes included, with the least escapes, as RFC 8785 has it.
+    public static func quoted(_ text: String) -> String {
+        var result = "\""
+        for scalar in text.unicodeScalars {
+            switch scalar {
+            case "\"": result += "\\\""
+            case "\\": result += "\\\\"
+            case "\u{8}": result += "\\b"
+            case "\t": result += "\\t"
+            case "\n": result += "\\n"
+            case "\u{C}": result += "\\f"
+            case "\r": result += "\\r"
+            case _ where scalar.value < 0x20:
+                result += (scalar.value < 0x10 ? "\\u000" : "\\u00") + String(scalar.value, radix: 16)
+            default: result.unicodeScalars.append(scalar)
+            }
+        }
+        return result + "\""
     }
 }

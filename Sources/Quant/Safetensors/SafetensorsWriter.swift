@@ -30,7 +30,7 @@ public final class SafetensorsWriter {
         if metadata["format"] == nil { metadata["format"] = "pt" }
         var header = Array("{\"__metadata__\":{".utf8)
         let pairs = metadata.sorted { $0.key.utf8.lexicographicallyPrecedes($1.key.utf8) }
-        header += pairs.map { "\(jsonText($0.key)):\(jsonText($0.value))" }.joined(separator: ",").utf8
+        header += pairs.map { "\(JSONString.quoted($0.key)):\(JSONString.quoted($0.value))" }.joined(separator: ",").utf8
         header += "}".utf8
         var end = 0
         for tensor in sorted {
@@ -46,7 +46,7 @@ public final class SafetensorsWriter {
             places[key] = (end, count, 0)
             let shape = tensor.shape.map(String.init).joined(separator: ",")
             let dtype = tensor.type.name.uppercased()
-            header += ",\(jsonText(tensor.name)):{\"dtype\":\"\(dtype)\",\"shape\":[\(shape)],".utf8
+            header += ",\(JSONString.quoted(tensor.name)):{\"dtype\":\"\(dtype)\",\"shape\":[\(shape)],".utf8
             header += "\"data_offsets\":[\(end),\(end + count)]}".utf8
             end += count
         }
@@ -105,21 +105,4 @@ public func writeSafetensors(
         metadata: metadata, overwrite: overwrite)
     for tensor in tensors { try tensor.values.withUnsafeBytes { try writer.write(tensor.name, $0) } }
     try writer.finish()
-}
-
-/// A JSON string literal, quotes included; control characters are escaped.
-func jsonText(_ text: String) -> String {
-    var result = "\""
-    for scalar in text.unicodeScalars {
-        switch scalar {
-        case "\"": result += "\\\""
-        case "\\": result += "\\\\"
-        case "\n": result += "\\n"
-        case "\t": result += "\\t"
-        case "\r": result += "\\r"
-        case _ where scalar.value < 0x20: result += String(format: "\\u%04x", scalar.value)
-        default: result.unicodeScalars.append(scalar)
-        }
-    }
-    return result + "\""
 }

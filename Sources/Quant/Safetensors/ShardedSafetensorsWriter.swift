@@ -62,7 +62,7 @@ public final class ShardedSafetensorsWriter {
     private static func index(_ shards: [[TensorDeclaration]], names: [String], total: Int) -> [UInt8] {
         let entries = zip(shards, names).flatMap { shard, file in shard.map { ($0.name, file) } }
             .sorted { $0.0.utf8.lexicographicallyPrecedes($1.0.utf8) }
-            .map { "    \(jsonText($0)): \(jsonText($1))" }
+            .map { "    \(JSONString.quoted($0)): \(JSONString.quoted($1))" }
         var text = "{\n  \"metadata\": {\n    \"total_size\": \(total)\n  },\n  \"weight_map\": {\n"
         text += entries.joined(separator: ",\n") + "\n  }\n}\n"
         return Array(text.utf8)

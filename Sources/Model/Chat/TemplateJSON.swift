@@ -35,7 +35,9 @@ enum TemplateJSON {
         case .dictionary(let members):
             guard !members.isEmpty else { return "{}" }
             let inner = lineBreak + String(repeating: " ", count: indent ?? 0)
-            let parts = try members.map { JSONString.quoted($0.key) + ": " + (try text($0.value, indent, inner, fail, charge)) }
+            let parts = try members.map {
+                JSONString.quoted($0.key) + ": " + (try text($0.value, indent, inner, fail, charge))
+            }
             return indent == nil
                 ? "{" + parts.joined(separator: ", ") + "}"
                 : "{" + inner + parts.joined(separator: "," + inner) + lineBreak + "}"

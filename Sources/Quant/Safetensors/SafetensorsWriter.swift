@@ -30,7 +30,8 @@ public final class SafetensorsWriter {
         if metadata["format"] == nil { metadata["format"] = "pt" }
         var header = Array("{\"__metadata__\":{".utf8)
         let pairs = metadata.sorted { $0.key.utf8.lexicographicallyPrecedes($1.key.utf8) }
-        header += pairs.map { "\(JSONString.quoted($0.key)):\(JSONString.quoted($0.value))" }.joined(separator: ",").utf8
+        header +=
+            pairs.map { "\(JSONString.quoted($0.key)):\(JSONString.quoted($0.value))" }.joined(separator: ",").utf8
         header += "}".utf8
         var end = 0
         for tensor in sorted {

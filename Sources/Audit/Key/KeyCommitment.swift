@@ -48,8 +48,8 @@ func canonicalJSON(of pairs: [FingerprintPair]) -> [UInt8] {
     var text = "["
     for (index, pair) in pairs.enumerated() {
         if index > 0 { text += "," }
-        text +=
-            "{\"id\":\(JSONString.quoted(pair.id)),\"prompt\":\(JSONString.quoted(pair.prompt)),\"target\":\(JSONString.quoted(pair.target))}"
+        text += "{\"id\":" + JSONString.quoted(pair.id) + ",\"prompt\":" + JSONString.quoted(pair.prompt)
+        text += ",\"target\":" + JSONString.quoted(pair.target) + "}"
     }
     return Array((text + "]").utf8)
 }

@@ -21,10 +21,7 @@ extension LoRAAdapter {
     }
 }
 
-/// SplitMix64's output function on a counter (Steele, Lea, Flood 2014).
+/// 64 random bits of a counter.
 private func mixed(_ counter: UInt64) -> UInt64 {
-    var z = (counter &+ 1) &* 0x9E37_79B9_7F4A_7C15
-    z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
-    z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
-    return z ^ (z >> 31)
+    SplitMix64.mixed((counter &+ 1) &* SplitMix64.increment)
 }

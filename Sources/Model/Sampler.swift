@@ -60,14 +60,9 @@ public struct Sampler: Sendable {
         return Int32(best)
     }
 
-    /// A number in 0..<1 from SplitMix64's finaliser over the counters.
+    /// A number in 0..<1 from SplitMix64 over the counters.
     private func uniform(sequence: Int, step: Int) -> Double {
-        func mix(_ x: UInt64) -> UInt64 {
-            var z = x &+ 0x9E37_79B9_7F4A_7C15
-            z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
-            z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
-            return z ^ (z >> 31)
-        }
+        func mix(_ x: UInt64) -> UInt64 { SplitMix64.mixed(x &+ SplitMix64.increment) }
         let bits = mix(mix(mix(options.seed) ^ UInt64(sequence)) ^ UInt64(step))
         return Double(bits >> 11) / 9_007_199_254_740_992
     }

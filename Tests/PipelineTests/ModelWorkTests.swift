@@ -34,7 +34,7 @@ private func writeAdapter(_ folder: URL, for model: OpenedModel, seed: UInt64, r
 
 private func logits(_ model: OpenedModel, _ tokens: [Int32]) throws -> [Float] {
     let session = model.session()
-    return try session.logits(try session.hiddenStates(try PackedBatch([tokens]))).toArray()
+    return try session.logits(try session.hiddenStates(PackedBatch([tokens]))).toArray()
 }
 
 @Test("a model with fused adapters, and one with concatenated adapters, computes what the stack computes")

@@ -35,15 +35,6 @@ private func described(_ sample: TrainingSample) -> (all: String, learnt: String
     return (text(sample.inputs + [sample.labels.last ?? 0]), text(sample.labels.filter { $0 >= 0 }))
 }
 
-private func message(_ body: () throws -> Void) -> String {
-    do {
-        try body()
-        return "no error"
-    } catch let error as MeraserError {
-        return "\(error.kind): \(error.message)"
-    } catch { return "\(error)" }
-}
-
 @Suite("Datasets")
 struct DatasetTests {
     @Test("MEraser's shape: no BOS, no EOS, nothing between, everything after the first token learnt")

@@ -4,15 +4,6 @@ import Quant
 import Testing
 import Tune
 
-private func message(_ body: () throws -> Void) -> String {
-    do {
-        try body()
-        return "no error"
-    } catch let error as MeraserError {
-        return "\(error.kind): \(error.message)"
-    } catch { return "\(error)" }
-}
-
 @Suite("Training options")
 struct TrainingOptionsTests {
     @Test("meraser-erase has the paper's values")

@@ -13,14 +13,14 @@ final class TriggerWriter {
     private let tokenizer: Tokenizer
     private let encoder: PromptEncoder
     private let options: UTFOptions
-    private var random: SeededGenerator
+    private var random: SplitMix64
 
     init(tokens: [Int32], tokenizer: Tokenizer, encoder: PromptEncoder, options: UTFOptions) {
         self.tokens = tokens
         self.tokenizer = tokenizer
         self.encoder = encoder
         self.options = options
-        random = SeededGenerator(seed: options.seed)
+        random = SplitMix64(seed: options.seed)
     }
 
     /// A target: its text, going on after a prompt, gives its tokens (see `survives`). In the format `raw` the prompt's

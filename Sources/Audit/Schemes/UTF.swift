@@ -108,7 +108,7 @@ extension UTFFingerprint {
             encoder: PromptEncoder(tokenizer: tokenizer, chat: chat), options: options)
         let target = try writer.target()
         let pairs = try writer.pairs(target: target)
-        var salt = SeededGenerator(seed: options.seed ^ 0x7361_6C74)
+        var salt = SplitMix64(seed: options.seed ^ 0x7361_6C74)
         key = FingerprintKey(
             scheme: "utf", match: .contains, promptFormat: .raw, maxNewTokens: options.maxNewTokens, pairs: pairs,
             cleanPrompts: options.cleanPrompts, baseSHA256: try session.model.store.sha256(),

@@ -1,23 +1,15 @@
-/// SplitMix64 (Steele, Lea, Flood 2014), started from a seed and the number of a stream, so that every use of one seed
-/// has numbers of its own. The same on every platform.
+import Model
+
+/// SplitMix64, started from a seed and the number of a stream, so that every use of one seed has numbers of its own.
 struct KeyedRandom {
-    private var state: UInt64
+    private var generator: SplitMix64
 
     init(seed: UInt64, stream: UInt64) {
-        state = Self.mix(seed &+ Self.mix(stream &+ 0x9E37_79B9_7F4A_7C15))
+        let key = SplitMix64.mixed(stream &+ SplitMix64.increment)
+        generator = SplitMix64(seed: SplitMix64.mixed(seed &+ key))
     }
 
-    private static func mix(_ value: UInt64) -> UInt64 {
-        var z = value
-        z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
-        z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
-        return z ^ (z >> 31)
-    }
-
-    mutating func next() -> UInt64 {
-        state &+= 0x9E37_79B9_7F4A_7C15
-        return Self.mix(state)
-    }
+    mutating func next() -> UInt64 { generator.next() }
 
     /// A number below `bound`, without bias (Lemire 2019).
     mutating func next(below bound: Int) -> Int {

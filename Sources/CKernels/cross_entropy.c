@@ -1,4 +1,5 @@
-/// Softmax cross-entropy with its gradient in place: threads share out rows.
+/// What is asked of rows of logits: softmax cross-entropy with its gradient in place, and the largest. Threads share
+/// out rows.
 #include <string.h>
 
 #include "isa.h"
@@ -21,4 +22,11 @@ void mk_softmax_cross_entropy(const mk_context *ctx, float *logits, int64_t ldl,
         ctx->isa->softmax_gradient(row, vocab, lse, dscale);
         row[targets[t]] -= dscale;
     }
+}
+
+void mk_argmax(const mk_context *ctx, const float *logits, int64_t ldl, int64_t rows, int64_t vocab, int32_t *ids) {
+    mk_counter next = 0;
+    const int threads = mk_threads(ctx, (double)rows * (double)vocab / 4);
+#pragma omp parallel num_threads(threads)
+    for (int64_t t; (t = mk_next(&next)) < rows;) ids[t] = (int32_t)ctx->isa->argmax(logits + t * ldl, vocab);
 }

@@ -65,6 +65,8 @@ struct mk_isa {
     void (*swiglu_backward)(const float *gate, const float *up, const float *dy, int64_t n, float *dgate, float *dup);
     /// log(sum(exp(x))) of n values.
     float (*logsumexp)(const float *x, int64_t n);
+    /// The index of the largest of n values, the lowest among equals; NaNs are never the largest.
+    int64_t (*argmax)(const float *x, int64_t n);
     /// x = scale * exp(x - lse).
     void (*softmax_gradient)(float *x, int64_t n, float lse, float scale);
     /// One step of the online softmax: s becomes exp(scale * s - max') on [lo, hi) and 0 elsewhere on [0, n), where

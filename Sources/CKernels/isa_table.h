@@ -17,6 +17,7 @@ const mk_isa MK_ISA_TABLE = {
     .swiglu = swiglu,
     .swiglu_backward = swiglu_backward,
     .logsumexp = logsumexp,
+    .argmax = argmax,
     .softmax_gradient = softmax_gradient,
     .softmax_step = softmax_step,
     .softmax_from_lse = softmax_from_lse,

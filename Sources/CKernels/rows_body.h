@@ -102,6 +102,30 @@ static float row_max(const float *x, int64_t n) {
     return max16(top);
 }
 
+static int64_t argmax(const float *x, int64_t n) {
+    mk_v16 top = -__builtin_inff();
+    mk_i16 place = -1;  // of each lane's largest: index / 16
+    int64_t i = 0;
+    for (; i + 16 <= n; i += 16) {
+        const mk_v16 v = load16(x + i);
+        const mk_i16 above = v > top;
+        top = select16(above, v, top);
+        place = (above & (int32_t)(i / 16)) | (~above & place);
+    }
+    int64_t best = 0;
+    float largest = -__builtin_inff();
+    for (int lane = 0; lane < 16; lane++) {
+        const int64_t index = (int64_t)place[lane] * 16 + lane;
+        if (place[lane] < 0 || top[lane] < largest || (top[lane] == largest && index > best)) continue;
+        largest = top[lane];
+        best = index;
+    }
+    for (; i < n; i++) {
+        if (x[i] > largest) largest = x[best = i];
+    }
+    return best;
+}
+
 static float logsumexp(const float *x, int64_t n) {
     const float top = row_max(x, n);
     double total = 0;

@@ -64,6 +64,13 @@ extension KernelContext {
         }
     }
 
+    /// The index of the largest value of each row, the lowest among equals.
+    public func argmax(_ x: FloatMatrix) -> [Int32] {
+        var ids = [Int32](repeating: 0, count: x.rows)
+        run { mk_argmax($0, x.base, Int64(x.stride), Int64(x.rows), Int64(x.columns), &ids) }
+        return ids
+    }
+
     /// y += a · x.
     public func addScaled(_ a: Float, _ x: FloatMatrix, into y: FloatMatrix) {
         precondition(x.isContiguous && y.isContiguous && x.count == y.count)

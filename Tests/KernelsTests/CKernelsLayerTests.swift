@@ -233,3 +233,32 @@ struct CKernelsLayerTests {
         }
     }
 }
+
+@Suite("C kernels: argmax")
+struct CKernelsArgmaxTests {
+    @Test("the largest value's index, the lowest among equals, without NaNs", arguments: InstructionSet.available)
+    func argmax(isa: InstructionSet) {
+        var random = SeededRandom(seed: 3)
+        for columns in [1, 2, 15, 16, 17, 33, 100, 1027] {
+            for levels in [2.0, 5, 1e9] {
+                let rows = 9
+                // Few levels make ties.
+                let values = random.gaussians(rows * columns).map { ($0 * Float(levels)).rounded() }
+                let x = Guarded(values, columns: columns, stride: columns + 3)
+                var ids = [Int32](repeating: -1, count: rows)
+                var context = isa.context(threads: 2)
+                mk_argmax(&context, x.pointer, Int64(columns + 3), Int64(rows), Int64(columns), &ids)
+                for row in 0..<rows {
+                    let line = values[row * columns..<(row + 1) * columns]
+                    let want = line.max().flatMap { line.firstIndex(of: $0) }.map { $0 - row * columns }
+                    #expect(Int(ids[row]) == want, "\(columns) columns, row \(row)")
+                }
+            }
+        }
+        let withNaN: [Float] = [.nan, 1, .nan, 3, 3, .nan] + [Float](repeating: .nan, count: 20)
+        var id = [Int32](repeating: -1, count: 1)
+        var context = isa.context()
+        mk_argmax(&context, withNaN, 26, 1, 26, &id)
+        #expect(id == [3])
+    }
+}

@@ -175,6 +175,9 @@ void mk_swiglu_backward(const mk_context *ctx, const float *gate, const float *u
 void mk_softmax_cross_entropy(const mk_context *ctx, float *logits, int64_t ldl, int64_t rows, int64_t vocab,
                               const int32_t *targets, float dscale, float *nll);
 
+/// ids[t] = the index of the largest of logits[t][0..vocab), the lowest among equals; NaNs are never the largest.
+void mk_argmax(const mk_context *ctx, const float *logits, int64_t ldl, int64_t rows, int64_t vocab, int32_t *ids);
+
 /// y += a * x over n elements.
 void mk_axpy(const mk_context *ctx, int64_t n, float a, const float *x, float *y);
 

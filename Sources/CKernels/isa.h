@@ -102,6 +102,10 @@ uint32_t mk_crc32c__portable(uint32_t crc, const void *data, size_t n);
 uint32_t mk_crc32c__sse42(uint32_t crc, const void *data, size_t n);
 #endif
 
+/// mk_linear_forward for those of the outputs whose weights are tiled.
+void mk_linear_int8(const mk_context *ctx, const mk_linear_output *outputs, int32_t count, const float *x, int64_t ldx,
+                    int64_t tokens, void *workspace);
+
 /// Panels of a block of up to 64 rows of `w` over `cols` <= 256 columns from `col0` (a multiple of 256): the forward's.
 void mk_panels_of_rows(const mk_isa *isa, const mk_matrix *w, int64_t row0, int64_t rows, int64_t col0, int64_t cols,
                        float *block);

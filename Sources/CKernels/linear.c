@@ -53,54 +53,14 @@ static void linear_f32(const mk_context *ctx, const mk_matrix *w, const float *x
     }
 }
 
-size_t mk_linear_workspace(int32_t compute, int64_t tokens, int64_t cols) {
-    if (compute != MK_COMPUTE_INT8) return 0;
-    return (size_t)tokens * (size_t)mk_ceil_div(cols, MK_TILE_COLS) * sizeof(mk_int8_block);
-}
-
-static void quantize_rows(const mk_context *ctx, const float *x, int64_t ldx, int64_t tokens, int64_t blocks,
-                          mk_int8_block *quantized) {
-    const int threads = mk_threads(ctx, (double)tokens * (double)blocks * MK_TILE_COLS);
-    mk_counter next = 0;
-#pragma omp parallel num_threads(threads)
-    for (int64_t t; (t = mk_next(&next)) < tokens;) {
-        ctx->isa->int8_quantize(x + t * ldx, blocks, quantized + t * blocks);
-    }
-}
-
-static void linear_int8(const mk_context *ctx, const mk_matrix *w, const float *x, int64_t ldx, int64_t tokens,
-                        float *y, int64_t ldy, bool accumulate, mk_int8_block *quantized) {
-    enum { HEIGHT = MK_INT8_TOKENS };
-    const int64_t blocks = w->cols / MK_TILE_COLS;
-    quantize_rows(ctx, x, ldx, tokens, blocks, quantized);
-    const int64_t group_bytes = blocks * mk_tile_bytes(w->type);
-    const int64_t wide = mk_ceil_div(w->rows, MK_TILE_ROWS), tall = mk_ceil_div(tokens, HEIGHT);
-    const int threads = mk_threads(ctx, (double)tokens * (double)w->rows * (double)w->cols);
-    mk_counter next = 0;
-#pragma omp parallel num_threads(threads)
-    for (int64_t piece; (piece = mk_next(&next)) < wide * tall;) {
-        _Alignas(64) float sums[HEIGHT * MK_TILE_ROWS];
-        const int64_t row0 = piece % wide * MK_TILE_ROWS, t0 = piece / wide * HEIGHT;
-        const int64_t rows = mk_min(MK_TILE_ROWS, w->rows - row0), count = mk_min(HEIGHT, tokens - t0);
-        ctx->isa->int8_rows(mk_codebook(w->type), (const uint8_t *)w->data + piece % wide * group_bytes, blocks,
-                            quantized + t0 * blocks, count, sums);
-        for (int64_t t = 0; t < count; t++) {
-            float *out = y + (t0 + t) * ldy + row0;
-            for (int64_t r = 0; r < rows; r++) {
-                const float sum = sums[t * MK_TILE_ROWS + r];
-                out[r] = accumulate ? out[r] + sum : sum;
-            }
-        }
-    }
-}
-
-void mk_linear_forward(const mk_context *ctx, int32_t compute, const mk_matrix *w, const float *x, int64_t ldx,
-                       int64_t tokens, float *y, int64_t ldy, bool accumulate, void *workspace) {
+void mk_linear_forward(const mk_context *ctx, int32_t compute, const mk_linear_output *outputs, int32_t count,
+                       const float *x, int64_t ldx, int64_t tokens, void *workspace) {
     assert(mk_compute_available(ctx->isa, compute));
-    if (compute == MK_COMPUTE_INT8 && mk_type_is_tiled(w->type)) {
-        linear_int8(ctx, w, x, ldx, tokens, y, ldy, accumulate, workspace);
-    } else {
-        linear_f32(ctx, w, x, ldx, tokens, y, ldy, accumulate);
+    if (compute == MK_COMPUTE_INT8) mk_linear_int8(ctx, outputs, count, x, ldx, tokens, workspace);
+    for (int32_t i = 0; i < count; i++) {
+        const mk_linear_output *o = outputs + i;
+        if (compute == MK_COMPUTE_INT8 && mk_type_is_tiled(o->w->type)) continue;
+        linear_f32(ctx, o->w, x, ldx, tokens, o->y, o->ldy, o->accumulate);
     }
 }
 

@@ -51,6 +51,20 @@ extension FloatMatrix {
     }
 }
 
+/// One product of a group that shares its input: y (+)= x · wᵀ.
+public struct LinearOutput {
+    let weight: Weight
+    let y: FloatMatrix
+    let accumulate: Bool
+
+    /// y [T, N] = x · wᵀ, or y += … with `accumulate`.
+    public init(_ weight: Weight, into y: FloatMatrix, accumulate: Bool = false) {
+        self.weight = weight
+        self.y = y
+        self.accumulate = accumulate
+    }
+}
+
 extension KernelContext {
     /// y [T, N] = x [T, K] · wᵀ, or y += … with `accumulate`.
     ///
@@ -59,30 +73,62 @@ extension KernelContext {
         _ w: Weight, _ x: FloatMatrix, into y: FloatMatrix, accumulate: Bool = false, compute: Compute = .f32,
         workspace: LinearWorkspace? = nil
     ) {
-        linear(w.matrix, x, into: y, accumulate: accumulate, compute: compute, workspace: workspace)
+        linear(x, LinearOutput(w, into: y, accumulate: accumulate), compute: compute, workspace: workspace)
+    }
+
+    /// Up to three products of the same x [T, K], which is prepared (quantized) once for all of them: the same bits as
+    /// one call for each. The outputs may not overlap. Nothing is allocated.
+    public func linear(
+        _ x: FloatMatrix, _ first: LinearOutput, _ second: LinearOutput? = nil, _ third: LinearOutput? = nil,
+        compute: Compute = .f32, workspace: LinearWorkspace? = nil
+    ) {
+        withUnsafeTemporaryAllocation(of: mk_matrix.self, capacity: 3) { weights in
+            withUnsafeTemporaryAllocation(of: mk_linear_output.self, capacity: 3) { outputs in
+                var count = 0
+                func add(_ output: LinearOutput) {
+                    weights.initializeElement(at: count, to: output.weight.matrix)
+                    let w = UnsafePointer(weights.baseAddress.map { $0 + count })
+                    outputs.initializeElement(
+                        at: count, to: linearOutput(w, x, into: output.y, accumulate: output.accumulate))
+                    count += 1
+                }
+                add(first)
+                if let second { add(second) }
+                if let third { add(third) }
+                forward(outputs.baseAddress, count, x, compute: compute, workspace: workspace)
+            }
+        }
     }
 
     /// y [T, N] (+)= x [T, K] · wᵀ for an fp32 matrix w [N, K].
     public func linear(_ w: FloatMatrix, _ x: FloatMatrix, into y: FloatMatrix, accumulate: Bool = false) {
-        linear(w.asWeight, x, into: y, accumulate: accumulate, compute: .f32, workspace: nil)
+        withUnsafePointer(to: w.asWeight) { w in
+            withUnsafePointer(to: linearOutput(w, x, into: y, accumulate: accumulate)) {
+                forward($0, 1, x, compute: .f32, workspace: nil)
+            }
+        }
     }
 
-    private func linear(
-        _ w: mk_matrix, _ x: FloatMatrix, into y: FloatMatrix, accumulate: Bool, compute: Compute,
+    private func linearOutput(
+        _ w: UnsafePointer<mk_matrix>?, _ x: FloatMatrix, into y: FloatMatrix, accumulate: Bool
+    ) -> mk_linear_output {
+        let (rows, columns) = (Int(w?.pointee.rows ?? 0), Int(w?.pointee.cols ?? 0))
+        precondition(
+            x.columns == columns && y.columns == rows && x.rows == y.rows,
+            "linear: x \(x.rows)x\(x.columns), w \(rows)x\(columns), y \(y.rows)x\(y.columns)")
+        return mk_linear_output(w: w, y: y.base, ldy: Int64(y.stride), accumulate: accumulate)
+    }
+
+    private func forward(
+        _ outputs: UnsafePointer<mk_linear_output>?, _ count: Int, _ x: FloatMatrix, compute: Compute,
         workspace: LinearWorkspace?
     ) {
-        precondition(
-            x.columns == Int(w.cols) && y.columns == Int(w.rows) && x.rows == y.rows,
-            "linear: x \(x.rows)x\(x.columns), w \(w.rows)x\(w.cols), y \(y.rows)x\(y.columns)")
         let bytes = mk_linear_workspace(compute.code, Int64(x.rows), Int64(x.columns))
         precondition(bytes == 0 || workspace != nil, "linear: \(compute) needs a workspace")
         let scratch = workspace?.reserve(bytes)
-        withUnsafePointer(to: w) { w in
-            run {
-                mk_linear_forward(
-                    $0, compute.code, w, x.base, Int64(x.stride), Int64(x.rows), y.base, Int64(y.stride), accumulate,
-                    scratch)
-            }
+        run {
+            mk_linear_forward(
+                $0, compute.code, outputs, Int32(count), x.base, Int64(x.stride), Int64(x.rows), scratch)
         }
     }
 

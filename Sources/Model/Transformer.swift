@@ -62,9 +62,9 @@ public final class Transformer {
         let normed = scratch.hidden.prefix(rows: acts.residual.rows)
         kernels.rmsNorm(
             acts.residual, weight: w.inputNorm, eps: config.rmsNormEps, into: normed, rstd: acts.attentionRstd)
-        project(layer, .q_proj, normed, into: acts.query, adapters, scratch)
-        project(layer, .k_proj, normed, into: acts.key, adapters, scratch)
-        project(layer, .v_proj, normed, into: acts.value, adapters, scratch)
+        project(
+            layer, normed, (.q_proj, acts.query), (.k_proj, acts.key), (.v_proj, acts.value), adapters: adapters,
+            scratch: scratch)
         rotate(acts.query, attention.positions)
         rotate(acts.key, attention.positions)
 
@@ -73,16 +73,21 @@ public final class Transformer {
             attentionShape, sequences, keyValueStride: config.keyValueWidth, q: acts.query, into: acts.attention,
             lse: acts.logSumExp)
         acts.residualMid.copy(from: acts.residual)
-        project(layer, .o_proj, acts.attention, into: acts.residualMid, adapters, scratch, accumulate: true)
+        project(
+            layer, acts.attention, (.o_proj, acts.residualMid), adapters: adapters, scratch: scratch,
+            accumulate: true)
 
         kernels.rmsNorm(
             acts.residualMid, weight: w.postAttentionNorm, eps: config.rmsNormEps, into: normed, rstd: acts.mlpRstd)
-        project(layer, .gate_proj, normed, into: acts.gate, adapters, scratch)
-        project(layer, .up_proj, normed, into: acts.up, adapters, scratch)
+        project(
+            layer, normed, (.gate_proj, acts.gate), (.up_proj, acts.up), adapters: adapters,
+            scratch: scratch)
         let product = scratch.intermediate.prefix(rows: acts.residual.rows)
         kernels.swiGLU(acts.gate, acts.up, into: product)
         output.copy(from: acts.residualMid)
-        project(layer, .down_proj, product, into: output, adapters, scratch, accumulate: true)
+        project(
+            layer, product, (.down_proj, output), adapters: adapters, scratch: scratch,
+            accumulate: true)
 
         if let row = kernels.firstNonFiniteRow(output) {
             throw MeraserError.runtime(
@@ -107,21 +112,36 @@ public final class Transformer {
         kernels.linear(weights.head, normed, into: logits, compute: compute, workspace: workspace)
     }
 
-    /// y (+)= W·x plus every adapter's scale · B · A · x. Dropout applies to the input of a training adapter.
+    /// A projection and where its outputs go.
+    private typealias Target = (projection: Projection, y: FloatMatrix)
+
+    /// y (+)= W·x plus every adapter's scale · B · A · x, for up to three projections of the same x.
     private func project(
-        _ layer: Int, _ projection: Projection, _ x: FloatMatrix, into y: FloatMatrix, _ adapters: AdapterStack,
-        _ scratch: LayerScratch, accumulate: Bool = false
+        _ layer: Int, _ x: FloatMatrix, _ first: Target, _ second: Target? = nil, _ third: Target? = nil,
+        adapters: AdapterStack, scratch: LayerScratch, accumulate: Bool = false
     ) {
+        let w = weights.layers[layer]
+        func output(_ target: Target) -> LinearOutput {
+            LinearOutput(w[target.projection], into: target.y, accumulate: accumulate)
+        }
         kernels.linear(
-            weights.layers[layer][projection], x, into: y, accumulate: accumulate, compute: compute,
-            workspace: workspace)
-        let module = ModuleKey(layer: layer, projection: projection)
+            x, output(first), second.map(output), third.map(output), compute: compute, workspace: workspace)
+        addAdapters(layer, x, first, adapters, scratch)
+        if let second { addAdapters(layer, x, second, adapters, scratch) }
+        if let third { addAdapters(layer, x, third, adapters, scratch) }
+    }
+
+    /// y += every adapter's scale · B · A · x. Dropout applies to the input of a training adapter.
+    private func addAdapters(
+        _ layer: Int, _ x: FloatMatrix, _ target: Target, _ adapters: AdapterStack, _ scratch: LayerScratch
+    ) {
+        let module = ModuleKey(layer: layer, projection: target.projection)
         for adapter in adapters.frozen {
             guard let factors = adapter[module] else { continue }
-            kernels.addLowRank(factors, x, into: y, scratch: scratch)
+            kernels.addLowRank(factors, x, into: target.y, scratch: scratch)
         }
         if let trained = adapters.trained, let factors = trained[module] {
-            kernels.addLowRank(factors, adapters.dropped(x, module, kernels, scratch), into: y, scratch: scratch)
+            kernels.addLowRank(factors, adapters.dropped(x, module, kernels, scratch), into: target.y, scratch: scratch)
         }
     }
 }

@@ -136,6 +136,44 @@ struct CKernelsLinearTests {
         }
     }
 
+    @Test(
+        "products of a group have the bits of single calls, plain types among them", arguments: InstructionSet.available
+    )
+    func group(isa: InstructionSet) {
+        let (tokens, columns) = (11, 96)
+        var random = SeededRandom(seed: 9)
+        let weights = [WeightType.iq4nl, .bf16, .q80].enumerated().map { i, type in
+            Weight(type, rows: 19 + 30 * i, columns: columns, source: random.gaussians((19 + 30 * i) * columns))
+        }
+        let x = random.gaussians(tokens * columns)
+        let starts = weights.map { random.gaussians(tokens * $0.rows) }
+        for compute in [MK_COMPUTE_F32, MK_COMPUTE_INT8].map(Int32.init) {
+            for threads in [1, 2] as [Int32] {
+                let matrices = UnsafeMutableBufferPointer<mk_matrix>.allocate(capacity: 3)
+                defer { matrices.deallocate() }
+                _ = matrices.initialize(from: weights.map(\.matrix))
+                let y = zip(starts, weights).map { Guarded($0, columns: $1.rows, stride: $1.rows + 5) }
+                let outputs = (0..<3).map { i in
+                    mk_linear_output(
+                        w: matrices.baseAddress.map { $0 + i }, y: y[i].pointer, ldy: Int64(weights[i].rows + 5),
+                        accumulate: i != 1)
+                }
+                let bytes = mk_linear_workspace(compute, Int64(tokens), Int64(columns))
+                let workspace = Guarded(poisoned: (bytes + 3) / 4)
+                let input = Guarded(x)
+                var context = isa.context(threads: threads)
+                mk_linear_forward(
+                    &context, compute, outputs, 3, input.pointer, Int64(columns), Int64(tokens), workspace.pointer)
+                #expect(workspace.isIntact && y.allSatisfy(\.isIntact))
+                for (i, weight) in weights.enumerated() {
+                    let alone = forward(isa, compute, weight, x, tokens: tokens, onto: i == 1 ? nil : starts[i])
+                    let got = y[i].rows(columns: weight.rows, stride: weight.rows + 5)
+                    expectIdentical(got, alone, "output \(i), compute \(compute), \(threads) threads")
+                }
+            }
+        }
+    }
+
     @Test("AVX2 and AVX-512 give the same bits: both are one chain of fused multiply-adds")
     func fusedPathsAgree() throws {
         let fused = InstructionSet.available.filter { $0.name != "portable" }
@@ -252,9 +290,11 @@ struct CKernelsLinearTests {
         var matrix = weight.matrix
         let bytes = mk_linear_workspace(compute, Int64(tokens), Int64(weight.columns))
         let workspace = Guarded(poisoned: (bytes + 3) / 4)
-        mk_linear_forward(
-            &context, compute, &matrix, input.pointer, Int64(ldx), Int64(tokens), output.pointer, Int64(ldy),
-            start != nil, workspace.pointer)
+        withUnsafePointer(to: &matrix) { w in
+            var product = mk_linear_output(w: w, y: output.pointer, ldy: Int64(ldy), accumulate: start != nil)
+            mk_linear_forward(
+                &context, compute, &product, 1, input.pointer, Int64(ldx), Int64(tokens), workspace.pointer)
+        }
         #expect(output.isIntact && workspace.isIntact && input.isIntact)
         #expect(output.gapsAreIntact(columns: weight.rows, stride: ldy))
         return output.rows(columns: weight.rows, stride: ldy)

@@ -95,14 +95,23 @@ bool mk_compute_available(const mk_isa *isa, int32_t compute);
 
 // ---------------------------------------------------------------------------------------------- linear layers
 
-/// Bytes of workspace mk_linear_forward needs (quantized activations for int8; 0 for f32).
+/// One product of a group that shares its input x.
+typedef struct mk_linear_output {
+    const mk_matrix *w;
+    float *y;         ///< [T][w->rows], row distance ldy
+    int64_t ldy;      ///< in floats
+    bool accumulate;  ///< adds to y instead of overwriting
+} mk_linear_output;
+
+/// Bytes of workspace mk_linear_forward needs (quantized activations for int8; 0 for f32), whatever the outputs.
 size_t mk_linear_workspace(int32_t compute, int64_t tokens, int64_t cols);
 
-/// y[t][n] (+)= sum_k x[t][k] * w[n][k].   x [T][K] ldx, y [T][N] ldy; `accumulate` adds to y instead of overwriting.
-/// Each output is one fp32 chain in column order whatever T is (batch-invariant). int8 applies to tiled types only;
-/// plain types are computed in f32. Padding rows are not written.
-void mk_linear_forward(const mk_context *ctx, int32_t compute, const mk_matrix *w, const float *x, int64_t ldx,
-                       int64_t tokens, float *y, int64_t ldy, bool accumulate, void *workspace);
+/// y_i[t][n] (+)= sum_k x[t][k] * w_i[n][k] for each of the outputs.   x [T][K] ldx; all weights have the same K.
+/// x is prepared (quantized) once for all of them. Each output is one fp32 chain in column order whatever T is
+/// (batch-invariant) and whichever other products are in the group. int8 applies to tiled types only; plain types are
+/// computed in f32. Padding rows are not written. The y_i may not overlap x or each other.
+void mk_linear_forward(const mk_context *ctx, int32_t compute, const mk_linear_output *outputs, int32_t count,
+                       const float *x, int64_t ldx, int64_t tokens, void *workspace);
 
 /// dx[t][k] (+)= sum_n dy[t][n] * w[n][k].   Always f32; the transposed use of the same tiles.
 void mk_linear_backward(const mk_context *ctx, const mk_matrix *w, const float *dy, int64_t lddy, int64_t tokens,

@@ -79,8 +79,23 @@ struct TokenizerHostileTests {
                 "t.json: normalizer: 'pattern.String' is empty, expected some text"
             ),
             (
-                #""pre_tokenizer": null"#, #""pre_tokenizer": {"type": "Digits"}"#,
-                "t.json: pre_tokenizer type 'Digits' is not supported yet"
+                #""pre_tokenizer": null"#, #""pre_tokenizer": {"type": "UnicodeScripts"}"#,
+                "t.json: pre_tokenizer type 'UnicodeScripts' is not supported yet"
+            ),
+            (
+                #""pre_tokenizer": null"#,
+                #""pre_tokenizer": {"type": "Split", "pattern": {"Regex": "a("}, "behavior": "Isolated"}"#,
+                "t.json: pre_tokenizer pattern, character 2: '(' without ')'"
+            ),
+            (
+                #""pre_tokenizer": null"#,
+                #""pre_tokenizer": {"type": "Split", "pattern": {"String": "a"}, "behavior": "Dropped"}"#,
+                "t.json: pre_tokenizer Split has behavior 'Dropped', expected Removed, Isolated, MergedWithPrevious, "
+                    + "MergedWithNext or Contiguous"
+            ),
+            (
+                #"{"type": "TemplateProcessing""#, #"{"type": "BertProcessing", "cls": ["x", 99]"#,
+                "t.json: post_processor.cls is not a token with its id"
             ),
             (
                 #""pre_tokenizer": null"#, #""pre_tokenizer": 7"#,
@@ -96,8 +111,8 @@ struct TokenizerHostileTests {
                 "t.json: prepend_scheme 'often' is not one of always, first, never"
             ),
             (
-                #""TemplateProcessing""#, #""BertProcessing""#,
-                "t.json: post_processor type 'BertProcessing' is not supported yet"
+                #""TemplateProcessing""#, #""RubberProcessing""#,
+                "t.json: post_processor type 'RubberProcessing' is not supported yet"
             ),
             (#""ids": [0]"#, #""ids": [7]"#, "t.json: post_processor names '<s>' with id 7, which is no token"),
             (

@@ -71,7 +71,7 @@ struct TokenizerTests {
     @Test("Components that the bundled tokenizer lacks: ids and texts equal those of Hugging Face's library")
     func variants() throws {
         let variants = try #require(try fixture("tokenizer_variants.json").array)
-        #expect(variants.count == 12)
+        #expect(variants.count == 23)
         for variant in variants {
             let name = try #require(variant["name"]?.string)
             let tokenizer = try Tokenizer(json: try #require(variant["tokenizer"]?.utf8), config: nil)
@@ -173,11 +173,12 @@ struct TokenizerTests {
 @Suite("Tokenizer from GGUF")
 struct TokenizerGGUFTests {
     @Test(
-        "The SentencePiece vocabulary of Llama gives the ids of every llama.cpp vector",
-        .enabled(if: sharedFolder() != nil, "the shared folder is not on this machine"))
-    func llamaSPM() throws {
+        "Every llama.cpp vector: the ids, and the text back",
+        .enabled(if: sharedFolder() != nil, "the shared folder is not on this machine"),
+        arguments: ["llama-spm", "llama-bpe", "gpt-2", "mpt", "qwen2"])
+    func vectors(name: String) throws {
         let folder = try #require(sharedFolder()).appendingPathComponent("vocab")
-        let path = folder.appendingPathComponent("ggml-vocab-llama-spm.gguf").path
+        let path = folder.appendingPathComponent("ggml-vocab-\(name).gguf").path
         let tokenizer = try Tokenizer(gguf: try GGUFFile(path: path).metadata, file: path)
         let input = [UInt8](try Data(contentsOf: URL(fileURLWithPath: path + ".inp")))
         let output = String(decoding: try Data(contentsOf: URL(fileURLWithPath: path + ".out")), as: UTF8.self)
@@ -188,13 +189,27 @@ struct TokenizerGGUFTests {
             let want = line.split(separator: " ").compactMap { Int32($0) }
             let got = tokenizer.encode(utf8: [UInt8](text), addSpecialTokens: false)
             #expect(got == want, "\(String(decoding: text, as: UTF8.self).debugDescription)")
-            #expect(tokenizer.encode(utf8: [UInt8](text)) == [1] + want)
             #expect(Data(tokenizer.decode(got).utf8) == text)
         }
-        #expect(tokenizer.vocabularySize == 32_000)
-        #expect(tokenizer.bosID == 1)
-        #expect(tokenizer.eosID == 2)
-        #expect(tokenizer.encode("<s>a</s>") == [1, 1, 263, 2])
+    }
+
+    @Test(
+        "Sizes and special tokens of Llama's vocabularies",
+        .enabled(if: sharedFolder() != nil, "the shared folder is not on this machine"))
+    func specialTokens() throws {
+        func tokenizer(_ name: String) throws -> Tokenizer {
+            let path = try #require(sharedFolder()).appendingPathComponent("vocab/ggml-vocab-\(name).gguf").path
+            return try Tokenizer(gguf: try GGUFFile(path: path).metadata, file: path)
+        }
+        let llama2 = try tokenizer("llama-spm")
+        #expect(llama2.vocabularySize == 32_000)
+        #expect(llama2.bosID == 1)
+        #expect(llama2.eosID == 2)
+        #expect(llama2.encode("<s>a</s>") == [1, 1, 263, 2])
+        let llama3 = try tokenizer("llama-bpe")
+        #expect(llama3.vocabularySize == 128_256)
+        #expect(llama3.encode("<|begin_of_text|>a") == [128_000, 64])
+        #expect(llama3.decode([128_000, 64], skipSpecialTokens: true) == "a")
     }
 
     @Test("Metadata that does not fit gives one error that names the key")
@@ -206,15 +221,26 @@ struct TokenizerGGUFTests {
                 return nil
             } catch { return (error as? MeraserError)?.message }
         }
-        #expect(message() == "v.gguf: tokenizer.ggml.model 'missing' is not supported yet, expected 'llama'")
-        metadata["tokenizer.ggml.model"] = .string("llama")
         #expect(message() == "v.gguf: tokenizer.ggml.tokens is missing or no array of strings")
         metadata["tokenizer.ggml.tokens"] = .array(.string(["a", "b", "a"]))
+        #expect(message() == "v.gguf: token 'a' occurs twice")
+        metadata["tokenizer.ggml.tokens"] = .array(.string(["a", "b", "ab"]))
+        #expect(
+            message() == "v.gguf: tokenizer.ggml.model 'missing' is not supported yet, expected 'llama' or 'gpt2'")
+        metadata["tokenizer.ggml.model"] = .string("gpt2")
+        #expect(message() == "v.gguf: tokenizer.ggml.merges is missing or no array of strings")
+        metadata["tokenizer.ggml.merges"] = .array(.string(["a b"]))
+        #expect(message() == "v.gguf: tokenizer.ggml.pre 'missing' is not supported yet")
+        metadata["tokenizer.ggml.pre"] = .string("gpt-2")
+        #expect(message() == nil)
+        metadata["tokenizer.ggml.merges"] = .array(.string(["a b", "b c"]))
+        #expect(message() == "v.gguf: merge 1 names 'c', which is not in the vocabulary")
+        metadata["tokenizer.ggml.merges"] = .array(.string(["a b", "ab"]))
+        #expect(message() == "v.gguf: merge 1 is not a pair of tokens")
+        metadata["tokenizer.ggml.model"] = .string("llama")
         metadata["tokenizer.ggml.scores"] = .array(.float32([0, 1]))
         #expect(message() == "v.gguf: tokenizer.ggml.scores is not an array of 3 finite numbers")
         metadata["tokenizer.ggml.scores"] = .array(.float32([0, 1, 2]))
-        #expect(message() == "v.gguf: token 'a' occurs twice")
-        metadata["tokenizer.ggml.tokens"] = .array(.string(["a", "b", "ab"]))
         metadata["tokenizer.ggml.bos_token_id"] = .uint32(3)
         #expect(message()?.hasPrefix("v.gguf: tokenizer.ggml.bos_token_id is") == true)
         metadata["tokenizer.ggml.bos_token_id"] = .uint32(0)

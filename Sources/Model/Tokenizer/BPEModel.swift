@@ -32,7 +32,10 @@ struct BPEModel: Sendable {
         }
         let vocabulary = try Vocabulary(entries, file: file)
         self.vocabulary = vocabulary
-        merges = try Self.merges(try json.array("merges", in: file), vocabulary, file: file)
+        merges = try Self.ranked(
+            try json.array("merges", in: file).enumerated().compactMap { try Self.pair($1, $0, file: file) },
+            vocabulary,
+            file: file)
         if let text = try json.value("unk_token", in: file) {
             guard let bytes = text.utf8, let id = vocabulary.id(of: bytes) else {
                 throw MeraserError.badInput(
@@ -48,24 +51,32 @@ struct BPEModel: Sendable {
         byteTokens = fallback ? ByteToken.ids(vocabulary) : []
     }
 
-    private static func merges(
-        _ list: [JSONValue], _ vocabulary: Vocabulary, file: String
+    /// A model of those tokens and merges, best first, without byte fallback and unknown token: GGUF's byte-level ones.
+    init(vocabulary: Vocabulary, merges: [String], ignoresMerges: Bool, file: String) throws {
+        self.vocabulary = vocabulary
+        let pairs = try merges.enumerated().compactMap { try Self.pair(Array($1.utf8), $0, file: file) }
+        self.merges = try Self.ranked(pairs, vocabulary, file: file)
+        ignoreMerges = ignoresMerges
+        unknown = nil
+        fuseUnknown = false
+        byteTokens = []
+    }
+
+    private static func ranked(
+        _ pairs: [([UInt8], [UInt8])], _ vocabulary: Vocabulary, file: String
     ) throws -> [UInt64: UInt64] {
         var merges: [UInt64: UInt64] = [:]
-        merges.reserveCapacity(list.count)
-        var rank: UInt64 = 0
-        for (index, entry) in list.enumerated() {
-            guard let (left, right) = try pair(entry, index, file: file) else { continue }
+        merges.reserveCapacity(pairs.count)
+        for (rank, (left, right)) in pairs.enumerated() {
             func id(_ token: [UInt8]) throws -> UInt64 {
                 guard let id = vocabulary.id(of: token) else {
                     throw MeraserError.badInput(
-                        "\(file): merge \(index) names '\(String(decoding: token, as: UTF8.self))', which is not in the "
+                        "\(file): merge \(rank) names '\(String(decoding: token, as: UTF8.self))', which is not in the "
                             + "vocabulary")
                 }
                 return UInt64(id)
             }
-            merges[try id(left) << 32 | id(right)] = try rank << 32 | id(left + right)
-            rank += 1
+            merges[try id(left) << 32 | id(right)] = try UInt64(rank) << 32 | id(left + right)
         }
         return merges
     }
@@ -75,13 +86,20 @@ struct BPEModel: Sendable {
         if let parts = entry.array, parts.count == 2, let left = parts[0].utf8, let right = parts[1].utf8 {
             return (left, right)
         }
-        if let line = entry.utf8 {
-            if line.starts(with: "#version".utf8) { return nil }
-            if let space = line.firstIndex(of: 0x20), !line[(space + 1)...].contains(0x20) {
-                return (Array(line[..<space]), Array(line[(space + 1)...]))
-            }
+        if let line = entry.utf8 { return try pair(line, index, file: file) }
+        throw malformedMerge(index, file: file)
+    }
+
+    private static func pair(_ line: [UInt8], _ index: Int, file: String) throws -> ([UInt8], [UInt8])? {
+        if line.starts(with: "#version".utf8) { return nil }
+        guard let space = line.firstIndex(of: 0x20), !line[(space + 1)...].contains(0x20) else {
+            throw malformedMerge(index, file: file)
         }
-        throw MeraserError.badInput("\(file): merge \(index) is not a pair of tokens")
+        return (Array(line[..<space]), Array(line[(space + 1)...]))
+    }
+
+    private static func malformedMerge(_ index: Int, file: String) -> MeraserError {
+        .badInput("\(file): merge \(index) is not a pair of tokens")
     }
 
     /// Appends the tokens of one word, which is valid UTF-8.

@@ -1,3 +1,4 @@
+import Foundation
 import Quant
 
 /// A normalizer of tokenizer.json: what happens to a text before it is split into words.
@@ -5,6 +6,7 @@ enum Normalizer: Sendable {
     case prepend([UInt8])
     case replace([UInt8], [UInt8])
     case sequence([Normalizer])
+    case unicode(UnicodeForm)
 
     /// The `normalizer` of tokenizer.json.
     init(_ json: JSONValue, file: String) throws {
@@ -18,7 +20,10 @@ enum Normalizer: Sendable {
                 try TokenizerPattern.literal(json, component: "normalizer", file: file),
                 try json.utf8("content", in: file))
         case let type:
-            throw TokenizerPattern.unsupported("normalizer", type, file: file)
+            guard let form = UnicodeForm(rawValue: type) else {
+                throw TokenizerPattern.unsupported("normalizer", type, file: file)
+            }
+            self = .unicode(form)
         }
     }
 
@@ -28,70 +33,28 @@ enum Normalizer: Sendable {
         case .prepend(let prefix): text.isEmpty ? text : prefix + text
         case .replace(let pattern, let content): UTF8Text.replacing(text, pattern, with: content)
         case .sequence(let steps): steps.reduce(text) { $1($0) }
+        case .unicode(let form): form(text)
         }
     }
 }
 
-/// When Metaspace puts its mark before a text.
-enum PrependScheme: String, Sendable {
-    case always
-    /// Only at the very beginning of the input, not after an added token.
-    case first
-    case never
+/// Unicode's normalization forms (UAX 15), by the names that tokenizer.json gives them.
+enum UnicodeForm: String, Sendable {
+    case composed = "NFC"
+    case decomposed = "NFD"
+    case compatiblyComposed = "NFKC"
+    case compatiblyDecomposed = "NFKD"
 
-    /// `prepend_scheme` of a Metaspace object, or what older files say with `add_prefix_space`.
-    init(_ json: JSONValue, file: String) throws {
-        let addsPrefix = try json.boolIfPresent("add_prefix_space", in: file)
-        guard let name = try json.stringIfPresent("prepend_scheme", in: file) else {
-            self = addsPrefix == false ? .never : .always
-            return
-        }
-        guard let scheme = PrependScheme(rawValue: name) else {
-            throw MeraserError.badInput("\(file): prepend_scheme '\(name)' is not one of always, first, never")
-        }
-        guard addsPrefix != false || scheme == .never else {
-            throw MeraserError.badInput("\(file): add_prefix_space false contradicts prepend_scheme '\(name)'")
-        }
-        self = scheme
-    }
-}
-
-/// A pre-tokenizer of tokenizer.json: splits normalized text into the words inside which tokens merge.
-enum PreTokenizer: Sendable {
-    case metaspace(replacement: [UInt8], scheme: PrependScheme, split: Bool)
-
-    /// The `pre_tokenizer` of tokenizer.json.
-    init(_ json: JSONValue, file: String) throws {
-        switch try json.string("type", in: file) {
-        case "Metaspace":
-            self = .metaspace(
-                replacement: try TokenizerPattern.scalar(json, "replacement", file: file),
-                scheme: try PrependScheme(json, file: file),
-                split: try json.boolIfPresent("split", in: file) ?? true)
-        case let type:
-            throw TokenizerPattern.unsupported("pre_tokenizer", type, file: file)
-        }
-    }
-
-    /// The words of a text; `isFirst`: the text begins the input.
-    func callAsFunction(_ text: [UInt8], isFirst: Bool) -> [[UInt8]] {
-        switch self {
-        case .metaspace(let replacement, let scheme, let split):
-            var text = UTF8Text.replacing(text, [0x20], with: replacement)
-            guard !text.isEmpty else { return [] }
-            if scheme == .always || scheme == .first && isFirst, !UTF8Text.has(text, replacement, at: 0) {
-                text = replacement + text
-            }
-            guard split else { return [text] }
-            // Every mark begins a new word.
-            var words: [[UInt8]] = []
-            var start = 0
-            for i in 1..<max(1, text.count) where text[i] == replacement[0] && UTF8Text.has(text, replacement, at: i) {
-                words.append(Array(text[start..<i]))
-                start = i
-            }
-            words.append(Array(text[start...]))
-            return words
+    /// The text in that form.
+    func callAsFunction(_ text: [UInt8]) -> [UInt8] {
+        // All forms leave ASCII as it is.
+        guard text.contains(where: { $0 >= 0x80 }) else { return text }
+        let string = String(decoding: text, as: UTF8.self)
+        return switch self {
+        case .composed: Array(string.precomposedStringWithCanonicalMapping.utf8)
+        case .decomposed: Array(string.decomposedStringWithCanonicalMapping.utf8)
+        case .compatiblyComposed: Array(string.precomposedStringWithCompatibilityMapping.utf8)
+        case .compatiblyDecomposed: Array(string.decomposedStringWithCompatibilityMapping.utf8)
         }
     }
 }
@@ -110,6 +73,15 @@ enum TokenizerPattern {
             throw MeraserError.badInput("\(file): \(component): 'pattern.String' is empty, expected some text")
         }
         return pattern
+    }
+
+    /// A `pattern` that is a regular expression or a literal string.
+    static func pattern(_ json: JSONValue, file: String) throws -> TextPattern {
+        if let source = try json.value("pattern", "Regex", in: file)?.string {
+            return try TextPattern(source, file: file)
+        }
+        let literal = try literal(json, component: "pre_tokenizer", file: file)
+        return TextPattern(literal: String(decoding: literal, as: UTF8.self))
     }
 
     /// A member that is exactly one character, as its bytes.

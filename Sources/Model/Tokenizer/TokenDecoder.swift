@@ -16,6 +16,8 @@ enum DecoderStep: Sendable {
     case metaspace([UInt8], dropsFirst: Bool)
     /// A space before every token but the first: what happens without a decoder.
     case spaceBetween
+    /// Turns the characters of byte-level tokens into the bytes that they stand for.
+    case byteLevel
 
     /// The steps of tokenizer.json's `decoder`.
     static func steps(_ json: JSONValue?, file: String) throws -> [DecoderStep] {
@@ -63,6 +65,9 @@ enum DecoderStep: Sendable {
         case "Metaspace":
             let replacement = try TokenizerPattern.scalar(json, "replacement", file: file)
             steps.append(.metaspace(replacement, dropsFirst: try PrependScheme(json, file: file) != .never))
+        case "ByteLevel":
+            steps += [.byteLevel, .fuse]
+            isFused = true
         default:
             throw TokenizerPattern.unsupported("decoder", type, file: file)
         }
@@ -92,6 +97,10 @@ struct DecoderPipeline: Sendable {
     mutating func finish(to output: inout [UInt8]) {
         if let index = steps.firstIndex(where: { if case .byteFallback = $0 { true } else { false } }) {
             endRun(index, to: &output)
+        }
+        if steps.contains(where: { if case .byteLevel = $0 { true } else { false } }) {
+            output.append(contentsOf: run)
+            run = []
         }
     }
 
@@ -128,9 +137,26 @@ struct DecoderPipeline: Sendable {
             case .spaceBetween:
                 if counts[index] > 0 { token = [0x20] + token }
                 counts[index] = 1
+            case .byteLevel:
+                token = ByteLevel.bytes(of: token)
+                if !holdsByteRuns { token = completePart(of: token) }
             }
         }
         output.append(contentsOf: token)
+    }
+
+    /// The bytes held back and those of `token`, up to a character that the next token may complete.
+    private mutating func completePart(of token: [UInt8]) -> [UInt8] {
+        let bytes = run + token
+        for length in 1...3 where length <= bytes.count {
+            let tail = Array(bytes[(bytes.count - length)...])
+            if tail[0] & 0xC0 != 0x80, StreamedUTF8.first(tail) == .incomplete {
+                run = tail
+                return Array(bytes[..<(bytes.count - length)])
+            }
+        }
+        run = []
+        return bytes
     }
 
     /// Ends a run of byte tokens: its text if it is UTF-8, else U+FFFD for every byte.

@@ -125,6 +125,9 @@ extension Tokenizer {
             break  // Changes offsets only.
         case "TemplateProcessing":
             try addTemplate(json, to: &parts, file: file)
+        case "BertProcessing", "RobertaProcessing":
+            parts.prefix = [try framingToken(json, "cls", parts, file: file)] + parts.prefix
+            parts.suffix.append(try framingToken(json, "sep", parts, file: file))
         case let type:
             throw TokenizerPattern.unsupported("post_processor", type, file: file)
         }
@@ -156,6 +159,15 @@ extension Tokenizer {
         guard hasText else { throw MeraserError.badInput("\(file): post_processor.single has no sequence A") }
         parts.prefix = before + parts.prefix
         parts.suffix += after
+    }
+
+    /// The id of `"cls": ["<s>", 0]`.
+    private static func framingToken(_ json: JSONValue, _ key: String, _ parts: Parts, file: String) throws -> Int32 {
+        let pair = try json.array(key, in: file)
+        guard pair.count == 2, let number = pair[1].int, let id = Int32(exactly: number), isToken(id, parts) else {
+            throw MeraserError.badInput("\(file): post_processor.\(key) is not a token with its id")
+        }
+        return id
     }
 
     private static func isToken(_ id: Int32, _ parts: Parts) -> Bool {

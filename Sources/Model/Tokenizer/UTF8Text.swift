@@ -5,6 +5,11 @@ enum UTF8Text {
 
     /// The scalar that begins at `i`, with its length.
     static func scalar(_ text: [UInt8], at i: Int) -> (scalar: Unicode.Scalar, length: Int) {
+        text.withUnsafeBufferPointer { scalar($0, at: i) }
+    }
+
+    /// The scalar that begins at `i`, with its length.
+    static func scalar(_ text: UnsafeBufferPointer<UInt8>, at i: Int) -> (scalar: Unicode.Scalar, length: Int) {
         let length = length(first: text[i])
         var code = UInt32(length == 1 ? text[i] : text[i] & (0xFF >> UInt8(length + 1)))
         for j in 1..<max(1, length) { code = code << 6 | UInt32(text[i + j] & 0x3F) }

@@ -1,0 +1,145 @@
+/// A set of Unicode scalars, as a character class of a pattern names it.
+struct ScalarSet: Sendable, Equatable {
+    /// Membership of U+0000 to U+007F.
+    private var ascii: (low: UInt64, high: UInt64) = (0, 0)
+    private var ranges: [ClosedRange<UInt32>] = []
+    /// A bit for each general category.
+    private var categories: UInt32 = 0
+    /// Sets that belong to it.
+    private var parts: [ScalarSet] = []
+    private var isNegated = false
+
+    static func == (a: ScalarSet, b: ScalarSet) -> Bool {
+        a.ascii == b.ascii && a.ranges == b.ranges && a.categories == b.categories && a.parts == b.parts
+            && a.isNegated == b.isNegated
+    }
+
+    /// The scalars of those ranges and general categories, and of other sets.
+    init(
+        ranges: [ClosedRange<UInt32>] = [], categories: [Unicode.GeneralCategory] = [], parts: [ScalarSet] = [],
+        isNegated: Bool = false
+    ) {
+        self.ranges = ranges
+        self.parts = parts
+        self.isNegated = isNegated
+        for category in categories { self.categories |= 1 << category.bit }
+        for code in UInt32(0)..<128 {
+            guard let scalar = Unicode.Scalar(code), isMember(scalar) else { continue }
+            if code < 64 { ascii.low |= 1 << UInt64(code) } else { ascii.high |= 1 << UInt64(code - 64) }
+        }
+    }
+
+    /// All other scalars.
+    var inverted: ScalarSet { ScalarSet(parts: [self], isNegated: true) }
+
+    func contains(_ scalar: Unicode.Scalar) -> Bool {
+        switch scalar.value {
+        case 0..<64: ascii.low >> UInt64(scalar.value) & 1 == 1
+        case 64..<128: ascii.high >> UInt64(scalar.value - 64) & 1 == 1
+        default: isMember(scalar)
+        }
+    }
+
+    private func isMember(_ scalar: Unicode.Scalar) -> Bool {
+        let isListed =
+            ranges.contains { $0.contains(scalar.value) }
+            || categories != 0 && categories >> scalar.properties.generalCategory.bit & 1 == 1
+            || parts.contains { $0.contains(scalar) }
+        return isListed != isNegated
+    }
+}
+
+extension ScalarSet {
+    /// `\s`: the White_Space property, which is U+0009 to U+000D, U+0085 and the separators of all kinds.
+    static let whitespace = ScalarSet(
+        ranges: [0x09...0x0D, 0x85...0x85],
+        categories: [.spaceSeparator, .lineSeparator, .paragraphSeparator])
+    /// `\d`.
+    static let digit = ScalarSet(categories: [.decimalNumber])
+    /// `\w`, as Oniguruma has it: letters, marks, decimal digits and connecting punctuation.
+    static let word = ScalarSet(
+        categories: ["L", "M", "Nd", "Pc"].flatMap { Unicode.GeneralCategory.named($0) ?? [] })
+    /// `\p{N}`: digits and all other numbers.
+    static let number = ScalarSet(categories: Unicode.GeneralCategory.named("N") ?? [])
+
+    /// `\p{…}` of a general category such as `L`, `Lu` or `Letter`; nil for a name that is none.
+    init?(property name: String) {
+        guard let categories = Unicode.GeneralCategory.named(name) else { return nil }
+        self.init(categories: categories)
+    }
+
+    /// One scalar, or all that equal it without regard to case: of ASCII letters also U+017F (s) and U+212A (k).
+    init(scalar: UInt32, ignoringCase: Bool) {
+        var ranges = [scalar...scalar]
+        if ignoringCase, let letter = Unicode.Scalar(scalar), letter.isASCII, letter.properties.isAlphabetic {
+            ranges = [scalar | 0x20, scalar & ~0x20].map { $0...$0 }
+            switch scalar | 0x20 {
+            case 0x73: ranges.append(0x17F...0x17F)
+            case 0x6B: ranges.append(0x212A...0x212A)
+            default: break
+            }
+        }
+        self.init(ranges: ranges)
+    }
+}
+
+extension Unicode.GeneralCategory {
+    /// The categories by the two letters that Unicode gives them, with the long names of the one-letter groups.
+    private static let codes: [(code: String, category: Unicode.GeneralCategory)] = [
+        ("Lu", .uppercaseLetter), ("Ll", .lowercaseLetter), ("Lt", .titlecaseLetter), ("Lm", .modifierLetter),
+        ("Lo", .otherLetter), ("Mn", .nonspacingMark), ("Mc", .spacingMark), ("Me", .enclosingMark),
+        ("Nd", .decimalNumber), ("Nl", .letterNumber), ("No", .otherNumber), ("Pc", .connectorPunctuation),
+        ("Pd", .dashPunctuation), ("Ps", .openPunctuation), ("Pe", .closePunctuation), ("Pi", .initialPunctuation),
+        ("Pf", .finalPunctuation), ("Po", .otherPunctuation), ("Sm", .mathSymbol), ("Sc", .currencySymbol),
+        ("Sk", .modifierSymbol), ("So", .otherSymbol), ("Zs", .spaceSeparator), ("Zl", .lineSeparator),
+        ("Zp", .paragraphSeparator), ("Cc", .control), ("Cf", .format), ("Cs", .surrogate), ("Co", .privateUse),
+        ("Cn", .unassigned),
+    ]
+    private static let longNames = [
+        "Letter": "L", "Mark": "M", "Number": "N", "Punctuation": "P", "Symbol": "S", "Separator": "Z", "Other": "C",
+    ]
+
+    /// The categories of a name such as `L`, `Lu` or `Letter`, or nil.
+    static func named(_ name: String) -> [Unicode.GeneralCategory]? {
+        let prefix = longNames[name] ?? name
+        let found = codes.filter { $0.code == prefix || prefix.count == 1 && $0.code.hasPrefix(prefix) }
+        return found.isEmpty ? nil : found.map(\.category)
+    }
+
+    /// The bit that stands for it in a set.
+    fileprivate var bit: UInt32 {
+        switch self {
+        case .uppercaseLetter: 0
+        case .lowercaseLetter: 1
+        case .titlecaseLetter: 2
+        case .modifierLetter: 3
+        case .otherLetter: 4
+        case .nonspacingMark: 5
+        case .spacingMark: 6
+        case .enclosingMark: 7
+        case .decimalNumber: 8
+        case .letterNumber: 9
+        case .otherNumber: 10
+        case .connectorPunctuation: 11
+        case .dashPunctuation: 12
+        case .openPunctuation: 13
+        case .closePunctuation: 14
+        case .initialPunctuation: 15
+        case .finalPunctuation: 16
+        case .otherPunctuation: 17
+        case .mathSymbol: 18
+        case .currencySymbol: 19
+        case .modifierSymbol: 20
+        case .otherSymbol: 21
+        case .spaceSeparator: 22
+        case .lineSeparator: 23
+        case .paragraphSeparator: 24
+        case .control: 25
+        case .format: 26
+        case .surrogate: 27
+        case .privateUse: 28
+        case .unassigned: 29
+        @unknown default: 30
+        }
+    }
+}

@@ -80,6 +80,9 @@ struct mk_isa {
     /// y (+)= x * keep / (1 - p) over n features; see dropout.c for the generator.
     void (*dropout)(const float *x, int64_t n, uint64_t key, uint32_t sample, uint32_t position, uint32_t threshold,
                     float scale, float *y, bool accumulate);
+    /// bf16 of n values, round to nearest even, and back.
+    void (*to_bf16)(const float *x, int64_t n, uint16_t *y);
+    void (*from_bf16)(const uint16_t *x, int64_t n, float *y);
 };
 
 extern const mk_isa mk_isa__portable;

@@ -24,6 +24,8 @@ const mk_isa MK_ISA_TABLE = {
     .scale = scale,
     .dot = dot,
     .dropout = dropout,
+    .to_bf16 = to_bf16,
+    .from_bf16 = from_bf16,
 };
 
 #endif

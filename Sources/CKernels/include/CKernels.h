@@ -175,7 +175,7 @@ void mk_attention_backward(const mk_context *ctx, const mk_attention_shape *shap
 
 /// y = silu(gate) * up, all [n] elements.
 void mk_swiglu_forward(const mk_context *ctx, const float *gate, const float *up, int64_t n, float *y);
-/// dgate, dup from dy (either may alias dy's storage only if it is the same element range: not supported, keep apart).
+/// dgate, dup from dy. dgate may be gate itself and dup may be up; other overlaps are not allowed.
 void mk_swiglu_backward(const mk_context *ctx, const float *gate, const float *up, const float *dy, int64_t n,
                         float *dgate, float *dup);
 
@@ -189,6 +189,13 @@ void mk_argmax(const mk_context *ctx, const float *logits, int64_t ldl, int64_t 
 
 /// y += a * x over n elements.
 void mk_axpy(const mk_context *ctx, int64_t n, float a, const float *x, float *y);
+
+/// y = x rounded to bf16 (to nearest even, a NaN stays a NaN), n elements; the same bits on every machine.
+void mk_float_to_bf16(const mk_context *ctx, int64_t n, const float *x, uint16_t *y);
+/// y = x, n elements; exact.
+void mk_bf16_to_float(const mk_context *ctx, int64_t n, const uint16_t *x, float *y);
+/// x = x rounded to bf16 and back, in place: the value that a round trip through the two above gives.
+void mk_round_to_bf16(const mk_context *ctx, int64_t n, float *x);
 
 // ---------------------------------------------------------------------------------------------- training
 

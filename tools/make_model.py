@@ -5,7 +5,7 @@
                                 [--seed 42] [--tokenizer DIR]
 
 Needs numpy alone, holds some 20 MB, and writes as fast as the disk takes it. Matrices and embeddings are near
-N(0, 0.02), norms are 1. The tokenizer is that of Examples/tinychat, or a copy of --tokenizer's; where the shape has more
+N(0, 0.02), norms are 1. The tokenizer is that of Examples/tinychat, or a copy of --tokenizer's; if the shape has more
 tokens, unused ones (`<unused_4096>`, no merge leads to them) fill its vocabulary.
 
 Weight i of the checkpoint is `normal[i mod P] ^ flips[i mod Q]`: P and Q are primes, the pools hold random values and

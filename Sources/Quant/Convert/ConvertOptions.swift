@@ -36,9 +36,18 @@ public struct ConvertOptions: Sendable {
 
 /// How far a conversion is.
 public struct ConvertProgress: Sendable {
-    /// Bytes of the source's tensors that are converted.
+    /// What is going on.
+    public enum Phase: String, Sendable {
+        /// The source is read for its SHA-256.
+        case hashing
+        /// Tensors are converted.
+        case converting
+    }
+    /// What is going on.
+    public let phase: Phase
+    /// Bytes of the source that this phase is through with.
     public let doneBytes: Int
-    /// Bytes of the source's tensors in all.
+    /// Bytes of the source that this phase has to do.
     public let totalBytes: Int
 }
 

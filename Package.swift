@@ -67,6 +67,7 @@ let package = Package(
         ),
         .target(
             name: "TestSupport", dependencies: ["Quant"], path: "Tests/TestSupport", swiftSettings: swiftSettings),
+        .target(name: "AllocationCounter", path: "Tests/AllocationCounter"),
         .testTarget(
             name: "QuantTests", dependencies: ["Quant", "CKernels", "TestSupport"], swiftSettings: swiftSettings),
         .testTarget(
@@ -76,7 +77,7 @@ let package = Package(
             name: "ModelTests", dependencies: ["Model", "Kernels", "Quant", "TestSupport"],
             resources: [.copy("Fixtures")], swiftSettings: swiftSettings),
         .testTarget(
-            name: "TuneTests", dependencies: ["Tune", "Model", "Kernels", "Quant", "TestSupport"],
+            name: "TuneTests", dependencies: ["Tune", "Model", "Kernels", "Quant", "TestSupport", "AllocationCounter"],
             resources: [.copy("Fixtures")], swiftSettings: swiftSettings),
         .testTarget(
             name: "AuditTests", dependencies: ["Audit", "Model", "Kernels", "Quant", "TestSupport"],

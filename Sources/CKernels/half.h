@@ -50,9 +50,10 @@ static inline float mk_bfloat_to_float(uint16_t h) {
 
 /// fp32 to bfloat16, round to nearest even; a NaN stays a NaN.
 static inline uint16_t mk_float_to_bfloat(float x) {
+    // Both results, then a choice: loops over this vectorise.
     const uint32_t bits = mk_float_to_bits(x);
-    if ((bits & 0x7fffffff) > 0x7f800000) return (uint16_t)((bits >> 16) | 0x40);
-    return (uint16_t)((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
+    const uint32_t quiet = (bits >> 16) | 0x40, rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
+    return (uint16_t)((bits & 0x7fffffff) > 0x7f800000 ? quiet : rounded);
 }
 
 /// Little-endian 16-bit load from any address.

@@ -33,12 +33,9 @@ typedef struct mk_grid mk_grid;
 struct mk_isa {
     const char *name;
 
-    /// Chooses the scales of the 16 blocks of a tile (fp16 bits) and their codes: codes[c][r] is that of column c of
-    /// row r (4-bit types: the index into the codebook; q8_0: the integer as its two's complement byte). x[c][r] are
-    /// the weights, relative to `unit[r]`, a power of two that keeps them below 4; `variance[r]` is the mean square of
-    /// the whole row in the same unit. The result is the same on every instruction set.
-    void (*scale_search)(const mk_grid *grid, const float *x, const float *unit, const float *variance,
-                         uint16_t *scales, uint8_t *codes);
+    /// Quantizes `rows` <= 16 rows of `cols` weights to tiles side by side; missing rows become zero. The result is the
+    /// same on every instruction set.
+    void (*quantize_group)(const mk_grid *grid, const float *src, int rows, int64_t cols, uint8_t *dst);
 
     /// panel[c][r] = w[r][c] of `count` tiles that lie side by side. `codebook` is NULL for the 8-bit type.
     void (*expand_rows)(const int8_t *codebook, const uint8_t *tiles, int64_t count, float *panel);
@@ -80,6 +77,9 @@ struct mk_isa {
     /// y (+)= x * keep / (1 - p) over n features; see dropout.c for the generator.
     void (*dropout)(const float *x, int64_t n, uint64_t key, uint32_t sample, uint32_t position, uint32_t threshold,
                     float scale, float *y, bool accumulate);
+    /// bf16 of n values, round to nearest even, and back.
+    void (*to_bf16)(const float *x, int64_t n, uint16_t *y);
+    void (*from_bf16)(const uint16_t *x, int64_t n, float *y);
 };
 
 extern const mk_isa mk_isa__portable;
@@ -88,13 +88,10 @@ extern const mk_isa mk_isa__avx2;
 extern const mk_isa mk_isa__avx512;
 #endif
 
-void mk_scale_search__portable(const mk_grid *grid, const float *x, const float *unit, const float *variance,
-                               uint16_t *scales, uint8_t *codes);
+void mk_quantize_group__portable(const mk_grid *grid, const float *src, int rows, int64_t cols, uint8_t *dst);
 #if defined(__x86_64__)
-void mk_scale_search__avx2(const mk_grid *grid, const float *x, const float *unit, const float *variance,
-                           uint16_t *scales, uint8_t *codes);
-void mk_scale_search__avx512(const mk_grid *grid, const float *x, const float *unit, const float *variance,
-                             uint16_t *scales, uint8_t *codes);
+void mk_quantize_group__avx2(const mk_grid *grid, const float *src, int rows, int64_t cols, uint8_t *dst);
+void mk_quantize_group__avx512(const mk_grid *grid, const float *src, int rows, int64_t cols, uint8_t *dst);
 #endif
 
 uint32_t mk_crc32c__portable(uint32_t crc, const void *data, size_t n);

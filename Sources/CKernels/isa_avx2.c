@@ -18,6 +18,6 @@
 
 #define MK_ISA_TABLE mk_isa__avx2
 #define MK_ISA_NAME "avx2"
-#define MK_ISA_SCALE_SEARCH mk_scale_search__avx2
+#define MK_ISA_QUANTIZE_GROUP mk_quantize_group__avx2
 #include "isa_table.h"
 #endif

@@ -19,6 +19,6 @@
 
 #define MK_ISA_TABLE mk_isa__avx512
 #define MK_ISA_NAME "avx512"
-#define MK_ISA_SCALE_SEARCH mk_scale_search__avx512
+#define MK_ISA_QUANTIZE_GROUP mk_quantize_group__avx512
 #include "isa_table.h"
 #endif

@@ -72,5 +72,5 @@ static void pack_rows(const float *src, int64_t ld, int64_t rows, int64_t depth,
 
 #define MK_ISA_TABLE mk_isa__portable
 #define MK_ISA_NAME "portable"
-#define MK_ISA_SCALE_SEARCH mk_scale_search__portable
+#define MK_ISA_QUANTIZE_GROUP mk_quantize_group__portable
 #include "isa_table.h"

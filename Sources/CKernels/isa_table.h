@@ -1,11 +1,11 @@
-/// The table itself, once every entry has been defined. MK_ISA_TABLE, MK_ISA_NAME and MK_ISA_SCALE_SEARCH come from the
+/// The table itself, once every entry has been defined. MK_ISA_TABLE, MK_ISA_NAME and MK_ISA_QUANTIZE_GROUP come from the
 /// including file.
 #ifndef MERASER_ISA_TABLE_H
 #define MERASER_ISA_TABLE_H
 
 const mk_isa MK_ISA_TABLE = {
     .name = MK_ISA_NAME,
-    .scale_search = MK_ISA_SCALE_SEARCH,
+    .quantize_group = MK_ISA_QUANTIZE_GROUP,
     .expand_rows = expand_rows,
     .expand_cols = expand_cols,
     .pack_rows = pack_rows,
@@ -24,6 +24,8 @@ const mk_isa MK_ISA_TABLE = {
     .scale = scale,
     .dot = dot,
     .dropout = dropout,
+    .to_bf16 = to_bf16,
+    .from_bf16 = from_bf16,
 };
 
 #endif

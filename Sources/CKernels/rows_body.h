@@ -213,4 +213,12 @@ static void dropout(const float *x, int64_t n, uint64_t key, uint32_t sample, ui
     }
 }
 
+static void to_bf16(const float *x, int64_t n, uint16_t *y) {
+    for (int64_t i = 0; i < n; i++) y[i] = mk_float_to_bfloat(x[i]);
+}
+
+static void from_bf16(const uint16_t *x, int64_t n, float *y) {
+    for (int64_t i = 0; i < n; i++) y[i] = mk_bfloat_to_float(x[i]);
+}
+
 #endif

@@ -10,12 +10,32 @@
 /// multiply-add in this file) every instruction set gives the same bits: which one runs changes the speed only.
 #include "scalesearch.h"
 
+#include <math.h>
+
 #include "half.h"
 #include "simd.h"
 
 #pragma STDC FP_CONTRACT OFF
 
 enum { COLS = MK_TILE_COLS, ROWS = MK_TILE_ROWS };
+
+/// How weights are rounded: a constant for the compiler, one copy of the search for each.
+typedef enum { CODEBOOK, FOUR_BITS, EIGHT_BITS } rounding;
+
+static void make_cells(mk_grid *g) {
+    for (int cell = -16; cell < 16; cell++) {
+        const float start = ((float)cell - 0.5f) / MK_CELLS_PER_UNIT, end = ((float)cell + 0.5f) / MK_CELLS_PER_UNIT;
+        float midpoint = INFINITY;
+        int code = 0;
+        for (int i = 0; i < 15; i++) {
+            code += g->midpoints[i] < start;
+            if (g->midpoints[i] >= start && g->midpoints[i] < end) midpoint = g->midpoints[i];
+        }
+        g->cell_midpoints[cell & 31] = midpoint;
+        g->cell_codes[cell & 31] = code;
+    }
+    g->cell_codes[16] = 15;  // the cell behind the last, not the first
+}
 
 mk_grid mk_grid_make(int32_t type) {
     mk_grid g = {.codebook = mk_codebook(type)};
@@ -30,18 +50,14 @@ mk_grid mk_grid_make(int32_t type) {
         g.spacing = -0.5f / 127;
         return g;
     }
-    const int8_t *t = g.codebook;
     g.linear = type == MK_Q4_0;
-    g.lowest = t[0];
-    g.highest = t[15];
-    g.nearest_zero = t[0];
-    for (int i = 0; i < 15; i++) {
-        g.midpoints[i] = 0.5f * (float)(t[i] + t[i + 1]);
-        g.steps[i] = (float)(t[i + 1] - t[i]);
-    }
     for (int i = 0; i < 16; i++) {
-        if (t[i] * t[i] < g.nearest_zero * g.nearest_zero) g.nearest_zero = t[i];
+        g.entries[i] = g.codebook[i];
+        g.midpoints[i] = i < 15 ? 0.5f * (float)(g.codebook[i] + g.codebook[i + 1]) : INFINITY;
     }
+    g.lowest = g.entries[0];
+    g.highest = g.entries[15];
+    make_cells(&g);
     // Codebooks are lopsided, so the largest weight is tried at both ends; one of them makes d negative.
     g.ends = 2;
     g.candidates = 12;
@@ -50,132 +66,124 @@ mk_grid mk_grid_make(int32_t type) {
     return g;
 }
 
-/// `yes` where the mask is set, else `no`.
-MK_INLINE mk_v16 choose(mk_i16 mask, mk_v16 yes, mk_v16 no) {
-    return (mk_v16)((mask & (mk_i16)yes) | (~mask & (mk_i16)no));
-}
-
-/// The entry of the codebook nearest to y.
-MK_INLINE mk_v16 nearest(const mk_grid *g, mk_v16 y) {
-    if (g->linear) {
-        const mk_v16 low = (mk_v16)(g->lowest), high = (mk_v16)(g->highest), magic = (mk_v16)(12582912.0f);
-        const mk_v16 clamped = choose(y < low, low, choose(y > high, high, y));
-        return (clamped + magic) - magic;  // 1.5 * 2^23: to nearest even
-    }
+// Nearest entries by comparison: what every machine has.
+#define BODY(name) name##__portable
+#define LINES 1
+#define ROUND(y) (((y) + 12582912.0f) - 12582912.0f)  // 1.5 * 2^23
+MK_INLINE mk_v16 nearest_portable(const mk_grid *g, mk_v16 y) {
     mk_v16 value = (mk_v16)(g->lowest);
     for (int m = 0; m < 15; m++) {
-        value += (mk_v16)((y > (mk_v16)(g->midpoints[m])) & (mk_i16)((mk_v16)(g->steps[m])));
+        const mk_v16 step = (mk_v16)(g->entries[m + 1] - g->entries[m]);
+        value += (mk_v16)((y > (mk_v16)(g->midpoints[m])) & (mk_i16)step);
     }
     return value;
 }
-
-/// 1 / d, or 0 if that is no finite number.
-MK_INLINE mk_v16 invert(mk_v16 d) {
-    const mk_v16 inverse = 1.0f / d;
-    return choose((inverse >= -__FLT_MAX__) & (inverse <= __FLT_MAX__), inverse, (mk_v16)(0.0f));
+MK_INLINE mk_i16 nearest_code_portable(const mk_grid *g, mk_v16 y) {
+    mk_i16 code = (mk_i16)(0);
+    for (int m = 0; m < 15; m++) code -= y > (mk_v16)(g->midpoints[m]);
+    return code;
 }
-
-/// The nearest scale that fp16 holds; not zero unless d is.
-static uint16_t representable(float d) {
-    const uint16_t half = mk_float_to_half(d);
-    return (half & 0x7fff) == 0 && d != 0 ? half | 1 : half;
-}
-
-MK_INLINE void search(const mk_grid *g, const float *values, const float *unit, const float *variance, uint16_t *scales,
-                      uint8_t *codes) {
-    mk_v16 x[COLS], weight[COLS], s, power;
-    memcpy(x, values, sizeof x);
-    memcpy(&s, variance, sizeof s);
-    memcpy(&power, unit, sizeof power);
-
-    const mk_v16 zero = (mk_v16)(0.0f);
-    mk_v16 largest = zero, zero_error = zero;
-    for (int c = 0; c < COLS; c++) {
-        const mk_v16 square = x[c] * x[c];
-        largest = choose(__builtin_elementwise_abs(x[c]) > __builtin_elementwise_abs(largest), x[c], largest);
-        weight[c] = g->linear ? (mk_v16)(1.0f) : __builtin_elementwise_sqrt(s + square);
-        zero_error += weight[c] * square;
-    }
-
-    const mk_v16 inverse_largest = invert(largest);
-    mk_v16 best_score = zero, d = zero;
-    for (int end = 0; end < g->ends; end++) {
-        for (int i = 0; i < g->candidates; i++) {
-            const float reach = (end == 0 ? g->highest : g->lowest) * (g->first + (float)i * g->spacing);
-            const mk_v16 inverse = inverse_largest * reach;
-            mk_v16 cross = zero, square = zero;
-            for (int c = 0; c < COLS; c++) {
-                const mk_v16 v = nearest(g, x[c] * inverse), wv = weight[c] * v;
-                cross += wv * x[c];
-                square += wv * v;
-            }
-            // With its best scale the candidate's error is sum w x^2 - cross^2 / square.
-            const mk_v16 fit = cross / square, score = cross * fit;
-            const mk_i16 better = score > best_score;
-            best_score = choose(better, score, best_score);
-            d = choose(better, fit, d);
-        }
-    }
-
-    // From here on the error is measured with the scale that will be stored. Scale 0 is where it starts.
-    mk_v16 best_error = zero_error, best_inverse = zero;
-    memset(scales, 0, ROWS * sizeof *scales);
-    for (int round = 0; round < 3; round++) {
-        const mk_v16 wanted = d * power;
-        uint16_t halves[ROWS];
-        for (int r = 0; r < ROWS; r++) {
-            halves[r] = representable(wanted[r]);
-            d[r] = mk_half_to_float(halves[r]);
-            if (round == 0 && (halves[r] & 0x7fff) == 0x7c00) {
-                scales[r] = halves[r];
-                best_error[r] = -1;  // nothing replaces it
-            }
-        }
-        d /= power;
-        const mk_v16 inverse = invert(d);
-        mk_v16 error = zero, cross = zero, square = zero;
-        for (int c = 0; c < COLS; c++) {
-            const mk_v16 v = nearest(g, x[c] * inverse), rest = x[c] - d * v, wv = weight[c] * v;
-            error += weight[c] * (rest * rest);
-            cross += wv * x[c];
-            square += wv * v;
-        }
-        const mk_i16 better = error < best_error;
-        best_error = choose(better, error, best_error);
-        best_inverse = choose(better, inverse, best_inverse);
-        for (int r = 0; r < ROWS; r++) {
-            if (better[r]) scales[r] = halves[r];
-        }
-        d = choose(square > 0.0f, cross / square, zero);
-    }
-
-    for (int c = 0; c < COLS; c++) {
-        const mk_v16 y = x[c] * best_inverse;
-        mk_i16 code = (mk_i16)(0);
-        if (g->linear) {
-            const float base = g->codebook == NULL ? 0 : g->lowest;
-            code = __builtin_convertvector(nearest(g, y) - base, mk_i16);
-        } else {
-            for (int m = 0; m < 15; m++) code -= y > (mk_v16)(g->midpoints[m]);
-        }
-        for (int r = 0; r < ROWS; r++) codes[c * ROWS + r] = (uint8_t)code[r];
-    }
-}
-
-void mk_scale_search__portable(const mk_grid *grid, const float *x, const float *unit, const float *variance,
-                               uint16_t *scales, uint8_t *codes) {
-    search(grid, x, unit, variance, scales, codes);
-}
+#define NEAREST_IN_RANGE nearest_portable
+#define NEAREST nearest_portable
+#define NEAREST_CODE nearest_code_portable
+#include "scalesearch_body.h"
+#undef BODY
+#undef LINES
+#undef ROUND
+#undef NEAREST_IN_RANGE
+#undef NEAREST
+#undef NEAREST_CODE
 
 #if defined(__x86_64__)
-__attribute__((target("avx2"))) void mk_scale_search__avx2(const mk_grid *grid, const float *x, const float *unit,
-                                                           const float *variance, uint16_t *scales, uint8_t *codes) {
-    search(grid, x, unit, variance, scales, codes);
-}
+#include <immintrin.h>
 
-__attribute__((target("avx512f,avx512dq,avx512bw,avx512vl"))) void mk_scale_search__avx512(
-    const mk_grid *grid, const float *x, const float *unit, const float *variance, uint16_t *scales, uint8_t *codes) {
-    search(grid, x, unit, variance, scales, codes);
+// AVX2: a binary search, its midpoints looked up by what is known of the code so far.
+#pragma clang attribute push(__attribute__((target("avx2"))), apply_to = function)
+MK_INLINE __m256i code_avx2(const mk_grid *g, __m256 y) {
+    const float *m = g->midpoints;
+    const __m256 first = _mm256_cmp_ps(y, _mm256_set1_ps(m[7]), _CMP_GT_OQ);
+    const __m256 second =
+        _mm256_cmp_ps(y, _mm256_blendv_ps(_mm256_set1_ps(m[3]), _mm256_set1_ps(m[11]), first), _CMP_GT_OQ);
+    __m256i code = _mm256_and_si256(_mm256_castps_si256(first), _mm256_set1_epi32(2));
+    code = _mm256_sub_epi32(code, _mm256_castps_si256(second));
+    const __m256 quarters = _mm256_setr_ps(m[1], m[5], m[9], m[13], m[1], m[5], m[9], m[13]);
+    const __m256 third = _mm256_cmp_ps(y, _mm256_permutevar_ps(quarters, code), _CMP_GT_OQ);
+    code = _mm256_sub_epi32(_mm256_add_epi32(code, code), _mm256_castps_si256(third));
+    const __m256 eighths = _mm256_setr_ps(m[0], m[2], m[4], m[6], m[8], m[10], m[12], m[14]);
+    const __m256 fourth = _mm256_cmp_ps(y, _mm256_permutevar8x32_ps(eighths, code), _CMP_GT_OQ);
+    return _mm256_sub_epi32(_mm256_add_epi32(code, code), _mm256_castps_si256(fourth));
 }
+MK_INLINE __m256 nearest_half_avx2(const mk_grid *g, __m256 y) {
+    const __m256i code = code_avx2(g, y);
+    const __m256 low = _mm256_permutevar8x32_ps(_mm256_loadu_ps(g->entries), code);
+    const __m256 high = _mm256_permutevar8x32_ps(_mm256_loadu_ps(g->entries + 8), code);
+    return _mm256_blendv_ps(low, high, _mm256_castsi256_ps(_mm256_slli_epi32(code, 28)));
+}
+MK_INLINE mk_v16 nearest_avx2(const mk_grid *g, mk_v16 y) {
+    __m256 halves[2];
+    memcpy(halves, &y, sizeof halves);
+    for (int i = 0; i < 2; i++) halves[i] = nearest_half_avx2(g, halves[i]);
+    memcpy(&y, halves, sizeof halves);
+    return y;
+}
+MK_INLINE mk_i16 nearest_code_avx2(const mk_grid *g, mk_v16 y) {
+    __m256 halves[2];
+    __m256i codes[2];
+    mk_i16 result;
+    memcpy(halves, &y, sizeof halves);
+    for (int i = 0; i < 2; i++) codes[i] = code_avx2(g, halves[i]);
+    memcpy(&result, codes, sizeof codes);
+    return result;
+}
+#define BODY(name) name##__avx2
+#define LINES 1
+#define ROUND __builtin_elementwise_roundeven
+#define NEAREST_IN_RANGE nearest_avx2
+#define NEAREST nearest_avx2
+#define NEAREST_CODE nearest_code_avx2
+#include "scalesearch_body.h"
+#undef BODY
+#undef LINES
+#undef ROUND
+#undef NEAREST_IN_RANGE
+#undef NEAREST
+#undef NEAREST_CODE
+#pragma clang attribute pop
 
+// AVX-512: cells of equal width in two registers, and one comparison with the midpoint in the cell.
+#pragma clang attribute push(__attribute__((target("avx512f,avx512dq,avx512bw,avx512vl,avx2"))), apply_to = function)
+MK_INLINE __m512i cell_avx512(const mk_grid *g, __m512 y) {
+    const __m512i cell = _mm512_cvtps_epi32(_mm512_mul_ps(y, _mm512_set1_ps(MK_CELLS_PER_UNIT)));
+    const __m512 midpoint =
+        _mm512_permutex2var_ps(_mm512_loadu_ps(g->cell_midpoints), cell, _mm512_loadu_ps(g->cell_midpoints + 16));
+    return _mm512_mask_add_epi32(cell, _mm512_cmp_ps_mask(y, midpoint, _CMP_GT_OQ), cell, _mm512_set1_epi32(1));
+}
+MK_INLINE __m512i cell_code_avx512(const mk_grid *g, __m512i cell) {
+    return _mm512_permutex2var_epi32(_mm512_loadu_si512(g->cell_codes), cell, _mm512_loadu_si512(g->cell_codes + 16));
+}
+/// Into the cells that there are; what lies outside is beyond the first or last midpoint there too.
+MK_INLINE __m512 confined_avx512(mk_v16 y) {
+    return _mm512_min_ps(_mm512_max_ps((__m512)y, _mm512_set1_ps(-140)), _mm512_set1_ps(140));
+}
+MK_INLINE mk_v16 nearest_in_range_avx512(const mk_grid *g, mk_v16 y) {
+    // The entries by cell; the compiler keeps all four tables in registers over the loops.
+    const __m512 entries = _mm512_loadu_ps(g->entries);
+    const __m512 low = _mm512_permutexvar_ps(_mm512_loadu_si512(g->cell_codes), entries);
+    const __m512 high = _mm512_permutexvar_ps(_mm512_loadu_si512(g->cell_codes + 16), entries);
+    return (mk_v16)_mm512_permutex2var_ps(low, cell_avx512(g, (__m512)y), high);
+}
+MK_INLINE mk_v16 nearest_avx512(const mk_grid *g, mk_v16 y) {
+    return nearest_in_range_avx512(g, (mk_v16)confined_avx512(y));
+}
+MK_INLINE mk_i16 nearest_code_avx512(const mk_grid *g, mk_v16 y) {
+    return (mk_i16)cell_code_avx512(g, cell_avx512(g, confined_avx512(y)));
+}
+#define BODY(name) name##__avx512
+#define LINES 4
+#define ROUND __builtin_elementwise_roundeven
+#define NEAREST_IN_RANGE nearest_in_range_avx512
+#define NEAREST nearest_avx512
+#define NEAREST_CODE nearest_code_avx512
+#include "scalesearch_body.h"
+#pragma clang attribute pop
 #endif

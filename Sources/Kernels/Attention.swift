@@ -52,9 +52,10 @@ extension KernelContext {
         into out: FloatMatrix, lse: FloatMatrix
     ) {
         precondition(q.stride == out.stride && q.columns == s.heads * s.headDim && lse.count >= q.rows * s.heads)
-        let items = sequences.map(\.c)
-        withUnsafePointer(to: shape(s, ldq: q.stride, ldkv: keyValueStride)) { shape in
-            run { mk_attention_forward($0, shape, items, Int64(items.count), q.base, out.base, lse.base) }
+        withItems(sequences) { items, count in
+            withUnsafePointer(to: shape(s, ldq: q.stride, ldkv: keyValueStride)) { shape in
+                run { mk_attention_forward($0, shape, items, count, q.base, out.base, lse.base) }
+            }
         }
     }
 
@@ -64,12 +65,21 @@ extension KernelContext {
         lse: FloatMatrix, _ dout: FloatMatrix, into dq: FloatMatrix
     ) {
         precondition(q.stride == out.stride && q.stride == dout.stride && q.stride == dq.stride)
-        let items = sequences.map(\.c)
-        withUnsafePointer(to: shape(s, ldq: q.stride, ldkv: keyValueStride)) { shape in
-            run {
-                mk_attention_backward(
-                    $0, shape, items, Int64(items.count), q.base, out.base, lse.base, dout.base, dq.base)
+        withItems(sequences) { items, count in
+            withUnsafePointer(to: shape(s, ldq: q.stride, ldkv: keyValueStride)) { shape in
+                run {
+                    mk_attention_backward($0, shape, items, count, q.base, out.base, lse.base, dout.base, dq.base)
+                }
             }
+        }
+    }
+
+    /// The sequences as C has them: `AttentionSequence` wraps that struct and nothing else, so nothing is copied.
+    private func withItems(
+        _ sequences: [AttentionSequence], _ body: (UnsafePointer<mk_attention_sequence>?, Int64) -> Void
+    ) {
+        sequences.withUnsafeBufferPointer { buffer in
+            buffer.withMemoryRebound(to: mk_attention_sequence.self) { body($0.baseAddress, Int64($0.count)) }
         }
     }
 }

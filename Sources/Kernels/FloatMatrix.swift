@@ -114,17 +114,43 @@ public final class FloatStorage {
 ///
 /// `reset(to:)` gives memory back in the reverse order. Not thread-safe.
 public final class Arena {
-    private let storage: FloatStorage
+    private let base: UnsafeMutablePointer<Float>
+    private let isMeasuring: Bool
     /// Floats in all.
     public let capacity: Int
     /// Floats handed out.
     public private(set) var used = 0
+    /// The most floats that were handed out at a time.
+    public private(set) var peak = 0
 
     /// An arena of `capacity` floats. The pages cost memory only once they are used.
     public init(capacity: Int) {
+        precondition(capacity >= 0)
         self.capacity = capacity
-        storage = FloatStorage(rows: 1, columns: capacity)
+        isMeasuring = false
+        let bytes = max(capacity, 1) * MemoryLayout<Float>.stride
+        // Nothing is written: a page costs memory only once somebody uses it.
+        let isLarge = bytes >= 8 * Self.hugePage
+        let memory = UnsafeMutableRawPointer.allocate(byteCount: bytes, alignment: isLarge ? Self.hugePage : 64)
+        base = memory.bindMemory(to: Float.self, capacity: max(capacity, 1))
+        #if os(Linux)
+            if isLarge { madvise(memory, bytes, MADV_HUGEPAGE) }
+        #endif
     }
+
+    private static let hugePage = 2 << 20
+
+    /// An arena without memory, which tells by its `peak` what capacity an arena must have: it hands out matrices that
+    /// must not be touched.
+    public static func measuring() -> Arena { Arena() }
+
+    private init() {
+        capacity = Int.max / MemoryLayout<Float>.stride
+        isMeasuring = true
+        base = .allocate(capacity: 1)
+    }
+
+    deinit { base.deallocate() }
 
     /// Floats that `matrix(rows:columns:)` takes for that shape: the count rounded up to a cache line.
     public static func footprint(rows: Int, columns: Int) -> Int { (rows * columns + 15) / 16 * 16 }
@@ -132,9 +158,12 @@ public final class Arena {
     /// A matrix of undefined contents. Asking for more than the arena holds is the caller's error.
     public func matrix(rows: Int, columns: Int) -> FloatMatrix {
         let size = Self.footprint(rows: rows, columns: columns)
-        precondition(used + size <= capacity, "arena of \(capacity) floats: \(used) used, \(size) more asked for")
-        defer { used += size }
-        return FloatMatrix(base: storage.matrix.base + used, rows: rows, columns: columns)
+        precondition(size <= capacity - used, "arena of \(capacity) floats: \(used) used, \(size) more asked for")
+        defer {
+            used += size
+            peak = max(peak, used)
+        }
+        return FloatMatrix(base: isMeasuring ? base : base + used, rows: rows, columns: columns)
     }
 
     /// Takes back everything that was handed out since `used` had that value.

@@ -25,7 +25,7 @@ extension KernelContext {
         _ x: FloatMatrix, headDim: Int, positions: [Int32], cos: FloatMatrix, sin: FloatMatrix, inverse: Bool = false
     ) {
         precondition(x.columns % headDim == 0 && positions.count == x.rows && cos.columns == headDim / 2)
-        precondition(positions.allSatisfy { $0 >= 0 && Int($0) < cos.rows }, "position outside 0..<\(cos.rows)")
+        precondition(all(positions, atLeast: 0, below: cos.rows), "position outside 0..<\(cos.rows)")
         run {
             mk_rope(
                 $0, x.base, Int64(x.stride), Int64(x.rows), Int64(x.columns / headDim), Int64(headDim), positions,
@@ -56,7 +56,7 @@ extension KernelContext {
         _ logits: FloatMatrix, targets: [Int32], gradientScale: Float = 0, into nll: FloatMatrix
     ) {
         precondition(targets.count == logits.rows && nll.count >= logits.rows)
-        precondition(targets.allSatisfy { Int($0) < logits.columns })
+        precondition(all(targets, atLeast: .min, below: logits.columns))
         run {
             mk_softmax_cross_entropy(
                 $0, logits.base, Int64(logits.stride), Int64(logits.rows), Int64(logits.columns), targets,
@@ -85,4 +85,10 @@ extension KernelContext {
         }
         return (0..<x.rows).first { mk_find_nonfinite(x.base + $0 * x.stride, Int64(x.columns)) >= 0 }
     }
+}
+
+/// True if every number is in that range. A loop over indices, which allocates nothing in a debug build either.
+func all(_ numbers: [Int32], atLeast low: Int32, below high: Int) -> Bool {
+    for i in numbers.indices where numbers[i] < low || Int(numbers[i]) >= high { return false }
+    return true
 }

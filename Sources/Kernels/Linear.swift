@@ -84,17 +84,23 @@ extension KernelContext {
     ) {
         withUnsafeTemporaryAllocation(of: mk_matrix.self, capacity: 3) { weights in
             withUnsafeTemporaryAllocation(of: mk_linear_output.self, capacity: 3) { outputs in
-                var count = 0
-                func add(_ output: LinearOutput) {
-                    weights.initializeElement(at: count, to: output.weight.matrix)
-                    let w = UnsafePointer(weights.baseAddress.map { $0 + count })
+                // `count` is not captured, which would put it on the heap.
+                func put(_ output: LinearOutput, at index: Int) {
+                    weights.initializeElement(at: index, to: output.weight.matrix)
+                    let w = UnsafePointer(weights.baseAddress.map { $0 + index })
                     outputs.initializeElement(
-                        at: count, to: linearOutput(w, x, into: output.y, accumulate: output.accumulate))
+                        at: index, to: linearOutput(w, x, into: output.y, accumulate: output.accumulate))
+                }
+                put(first, at: 0)
+                var count = 1
+                if let second {
+                    put(second, at: count)
                     count += 1
                 }
-                add(first)
-                if let second { add(second) }
-                if let third { add(third) }
+                if let third {
+                    put(third, at: count)
+                    count += 1
+                }
                 forward(outputs.baseAddress, count, x, compute: compute, workspace: workspace)
             }
         }
@@ -130,6 +136,11 @@ extension KernelContext {
             mk_linear_forward(
                 $0, compute.code, outputs, Int32(count), x.base, Int64(x.stride), Int64(x.rows), scratch)
         }
+    }
+
+    /// Bytes of a workspace that `linear` needs for x [T, K].
+    public func workspaceBytes(_ compute: Compute, tokens: Int, columns: Int) -> Int {
+        mk_linear_workspace(compute.code, Int64(tokens), Int64(columns))
     }
 
     /// dx [T, K] (+)= dy [T, N] · w: the backward of `linear` through a frozen weight.
@@ -171,7 +182,7 @@ extension KernelContext {
     /// - Precondition: every id is in 0..<V.
     public func gatherRows(_ table: Weight, _ ids: [Int32], into out: FloatMatrix) {
         precondition(ids.count == out.rows && table.columns == out.columns)
-        precondition(ids.allSatisfy { $0 >= 0 && Int($0) < table.rows }, "token id outside 0..<\(table.rows)")
+        precondition(all(ids, atLeast: 0, below: table.rows), "token id outside 0..<\(table.rows)")
         withUnsafePointer(to: table.matrix) { table in
             run { mk_gather_rows($0, table, ids, Int64(ids.count), out.base, Int64(out.stride)) }
         }

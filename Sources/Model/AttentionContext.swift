@@ -4,16 +4,24 @@ import Kernels
 public struct AttentionContext {
     private let batch: PackedBatch
     private let caches: [KVCache]?
+    private let prepared: [AttentionSequence]?
 
     /// Keys and values are the batch's own (training, scoring); every sequence starts at position 0.
     public static func packed(_ batch: PackedBatch) -> AttentionContext {
-        AttentionContext(batch: batch, caches: nil)
+        AttentionContext(batch: batch, caches: nil, prepared: nil)
+    }
+
+    /// The same where every layer has its keys and values in the same two matrices: `sequences` was made for those, and
+    /// nothing is made anew for each layer.
+    public static func packed(_ batch: PackedBatch, prepared sequences: [AttentionSequence]) -> AttentionContext {
+        precondition(sequences.count == batch.sequences.count)
+        return AttentionContext(batch: batch, caches: nil, prepared: sequences)
     }
 
     /// Keys and values are appended to one cache per sequence and read from there.
     public static func cached(_ batch: PackedBatch, _ caches: [KVCache]) -> AttentionContext {
         precondition(caches.count == batch.sequences.count)
-        return AttentionContext(batch: batch, caches: caches)
+        return AttentionContext(batch: batch, caches: caches, prepared: nil)
     }
 
     /// Positions of the batch's tokens.
@@ -21,7 +29,8 @@ public struct AttentionContext {
 
     /// The sequences as the attention kernel takes them, for this layer's new keys and values.
     func sequences(layer: Int, keys: FloatMatrix, values: FloatMatrix) -> [AttentionSequence] {
-        batch.sequences.indices.map { i in
+        if let prepared { return prepared }
+        return batch.sequences.indices.map { i in
             let sequence = batch.sequences[i]
             let rows = sequence.start..<sequence.start + sequence.count
             guard let cache = caches?[i] else {
@@ -34,18 +43,6 @@ public struct AttentionContext {
             return AttentionSequence(
                 queryStart: sequence.start, queryCount: sequence.count, keys: cache.keys(layer: layer, count: count),
                 values: cache.values(layer: layer, count: count))
-        }
-    }
-
-    /// The packed sequences with places for the gradients of their keys and values, for the backward.
-    public func sequences(
-        keys: FloatMatrix, values: FloatMatrix, dKeys: FloatMatrix, dValues: FloatMatrix
-    ) -> [AttentionSequence] {
-        batch.sequences.map { sequence in
-            let rows = sequence.start..<sequence.start + sequence.count
-            return AttentionSequence(
-                queryStart: sequence.start, queryCount: sequence.count, keys: keys.slice(rows: rows),
-                values: values.slice(rows: rows), dKeys: dKeys.slice(rows: rows), dValues: dValues.slice(rows: rows))
         }
     }
 }

@@ -45,10 +45,16 @@ public struct LayerActivations {
     }
 
     /// The activations of the first `count` tokens.
-    public func prefix(rows count: Int) -> LayerActivations { LayerActivations(prefixing: self, rows: count) }
+    public func prefix(rows count: Int) -> LayerActivations {
+        LayerActivations(of: self, residual: residual.prefix(rows: count))
+    }
 
-    private init(prefixing all: LayerActivations, rows: Int) {
-        residual = all.residual.prefix(rows: rows)
+    /// The same matrices around another residual stream, of at most as many rows.
+    public func around(_ residual: FloatMatrix) -> LayerActivations { LayerActivations(of: self, residual: residual) }
+
+    private init(of all: LayerActivations, residual: FloatMatrix) {
+        let rows = residual.rows
+        self.residual = residual
         attentionRstd = all.attentionRstd.prefix(rows: rows)
         query = all.query.prefix(rows: rows)
         key = all.key.prefix(rows: rows)
@@ -76,33 +82,29 @@ public struct LayerScratch {
     public let hidden: FloatMatrix
     /// SiLU(gate) · up, [T, I].
     public let intermediate: FloatMatrix
-    /// An adapter's input after dropout, [T, widest input].
+    /// An adapter's input after dropout, [T, K]; empty without dropout.
     public let dropped: FloatMatrix
     private let lowRankU: FloatMatrix
     private let lowRankScaled: FloatMatrix
 
-    /// Scratch for batches of up to `tokens` tokens and adapters of up to that rank.
-    public init(config: ModelConfig, tokens: Int, maximumRank: Int, arena: Arena) {
+    /// Scratch for batches of up to `tokens` tokens, adapters of up to that rank, and dropout on inputs of up to
+    /// `droppedWidth` features (0: none).
+    public init(config: ModelConfig, tokens: Int, maximumRank: Int, droppedWidth: Int = 0, arena: Arena) {
         hidden = arena.matrix(rows: tokens, columns: config.hiddenSize)
         intermediate = arena.matrix(rows: tokens, columns: config.intermediateSize)
-        dropped = arena.matrix(rows: tokens, columns: Self.widestInput(config))
+        dropped = arena.matrix(rows: tokens, columns: droppedWidth)
         lowRankU = arena.matrix(rows: tokens, columns: max(maximumRank, 1))
         lowRankScaled = arena.matrix(rows: tokens, columns: max(maximumRank, 1))
     }
 
     /// Floats of an arena that it takes.
-    public static func footprint(config: ModelConfig, tokens: Int, maximumRank: Int) -> Int {
-        [
-            config.hiddenSize, config.intermediateSize, widestInput(config), max(maximumRank, 1), max(maximumRank, 1),
-        ].reduce(0) { $0 + Arena.footprint(rows: tokens, columns: $1) }
+    public static func footprint(config: ModelConfig, tokens: Int, maximumRank: Int, droppedWidth: Int = 0) -> Int {
+        [config.hiddenSize, config.intermediateSize, droppedWidth, max(maximumRank, 1), max(maximumRank, 1)]
+            .reduce(0) { $0 + Arena.footprint(rows: tokens, columns: $1) }
     }
 
     /// Two matrices [T, r].
     public func lowRank(rows: Int, rank: Int) -> (FloatMatrix, FloatMatrix) {
         (lowRankU.reshaped(rows: rows, columns: rank), lowRankScaled.reshaped(rows: rows, columns: rank))
-    }
-
-    private static func widestInput(_ config: ModelConfig) -> Int {
-        max(config.hiddenSize, config.intermediateSize, config.queryWidth)
     }
 }

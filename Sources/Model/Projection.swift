@@ -12,7 +12,20 @@ public enum Projection: String, Sendable, CaseIterable, Hashable {
     }
 
     /// Index among all cases; with the layer it numbers a module's place in the model.
-    public var index: Int { Self.allCases.firstIndex(of: self) ?? 0 }
+    public var index: Int {
+        switch self {
+        case .q_proj: 0
+        case .k_proj: 1
+        case .v_proj: 2
+        case .o_proj: 3
+        case .gate_proj: 4
+        case .up_proj: 5
+        case .down_proj: 6
+        }
+    }
+
+    /// The number of cases.
+    static let count = allCases.count
 }
 
 /// One linear layer of a model: its decoder layer and which projection it is.
@@ -32,7 +45,7 @@ public struct ModuleKey: Hashable, Sendable, Comparable {
     public var path: String { "model.layers.\(layer).\(projection.modulePath)" }
 
     /// Number of this place in the model; keys dropout.
-    public var site: Int { layer * Projection.allCases.count + projection.index }
+    public var site: Int { layer * Projection.count + projection.index }
 
     /// Order of the forward pass.
     public static func < (a: ModuleKey, b: ModuleKey) -> Bool { a.site < b.site }

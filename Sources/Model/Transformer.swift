@@ -38,6 +38,23 @@ public final class Transformer {
         rotary = RotaryTable(headDim: config.headDim, theta: config.ropeTheta, scaling: config.ropeScaling)
     }
 
+    /// The same model in another precision; the weights are shared.
+    ///
+    /// - Throws: a usage error for a `compute` this CPU lacks.
+    public func with(compute: Compute) throws -> Transformer {
+        try kernels.require(compute)
+        return Transformer(self, compute: compute)
+    }
+
+    private init(_ other: Transformer, compute: Compute) {
+        config = other.config
+        weights = other.weights
+        store = other.store
+        kernels = other.kernels
+        rotary = other.rotary
+        self.compute = compute
+    }
+
     /// The attention's shape.
     public var attentionShape: AttentionShape {
         AttentionShape(
@@ -58,30 +75,8 @@ public final class Transformer {
         _ layer: Int, _ acts: LayerActivations, attention: AttentionContext, adapters: AdapterStack,
         into output: FloatMatrix, scratch: LayerScratch
     ) throws {
-        let w = weights.layers[layer]
-        let normed = scratch.hidden.prefix(rows: acts.residual.rows)
-        kernels.rmsNorm(
-            acts.residual, weight: w.inputNorm, eps: config.rmsNormEps, into: normed, rstd: acts.attentionRstd)
-        project(
-            layer, normed, (.q_proj, acts.query), (.k_proj, acts.key), (.v_proj, acts.value), adapters: adapters,
-            scratch: scratch)
-        rotate(acts.query, attention.positions)
-        rotate(acts.key, attention.positions)
-
-        let sequences = attention.sequences(layer: layer, keys: acts.key, values: acts.value)
-        kernels.attention(
-            attentionShape, sequences, keyValueStride: config.keyValueWidth, q: acts.query, into: acts.attention,
-            lse: acts.logSumExp)
-        acts.residualMid.copy(from: acts.residual)
-        project(
-            layer, acts.attention, (.o_proj, acts.residualMid), adapters: adapters, scratch: scratch,
-            accumulate: true)
-
-        kernels.rmsNorm(
-            acts.residualMid, weight: w.postAttentionNorm, eps: config.rmsNormEps, into: normed, rstd: acts.mlpRstd)
-        project(
-            layer, normed, (.gate_proj, acts.gate), (.up_proj, acts.up), adapters: adapters,
-            scratch: scratch)
+        forwardAttention(layer, acts, attention: attention, adapters: adapters, scratch: scratch)
+        forwardGate(layer, acts, adapters: adapters, scratch: scratch)
         let product = scratch.intermediate.prefix(rows: acts.residual.rows)
         kernels.swiGLU(acts.gate, acts.up, into: product)
         output.copy(from: acts.residualMid)
@@ -94,6 +89,38 @@ public final class Transformer {
                 "\(store.path): the output of layer \(layer) is not finite at token \(row) of the batch; "
                     + "check the file with 'meraser inspect --verify' and the adapter's learning rate")
         }
+    }
+
+    /// The first half of a layer: from `acts.residual` to `acts.residualMid`, writing every field between.
+    public func forwardAttention(
+        _ layer: Int, _ acts: LayerActivations, attention: AttentionContext, adapters: AdapterStack,
+        scratch: LayerScratch
+    ) {
+        let normed = scratch.hidden.prefix(rows: acts.residual.rows)
+        kernels.rmsNorm(
+            acts.residual, weight: weights.layers[layer].inputNorm, eps: config.rmsNormEps, into: normed,
+            rstd: acts.attentionRstd)
+        project(
+            layer, normed, (.q_proj, acts.query), (.k_proj, acts.key), (.v_proj, acts.value), adapters: adapters,
+            scratch: scratch)
+        rotate(acts.query, attention.positions)
+        rotate(acts.key, attention.positions)
+        let sequences = attention.sequences(layer: layer, keys: acts.key, values: acts.value)
+        kernels.attention(
+            attentionShape, sequences, keyValueStride: config.keyValueWidth, q: acts.query, into: acts.attention,
+            lse: acts.logSumExp)
+        acts.residualMid.copy(from: acts.residual)
+        project(
+            layer, acts.attention, (.o_proj, acts.residualMid), adapters: adapters, scratch: scratch, accumulate: true)
+    }
+
+    /// The beginning of a layer's second half: `acts.gate` and `acts.up` from `acts.residualMid`.
+    public func forwardGate(_ layer: Int, _ acts: LayerActivations, adapters: AdapterStack, scratch: LayerScratch) {
+        let normed = scratch.hidden.prefix(rows: acts.residual.rows)
+        kernels.rmsNorm(
+            acts.residualMid, weight: weights.layers[layer].postAttentionNorm, eps: config.rmsNormEps, into: normed,
+            rstd: acts.mlpRstd)
+        project(layer, normed, (.gate_proj, acts.gate), (.up_proj, acts.up), adapters: adapters, scratch: scratch)
     }
 
     /// Rotates queries or keys in place; `inverse` is the backward.
@@ -110,6 +137,12 @@ public final class Transformer {
     /// logits [T, V] of rows that went through `finalNorm`.
     public func head(_ normed: FloatMatrix, into logits: FloatMatrix) {
         kernels.linear(weights.head, normed, into: logits, compute: compute, workspace: workspace)
+    }
+
+    /// Bytes that `workspace` grows to for forwards of up to that many tokens.
+    public func workspaceBytes(tokens: Int) -> Int {
+        kernels.workspaceBytes(
+            compute, tokens: tokens, columns: max(config.hiddenSize, config.intermediateSize, config.queryWidth))
     }
 
     /// A projection and where its outputs go.
@@ -136,8 +169,8 @@ public final class Transformer {
         _ layer: Int, _ x: FloatMatrix, _ target: Target, _ adapters: AdapterStack, _ scratch: LayerScratch
     ) {
         let module = ModuleKey(layer: layer, projection: target.projection)
-        for adapter in adapters.frozen {
-            guard let factors = adapter[module] else { continue }
+        for i in adapters.frozen.indices {
+            guard let factors = adapters.frozen[i][module] else { continue }
             kernels.addLowRank(factors, x, into: target.y, scratch: scratch)
         }
         if let trained = adapters.trained, let factors = trained[module] {

@@ -8,44 +8,59 @@ import Model
 struct LayerBackward {
     private let model: Transformer
     private let dHidden: FloatMatrix  // gradient of a normed stream, [T, hidden]
+    private let dProduct: FloatMatrix  // gradient of SiLU(gate)·up, [T, I]; shares memory with the next four
     private let dQuery: FloatMatrix  // [T, H·D]
     private let dKey: FloatMatrix  // [T, G·D]
     private let dValue: FloatMatrix  // [T, G·D]
     private let dAttention: FloatMatrix  // [T, H·D]
-    private let dProduct: FloatMatrix  // gradient of SiLU(gate)·up, [T, I]
-    private let dGate: FloatMatrix  // [T, I]
-    private let dUp: FloatMatrix  // [T, I]
-    private let dInput: FloatMatrix  // gradient of a dropped adapter input, [T, widest]
+    private let dInput: FloatMatrix  // gradient of a dropped adapter input, [T, droppedWidth]
     private let rstd: FloatMatrix  // [T]
 
-    init(model: Transformer, tokens: Int, arena: Arena) {
+    /// Buffers for up to `tokens` tokens; `droppedWidth` as in `LayerScratch`.
+    init(model: Transformer, tokens: Int, droppedWidth: Int, arena: Arena) {
         self.model = model
-        let widths = Self.widths(model.config)
-        let m = widths.map { arena.matrix(rows: tokens, columns: $0) }
-        (dHidden, dQuery, dKey, dValue, dAttention) = (m[0], m[1], m[2], m[3], m[4])
-        (dProduct, dGate, dUp, dInput, rstd) = (m[5], m[6], m[7], m[8], m[9])
+        let c = model.config
+        func matrix(_ columns: Int) -> FloatMatrix { arena.matrix(rows: tokens, columns: columns) }
+        dHidden = matrix(c.hiddenSize)
+        dInput = matrix(droppedWidth)
+        rstd = matrix(1)
+        let start = arena.used
+        dProduct = matrix(c.intermediateSize)
+        let end = arena.used
+        arena.reset(to: start)
+        dQuery = matrix(c.queryWidth)
+        dKey = matrix(c.keyValueWidth)
+        dValue = matrix(c.keyValueWidth)
+        dAttention = matrix(c.queryWidth)
+        // The larger of the two stays taken.
+        if arena.used < end { _ = arena.matrix(rows: 1, columns: end - arena.used) }
     }
 
-    private static func widths(_ c: ModelConfig) -> [Int] {
-        [
-            c.hiddenSize, c.queryWidth, c.keyValueWidth, c.keyValueWidth, c.queryWidth, c.intermediateSize,
-            c.intermediateSize, c.intermediateSize, max(c.hiddenSize, c.intermediateSize, c.queryWidth), 1,
-        ]
+    /// The sequences of a batch for the attention of every layer, forward and backward: their keys and values are rows
+    /// of `acts`. Appended to `list`.
+    func appendSequences(of batch: PackedBatch, _ acts: LayerActivations, to list: inout [AttentionSequence]) {
+        for i in batch.sequences.indices {
+            let sequence = batch.sequences[i]
+            let rows = sequence.start..<sequence.start + sequence.count
+            list.append(
+                AttentionSequence(
+                    queryStart: sequence.start, queryCount: sequence.count, keys: acts.key.slice(rows: rows),
+                    values: acts.value.slice(rows: rows), dKeys: dKey.slice(rows: rows),
+                    dValues: dValue.slice(rows: rows)))
+        }
     }
 
-    static func footprint(config: ModelConfig, tokens: Int) -> Int {
-        widths(config).reduce(0) { $0 + Arena.footprint(rows: tokens, columns: $1) }
-    }
-
-    /// `dStream` [T, hidden] holds the gradient of the layer's output and receives that of its input.
+    /// `dStream` [T, hidden] holds the gradient of the layer's output and receives that of its input; without
+    /// `throughInput` only the layer's adapters get theirs. `acts.gate` and `acts.up` are overwritten.
     func propagate(
-        _ layer: Int, _ acts: LayerActivations, _ dStream: FloatMatrix, batch: PackedBatch, adapters: AdapterStack,
-        gradients: LoRAAdapter, scratch: LayerScratch
+        _ layer: Int, _ acts: LayerActivations, _ dStream: FloatMatrix, positions: [Int32],
+        sequences: [AttentionSequence], adapters: AdapterStack, gradients: LoRAAdapter, scratch: LayerScratch,
+        throughInput: Bool
     ) {
         let step = ProjectionBackward(
             model: model, layer: layer, adapters: adapters, gradients: gradients, scratch: scratch, dInput: dInput)
         feedForward(layer, acts, dStream, step, scratch)
-        attention(layer, acts, dStream, batch, step, scratch)
+        attention(layer, acts, dStream, positions, sequences, step, scratch, throughInput)
     }
 
     private func feedForward(
@@ -57,8 +72,7 @@ struct LayerBackward {
         let weights = model.weights.layers[layer]
         let product = scratch.intermediate.prefix(rows: tokens)
         let dProduct = dProduct.prefix(rows: tokens)
-        let dGate = dGate.prefix(rows: tokens)
-        let dUp = dUp.prefix(rows: tokens)
+        let (dGate, dUp) = (acts.gate, acts.up)
         let dHidden = dHidden.prefix(rows: tokens)
         if step.needsInput(.down_proj) { kernels.swiGLU(acts.gate, acts.up, into: product) }
         step.run(.down_proj, input: product, dStream, into: dProduct)
@@ -77,8 +91,8 @@ struct LayerBackward {
     }
 
     private func attention(
-        _ layer: Int, _ acts: LayerActivations, _ dStream: FloatMatrix, _ batch: PackedBatch,
-        _ step: ProjectionBackward, _ scratch: LayerScratch
+        _ layer: Int, _ acts: LayerActivations, _ dStream: FloatMatrix, _ positions: [Int32],
+        _ sequences: [AttentionSequence], _ step: ProjectionBackward, _ scratch: LayerScratch, _ throughInput: Bool
     ) {
         let tokens = dStream.rows
         let kernels = model.kernels
@@ -89,22 +103,22 @@ struct LayerBackward {
         let dValue = dValue.prefix(rows: tokens)
         let dHidden = dHidden.prefix(rows: tokens)
         step.run(.o_proj, input: acts.attention, dStream, into: dAttention)
-        let sequences = AttentionContext.packed(batch).sequences(
-            keys: acts.key, values: acts.value, dKeys: dKey, dValues: dValue)
         kernels.attentionBackward(
             model.attentionShape, sequences, keyValueStride: model.config.keyValueWidth, q: acts.query,
             out: acts.attention, lse: acts.logSumExp, dAttention, into: dQuery)
-        model.rotate(dQuery, batch.positions, inverse: true)
-        model.rotate(dKey, batch.positions, inverse: true)
+        model.rotate(dQuery, positions, inverse: true)
+        model.rotate(dKey, positions, inverse: true)
 
         let normed = scratch.hidden.prefix(rows: tokens)
-        if [Projection.q_proj, .k_proj, .v_proj].contains(where: step.needsInput) {
+        if step.needsInput(.q_proj) || step.needsInput(.k_proj) || step.needsInput(.v_proj) {
             kernels.rmsNorm(
                 acts.residual, weight: weights.inputNorm, eps: model.config.rmsNormEps, into: normed, rstd: rstd)
         }
-        step.run(.q_proj, input: normed, dQuery, into: dHidden)
-        step.run(.k_proj, input: normed, dKey, into: dHidden, accumulate: true)
-        step.run(.v_proj, input: normed, dValue, into: dHidden, accumulate: true)
+        let target = throughInput ? dHidden : nil
+        step.run(.q_proj, input: normed, dQuery, into: target)
+        step.run(.k_proj, input: normed, dKey, into: target, accumulate: true)
+        step.run(.v_proj, input: normed, dValue, into: target, accumulate: true)
+        guard throughInput else { return }
         kernels.rmsNormBackward(
             acts.residual, weight: weights.inputNorm, rstd: acts.attentionRstd, dHidden, into: dStream)
     }
@@ -124,19 +138,21 @@ struct ProjectionBackward {
         adapters.trained?[ModuleKey(layer: layer, projection: projection)] != nil
     }
 
-    /// dx (+)= dy·W + Σ scale · (dy·B)·A over the adapters; accumulates dA and dB of the trained one.
+    /// dx (+)= dy·W + Σ scale · (dy·B)·A over the adapters, unless `dx` is nil; accumulates dA and dB of the trained one.
     func run(
-        _ projection: Projection, input x: FloatMatrix, _ dy: FloatMatrix, into dx: FloatMatrix,
+        _ projection: Projection, input x: FloatMatrix, _ dy: FloatMatrix, into dx: FloatMatrix?,
         accumulate: Bool = false
     ) {
         let kernels = model.kernels
         let module = ModuleKey(layer: layer, projection: projection)
-        kernels.linearBackward(
-            model.weights.layers[layer][projection], dy, into: dx, accumulate: accumulate)
-        for adapter in adapters.frozen {
-            guard let factors = adapter[module] else { continue }
-            let (du, _) = dLowRank(factors, dy)
-            kernels.linearBackward(factors.a, du, into: dx, accumulate: true)
+        if let dx {
+            kernels.linearBackward(
+                model.weights.layers[layer][projection], dy, into: dx, accumulate: accumulate)
+            for i in adapters.frozen.indices {
+                guard let factors = adapters.frozen[i][module] else { continue }
+                let (du, _) = dLowRank(factors, dy)
+                kernels.linearBackward(factors.a, du, into: dx, accumulate: true)
+            }
         }
         guard let factors = adapters.trained?[module], let gradient = gradients[module] else { return }
         // With u = A·x̃ and y = scale·B·u, x̃ being x after dropout:
@@ -146,6 +162,7 @@ struct ProjectionBackward {
         kernels.linear(factors.a, dropped, into: u)
         kernels.accumulateOuterProduct(dy, u, scale: factors.scale, into: gradient.b)
         kernels.accumulateOuterProduct(du, dropped, scale: 1, into: gradient.a)
+        guard let dx else { return }
         if let key = adapters.dropout {
             let d = dInput.reshaped(rows: dx.rows, columns: dx.columns)
             kernels.linearBackward(factors.a, du, into: d)

@@ -3,51 +3,63 @@ import Model
 import Quant
 
 /// Output head and cross-entropy, fused over chunks of the label rows: full logits never exist.
-struct LossHead {
-    /// Label rows of a chunk.
-    static func chunkRows(vocabulary: Int) -> Int { max(1, min(256, 16_777_216 / vocabulary)) }
-
-    let model: Transformer
+final class LossHead {
+    private let model: Transformer
     private let hidden: FloatMatrix  // [chunk, hidden]
     private let logits: FloatMatrix  // [chunk, V]
     private let nll: FloatMatrix  // [chunk, 1]
+    // Rows of a chunk in the batch and their targets; refilled for each chunk.
+    private var rows: [Int] = []
+    private var targets: [Int32] = []
 
-    init(model: Transformer, arena: Arena) {
+    init(model: Transformer, tokens: Int, arena: Arena) {
         self.model = model
-        let rows = Self.chunkRows(vocabulary: model.config.vocabSize)
+        let rows = Self.chunkRows(vocabulary: model.config.vocabSize, tokens: tokens)
         hidden = arena.matrix(rows: rows, columns: model.config.hiddenSize)
         logits = arena.matrix(rows: rows, columns: model.config.vocabSize)
         nll = arena.matrix(rows: rows, columns: 1)
+        self.rows.reserveCapacity(rows)
+        targets.reserveCapacity(rows)
     }
 
-    static func footprint(config: ModelConfig) -> Int {
-        let rows = chunkRows(vocabulary: config.vocabSize)
-        return [config.hiddenSize, config.vocabSize, 1].reduce(0) { $0 + Arena.footprint(rows: rows, columns: $1) }
+    /// Label rows of a chunk: at most 256, and at most 64 MB of logits.
+    static func chunkRows(vocabulary: Int, tokens: Int) -> Int {
+        max(1, min(256, 16_777_216 / vocabulary / 16 * 16, tokens))
     }
 
     /// Σ weight · nll over the labels, and its gradient for `normed` [T, hidden] in `dNormed` (overwritten).
     func lossAndGradient(_ batch: LabelledBatch, normed: FloatMatrix, into dNormed: FloatMatrix) throws -> Double {
         dNormed.fill(0)
-        let rows = batch.labels.indices.filter { batch.labels[$0] >= 0 }
         var loss = 0.0
-        for start in stride(from: 0, to: rows.count, by: hidden.rows) {
-            let chunk = rows[start..<min(start + hidden.rows, rows.count)]
-            loss += try accumulate(batch, rows: chunk, normed: normed, into: dNormed)
+        var next = 0
+        while true {
+            rows.removeAll(keepingCapacity: true)
+            targets.removeAll(keepingCapacity: true)
+            while next < batch.labels.count, rows.count < hidden.rows {
+                if batch.labels[next] >= 0 {
+                    rows.append(next)
+                    targets.append(batch.labels[next])
+                }
+                next += 1
+            }
+            if rows.isEmpty { return loss }
+            loss += try accumulate(batch, normed: normed, into: dNormed)
         }
-        return loss
     }
 
+    /// The share of the rows in `rows`.
     private func accumulate(
-        _ batch: LabelledBatch, rows: ArraySlice<Int>, normed: FloatMatrix, into dNormed: FloatMatrix
+        _ batch: LabelledBatch, normed: FloatMatrix, into dNormed: FloatMatrix
     ) throws -> Double {
         let h = hidden.prefix(rows: rows.count)
         let z = logits.prefix(rows: rows.count)
-        for (i, row) in rows.enumerated() { h.slice(rows: i..<i + 1).copy(from: normed.slice(rows: row..<row + 1)) }
+        for i in rows.indices { h.slice(rows: i..<i + 1).copy(from: normed.slice(rows: rows[i]..<rows[i] + 1)) }
         model.head(h, into: z)
-        model.kernels.softmaxCrossEntropy(z, targets: rows.map { batch.labels[$0] }, gradientScale: 1, into: nll)
+        model.kernels.softmaxCrossEntropy(z, targets: targets, gradientScale: 1, into: nll)
         model.kernels.linearBackward(model.weights.head, z, into: h)
         var loss = 0.0
-        for (i, row) in rows.enumerated() {
+        for i in rows.indices {
+            let row = rows[i]
             let weight = batch.weights[row]
             let value = nll.base[i]
             guard value.isFinite else {
@@ -55,9 +67,7 @@ struct LossHead {
                     "the loss is not finite at token \(row) of the batch; lower --learning-rate or check the data")
             }
             loss += Double(weight) * Double(value)
-            let target = dNormed.row(row)
-            let source = h.row(i)
-            for k in target.indices { target[k] = weight * source[k] }
+            model.kernels.addScaled(weight, h.slice(rows: i..<i + 1), into: dNormed.slice(rows: row..<row + 1))
         }
         return loss
     }

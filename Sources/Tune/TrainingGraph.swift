@@ -4,83 +4,51 @@ import Quant
 
 /// The loss of a packed batch and its gradient with respect to one LoRA adapter on a frozen model.
 ///
-/// The forward keeps each layer's activations, so the backward runs no second forward; below the lowest adapted layer
-/// nothing is kept and nothing is propagated. Memory is one arena, sized for `maximumTokens`. Not thread-safe.
+/// The forward keeps each layer's activations, so the backward runs no second forward but where `recompute` says so;
+/// below the lowest adapted layer nothing is kept and nothing is propagated. Memory is one arena, sized for
+/// `maximumTokens`; a batch like an earlier one allocates nothing, in a debug build either: that is why lists that a step
+/// walks through are walked by index. Not thread-safe.
 public final class TrainingGraph {
     /// Tokens of the largest batch.
     public let maximumTokens: Int
     /// Looked at before every layer, forward and backward: when it is set, `accumulate` throws `interrupted`.
     public var interrupt: InterruptFlag?
-    private let model: Transformer
+    let model: Transformer
+    let buffers: TrainingBuffers
+    let lowestLayer: Int
     private let frozen: [LoRAAdapter]
     private let trained: LoRAAdapter
-    private let lowestLayer: Int
-    private let arena: Arena
-    private let residuals: [FloatMatrix]  // input of each kept layer, then the output of the last, [T, hidden]
-    private let activations: [LayerActivations]  // of layers lowestLayer...
-    private let below: LayerActivations?  // shared by the layers below
-    private let scratch: LayerScratch
-    private let backward: LayerBackward
-    private let head: LossHead
-    private let normed: FloatMatrix
-    private let finalRstd: FloatMatrix
-    private let dStream: FloatMatrix
-    private let dNormed: FloatMatrix
+    private let hasDropout: Bool
+    private let arena: Arena  // owns what `buffers` points into
+    private var sequences: [AttentionSequence] = []  // of the batch at work
 
-    /// A graph for batches of up to `maximumTokens` tokens. `throughEmbeddings` propagates down to the embeddings even
-    /// where no adapter lies (soft prompts).
+    /// A graph for batches of up to `maximumTokens` tokens.
+    ///
+    /// - Parameters:
+    ///   - throughEmbeddings: propagates down to the embeddings even where no adapter lies (soft prompts).
+    ///   - recompute: what the backward computes again to save memory; the results are the same bits.
+    ///   - keptPrecision: of what is kept for the backward; nil: f32 where the model computes in f32, else bf16.
     public init(
         model: Transformer, frozen: [LoRAAdapter], trained: LoRAAdapter, maximumTokens: Int,
-        throughEmbeddings: Bool = false
+        throughEmbeddings: Bool = false, recompute: RecomputePlan = .keepAll, keptPrecision: KeptPrecision? = nil
     ) {
         self.model = model
         self.frozen = frozen
         self.trained = trained
         self.maximumTokens = maximumTokens
-        let config = model.config
-        let lowest = throughEmbeddings ? 0 : trained.lowestLayer
-        lowestLayer = lowest
-        let rank = AdapterStack(frozen: frozen, trained: trained).maximumRank
-        arena = Arena(
-            capacity: Self.footprint(
-                config: config, tokens: maximumTokens, maximumRank: rank, lowestLayer: lowestLayer))
-        let arena = arena
-        func stream() -> FloatMatrix { arena.matrix(rows: maximumTokens, columns: config.hiddenSize) }
-        let streams = (lowest...config.numHiddenLayers).map { _ in stream() }
-        residuals = streams
-        activations = (lowest..<config.numHiddenLayers).map {
-            LayerActivations(config: config, residual: streams[$0 - lowest], arena: arena)
-        }
-        below = lowest > 0 ? LayerActivations(config: config, residual: stream(), arena: arena) : nil
-        scratch = LayerScratch(config: config, tokens: maximumTokens, maximumRank: rank, arena: arena)
-        backward = LayerBackward(model: model, tokens: maximumTokens, arena: arena)
-        head = LossHead(model: model, arena: arena)
-        normed = stream()
-        finalRstd = arena.matrix(rows: maximumTokens, columns: 1)
-        dStream = stream()
-        dNormed = stream()
-    }
-
-    /// Bytes of memory that a graph takes.
-    public static func byteCount(config: ModelConfig, tokens: Int, maximumRank: Int, lowestLayer: Int) -> Int {
-        MemoryLayout<Float>.size
-            * footprint(config: config, tokens: tokens, maximumRank: maximumRank, lowestLayer: lowestLayer)
-    }
-
-    private static func footprint(config: ModelConfig, tokens: Int, maximumRank: Int, lowestLayer: Int) -> Int {
-        let stream = Arena.footprint(rows: tokens, columns: config.hiddenSize)
-        let layer = LayerActivations.footprint(config: config, tokens: tokens)
-        let kept = config.numHiddenLayers - lowestLayer
-        return (kept + 1) * stream + kept * layer + (lowestLayer > 0 ? stream + layer : 0)
-            + LayerScratch.footprint(config: config, tokens: tokens, maximumRank: maximumRank)
-            + LayerBackward.footprint(config: config, tokens: tokens) + LossHead.footprint(config: config)
-            + 3 * stream + Arena.footprint(rows: tokens, columns: 1)
+        let shape = GraphShape(
+            model: model, frozen: frozen, trained: trained, tokens: maximumTokens,
+            throughEmbeddings: throughEmbeddings, precision: keptPrecision)
+        lowestLayer = shape.lowestLayer
+        hasDropout = shape.droppedWidth > 0
+        arena = Arena(capacity: TrainingBuffers.floatCount(shape, recompute: recompute, model: model))
+        buffers = TrainingBuffers(shape, recompute: recompute, model: model, arena: arena)
     }
 
     /// Adds d(Σ weight · nll)/dθ to `gradients` (an adapter of the trained one's layout) and returns Σ weight · nll.
     ///
     /// `embeddings` [T, hidden] replaces the embeddings of the tokens; `dEmbeddings` receives their gradient (both for
-    /// soft prompts; `dEmbeddings` needs `throughEmbeddings`).
+    /// soft prompts; `dEmbeddings` needs `throughEmbeddings`). `dropout` needs an adapter whose configuration has some.
     /// - Throws: a runtime error if a value of the forward or the loss is not finite.
     public func accumulate(
         _ batch: LabelledBatch, dropout: (probability: Float, seed: UInt64, step: UInt64)? = nil,
@@ -90,54 +58,87 @@ public final class TrainingGraph {
         precondition(tokens <= maximumTokens, "\(tokens) tokens in a graph for \(maximumTokens)")
         precondition(dEmbeddings == nil || lowestLayer == 0, "the graph was not made with throughEmbeddings")
         guard tokens > 0 else { return 0 }
-        let key = dropout.map {
-            DropoutKey(
-                probability: $0.probability, seed: $0.seed, step: $0.step, samples: batch.samples,
-                positions: batch.batch.positions)
-        }
-        let adapters = AdapterStack(frozen: frozen, trained: trained, dropout: key)
-        try forward(batch.batch, adapters: adapters, embeddings: embeddings)
+        let adapters = adapters(batch, dropout)
+        let context = prepare(batch.batch)
+        let stream = try forward(batch.batch, context, adapters, embeddings)
+        let loss = try head(batch, stream)
 
-        let stream = residuals[residuals.count - 1].prefix(rows: tokens)
-        let h = normed.prefix(rows: tokens)
-        let dh = dNormed.prefix(rows: tokens)
-        let dx = dStream.prefix(rows: tokens)
-        model.finalNorm(stream, into: h, rstd: finalRstd)
-        let loss = try head.lossAndGradient(batch, normed: h, into: dh)
-        dx.fill(0)
-        model.kernels.rmsNormBackward(stream, weight: model.weights.finalNorm, rstd: finalRstd, dh, into: dx)
-        for layer in (lowestLayer..<model.config.numHiddenLayers).reversed() {
+        let dx = buffers.dStream.prefix(rows: tokens)
+        let acts = buffers.activations.around(buffers.streams.0.prefix(rows: tokens))
+        for i in 0..<buffers.kept.count {
+            let layer = model.config.numHiddenLayers - 1 - i
             try checkInterrupt()
-            backward.propagate(
-                layer, activations[layer - lowestLayer].prefix(rows: tokens), dx, batch: batch.batch,
-                adapters: adapters, gradients: gradients, scratch: scratch)
+            buffers.kept[layer - lowestLayer].restore(
+                acts, layer: layer, model: model, attention: context, adapters: adapters, scratch: buffers.scratch)
+            propagate(
+                layer, acts, dx, batch.batch, adapters, into: gradients,
+                throughInput: layer > lowestLayer || dEmbeddings != nil)
         }
         dEmbeddings?.copy(from: dx)
         return loss
     }
 
-    private func forward(_ batch: PackedBatch, adapters: AdapterStack, embeddings: FloatMatrix?) throws {
-        let tokens = batch.tokenCount
-        let context = AttentionContext.packed(batch)
-        model.rotary.reserve(positions: Int(batch.positions.max() ?? 0) + 1)
-        let bottom = residuals[0].prefix(rows: tokens)
-        if let embeddings { bottom.copy(from: embeddings) } else { model.embed(batch.tokens, into: bottom) }
-        if let below {
-            let acts = below.prefix(rows: tokens)
-            for layer in 0..<lowestLayer {
-                try checkInterrupt()
-                acts.residual.copy(from: bottom)
-                try model.forwardLayer(
-                    layer, acts, attention: context, adapters: adapters, into: bottom, scratch: scratch)
-            }
+    /// The adapters of a step on this batch.
+    func adapters(
+        _ batch: LabelledBatch, _ dropout: (probability: Float, seed: UInt64, step: UInt64)?
+    ) -> AdapterStack {
+        precondition(hasDropout || (dropout?.probability ?? 0) == 0, "dropout of an adapter that has none")
+        let key = dropout.map {
+            DropoutKey(
+                probability: $0.probability, seed: $0.seed, step: $0.step, samples: batch.samples,
+                positions: batch.batch.positions)
         }
-        for layer in lowestLayer..<model.config.numHiddenLayers {
+        return AdapterStack(frozen: frozen, trained: trained, dropout: key)
+    }
+
+    /// Makes a batch ready for `forward`: where its sequences' keys and values are, and the angles of its positions.
+    func prepare(_ batch: PackedBatch) -> AttentionContext {
+        sequences.removeAll(keepingCapacity: true)
+        buffers.backward.appendSequences(of: batch, buffers.activations, to: &sequences)
+        var last: Int32 = 0
+        for i in batch.positions.indices { last = max(last, batch.positions[i]) }
+        model.rotary.reserve(positions: Int(last) + 1)
+        return .packed(batch, prepared: sequences)
+    }
+
+    /// Runs the layers, each adapted one keeping what its backward needs; returns the residual stream behind the last.
+    private func forward(
+        _ batch: PackedBatch, _ context: AttentionContext, _ adapters: AdapterStack, _ embeddings: FloatMatrix?
+    ) throws -> FloatMatrix {
+        var input = buffers.streams.0.prefix(rows: batch.tokenCount)
+        var output = buffers.streams.1.prefix(rows: batch.tokenCount)
+        if let embeddings { input.copy(from: embeddings) } else { model.embed(batch.tokens, into: input) }
+        for layer in 0..<model.config.numHiddenLayers {
             try checkInterrupt()
-            let index = layer - lowestLayer
+            let acts = buffers.activations.around(input)
             try model.forwardLayer(
-                layer, activations[index].prefix(rows: tokens), attention: context, adapters: adapters,
-                into: residuals[index + 1].prefix(rows: tokens), scratch: scratch)
+                layer, acts, attention: context, adapters: adapters, into: output, scratch: buffers.scratch)
+            if layer >= lowestLayer { buffers.kept[layer - lowestLayer].keep(acts, model.kernels) }
+            swap(&input, &output)
         }
+        return input
+    }
+
+    /// The backward of one layer, whose activations were restored.
+    func propagate(
+        _ layer: Int, _ acts: LayerActivations, _ dx: FloatMatrix, _ batch: PackedBatch, _ adapters: AdapterStack,
+        into gradients: LoRAAdapter, throughInput: Bool
+    ) {
+        buffers.backward.propagate(
+            layer, acts, dx, positions: batch.positions, sequences: sequences, adapters: adapters,
+            gradients: gradients, scratch: buffers.scratch, throughInput: throughInput)
+    }
+
+    /// The loss, and its gradient with respect to the stream behind the last layer in `dStream`.
+    func head(_ batch: LabelledBatch, _ stream: FloatMatrix) throws -> Double {
+        let h = buffers.normed.prefix(rows: stream.rows)
+        let dh = buffers.dNormed.prefix(rows: stream.rows)
+        let dx = buffers.dStream.prefix(rows: stream.rows)
+        model.finalNorm(stream, into: h, rstd: buffers.finalRstd)
+        let loss = try buffers.head.lossAndGradient(batch, normed: h, into: dh)
+        dx.fill(0)
+        model.kernels.rmsNormBackward(stream, weight: model.weights.finalNorm, rstd: buffers.finalRstd, dh, into: dx)
+        return loss
     }
 
     private func checkInterrupt() throws {

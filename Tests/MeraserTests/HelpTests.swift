@@ -2,7 +2,7 @@ import Testing
 
 private let commands: [[String]] = [
     ["convert"], ["inspect"], ["tokenize"], ["generate"], ["check"], ["ppl"], ["fingerprint"], ["erase"], ["recover"],
-    ["dataset"], ["dataset", "mismatch"], ["export"], ["run"], ["report"], ["demo"],
+    ["dataset"], ["dataset", "mismatch"], ["export"], ["run"], ["report"], ["bench"], ["demo"],
 ]
 
 @Test("every command explains itself on standard output", arguments: commands)
@@ -39,6 +39,8 @@ func version() throws {
         (["check", "--model", "x", "--key", "y", "--fail-if", "fsr>>0"], "fsr>>0"),
         (["check", "--model", "x", "--key", "y", "--fail-if", "fsx>0"], "fsr"),
         (["export", "--model", "x", "--format", "peft", "--out", "y"], "--adapter"),
+        (["bench", "--model", "x", "-p", "12,x"], "-p"), (["bench", "--model", "x", "--train", "1"], "--train"),
+        (["bench", "--model", "x", "--batch", "8,9999"], "9999"),
     ])
 func wrongUsage(arguments: [String], named: String) throws {
     let result = try meraser(arguments)

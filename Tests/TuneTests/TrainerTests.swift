@@ -307,10 +307,10 @@ struct TrainerTests {
         // Six layers of r 2: q_proj 256 → 256 and down_proj 704 → 256.
         #expect(plan.trainableParameters == 6 * 2 * (256 + 256 + 704 + 256))
         #expect(plan.samples == 9 && plan.steps == 6 && plan.stepsPerEpoch == 3 && plan.maximumTokens == 14)
-        #expect(plan.weightBytes > 12_000_000 && plan.totalBytes < plan.limitBytes)
+        #expect(plan.memory.weights > 12_000_000 && plan.memory.total < plan.limitBytes)
         try withTemporaryFolder { folder in
             let out = folder.appendingPathComponent("out")
-            run.options.memory = plan.totalBytes - 1
+            run.options.memory = try #require(plan.choices.last).bytes - 1
             let refused = error { _ = try run.trainer().run(output: out.path) }
             #expect(refused?.kind == .outOfMemory)
             #expect(

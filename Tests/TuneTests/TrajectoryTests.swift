@@ -78,6 +78,7 @@ struct TrajectoryTests {
         options.accumulation = 1
         options.encoding.loss = .full
         options.saveSteps = 0
+        options.compute = .f32
         return options
     }
 

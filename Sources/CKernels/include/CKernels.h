@@ -175,7 +175,7 @@ void mk_attention_backward(const mk_context *ctx, const mk_attention_shape *shap
 
 /// y = silu(gate) * up, all [n] elements.
 void mk_swiglu_forward(const mk_context *ctx, const float *gate, const float *up, int64_t n, float *y);
-/// dgate, dup from dy (either may alias dy's storage only if it is the same element range: not supported, keep apart).
+/// dgate, dup from dy. dgate may be gate itself and dup may be up; other overlaps are not allowed.
 void mk_swiglu_backward(const mk_context *ctx, const float *gate, const float *up, const float *dy, int64_t n,
                         float *dgate, float *dup);
 
@@ -190,6 +190,13 @@ void mk_argmax(const mk_context *ctx, const float *logits, int64_t ldl, int64_t 
 /// y += a * x over n elements.
 void mk_axpy(const mk_context *ctx, int64_t n, float a, const float *x, float *y);
 
+/// y = x rounded to bf16 (to nearest even, a NaN stays a NaN), n elements; the same bits on every machine.
+void mk_float_to_bf16(const mk_context *ctx, int64_t n, const float *x, uint16_t *y);
+/// y = x, n elements; exact.
+void mk_bf16_to_float(const mk_context *ctx, int64_t n, const uint16_t *x, float *y);
+/// x = x rounded to bf16 and back, in place: the value that a round trip through the two above gives.
+void mk_round_to_bf16(const mk_context *ctx, int64_t n, float *x);
+
 // ---------------------------------------------------------------------------------------------- training
 
 /// y[t][k] (+)= x[t][k] * keep / (1 - p), keep from a counter-based generator keyed by
@@ -203,5 +210,13 @@ void mk_adamw(const mk_context *ctx, int64_t n, float *param, const float *grad,
               double lr, double beta1, double beta2, double eps, double weight_decay, int64_t step);
 /// Sum of squares in double, fixed order.
 double mk_sum_squares(const mk_context *ctx, const float *x, int64_t n);
+
+// ---------------------------------------------------------------------------------------------- what the machine can do
+
+/// Runs `rounds` rounds of nothing but the multiply-add that this path has for that precision (bytes into 32 bits, bf16
+/// pairs, fp32) on all threads; returns how many multiplications and additions that were, 0 if the path has none.
+double mk_peak_operations(const mk_context *ctx, int32_t compute, int64_t rounds);
+/// Reads n bytes with all threads as fast as the memory gives them; returns some sum of them.
+uint64_t mk_peak_read(const mk_context *ctx, const void *data, size_t n);
 
 #endif

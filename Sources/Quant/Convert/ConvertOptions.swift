@@ -36,18 +36,9 @@ public struct ConvertOptions: Sendable {
 
 /// How far a conversion is.
 public struct ConvertProgress: Sendable {
-    /// What is going on.
-    public enum Phase: String, Sendable {
-        /// The source is read for its SHA-256.
-        case hashing
-        /// Tensors are converted.
-        case converting
-    }
-    /// What is going on.
-    public let phase: Phase
-    /// Bytes of the source that this phase is through with.
+    /// Bytes of the source's tensors that are converted.
     public let doneBytes: Int
-    /// Bytes of the source that this phase has to do.
+    /// Bytes of the source's tensors in all.
     public let totalBytes: Int
 }
 

@@ -93,6 +93,13 @@ struct ConvertPlan: Sendable {
         return files
     }
 
+    /// The segments of one of the source's files.
+    func segments(of file: MappedFile) -> [SourceSegment] {
+        let inside = items.indices.filter { items[$0].source.file === file }
+        return SourceSegment.cut(
+            fileByteCount: file.count, items: inside.map { (index: $0, info: items[$0].source.info) })
+    }
+
     /// The metadata section. `sourceSHA256` is `SafetensorsFolder.sha256`.
     func metadata(options: ConvertOptions, sourceSHA256: String) -> Metadata {
         var metadata = Metadata()

@@ -8,7 +8,7 @@ public func sha256Hex(ofFile path: String) throws -> String { try sha256Hex(Mapp
 public func sha256Hex(_ bytes: some Sequence<UInt8>) -> String {
     var hash = SHA256()
     hash.update(data: Array(bytes))
-    return hex(hash.finalize())
+    return hexDigits(hash.finalize())
 }
 
 /// SHA-256 of a mapped file, read in pieces by `pread` so that the pages do not become resident.
@@ -23,10 +23,11 @@ func sha256Hex(_ file: MappedFile) throws -> String {
         hash.update(bufferPointer: UnsafeRawBufferPointer(part))
         offset += part.count
     }
-    return hex(hash.finalize())
+    return hexDigits(hash.finalize())
 }
 
-private func hex(_ digest: SHA256.Digest) -> String {
+/// A digest as 64 lowercase hex digits.
+func hexDigits(_ digest: SHA256.Digest) -> String {
     let digits = Array("0123456789abcdef".utf8)
     var text: [UInt8] = []
     for byte in digest {

@@ -52,6 +52,12 @@ public final class MappedFile: @unchecked Sendable {
         return try body(UnsafeRawBufferPointer(start: baseAddress, count: count))
     }
 
+    /// Lets the system read bytes ahead; what lies beyond the end is ignored.
+    func willNeed(at offset: Int, count: Int) {
+        guard offset < self.count else { return }
+        posix_fadvise(descriptor, off_t(offset), off_t(min(count, self.count - offset)), POSIX_FADV_WILLNEED)
+    }
+
     /// Copies bytes from `offset` on into `buffer` with `pread`, so that they do not count as resident pages of the map
     /// and a file that has become shorter is an error instead of a signal.
     public func read(into buffer: UnsafeMutableRawBufferPointer, at offset: Int) throws {

@@ -53,8 +53,9 @@ public final class MQFWriter: Sendable {
     }
 
     /// Writes the directory and the header, flushes the file and gives it its name.
-    /// All bytes of all tensors must have been written: a precondition.
-    public func finish() throws {
+    /// All bytes of all tensors must have been written: a precondition. `metadata` replaces what was declared; it must have
+    /// the same length (a digest that was not known yet).
+    public func finish(metadata: Metadata? = nil) throws {
         let pieces = pieces.withLock { $0 }
         let complete = zip(tensors, pieces).map { tensor, pieces in
             var end = 0
@@ -75,7 +76,15 @@ public final class MQFWriter: Sendable {
         var header = layout.header
         precondition(directory.bytes.count == header.directoryLength, "directory of \(directory.bytes.count) bytes")
         header.directoryCRC = directory.bytes.withUnsafeBytes { crc32c($0) }
-        let front = header.bytes + layout.metadataBytes + directory.bytes
+        var metadataBytes = layout.metadataBytes
+        if let metadata {
+            var writer = ByteWriter()
+            metadata.write(to: &writer)
+            precondition(writer.bytes.count == metadataBytes.count, "metadata of \(writer.bytes.count) bytes")
+            metadataBytes = writer.bytes
+            header.metadataCRC = metadataBytes.withUnsafeBytes { crc32c($0) }
+        }
+        let front = header.bytes + metadataBytes + directory.bytes
         try front.withUnsafeBytes { try file.write($0, at: 0) }
         try file.commit()
     }

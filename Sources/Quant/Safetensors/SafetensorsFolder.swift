@@ -89,16 +89,19 @@ public final class SafetensorsFolder: WeightStore {
 
     /// SHA-256 over the sorted lines `sha256  name` of config.json (if there is one) and the safetensors files.
     public func sha256() throws -> String {
-        try cachedSHA256.withLock { cached in
-            if let cached { return cached }
-            var lines = try files.map { file in
-                "\(try sha256Hex(file.file))  \(URL(fileURLWithPath: file.path).lastPathComponent)\n"
-            }
-            if let config = try textFile("config.json") { lines.append("\(sha256Hex(config))  config.json\n") }
-            let value = sha256Hex(lines.map { Array($0.utf8) }.sorted { $0.lexicographicallyPrecedes($1) }.joined())
-            cached = value
-            return value
+        if let cached = cachedSHA256.withLock({ $0 }) { return cached }
+        return try sha256(ofFiles: files.map { try sha256Hex($0.file) })
+    }
+
+    /// The same from the digests of `files`, which the caller has computed.
+    func sha256(ofFiles digests: [String]) throws -> String {
+        var lines = zip(files, digests).map { file, digest in
+            "\(digest)  \(URL(fileURLWithPath: file.path).lastPathComponent)\n"
         }
+        if let config = try textFile("config.json") { lines.append("\(sha256Hex(config))  config.json\n") }
+        let value = sha256Hex(lines.map { Array($0.utf8) }.sorted { $0.lexicographicallyPrecedes($1) }.joined())
+        cachedSHA256.withLock { $0 = value }
+        return value
     }
 
     /// Safetensors files have no checksums: everything that can be checked was checked when the folder was opened.

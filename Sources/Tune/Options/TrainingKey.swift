@@ -49,7 +49,7 @@ public struct TrainingKey: Sendable {
         .optionalInt("max_length", "tokens kept of a sample", 2...16_777_216, \.encoding.maxLength),
         .noShuffle,
         .seed,
-        .optionalChoice("compute", "precision of the frozen weights' products", \.compute),
+        .optionalChoice("compute", "precision of the frozen weights' products (default: bf16 where the CPU has it, else f32)", \.compute),
         .optionalText("key", "key.json or pairs.jsonl to measure while training", \.key),
         .optionalInt("check_steps", "measure the key every so many steps", 1...1_000_000_000, \.checkSteps),
         .optionalText("until", "stop when this holds, such as 'fsr==0 && prefix_match<0.1'", \.until),

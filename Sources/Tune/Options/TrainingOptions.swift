@@ -34,7 +34,7 @@ public struct TrainingOptions: Sendable, Equatable {
     public var shuffle = true
     /// `seed`: of initialisation, order and dropout.
     public var seed: UInt64 = 42
-    /// `compute`: precision of the products with the frozen weights; nil: f32.
+    /// `compute`: precision of the products with the frozen weights; nil: `Compute.trainingDefault`.
     public var compute: Compute?
     /// `key`: a key or pairs file to measure while training.
     public var key: String?
@@ -76,5 +76,12 @@ public struct TrainingOptions: Sendable, Equatable {
     /// Every option by its name, in the order of `TrainingKey.all`: the record of a run.
     public func json() -> JSONValue {
         .object(JSONObject(TrainingKey.all.map { (key: $0.name, value: $0.read(self)) }))
+    }
+}
+
+extension Compute {
+    /// What training computes in unless somebody chooses: bf16 where the CPU has it, else f32 (docs/benchmarks.md).
+    public static func trainingDefault(_ kernels: KernelContext) -> Compute {
+        kernels.supports(.bf16) ? .bf16 : .f32
     }
 }

@@ -23,8 +23,9 @@ final class OptimizerState {
         maxGradNorm = options.maxGradNorm
     }
 
-    /// Bytes of the copies of the parameters that a run keeps: themselves, gradients and two moments.
-    static func byteCount(parameters: Int) -> Int { 4 * parameters * MemoryLayout<Float>.size }
+    /// Bytes of the copies of the parameters that a run keeps: themselves, gradients and two moments, and both of these
+    /// once more while a checkpoint is written.
+    static func byteCount(parameters: Int) -> Int { 6 * parameters * MemoryLayout<Float>.size }
 
     /// One step: `accumulate` adds to the cleared gradients; they are clipped to the global norm as torch's
     /// `clip_grad_norm_` does; AdamW moves the parameters. Returns the norm before clipping. If `accumulate` throws, or if

@@ -35,7 +35,7 @@ public final class Trainer {
     /// Prepares a run.
     ///
     /// - Parameters:
-    ///   - model: the frozen model.
+    ///   - model: the frozen model; the run computes as `options` say, whatever this computes in.
     ///   - frozen: adapters below the one to train, lowest first.
     ///   - data: the samples.
     ///   - options: everything else.
@@ -47,9 +47,12 @@ public final class Trainer {
     ) throws {
         precondition(!data.samples.isEmpty, "no samples")
         try options.validate()
-        self.model = model
+        let compute = options.compute ?? .trainingDefault(model.kernels)
+        self.model = compute == model.compute ? model : try model.with(compute: compute)
         self.frozen = frozen
         self.data = data
+        var options = options
+        options.compute = compute  // what the record of the run is to say
         self.options = options
         steps = StepPlan(
             sampleCount: data.samples.count, batchSize: options.batchSize, accumulation: options.accumulation,
@@ -69,14 +72,19 @@ public final class Trainer {
             initialSHA256 = nil
         }
         optimizer = OptimizerState(adapter: adapter, options: options)
-        planner = MemoryPlanner(model: model, frozen: frozen, trained: adapter)
+        let planner = MemoryPlanner(model: self.model, frozen: frozen, trained: adapter)
         let maximumTokens = steps.maximumTokens(samples: data.samples)
+        self.planner = planner
+        let limit = options.memory ?? ProcessMemory.limitBytes
+        let recompute = planner.best(tokens: maximumTokens, context: data.longest, limit: limit)
         plan = TrainingPlan(
             trainableParameters: adapter.parameters.count, samples: data.samples.count, skipped: data.skipped,
             tokensPerEpoch: data.tokenCount, labelsPerEpoch: data.labelCount, longestSample: data.longest,
             steps: steps.totalSteps, stepsPerEpoch: steps.stepsPerEpoch, maximumTokens: maximumTokens,
-            weightBytes: planner.weightBytes, activationBytes: planner.activationBytes(tokens: maximumTokens),
-            optimizerBytes: planner.optimizerBytes, limitBytes: options.memory ?? ProcessMemory.limitBytes)
+            recompute: recompute, adaptedLayers: model.config.numHiddenLayers - adapter.lowestLayer,
+            memory: planner.use(tokens: maximumTokens, recompute: recompute),
+            choices: planner.pure.map { ($0.name, planner.use(tokens: maximumTokens, recompute: $0.plan).total) },
+            limitBytes: limit)
     }
 
     /// The adapter as it is now.

@@ -24,7 +24,7 @@ struct TrainingSession {
         self.state = state
         graph = TrainingGraph(
             model: trainer.model, frozen: trainer.frozen, trained: trainer.adapter,
-            maximumTokens: trainer.plan.maximumTokens)
+            maximumTokens: trainer.plan.maximumTokens, recompute: trainer.plan.recompute)
         graph.interrupt = trainer.interrupt
         log = try StepLog(path: output.file("train_log.jsonl"), keepingSteps: state.step)
         probeLog =
@@ -157,12 +157,5 @@ struct TrainingSession {
             let text = stateJSON().serialized(indent: 2) + "\n"
             try writeFileAtomically(path: folder + "/" + TrainingOutput.stateName, Array(text.utf8))
         }
-    }
-}
-
-extension Duration {
-    /// This duration in seconds.
-    fileprivate var inSeconds: Double {
-        Double(components.seconds) + Double(components.attoseconds) * 1e-18
     }
 }

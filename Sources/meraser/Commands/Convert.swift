@@ -50,7 +50,7 @@ struct Convert: ParsableCommand {
             source: source, destination: out ?? "dry-run.mqf", options: options,
             isInterrupted: { interrupt.isSet }
         ) { progress in
-            if progress.phase == .converting { bar.update(done: progress.doneBytes, total: progress.totalBytes) }
+            bar.update(done: progress.doneBytes, total: progress.totalBytes)
         }
         bar.finish()
         report.warnings.forEach(common.warn)

@@ -26,8 +26,7 @@ struct TrainingArguments: ParsableArguments {
         let data = try opened.dataset(path: data, options: options.encoding, chat: chat)
         let trainer = try opened.trainer(data: data, options: options)
         if dryRun {
-            if common.json { Console.json(trainer.plan.json) } else { Console.output(trainer.plan.text) }
-            return
+            return try show(trainer, common)
         }
         trainer.plan.lines.forEach(common.say)
         trainer.interrupt = interrupt
@@ -37,10 +36,18 @@ struct TrainingArguments: ParsableArguments {
         progress.finish()
         if common.json { Console.json(result.json) } else { Console.output(result.text) }
     }
-}
 
-extension TrainingPlan {
-    fileprivate var text: String { lines.joined(separator: "\n") }
+    /// Prints what a run would do, need and take; a run that would not fit ends as it would without `--dry-run`.
+    private func show(_ trainer: Trainer, _ common: CommonOptions) throws {
+        let plan = trainer.plan
+        let forecast = plan.memory.total <= plan.limitBytes ? try trainer.forecast() : nil
+        if common.json {
+            Console.json(.object(JSONObject(plan.fields + (forecast?.fields ?? []))))
+        } else {
+            Console.output((plan.lines + (forecast.map { [$0.line] } ?? [])).joined(separator: "\n"))
+        }
+        try trainer.checkMemory()
+    }
 }
 
 extension TrainingResult {

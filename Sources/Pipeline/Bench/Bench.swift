@@ -1,0 +1,171 @@
+import Foundation
+import Kernels
+import Model
+import Quant
+import Tune
+
+/// Measures a model on several numbers of threads: llama-bench's tests, and a training step.
+///
+/// - Parameters:
+///   - path: an `.mqf` file or a Hugging Face folder.
+///   - adapterPaths: PEFT folders that lie on the model in every test.
+///   - compute: precision of the forward's products; nil: what inference and training choose themselves.
+///   - contexts: instruction set and threads of each run, at least one.
+///   - onProgress: called before each test with what is coming.
+/// - Throws: what opening the model throws.
+public func bench(
+    path: String, adapterPaths: [String] = [], compute: Compute? = nil, contexts: [KernelContext],
+    options: BenchOptions,
+    onProgress: (String) -> Void = { _ in }
+) throws -> BenchReport {
+    precondition(!contexts.isEmpty && options.rounds >= 1)
+    var peaks: [(threads: Int, peak: MachinePeak)] = []
+    var results: [BenchResult] = []
+    var described: (model: String, work: ModelWork, compute: Compute)?
+    for kernels in contexts {
+        let model = try OpenedModel(path: path, adapterPaths: adapterPaths, kernels: kernels, compute: compute ?? .f32)
+        let trainingCompute = compute ?? .trainingDefault(kernels)
+        let store = model.transformer.store
+        let work = try described?.work ?? ModelWork(store, isTied: model.transformer.config.tieWordEmbeddings)
+        described = (
+            URL(fileURLWithPath: path).deletingPathExtension().lastPathComponent, work, model.transformer.compute
+        )
+        onProgress("measuring the peaks of \(kernels.isaName) on \(kernels.threads) threads")
+        var peak = kernels.measurePeak()
+        var measured: [(test: BenchTest, seconds: [Double], peakRSSBytes: Int)] = []
+        for test in options.tests {
+            onProgress("\(test.name) on \(kernels.threads) threads")
+            ProcessMemory.resetPeak()
+            let run = BenchRun(model: model, trainingCompute: trainingCompute, options: options)
+            let seconds = try run.seconds(test)
+            measured.append((test, seconds, ProcessMemory.peakBytes))
+        }
+        peak = peak.maximum(kernels.measurePeak())
+        peaks.append((kernels.threads, peak))
+        let backward: Compute = trainingCompute != .f32 && kernels.supports(.bf16) ? .bf16 : .f32
+        results += measured.map { test, seconds, rss in
+            let used = test.isTraining ? trainingCompute : model.transformer.compute
+            let limit = BenchLimit(test, work: work, compute: used, backward: backward, peak: peak)
+            return BenchResult(
+                test: test, threads: kernels.threads, compute: used,
+                tokensPerSecond: seconds.map { Double(test.tokenCount) / $0 },
+                peakRSSBytes: rss, limit: limit.name, shareOfPeak: limit.seconds.map { $0 / middle(seconds) })
+        }
+    }
+    guard let described else { preconditionFailure("no contexts") }
+    return BenchReport(
+        model: described.model, type: described.work.type, parameters: described.work.parameters,
+        bytes: described.work.bytes, isa: contexts[0].isaName, compute: described.compute, peaks: peaks,
+        results: results)
+}
+
+/// The measurements of one test.
+private struct BenchRun {
+    let model: OpenedModel
+    let trainingCompute: Compute
+    let options: BenchOptions
+    private let clock = ContinuousClock()
+
+    init(model: OpenedModel, trainingCompute: Compute, options: BenchOptions) {
+        self.model = model
+        self.trainingCompute = trainingCompute
+        self.options = options
+    }
+
+    /// Seconds of each round, after one that is not counted: it brings the weights into memory.
+    func seconds(_ test: BenchTest) throws -> [Double] {
+        switch test {
+        case .prompt(let count):
+            let session = model.session()
+            return try rounds { try time { _ = try generate(session, prompts: [tokens(count)], new: 1) } }
+        case .generation(let count):
+            let session = model.session()
+            _ = try generate(session, prompts: [tokens(1)], new: 1)
+            return try rounds(warmUp: false) {
+                try time { _ = try generate(session, prompts: [tokens(1)], new: count) }
+            }
+        case .batch(let sequences, let new):
+            let session = model.session()
+            let prompts = (0..<sequences).map { tokens(options.batchPrompt, sequence: $0) }
+            _ = try generate(session, prompts: prompts, new: 1)
+            return try rounds(warmUp: false) { try steadySeconds(session, prompts: prompts, new: new) }
+        case .training(let count):
+            let rehearsal = StepRehearsal(
+                model: try model.transformer.with(compute: trainingCompute), frozen: model.adapters,
+                tokens: tokens(count), seed: options.seed)
+            return try rounds { try time { try rehearsal.step() } }
+        }
+    }
+
+    private func rounds(warmUp: Bool = true, _ body: () throws -> Double) throws -> [Double] {
+        if warmUp { _ = try body() }
+        return try (0..<options.rounds).map { _ in try body() }
+    }
+
+    private func time(_ body: () throws -> Void) rethrows -> Double {
+        let start = clock.now
+        try body()
+        return (clock.now - start).inSeconds
+    }
+
+    private func generate(
+        _ session: InferenceSession, prompts: [[Int32]], new: Int, onToken: ((Int, Int32) -> Void)? = nil
+    ) throws -> [Generation] {
+        try session.generate(
+            prompts.map { GenerationRequest(prompt: $0) },
+            options: GenerationOptions(maxNewTokens: new, batchSize: prompts.count), onToken: onToken)
+    }
+
+    /// Seconds in which every sequence gets `new` tokens while all of them are being decoded: from the moment when
+    /// the last prompt is through.
+    private func steadySeconds(_ session: InferenceSession, prompts: [[Int32]], new: Int) throws -> Double {
+        let progress = SteadyState(sequences: prompts.count, new: new)
+        // Earlier prompts are ahead of the last one by the passes that the prompts take.
+        let lead = prompts.count * options.batchPrompt / session.tokenBudget + 2
+        _ = try generate(session, prompts: prompts, new: new + lead) { sequence, _ in progress.took(sequence) }
+        return progress.seconds
+    }
+
+    /// Random tokens; ids below 3 are left to special tokens where the vocabulary is large enough.
+    private func tokens(_ count: Int, sequence: Int = 0) -> [Int32] {
+        var random = SplitMix64(seed: options.seed &+ UInt64(sequence) &* 0x1_0000)
+        let vocabulary = UInt64(model.transformer.config.vocabSize)
+        let first: UInt64 = vocabulary > 8 ? 3 : 0
+        return (0..<count).map { _ in Int32(first + random.next() % (vocabulary - first)) }
+    }
+}
+
+/// Watches a batch: from the token that the last sequence to start gets first, to `new` tokens later.
+private final class SteadyState {
+    private let new: Int
+    private let clock = ContinuousClock()
+    private var counts: [Int]
+    private var waiting: Int
+    private var last: Int?
+    private var start: ContinuousClock.Instant?
+    /// The time between the two.
+    private(set) var seconds = 0.0
+
+    init(sequences: Int, new: Int) {
+        self.new = new
+        counts = Array(repeating: 0, count: sequences)
+        waiting = sequences
+    }
+
+    func took(_ sequence: Int) {
+        counts[sequence] += 1
+        if counts[sequence] == 1 {
+            waiting -= 1
+            if waiting == 0 {
+                last = sequence
+                start = clock.now
+            }
+        } else if sequence == last, counts[sequence] == new + 1, let start {
+            seconds = (clock.now - start).inSeconds
+        }
+    }
+}
+
+extension Duration {
+    fileprivate var inSeconds: Double { Double(components.seconds) + Double(components.attoseconds) / 1e18 }
+}

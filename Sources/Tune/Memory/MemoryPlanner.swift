@@ -1,0 +1,155 @@
+import Kernels
+import Model
+import Quant
+
+/// What a run takes of memory, in bytes.
+public struct MemoryUse: Sendable, Equatable {
+    /// The frozen weights, mapped from their file.
+    public let weights: Int
+    /// What the forward of the largest micro-batch keeps for its backward.
+    public let kept: Int
+    /// What every layer and the head work in.
+    public let working: Int
+    /// Adapters, gradients, optimiser, and what saving them takes.
+    public let optimizer: Int
+    /// The program itself with tokenizer and data.
+    public let program: Int
+
+    /// All together.
+    public var total: Int { weights + kept + working + optimizer + program }
+}
+
+/// Estimates the memory of a run, chooses what is recomputed, and finds what would make a run fit that does not.
+struct MemoryPlanner {
+    private static let programBytes = 64 << 20
+
+    private let model: Transformer
+    private let frozen: [LoRAAdapter]
+    private let trained: LoRAAdapter
+    private let weightBytes: Int
+    private let keptLayers: Int
+
+    init(model: Transformer, frozen: [LoRAAdapter], trained: LoRAAdapter) {
+        self.model = model
+        self.frozen = frozen
+        self.trained = trained
+        let store = model.store
+        weightBytes = store.tensorNames.reduce(0) { $0 + ((try? store.tensor($1))?.info.byteCount ?? 0) }
+        keptLayers = model.config.numHiddenLayers - trained.lowestLayer
+    }
+
+    /// The plan that keeps least.
+    var smallest: RecomputePlan { RecomputePlan(layers: keptLayers) }
+    /// Keep all, recompute every MLP, recompute every layer.
+    var pure: [(name: String, plan: RecomputePlan)] {
+        [("keep all", .keepAll), ("recompute MLPs", RecomputePlan(mlps: keptLayers)), ("recompute layers", smallest)]
+    }
+
+    /// What a run with micro-batches of up to `tokens` tokens takes.
+    func use(tokens: Int, recompute: RecomputePlan) -> MemoryUse {
+        sizes(tokens: tokens).use(recompute)
+    }
+
+    /// The plan that costs least time among those that fit; the smallest if none does. `context` is the longest sample.
+    func best(tokens: Int, context: Int, limit: Int) -> RecomputePlan {
+        let sizes = sizes(tokens: tokens)
+        let costs = RecomputeCosts(config: model.config, context: context)
+        var best: (plan: RecomputePlan, cost: Double)?
+        for layers in 0...keptLayers {
+            for mlps in 0...keptLayers - layers {
+                let plan = RecomputePlan(layers: layers, mlps: mlps)
+                guard sizes.use(plan).total <= limit else { continue }
+                let cost = Double(layers) * costs.layer + Double(mlps) * costs.mlp
+                if best.map({ cost < $0.cost }) ?? true { best = (plan, cost) }
+                break  // more of them only cost more
+            }
+        }
+        return best?.plan ?? smallest
+    }
+
+    /// - Throws: an out-of-memory error with what would make the run fit, if the plan does not.
+    func check(_ plan: TrainingPlan, samples: [TrainingSample], options: TrainingOptions) throws {
+        let (use, limit) = (plan.memory, plan.limitBytes)
+        guard use.total > limit else { return }
+        func least(_ tokens: Int) -> Int { self.use(tokens: tokens, recompute: smallest).total }
+        let lengths = samples.map(\.inputs.count).sorted(by: >)
+        let advice: String
+        if let batch = (1..<max(1, options.batchSize)).reversed().first(where: {
+            least(lengths.prefix($0).reduce(0, +)) <= limit
+        }) {
+            let accumulation = (options.effectiveBatchSize - 1) / batch + 1
+            advice =
+                "--per-device-train-batch-size \(batch) --gradient-accumulation-steps \(accumulation) would fit"
+        } else if least(16) <= limit {
+            var low = 16
+            var high = plan.maximumTokens
+            while high - low > 1 {
+                let middle = (low + high) / 2
+                if least(middle) <= limit { low = middle } else { high = middle }
+            }
+            advice = "--per-device-train-batch-size 1 --max-length \(low) would fit"
+        } else {
+            advice =
+                "the model needs \(describedBytes(least(16))) at least; convert it to fewer bits, train fewer modules or a "
+                + "lower rank"
+        }
+        throw MeraserError(
+            .outOfMemory,
+            "the run needs \(describedBytes(use.total)) even if the backward recomputes every layer (weights "
+                + "\(describedBytes(use.weights)), activations \(describedBytes(use.kept + use.working)), optimiser "
+                + "\(describedBytes(use.optimizer))) and may take \(describedBytes(limit)): \(advice)")
+    }
+
+    // MARK: Sizes
+
+    /// Sizes of the parts for one number of tokens.
+    private struct Sizes {
+        let keptLayers: Int
+        let weights, optimizer, working: Int
+        let nothing, mlp, layer: Int  // kept of one layer, by what is recomputed
+
+        func use(_ plan: RecomputePlan) -> MemoryUse {
+            MemoryUse(
+                weights: weights,
+                kept: plan.layers * layer + plan.mlps * mlp + (keptLayers - plan.layers - plan.mlps) * nothing,
+                working: working, optimizer: optimizer, program: programBytes)
+        }
+    }
+
+    private func sizes(tokens: Int) -> Sizes {
+        let shape = GraphShape(model: model, frozen: frozen, trained: trained, tokens: tokens)
+        func layer(_ recompute: Recompute) -> Int {
+            let arena = Arena.measuring()
+            _ = KeptLayer(
+                config: model.config, tokens: tokens, recompute: recompute, precision: shape.precision, arena: arena)
+            return arena.peak * MemoryLayout<Float>.size
+        }
+        let all = TrainingBuffers.floatCount(shape, recompute: .keepAll, model: model) * MemoryLayout<Float>.size
+        let nothing = layer(.nothing)
+        let frozenParameters = frozen.reduce(0) { $0 + $1.parameters.count }
+        return Sizes(
+            keptLayers: keptLayers, weights: weightBytes,
+            optimizer: OptimizerState.byteCount(parameters: trained.parameters.count)
+                + frozenParameters * MemoryLayout<Float>.size,
+            working: all - keptLayers * nothing + model.workspaceBytes(tokens: tokens), nothing: nothing,
+            mlp: layer(.mlp), layer: layer(.layer))
+    }
+}
+
+/// Multiplications per token that recomputing takes, in one layer.
+struct RecomputeCosts {
+    /// Gate and up.
+    let mlp: Double
+    /// All but the down projection.
+    let layer: Double
+    /// The whole forward.
+    let forward: Double
+
+    init(config c: ModelConfig, context: Int) {
+        let attention = 2 * c.hiddenSize * (c.queryWidth + c.keyValueWidth) + context * c.queryWidth
+        let matrix = c.hiddenSize * c.intermediateSize
+        mlp = Double(2 * matrix)
+        layer = Double(attention + 2 * matrix)
+        forward = Double(attention + 3 * matrix)
+    }
+}

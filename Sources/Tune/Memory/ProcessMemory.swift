@@ -1,0 +1,58 @@
+import Foundation
+
+/// What this process and this machine have in memory.
+public enum ProcessMemory {
+    /// The largest resident size of this process so far, in bytes; mapped files count while they are resident.
+    public static var peakBytes: Int {
+        var usage = rusage()
+        guard getrusage(__rusage_who_t(RUSAGE_SELF.rawValue), &usage) == 0 else { return 0 }
+        return usage.ru_maxrss * 1024
+    }
+
+    /// Lets `peakBytes` begin anew from what is resident now. Does nothing where the system does not offer it.
+    public static func resetPeak() {
+        guard let file = fopen("/proc/self/clear_refs", "w") else { return }
+        fputs("5", file)
+        fclose(file)
+    }
+
+    /// Bytes of memory that this process may take: what the machine can give without swapping (its caches of files
+    /// included), or less where a cgroup says so.
+    public static var limitBytes: Int {
+        let physical = Int(clamping: ProcessInfo.processInfo.physicalMemory)
+        return ([physical, availableBytes ?? physical] + cgroupLimits).min() ?? physical
+    }
+
+    /// `MemAvailable` of /proc/meminfo.
+    private static var availableBytes: Int? {
+        guard let text = try? String(contentsOfFile: "/proc/meminfo", encoding: .utf8) else { return nil }
+        let key = "MemAvailable:"
+        guard let line = text.split(separator: "\n").first(where: { $0.hasPrefix(key) }) else { return nil }
+        return line.split(whereSeparator: \.isWhitespace).dropFirst().first.flatMap { Int($0) }.map { $0 * 1024 }
+    }
+
+    /// The limits of this process's cgroup (version 2) and of those around it, and of version 1.
+    private static var cgroupLimits: [Int] {
+        let text = (try? String(contentsOfFile: "/proc/self/cgroup", encoding: .utf8)) ?? ""
+        let own = text.split(separator: "\n").first { $0.hasPrefix("0::") }?.dropFirst(3) ?? "/"
+        var folder = ""
+        var files = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"]
+        for name in own.split(separator: "/") {
+            folder += "/" + name
+            files.append("/sys/fs/cgroup\(folder)/memory.max")
+        }
+        return files.compactMap { file in
+            (try? String(contentsOfFile: file, encoding: .utf8)).flatMap {
+                Int($0.trimmingCharacters(in: .whitespacesAndNewlines))
+            }
+        }
+    }
+}
+
+/// A count of bytes for people: `812 MB`, `3.4 GB` (powers of 1024).
+public func describedBytes(_ count: Int) -> String {
+    let value = Double(count)
+    if value >= 1_073_741_824 { return String(format: "%.1f GB", value / 1_073_741_824) }
+    if value >= 1_048_576 { return String(format: "%.0f MB", value / 1_048_576) }
+    return String(format: "%.0f KB", (value / 1024).rounded(.up))
+}

@@ -1,0 +1,105 @@
+import Kernels
+import Model
+import Quant
+
+/// How long a run will take on this machine as it is now.
+public struct TrainingForecast: Sendable, Equatable {
+    /// Seconds of an average optimiser step.
+    public let secondsPerStep: Double
+    /// Seconds of all steps; measuring a key and saving checkpoints come on top.
+    public let seconds: Double
+
+    /// The forecast as a line for a terminal.
+    public var line: String {
+        "time                  \(described(secondsPerStep)) a step, \(described(seconds)) in all (measured on one layer)"
+    }
+
+    /// The forecast as members of an object, for `--dry-run --json`.
+    public var fields: [(key: String, value: JSONValue)] {
+        [("predicted_seconds_per_step", .real(secondsPerStep)), ("predicted_seconds", .real(seconds))]
+    }
+
+    private func described(_ seconds: Double) -> String {
+        func rounded(_ value: Double) -> String {
+            let tenths = Int((value * 10).rounded())
+            return "\(tenths / 10).\(tenths % 10)"
+        }
+        if seconds < 1 { return "\(Int((seconds * 1000).rounded(.up))) ms" }
+        if seconds < 90 { return "\(rounded(seconds)) s" }
+        return seconds < 5400 ? "\(rounded(seconds / 60)) min" : "\(rounded(seconds / 3600)) h"
+    }
+}
+
+extension Trainer {
+    /// Measures one layer and the head on a micro-batch of average length and reckons up the run. Changes nothing.
+    ///
+    /// - Throws: as a step does.
+    public func forecast() throws -> TrainingForecast {
+        let graph = TrainingGraph(
+            model: model, frozen: frozen, trained: adapter, maximumTokens: plan.maximumTokens,
+            recompute: plan.recompute)
+        let batches = steps.batches(step: 0, samples: data.samples, mean: options.lossMean)
+        let mean = data.tokenCount * options.batchSize / data.samples.count
+        guard let batch = batches.min(by: { abs($0.batch.tokenCount - mean) < abs($1.batch.tokenCount - mean) }) else {
+            return TrainingForecast(secondsPerStep: 0, seconds: 0)
+        }
+        let probability = Float(adapter.config.loraDropout)
+        let parts = try graph.measureParts(
+            batch, dropout: probability > 0 ? (probability: probability, seed: options.seed, step: 0) : nil,
+            gradients: LoRAAdapter(layoutOf: adapter))
+
+        let costs = RecomputeCosts(config: model.config, context: data.longest)
+        let again = Double(plan.recompute.layers) * costs.layer + Double(plan.recompute.mlps) * costs.mlp
+        let layers =
+            parts.forward * (Double(model.config.numHiddenLayers) + again / costs.forward)
+            + parts.backward * Double(plan.adaptedLayers)
+        let perToken = layers / Double(batch.batch.tokenCount)
+        let perLabel = parts.head / Double(batch.labelCount)
+        let epoch = perToken * Double(data.tokenCount) + perLabel * Double(data.labelCount)
+        let step = epoch / Double(steps.stepsPerEpoch)
+        return TrainingForecast(secondsPerStep: step, seconds: step * Double(steps.totalSteps))
+    }
+}
+
+extension TrainingGraph {
+    /// Seconds that the highest layer and the head take with this batch, the second time that they are run.
+    fileprivate func measureParts(
+        _ batch: LabelledBatch, dropout: (probability: Float, seed: UInt64, step: UInt64)?, gradients: LoRAAdapter
+    ) throws -> (forward: Double, backward: Double, head: Double) {
+        let rows = batch.batch.tokenCount
+        let layer = model.config.numHiddenLayers - 1
+        let kept = buffers.kept[layer - lowestLayer]
+        let adapters = adapters(batch, dropout)
+        let context = prepare(batch.batch)
+        let (input, output) = (buffers.streams.0.prefix(rows: rows), buffers.streams.1.prefix(rows: rows))
+        let dx = buffers.dStream.prefix(rows: rows)
+        let acts = buffers.activations.around(input)
+        model.embed(batch.batch.tokens, into: input)
+        func second(_ body: () throws -> Void) rethrows -> Double {
+            try body()
+            return try ContinuousClock().measure(body).inSeconds
+        }
+        let forward = try second {
+            try model.forwardLayer(
+                layer, acts, attention: context, adapters: adapters, into: output, scratch: buffers.scratch)
+            kept.keep(acts, model.kernels)
+        }
+        let head = try ContinuousClock().measure { _ = try self.head(batch, output) }.inSeconds
+        func restore() {
+            kept.restore(
+                acts, layer: layer, model: model, attention: context, adapters: adapters, scratch: buffers.scratch)
+        }
+        // What is recomputed is reckoned from the forward's time.
+        let restoring = kept.recompute == .nothing ? second(restore) : 0
+        restore()
+        let backward = second {
+            propagate(layer, acts, dx, batch.batch, adapters, into: gradients, throughInput: true)
+        }
+        return (forward, restoring + backward, head)
+    }
+}
+
+extension Duration {
+    /// This duration in seconds.
+    var inSeconds: Double { Double(components.seconds) + Double(components.attoseconds) * 1e-18 }
+}

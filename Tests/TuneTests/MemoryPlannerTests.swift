@@ -1,0 +1,89 @@
+import Foundation
+import Kernels
+import Model
+import Quant
+import TestSupport
+import Testing
+
+@testable import Tune
+
+@Suite("The memory planner")
+struct MemoryPlannerTests {
+    private let model: Transformer
+    private let planner: MemoryPlanner
+    private let tokens = 512
+
+    init() throws {
+        model = try GradientTests.transformer(tinychatFolder())
+        let trained = LoRAAdapter(config: LoRAConfig(r: 8, targetModules: [.q_proj, .v_proj]), for: model.config)
+        planner = MemoryPlanner(model: model, frozen: [], trained: trained)
+    }
+
+    private func total(_ plan: RecomputePlan) -> Int { planner.use(tokens: tokens, recompute: plan).total }
+    private func best(_ limit: Int) -> RecomputePlan { planner.best(tokens: tokens, context: 64, limit: limit) }
+
+    @Test("with room for all, all is kept; one byte less, and as little as possible is recomputed")
+    func edges() {
+        let all = total(.keepAll)
+        #expect(best(all) == .keepAll && best(.max) == .keepAll)
+        #expect(best(all - 1) == RecomputePlan(mlps: 1), "the cheapest step that saves anything")
+        let smallest = RecomputePlan(layers: 6)
+        #expect(total(smallest) < total(RecomputePlan(mlps: 6)))
+        #expect(best(total(smallest)) == smallest)
+        #expect(best(total(smallest) - 1) == smallest, "nothing fits: the smallest, which the check refuses")
+    }
+
+    @Test("the plan for any limit fits it, and none that fits costs less")
+    func optimum() {
+        let costs = RecomputeCosts(config: model.config, context: 64)
+        func cost(_ plan: RecomputePlan) -> Double { Double(plan.layers) * costs.layer + Double(plan.mlps) * costs.mlp }
+        let (low, high) = (total(RecomputePlan(layers: 6)), total(.keepAll))
+        let plans = (0...6).flatMap { layers in (0...6 - layers).map { RecomputePlan(layers: layers, mlps: $0) } }
+        for limit in stride(from: low, through: high, by: (high - low) / 40) {
+            let chosen = best(limit)
+            #expect(total(chosen) <= limit)
+            for plan in plans where total(plan) <= limit { #expect(cost(chosen) <= cost(plan)) }
+        }
+    }
+
+    @Test("sizes are those of DESIGN §4.1, counted by hand")
+    func sizes() {
+        let c = model.config
+        let small = planner.use(tokens: tokens, recompute: .keepAll)
+        // f32 here: residual, q, k, v, attention, residual, gate, up; log-sum-exp and two roots.
+        let row =
+            2 * c.hiddenSize + 2 * c.queryWidth + 2 * c.keyValueWidth + 2 * c.intermediateSize + c.numAttentionHeads + 2
+        #expect(small.kept == c.numHiddenLayers * tokens * row * 4)
+        #expect(small.weights == model.store.tensorNames.reduce(0) { $0 + byteCount($1) })
+        let layers = planner.use(tokens: tokens, recompute: RecomputePlan(layers: c.numHiddenLayers))
+        #expect(layers.kept == c.numHiddenLayers * tokens * c.hiddenSize * 4)
+        #expect(layers.working == small.working)
+        // Adapter, gradient, two moments, and both moments again for a checkpoint; r 8 on q and v of 256 × 256 and
+        // 256 × G·D.
+        let parameters = c.numHiddenLayers * 8 * (2 * c.hiddenSize + c.queryWidth + c.keyValueWidth)
+        #expect(small.optimizer == 6 * 4 * parameters)
+    }
+
+    private func byteCount(_ name: String) -> Int { (try? model.store.tensor(name))?.info.byteCount ?? 0 }
+
+    @Test("a run under any memory limit gives the same adapter")
+    func sameAdapter() throws {
+        try withTemporaryFolder { folder in
+            var run = TinyRun()
+            let plan = try run.trainer().plan
+            #expect(plan.recompute == .keepAll)
+            let sizes = plan.choices.map(\.bytes)
+            #expect(sizes.count == 3 && sizes[0] == plan.memory.total && sizes[2] < sizes[1] && sizes[1] < sizes[0])
+            var adapters: [Data] = []
+            for bytes in sizes {
+                run.options.memory = bytes
+                let trainer = try run.trainer()
+                #expect(trainer.plan.memory.total <= bytes)
+                let out = folder.appendingPathComponent("\(bytes)")
+                _ = try trainer.run(output: out.path)
+                adapters.append(try Data(contentsOf: out.appendingPathComponent("adapter_model.safetensors")))
+            }
+            #expect(adapters[1] == adapters[0] && adapters[2] == adapters[0])
+        }
+    }
+}

@@ -1,5 +1,5 @@
-/// The table itself, once every entry has been defined. MK_ISA_TABLE, MK_ISA_NAME and MK_ISA_QUANTIZE_GROUP come from the
-/// including file.
+/// The table itself, once every entry has been defined. MK_ISA_TABLE, MK_ISA_NAME and MK_ISA_QUANTIZE_GROUP come from
+/// the including file.
 #ifndef MERASER_ISA_TABLE_H
 #define MERASER_ISA_TABLE_H
 

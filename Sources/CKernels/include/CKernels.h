@@ -211,7 +211,7 @@ void mk_adamw(const mk_context *ctx, int64_t n, float *param, const float *grad,
 /// Sum of squares in double, fixed order.
 double mk_sum_squares(const mk_context *ctx, const float *x, int64_t n);
 
-// ---------------------------------------------------------------------------------------------- what the machine can do
+// ---------------------------------------------------------------------------------------------- machine peaks
 
 /// Runs `rounds` rounds of nothing but the multiply-add that this path has for that precision (bytes into 32 bits, bf16
 /// pairs, fp32) on all threads; returns how many multiplications and additions that were, 0 if the path has none.

@@ -8,9 +8,15 @@ static bool cpu_has(const char *name) {
     if (strcmp(name, "avx2") == 0) {  // Intel Haswell 2013, AMD Excavator 2015 and later
         return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
     }
+    if (strcmp(name, "avxvnni") == 0) {  // Intel Alder Lake 2021, AMD Zen 5 2024 and later
+        return cpu_has("avx2") && __builtin_cpu_supports("avxvnni");
+    }
     if (strcmp(name, "avx512") == 0) {  // Intel Skylake-X 2017, AMD Zen 4 2022 and later
         return cpu_has("avx2") && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
+    }
+    if (strcmp(name, "avx512vnni") == 0) {  // Intel Ice Lake 2019, AMD Zen 4 2022 and later
+        return cpu_has("avx512") && __builtin_cpu_supports("avx512vnni");
     }
 #endif
     return strcmp(name, "portable") == 0;
@@ -19,8 +25,7 @@ static bool cpu_has(const char *name) {
 static const mk_isa *const tables[] = {
     &mk_isa__portable,
 #if defined(__x86_64__)
-    &mk_isa__avx2,
-    &mk_isa__avx512,
+    &mk_isa__avx2,     &mk_isa__avxvnni, &mk_isa__avx512, &mk_isa__avx512vnni,
 #endif
 };
 

@@ -18,14 +18,30 @@ enum {
     MK_BLOCK_DEPTH = 256,        ///< longest stretch of the reduction that a panel holds
     MK_PANEL_STRIDE = 256 * 16,  ///< floats from one panel of a block to the next
     MK_BLOCK_FLOATS = 4 * 256 * 16,
-    MK_INT8_TOKENS = 64,  ///< most tokens of one call of int8_rows
+    MK_INT8_GROUPS = 2,          ///< most groups of 16 weight rows in a call of mk_int8.rows
+    MK_INT8_STRIP = 64,          ///< most tokens of a strip on any instruction set
+    MK_INT8_PANEL_BYTES = 1088,  ///< most bytes of an unpacked tile
+    MK_INT8_BLOCK_BYTES = 68,    ///< most bytes of a packed block of a token
 };
 
-/// A 32-column block of activations quantized to int8: x = scale * q.
-typedef struct mk_int8_block {
-    float scale;
-    int8_t q[MK_TILE_COLS];
-} mk_int8_block;
+/// The int8 product of an instruction set. Activations are quantized per token and block of 32 columns, |q| <= 127, and
+/// packed in strips of up to `height` tokens, in a layout of its own: block after block, all tokens of a block
+/// together.
+typedef struct mk_int8 {
+    int64_t height;       ///< most tokens of a strip
+    int64_t block_bytes;  ///< of a token
+    /// Quantizes `blocks` blocks of `tokens` rows of x into part of a strip.
+    void (*pack)(const float *x, int64_t ldx, int64_t tokens, int64_t blocks, void *strip);
+    /// Continues the chains sums[t][16 g + r] += (d * scale) * (T[q] . codes) over the blocks in order, r < 16, g <
+    /// groups <= 2. The tiles of a group lie side by side, the groups `stride` bytes apart. `codebook` is NULL for the
+    /// 8-bit type.
+    void (*rows)(const int8_t *codebook, const uint8_t *tiles, int64_t stride, int64_t groups, int64_t blocks,
+                 const void *strip, int64_t tokens, float *sums);
+    /// Where unpacking costs much: `count` tiles to a panel of at most MK_INT8_PANEL_BYTES a tile, and the same product
+    /// with a panel, for one group. NULL: never.
+    void (*unpack)(const int8_t *codebook, const uint8_t *tiles, int64_t count, uint8_t *panel);
+    void (*panel_rows)(const uint8_t *panel, int64_t blocks, const void *strip, int64_t tokens, float *sums);
+} mk_int8;
 
 /// What the weights of a block may be rounded to; see scalesearch.h.
 typedef struct mk_grid mk_grid;
@@ -48,12 +64,9 @@ struct mk_isa {
     void (*gemm)(const float *block, int64_t panels, int64_t depth, const float *a, int64_t lda, int64_t m, float *acc,
                  int64_t ldacc);
 
-    /// y[t][r] = sum over `count` tiles side by side of x.scale * d * (T[q] . x.q), t < tokens <= MK_INT8_TOKENS, r
-    /// < 16. x[t] is a row of `count` blocks.
-    void (*int8_rows)(const int8_t *codebook, const uint8_t *tiles, int64_t count, const mk_int8_block *x,
-                      int64_t tokens, float *y);
-    /// Quantizes 32 values to int8, symmetric, |q| <= 127.
-    void (*int8_quantize)(const float *x, int64_t blocks, mk_int8_block *out);
+    const mk_int8 *int8;
+    /// For the weights of q4_0, where their small range allows more; elsewhere the same as int8.
+    const mk_int8 *int8_q4_0;
 
     /// Row kernels; see rows_body.h.
     float (*rmsnorm)(const float *x, const float *weight, float eps, int64_t k, float *y);
@@ -85,7 +98,10 @@ struct mk_isa {
 extern const mk_isa mk_isa__portable;
 #if defined(__x86_64__)
 extern const mk_isa mk_isa__avx2;
+extern const mk_isa mk_isa__avxvnni;
+extern const mk_int8 mk_int8__nibbles256;  ///< q4_0 with AVX2
 extern const mk_isa mk_isa__avx512;
+extern const mk_isa mk_isa__avx512vnni;
 #endif
 
 void mk_quantize_group__portable(const mk_grid *grid, const float *src, int rows, int64_t cols, uint8_t *dst);

@@ -73,4 +73,6 @@ static void pack_rows(const float *src, int64_t ld, int64_t rows, int64_t depth,
 #define MK_ISA_TABLE mk_isa__portable
 #define MK_ISA_NAME "portable"
 #define MK_ISA_QUANTIZE_GROUP mk_quantize_group__portable
+#define MK_ISA_INT8 int8_plain
+#define MK_ISA_INT8_Q4_0 int8_plain
 #include "isa_table.h"

@@ -1,7 +1,5 @@
-/// The table itself, once every entry has been defined. MK_ISA_TABLE, MK_ISA_NAME and MK_ISA_QUANTIZE_GROUP come from
-/// the including file.
-#ifndef MERASER_ISA_TABLE_H
-#define MERASER_ISA_TABLE_H
+/// A table, once every entry has been defined. MK_ISA_TABLE, MK_ISA_NAME, MK_ISA_QUANTIZE_GROUP, MK_ISA_INT8 and
+/// MK_ISA_INT8_Q4_0 come from the including file, which may include this again with others.
 
 const mk_isa MK_ISA_TABLE = {
     .name = MK_ISA_NAME,
@@ -10,8 +8,8 @@ const mk_isa MK_ISA_TABLE = {
     .expand_cols = expand_cols,
     .pack_rows = pack_rows,
     .gemm = gemm,
-    .int8_rows = int8_rows,
-    .int8_quantize = int8_quantize,
+    .int8 = &MK_ISA_INT8,
+    .int8_q4_0 = &MK_ISA_INT8_Q4_0,
     .rmsnorm = rmsnorm,
     .rmsnorm_backward = rmsnorm_backward,
     .swiglu = swiglu,
@@ -27,5 +25,3 @@ const mk_isa MK_ISA_TABLE = {
     .to_bf16 = to_bf16,
     .from_bf16 = from_bf16,
 };
-
-#endif

@@ -1,63 +1,191 @@
 /// Products with tiled weights in int8: the activations are quantized once per call, 32 columns to a scale, for all the
-/// weights that share them.
+/// weights that share them, and packed in strips of a few tokens as the micro-kernel reads them.
+#include <assert.h>
+#include <string.h>
+
 #include "isa.h"
 
-size_t mk_linear_workspace(int32_t compute, int64_t tokens, int64_t cols) {
-    if (compute != MK_COMPUTE_INT8) return 0;
-    return (size_t)tokens * (size_t)mk_ceil_div(cols, MK_TILE_COLS) * sizeof(mk_int8_block);
+enum {
+    PACK_BLOCKS = 32,         ///< blocks that a thread quantizes at a time, for the tokens of a strip
+    PIECE_TOKENS = 144,       ///< most tokens of a piece whose strips are narrow; they divide it
+    PANEL_BLOCKS = 8,         ///< unpacked blocks, sums and activations of a piece share L1
+    FEW_TOKENS = 8,           ///< up to here the product runs at the speed of memory
+    STREAM_BYTES = 64 << 10,  ///< weights of a piece then: small, so that threads end together
+    PIECE_BYTES = 256 << 10,  ///< weights of a piece otherwise: they stay in L2 while its tokens pass by
+};
+
+/// The kernels for a weight; NULL for a plain one.
+static const mk_int8 *kernels_of(const mk_isa *isa, const mk_matrix *w) {
+    if (!mk_type_is_tiled(w->type)) return NULL;
+    return w->type == MK_Q4_0 ? isa->int8_q4_0 : isa->int8;
 }
 
-/// One piece: up to MK_INT8_TOKENS tokens by 16 rows.
-static void product_piece(const mk_context *ctx, const mk_linear_output *o, const mk_int8_block *x, int64_t tokens,
-                          int64_t piece) {
-    enum { HEIGHT = MK_INT8_TOKENS };
-    _Alignas(64) float sums[HEIGHT * MK_TILE_ROWS];
-    const mk_matrix *w = o->w;
-    const int64_t blocks = w->cols / MK_TILE_COLS, wide = mk_ceil_div(w->rows, MK_TILE_ROWS);
-    const int64_t row0 = piece % wide * MK_TILE_ROWS, t0 = piece / wide * HEIGHT;
-    const int64_t rows = mk_min(MK_TILE_ROWS, w->rows - row0), count = mk_min(HEIGHT, tokens - t0);
-    const int64_t group_bytes = blocks * mk_tile_bytes(w->type);
-    ctx->isa->int8_rows(mk_codebook(w->type), (const uint8_t *)w->data + piece % wide * group_bytes, blocks,
-                        x + t0 * blocks, count, sums);
-    for (int64_t t = 0; t < count; t++) {
-        float *out = o->y + (t0 + t) * o->ldy + row0;
-        for (int64_t r = 0; r < rows; r++) {
-            const float sum = sums[t * MK_TILE_ROWS + r];
-            out[r] = o->accumulate ? out[r] + sum : sum;
+/// The activations in the workspace, and how they are cut.
+typedef struct packed {
+    const mk_isa *isa;
+    const mk_int8 *kernels;
+    int64_t tokens, blocks;
+    int64_t strips;  ///< of equal height, give or take one token
+    uint8_t *data;
+} packed;
+
+static int64_t strip_start(const packed *x, int64_t strip) {
+    return strip * x->tokens / x->strips;
+}
+
+static uint8_t *strip_data(const packed *x, int64_t strip) {
+    return x->data + strip_start(x, strip) * x->blocks * x->kernels->block_bytes;
+}
+
+static int64_t pack_pieces(const packed *x) {
+    return x->strips * mk_ceil_div(x->blocks, PACK_BLOCKS);
+}
+
+static void pack_piece(const packed *p, const float *x, int64_t ldx, int64_t piece) {
+    const int64_t strip = piece % p->strips, block = piece / p->strips * PACK_BLOCKS;
+    const int64_t t0 = strip_start(p, strip), count = strip_start(p, strip + 1) - t0;
+    p->kernels->pack(x + t0 * ldx + block * MK_TILE_COLS, ldx, count, mk_min(PACK_BLOCKS, p->blocks - block),
+                     strip_data(p, strip) + block * count * p->kernels->block_bytes);
+}
+
+/// How an output is cut: groups of 16 rows and strips to a piece.
+typedef struct cut {
+    int64_t groups, strips;  ///< of a piece
+    int64_t wide, tall;      ///< pieces along the rows and along the tokens
+} cut;
+
+static cut cut_of(const mk_linear_output *o, const packed *x) {
+    const int64_t group_bytes = x->blocks * mk_tile_bytes(o->w->type);
+    const int64_t bytes = x->tokens <= FEW_TOKENS ? STREAM_BYTES : PIECE_BYTES;
+    const int64_t groups = mk_max(2, bytes / group_bytes & -2);
+    const int64_t tall = mk_ceil_div(x->tokens, PIECE_TOKENS);
+    return (cut){.groups = groups,
+                 .strips = mk_ceil_div(x->strips, tall),
+                 .wide = mk_ceil_div(mk_ceil_div(o->w->rows, MK_TILE_ROWS), groups),
+                 .tall = tall};
+}
+
+static int64_t product_pieces(const mk_linear_output *o, const packed *x) {
+    if (kernels_of(x->isa, o->w) != x->kernels) return 0;
+    const cut c = cut_of(o, x);
+    return c.wide * c.tall;
+}
+
+/// What a piece is made of.
+typedef struct piece {
+    int64_t group0, group1, strip0, strip1;
+} piece;
+
+static piece piece_of(const mk_linear_output *o, const packed *x, int64_t index) {
+    const cut c = cut_of(o, x);
+    const int64_t group = index % c.wide * c.groups, strip = index / c.wide * c.strips;
+    return (piece){.group0 = group,
+                   .group1 = mk_min(group + c.groups, mk_ceil_div(o->w->rows, MK_TILE_ROWS)),
+                   .strip0 = strip,
+                   .strip1 = mk_min(strip + c.strips, x->strips)};
+}
+
+static const uint8_t *group_tiles(const mk_matrix *w, int64_t group) {
+    return (const uint8_t *)w->data + group * (w->cols / MK_TILE_COLS) * mk_tile_bytes(w->type);
+}
+
+/// y[t0 + t][row0 ...] (+)= sums[t][0 ... width).
+static void write_sums(const mk_linear_output *o, const float *sums, int64_t width, int64_t t0, int64_t tokens,
+                       int64_t row0) {
+    const int64_t rows = mk_min(width, o->w->rows - row0);
+    for (int64_t t = 0; t < tokens; t++, sums += width) {
+        float *y = o->y + (t0 + t) * o->ldy + row0;
+        if (o->accumulate) {
+            for (int64_t r = 0; r < rows; r++) y[r] += sums[r];
+        } else {
+            memcpy(y, sums, (size_t)rows * sizeof(float));
         }
     }
 }
 
-static int64_t pieces_of(const mk_linear_output *o, int64_t tokens) {
-    if (!mk_type_is_tiled(o->w->type)) return 0;
-    return mk_ceil_div(o->w->rows, MK_TILE_ROWS) * mk_ceil_div(tokens, MK_INT8_TOKENS);
+/// Strip after strip, each with all the rows: the tiles are unpacked in registers.
+static void product_of_tiles(const mk_linear_output *o, const packed *x, piece p) {
+    for (int64_t strip = p.strip0; strip < p.strip1; strip++) {
+        const int64_t t0 = strip_start(x, strip), tokens = strip_start(x, strip + 1) - t0;
+        for (int64_t group = p.group0; group < p.group1; group += MK_INT8_GROUPS) {
+            _Alignas(64) float sums[MK_INT8_STRIP * MK_INT8_GROUPS * MK_TILE_ROWS];
+            const int64_t groups = mk_min(MK_INT8_GROUPS, p.group1 - group), width = groups * MK_TILE_ROWS;
+            memset(sums, 0, (size_t)(tokens * width) * sizeof(float));
+            x->kernels->rows(mk_codebook(o->w->type), group_tiles(o->w, group), x->blocks * mk_tile_bytes(o->w->type),
+                             groups, x->blocks, strip_data(x, strip), tokens, sums);
+            write_sums(o, sums, width, t0, tokens, group * MK_TILE_ROWS);
+        }
+    }
+}
+
+/// Group after group, a few blocks unpacked at a time for all the strips.
+static void product_of_panels(const mk_linear_output *o, const packed *x, piece p) {
+    _Alignas(64) uint8_t panel[PANEL_BLOCKS * MK_INT8_PANEL_BYTES];
+    _Alignas(64) float sums[PIECE_TOKENS * MK_TILE_ROWS];
+    const int64_t t0 = strip_start(x, p.strip0), tokens = strip_start(x, p.strip1) - t0;
+    assert(tokens <= PIECE_TOKENS);
+    for (int64_t group = p.group0; group < p.group1; group++) {
+        memset(sums, 0, (size_t)(tokens * MK_TILE_ROWS) * sizeof(float));
+        for (int64_t block = 0; block < x->blocks; block += PANEL_BLOCKS) {
+            const int64_t blocks = mk_min(PANEL_BLOCKS, x->blocks - block);
+            x->kernels->unpack(mk_codebook(o->w->type), group_tiles(o->w, group) + block * mk_tile_bytes(o->w->type),
+                               blocks, panel);
+            for (int64_t strip = p.strip0; strip < p.strip1; strip++) {
+                const int64_t t = strip_start(x, strip), count = strip_start(x, strip + 1) - t;
+                x->kernels->panel_rows(panel, blocks, strip_data(x, strip) + block * count * x->kernels->block_bytes,
+                                       count, sums + (t - t0) * MK_TILE_ROWS);
+            }
+        }
+        write_sums(o, sums, MK_TILE_ROWS, t0, tokens, group * MK_TILE_ROWS);
+    }
+}
+
+static void product_piece(const mk_linear_output *o, const packed *x, int64_t index) {
+    const piece p = piece_of(o, x, index);
+    if (x->kernels->unpack != NULL && p.strip1 - p.strip0 > 1) {
+        product_of_panels(o, x, p);
+    } else {
+        product_of_tiles(o, x, p);
+    }
+}
+
+size_t mk_linear_workspace(int32_t compute, int64_t tokens, int64_t cols) {
+    if (compute != MK_COMPUTE_INT8) return 0;
+    return (size_t)tokens * (size_t)mk_ceil_div(cols, MK_TILE_COLS) * MK_INT8_BLOCK_BYTES;
+}
+
+/// The outputs of those kernels.
+static void linear(const mk_context *ctx, const mk_int8 *kernels, const mk_linear_output *outputs, int32_t count,
+                   const float *x, int64_t ldx, int64_t tokens, void *workspace) {
+    packed p = {.isa = ctx->isa, .kernels = kernels, .tokens = tokens, .data = workspace};
+    p.strips = mk_ceil_div(tokens, kernels->height);
+    int64_t pieces = 0;
+    double operations = 0;
+    for (int32_t i = 0; i < count; i++) {
+        const mk_matrix *w = outputs[i].w;
+        if (kernels_of(ctx->isa, w) != kernels) continue;
+        p.blocks = w->cols / MK_TILE_COLS;
+        pieces += product_pieces(outputs + i, &p);
+        operations += (double)tokens * (double)w->rows * (double)w->cols;
+    }
+    if (tokens == 0 || pieces == 0) return;
+    const int threads = mk_threads(ctx, operations);
+    mk_counter next_pack = 0, next_product = 0;
+#pragma omp parallel num_threads(threads)
+    {
+        for (int64_t piece; (piece = mk_next(&next_pack)) < pack_pieces(&p);) pack_piece(&p, x, ldx, piece);
+#pragma omp barrier
+        for (int64_t piece; (piece = mk_next(&next_product)) < pieces;) {
+            const mk_linear_output *o = outputs;
+            while (piece >= product_pieces(o, &p)) piece -= product_pieces(o++, &p);
+            product_piece(o, &p, piece);
+        }
+    }
 }
 
 void mk_linear_int8(const mk_context *ctx, const mk_linear_output *outputs, int32_t count, const float *x, int64_t ldx,
                     int64_t tokens, void *workspace) {
-    int64_t pieces = 0, blocks = 0;
-    double operations = 0;
-    for (int32_t i = 0; i < count; i++) {
-        const mk_matrix *w = outputs[i].w;
-        if (!mk_type_is_tiled(w->type)) continue;
-        blocks = w->cols / MK_TILE_COLS;
-        pieces += pieces_of(outputs + i, tokens);
-        operations += (double)tokens * (double)w->rows * (double)w->cols;
-    }
-    if (pieces == 0) return;
-    mk_int8_block *quantized = workspace;
-    const int threads = mk_threads(ctx, operations);
-    mk_counter next_row = 0, next_piece = 0;
-#pragma omp parallel num_threads(threads)
-    {
-        for (int64_t t; (t = mk_next(&next_row)) < tokens;) {
-            ctx->isa->int8_quantize(x + t * ldx, blocks, quantized + t * blocks);
-        }
-#pragma omp barrier
-        for (int64_t piece; (piece = mk_next(&next_piece)) < pieces;) {
-            const mk_linear_output *o = outputs;
-            while (piece >= pieces_of(o, tokens)) piece -= pieces_of(o++, tokens);
-            product_piece(ctx, o, quantized, tokens, piece);
-        }
-    }
+    linear(ctx, ctx->isa->int8, outputs, count, x, ldx, tokens, workspace);
+    if (ctx->isa->int8_q4_0 == ctx->isa->int8) return;
+    linear(ctx, ctx->isa->int8_q4_0, outputs, count, x, ldx, tokens, workspace);
 }

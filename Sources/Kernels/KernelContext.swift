@@ -67,6 +67,12 @@ public struct KernelContext: @unchecked Sendable {
     /// True if this path implements that precision.
     public func supports(_ compute: Compute) -> Bool { mk_compute_available(context.isa, compute.code) }
 
+    /// The precision of inference where nobody chose one: int8 for a model with quantized weights, f32 for plain ones
+    /// and on the portable path, whose int8 products are slower than its fp32.
+    public func inferenceCompute(quantized: Bool) -> Compute {
+        quantized && isaName != Self.knownISANames.first ? .int8 : .f32
+    }
+
     /// - Throws: a usage error if this path lacks that precision, naming those that it has.
     public func require(_ compute: Compute) throws {
         guard supports(compute) else {

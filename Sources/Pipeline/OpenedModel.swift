@@ -22,16 +22,18 @@ public final class OpenedModel {
     ///   - path: an `.mqf` file or a Hugging Face folder.
     ///   - adapterPaths: PEFT folders, lowest first.
     ///   - kernels: instruction set and threads.
-    ///   - compute: precision of the forward.
+    ///   - compute: precision of the forward; nil: int8 for quantized weights, f32 for plain ones.
     ///   - verifying: compares all checksums first, as everything that trains or exports must.
     /// - Throws: what the parts throw; for an adapter of another base or without its parents an error that names them.
     public init(
-        path: String, adapterPaths: [String] = [], kernels: KernelContext, compute: Compute = .f32,
+        path: String, adapterPaths: [String] = [], kernels: KernelContext, compute: Compute? = nil,
         verifying: Bool = false
     ) throws {
         let store = try openWeightStore(path: path)
         if verifying { try store.verify() }
-        transformer = try Transformer(store: store, kernels: kernels, compute: compute)
+        let isQuantized = store.tensorNames.contains { (try? store.tensor($0))?.info.type.isTiled == true }
+        transformer = try Transformer(
+            store: store, kernels: kernels, compute: compute ?? kernels.inferenceCompute(quantized: isQuantized))
         tokenizer = try Tokenizer(store: store)
         chatTemplate = try ChatTemplate.load(store: store)
         self.adapterPaths = adapterPaths

@@ -36,6 +36,24 @@ struct CKernelsDispatchTests {
     }
 
     @Test(
+        "this CPU runs the AVX-512 VNNI path",
+        .enabled(if: InstructionSet.available.contains { $0.name == "avx512vnni" }, "this CPU lacks AVX-512 VNNI"))
+    func avx512vnni() throws {
+        let isa = try #require(mk_isa_find("avx512vnni"))
+        #expect(String(cString: mk_isa_name(isa)) == "avx512vnni")
+    }
+
+    @Test(
+        "this CPU runs the AVX-VNNI path",
+        .enabled(
+            if: InstructionSet.available.contains { $0.name == "avxvnni" },
+            "this CPU lacks AVX-VNNI"))
+    func avxvnni() throws {
+        let isa = try #require(mk_isa_find("avxvnni"))
+        #expect(String(cString: mk_isa_name(isa)) == "avxvnni")
+    }
+
+    @Test(
         "f32 and int8 are available everywhere, bf16 and unknown precisions are not",
         arguments: InstructionSet.available)
     func compute(isa: InstructionSet) {

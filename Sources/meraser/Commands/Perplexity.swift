@@ -45,7 +45,7 @@ struct Perplexity: ParsableCommand {
         let texts = try loadTextRows(path: data)
         let opened = try model.open(common)
         let base = try kl.map {
-            try OpenedModel(path: $0, kernels: opened.transformer.kernels, compute: opened.transformer.compute)
+            try OpenedModel(path: $0, kernels: opened.transformer.kernels, compute: model.compute)
                 .session()
         }
         let bar = common.progressBar("ppl")

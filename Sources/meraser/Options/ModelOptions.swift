@@ -16,7 +16,7 @@ struct ModelOptions: ParsableArguments {
 
     @Option(
         help:
-            "Precision of the products with the weights: f32 (the default until the int8 kernels are fast), bf16, int8."
+            "Precision of the products with the weights: f32, bf16, int8 (inference's default for quantized weights)."
     )
     var compute: Compute?
 
@@ -30,7 +30,7 @@ struct ModelOptions: ParsableArguments {
         let kernels = try KernelContext.fromEnvironment(threads: common.threads)
         common.log.debug("\(kernels.isaName) kernels on \(kernels.threads) threads")
         return try OpenedModel(
-            path: model, adapterPaths: adapter, kernels: kernels, compute: compute ?? self.compute ?? .f32,
+            path: model, adapterPaths: adapter, kernels: kernels, compute: compute ?? self.compute,
             verifying: verify || verifying)
     }
 }

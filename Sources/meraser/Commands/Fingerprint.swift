@@ -1,4 +1,5 @@
 import ArgumentParser
+import Kernels
 import Audit
 import Model
 import Pipeline

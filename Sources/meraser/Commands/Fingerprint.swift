@@ -1,6 +1,6 @@
 import ArgumentParser
-import Kernels
 import Audit
+import Kernels
 import Model
 import Pipeline
 import Quant

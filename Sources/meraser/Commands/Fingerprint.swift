@@ -1,6 +1,5 @@
 import ArgumentParser
 import Audit
-import Kernels
 import Model
 import Pipeline
 import Quant
@@ -67,7 +66,7 @@ struct Fingerprint: ParsableCommand {
         options.cleanData = cleanData
         options.cleanCount = cleanCount
         options.cleanSelf = cleanSelf
-        let opened = try model.open(common, compute: options.training.compute ?? .f32, verifying: true)
+        let opened = try model.open(common, compute: options.training.compute, verifying: true)
         let display = TrainingDisplay(common)
         let embedding = try opened.embed(
             options: options, output: output.out, resume: output.resume, overwrite: output.overwrite

@@ -1,5 +1,4 @@
 import ArgumentParser
-import Kernels
 import Pipeline
 import Quant
 import Tune
@@ -23,7 +22,7 @@ struct TrainingArguments: ParsableArguments {
     func run(model: ModelOptions, flags: TrainingFlags, preset: TrainingPreset, common: CommonOptions) throws {
         let interrupt = InterruptFlag.onSignals()
         let options = try flags.options(standard: preset, common: common, model: model)
-        let opened = try model.open(common, compute: options.compute ?? .f32, verifying: true)
+        let opened = try model.open(common, compute: options.compute, verifying: true)
         let data = try opened.dataset(path: data, options: options.encoding, chat: chat)
         let trainer = try opened.trainer(data: data, options: options)
         if dryRun {

@@ -43,7 +43,8 @@ func wholeRoad() throws {
 
         let stack = ["--model", model, "--adapter", path("erased"), "--adapter", path("recovered")]
         let text = ["--data", "\(data)/heldout.jsonl", "--protocol", "chunk", "--max-length", "256"]
-        let stacked = try #require(try json(["ppl"] + stack + text)["ppl"]?.double)
+        // The fused model's weights are plain, so it is served in f32: the stack must be too.
+        let stacked = try #require(try json(["ppl", "--compute", "f32"] + stack + text)["ppl"]?.double)
         _ = try json(["export"] + stack + ["--format", "hf", "--dtype", "f32", "--out", path("fused")])
         let fused = try #require(try json(["ppl", "--model", path("fused")] + text)["ppl"]?.double)
         // fp32 noise of a perplexity is 4e-7 relative (reference/README.md).

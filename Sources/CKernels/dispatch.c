@@ -18,6 +18,9 @@ static bool cpu_has(const char *name) {
     if (strcmp(name, "avx512vnni") == 0) {  // Intel Ice Lake 2019, AMD Zen 4 2022 and later
         return cpu_has("avx512") && __builtin_cpu_supports("avx512vnni");
     }
+    if (strcmp(name, "avx512bf16") == 0) {  // Intel Sapphire Rapids 2023, AMD Zen 4 2022 and later
+        return cpu_has("avx512vnni") && __builtin_cpu_supports("avx512bf16");
+    }
 #endif
     return strcmp(name, "portable") == 0;
 }
@@ -25,7 +28,8 @@ static bool cpu_has(const char *name) {
 static const mk_isa *const tables[] = {
     &mk_isa__portable,
 #if defined(__x86_64__)
-    &mk_isa__avx2,     &mk_isa__avxvnni, &mk_isa__avx512, &mk_isa__avx512vnni,
+    &mk_isa__avx2,       &mk_isa__avxvnni,    &mk_isa__avx512,
+    &mk_isa__avx512vnni, &mk_isa__avx512bf16,
 #endif
 };
 
@@ -48,7 +52,7 @@ const char *mk_isa_known(int i) {
 }
 
 bool mk_compute_available(const mk_isa *isa, int32_t compute) {
-    (void)isa;  // every table has both
+    if (compute == MK_COMPUTE_BF16) return isa->bf16_gemm != NULL;
     return compute == MK_COMPUTE_F32 || compute == MK_COMPUTE_INT8;
 }
 

@@ -125,4 +125,68 @@ static void pack_rows(const float *src, int64_t ld, int64_t rows, int64_t depth,
     }
 }
 
+/// `groups` x `tokens` x 2 chains; see gemv in isa.h. Constants where this is inlined.
+MK_INLINE void gemv_groups(const bool four_bit, const int groups, const int tokens, __m256i book, const uint8_t *tiles,
+                           int64_t stride, int64_t count, const float *x, int64_t ldx, float *sums) {
+    __m256 sum[8][MK_GEMV_TOKENS];
+#pragma clang loop unroll(full)
+    for (int h = 0; h < 2 * groups; h++) {
+#pragma clang loop unroll(full)
+        for (int t = 0; t < tokens; t++) sum[h][t] = _mm256_setzero_ps();
+    }
+    const __m256i nibble = _mm256_set1_epi8(15);
+    for (int64_t tile = 0; tile < count; tile++, x += MK_TILE_COLS) {
+        __m256 scales[8];
+#pragma clang loop unroll(full)
+        for (int h = 0; h < 2 * groups; h++) scales[h] = scales256(tiles + h / 2 * stride, h % 2);
+        for (int j = 0; j < 8; j++) {  // 4 columns: a row of bytes, or one half of its nibbles
+#pragma clang loop unroll(full)
+            for (int h = 0; h < 2 * groups; h++) {
+                const uint8_t *row = tiles + h / 2 * stride + 32 + 32 * (h % 2) + 64 * (four_bit ? j / 2 : j);
+                __m256i bytes = _mm256_loadu_si256((const __m256i *)row);
+                if (four_bit) {
+                    bytes = _mm256_and_si256(_mm256_srl_epi16(bytes, _mm_cvtsi32_si128(j % 2 * 4)), nibble);
+                    bytes = _mm256_shuffle_epi8(book, bytes);
+                }
+#pragma clang loop unroll(full)
+                for (int c = 0; c < 4; c++) {
+                    const __m256i value = _mm256_srai_epi32(_mm256_slli_epi32(bytes, 24 - 8 * c), 24);
+                    const __m256 w = _mm256_mul_ps(scales[h], _mm256_cvtepi32_ps(value));
+#pragma clang loop unroll(full)
+                    for (int t = 0; t < tokens; t++) {
+                        const __m256 a = _mm256_set1_ps(x[t * ldx + 4 * j + c]);
+                        sum[h][t] = _mm256_fmadd_ps(a, w, sum[h][t]);
+                    }
+                }
+            }
+        }
+        tiles += four_bit ? MK_TILE_BYTES_4BIT : MK_TILE_BYTES_8BIT;
+    }
+#pragma clang loop unroll(full)
+    for (int h = 0; h < 2 * groups; h++) {
+#pragma clang loop unroll(full)
+        for (int t = 0; t < tokens; t++) _mm256_storeu_ps(sums + t * MK_BLOCK_WIDTH + 8 * h, sum[h][t]);
+    }
+}
+
+MK_INLINE void gemv_tokens(const int tokens, const int8_t *codebook, const uint8_t *tiles, int64_t stride,
+                           int64_t groups, int64_t count, const float *x, int64_t ldx, float *sums) {
+    enum { AT_ONCE = 2 };
+    const __m256i book = codebook256(codebook != NULL ? codebook : mk_codebook(MK_Q4_0));
+    for (; tokens <= 2 && groups >= AT_ONCE; groups -= AT_ONCE, tiles += AT_ONCE * stride, sums += 16 * AT_ONCE) {
+        if (codebook != NULL) {
+            gemv_groups(true, AT_ONCE, tokens, book, tiles, stride, count, x, ldx, sums);
+        } else {
+            gemv_groups(false, AT_ONCE, tokens, book, tiles, stride, count, x, ldx, sums);
+        }
+    }
+    for (; groups > 0; groups--, tiles += stride, sums += 16) {
+        if (codebook != NULL) {
+            gemv_groups(true, 1, tokens, book, tiles, stride, count, x, ldx, sums);
+        } else {
+            gemv_groups(false, 1, tokens, book, tiles, stride, count, x, ldx, sums);
+        }
+    }
+}
+
 #endif

@@ -119,4 +119,71 @@ static void pack_rows(const float *src, int64_t ld, int64_t rows, int64_t depth,
     }
 }
 
+/// `groups` x `tokens` chains; see gemv in isa.h. Constants where this is inlined.
+MK_INLINE void gemv_groups(const bool four_bit, const int groups, const int tokens, __m512 book, const uint8_t *tiles,
+                           int64_t stride, int64_t count, const float *x, int64_t ldx, float *sums) {
+    __m512 sum[4][MK_GEMV_TOKENS];
+#pragma clang loop unroll(full)
+    for (int g = 0; g < groups; g++) {
+#pragma clang loop unroll(full)
+        for (int t = 0; t < tokens; t++) sum[g][t] = _mm512_setzero_ps();
+    }
+    for (int64_t tile = 0; tile < count; tile++, x += MK_TILE_COLS) {
+        __m512 scales[4];
+#pragma clang loop unroll(full)
+        for (int g = 0; g < groups; g++) scales[g] = scales512(tiles + g * stride);
+        for (int j = 0; j < (four_bit ? 4 : 8); j++) {
+            __m512i bytes[4];
+#pragma clang loop unroll(full)
+            for (int g = 0; g < groups; g++) bytes[g] = _mm512_loadu_si512(tiles + g * stride + 32 + 64 * j);
+#pragma clang loop unroll(full)
+            for (int c = 0; c < (four_bit ? 8 : 4); c++) {
+#pragma clang loop unroll(full)
+                for (int g = 0; g < groups; g++) {
+                    __m512 w;
+                    if (four_bit) {  // the lookup uses the lowest four bits of its index
+                        const unsigned shift = (unsigned)(c < 4 ? 8 * c : 8 * (c - 4) + 4);
+                        w = _mm512_permutexvar_ps(_mm512_srli_epi32(bytes[g], shift), book);
+                    } else {
+                        const __m512i top = _mm512_slli_epi32(bytes[g], (unsigned)(24 - 8 * c));
+                        w = _mm512_cvtepi32_ps(_mm512_srai_epi32(top, 24));
+                    }
+                    w = _mm512_mul_ps(scales[g], w);
+#pragma clang loop unroll(full)
+                    for (int t = 0; t < tokens; t++) {
+                        const __m512 a = _mm512_set1_ps(x[t * ldx + (four_bit ? 8 : 4) * j + c]);
+                        sum[g][t] = _mm512_fmadd_ps(a, w, sum[g][t]);
+                    }
+                }
+            }
+        }
+        tiles += four_bit ? MK_TILE_BYTES_4BIT : MK_TILE_BYTES_8BIT;
+    }
+#pragma clang loop unroll(full)
+    for (int g = 0; g < groups; g++) {
+#pragma clang loop unroll(full)
+        for (int t = 0; t < tokens; t++) _mm512_storeu_ps(sums + t * MK_BLOCK_WIDTH + 16 * g, sum[g][t]);
+    }
+}
+
+MK_INLINE void gemv_tokens(const int tokens, const int8_t *codebook, const uint8_t *tiles, int64_t stride,
+                           int64_t groups, int64_t count, const float *x, int64_t ldx, float *sums) {
+    const int8_t *values = codebook != NULL ? codebook : mk_codebook(MK_Q4_0);
+    const __m512 book = _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)values)));
+    for (; groups >= 4; groups -= 4, tiles += 4 * stride, sums += 64) {
+        if (codebook != NULL) {
+            gemv_groups(true, 4, tokens, book, tiles, stride, count, x, ldx, sums);
+        } else {
+            gemv_groups(false, 4, tokens, book, tiles, stride, count, x, ldx, sums);
+        }
+    }
+    for (; groups > 0; groups--, tiles += stride, sums += 16) {
+        if (codebook != NULL) {
+            gemv_groups(true, 1, tokens, book, tiles, stride, count, x, ldx, sums);
+        } else {
+            gemv_groups(false, 1, tokens, book, tiles, stride, count, x, ldx, sums);
+        }
+    }
+}
+
 #endif

@@ -1,9 +1,9 @@
 /// The table of micro-kernels of one instruction set, and the shapes they share with the drivers (private to CKernels).
 ///
-/// A *panel* holds 16 outputs side by side for a stretch of the reduction: panel[depth][16] fp32. Up to four panels lie
-/// behind each other at a fixed distance and form a block of 64 outputs. Every fp32 product (forward, backward, outer
-/// product, attention) packs one operand into panels and calls `gemm`; each output is one chain in reduction order,
-/// which the accumulators carry from block to block.
+/// A *panel* holds 16 outputs side by side for a stretch of the reduction: panel[depth][16] cells, a *cell* being one
+/// fp32 or a pair of bf16 in the 32 bits of a float. Up to four panels lie behind each other at a fixed distance and
+/// form a block of 64 outputs. Every product in floats (forward, backward, attention) packs one operand into panels and
+/// calls a micro-kernel; each output is one chain in reduction order, which the accumulators carry from block to block.
 #ifndef MERASER_ISA_H
 #define MERASER_ISA_H
 
@@ -22,6 +22,9 @@ enum {
     MK_INT8_STRIP = 64,          ///< most tokens of a strip on any instruction set
     MK_INT8_PANEL_BYTES = 1088,  ///< most bytes of an unpacked tile
     MK_INT8_BLOCK_BYTES = 68,    ///< most bytes of a packed block of a token
+    MK_GEMV_TOKENS = 4,      ///< most tokens of one call of gemv
+    MK_LOWRANK_TOKENS = 24,  ///< tokens of a piece of a LoRA term
+    MK_LOWRANK_WIDTH = 256,  ///< columns of a piece of a LoRA gradient
 };
 
 /// The int8 product of an instruction set. Activations are quantized per token and block of 32 columns, |q| <= 127, and
@@ -68,6 +71,37 @@ struct mk_isa {
     /// For the weights of q4_0, where their small range allows more; elsewhere the same as int8.
     const mk_int8 *int8_q4_0;
 
+    /// Tokens of a tile of packed activations: those that the micro-kernels of the linear layers keep in registers.
+    int64_t token_tile;
+    /// out[d][i] = src[i][d] of rows <= token_tile rows of `depth` cells; a row of `out` is token_tile cells long.
+    void (*interleave)(const float *src, int64_t ld, int64_t rows, int64_t depth, float *out);
+    /// sums[t][j] = the chain sums[t][j] + x[t][0] * panel[0][j] + x[t][1] * panel[1][j] ..., j < 16 * panels, for
+    /// packed activations x[tile][depth][token_tile]; a row of sums is MK_BLOCK_WIDTH floats long.
+    void (*packed_gemm)(const float *block, int64_t panels, int64_t depth, const float *x, int64_t tokens, float *sums);
+
+    /// sums[t][16 g + r] = the chain x[t][0] * w[0] + x[t][1] * w[1] ... of row r of `groups` <= 4 groups of 16 rows,
+    /// `stride` bytes apart, each of `count` tiles side by side; t < tokens <= MK_GEMV_TOKENS. The bits of packed_gemm.
+    /// NULL on the portable path.
+    void (*gemv)(const int8_t *codebook, const uint8_t *tiles, int64_t stride, int64_t groups, int64_t count,
+                 const float *x, int64_t ldx, int64_t tokens, float *sums);
+
+    /// The linear kernels on pairs of bf16 (see bf16_body.h); all NULL where the CPU has no bf16.
+    void (*bf16_round)(const float *x, int64_t n, float *cells);
+    void (*bf16_expand_rows)(const int8_t *codebook, const uint8_t *tiles, int64_t count, float *panel);
+    void (*bf16_expand_cols)(const int8_t *codebook, const uint8_t *tiles, int64_t stride, int64_t count, float *left,
+                             float *right);
+    void (*bf16_gemm)(const float *block, int64_t panels, int64_t depth, const float *x, int64_t tokens, float *sums);
+
+    /// The LoRA terms of some tokens and a factor in panels[width / 16][rank][16]; see lowrank_body.h and CKernels.h.
+    /// reduce: at most MK_LOWRANK_TOKENS tokens; gradient: sums[ranks][MK_LOWRANK_WIDTH] of width <= MK_LOWRANK_WIDTH
+    /// are added to.
+    void (*lowrank_reduce)(const float *x, int64_t ldx, int64_t tokens, int64_t width, const float *panels,
+                           int64_t rank, float scale, float *u);
+    void (*lowrank_expand)(const float *u, int64_t tokens, int64_t rank, const float *panels, int64_t width, float *y,
+                           int64_t ldy, bool accumulate);
+    void (*lowrank_gradient)(const float *u, int64_t rank, int64_t ranks, const float *x, int64_t ldx, int64_t tokens,
+                             int64_t width, float *sums);
+
     /// Row kernels; see rows_body.h.
     float (*rmsnorm)(const float *x, const float *weight, float eps, int64_t k, float *y);
     void (*rmsnorm_backward)(const float *x, const float *weight, float rstd, const float *dy, int64_t k, float *dx);
@@ -102,6 +136,7 @@ extern const mk_isa mk_isa__avxvnni;
 extern const mk_int8 mk_int8__nibbles256;  ///< q4_0 with AVX2
 extern const mk_isa mk_isa__avx512;
 extern const mk_isa mk_isa__avx512vnni;
+extern const mk_isa mk_isa__avx512bf16;
 #endif
 
 void mk_quantize_group__portable(const mk_grid *grid, const float *src, int rows, int64_t cols, uint8_t *dst);
@@ -118,14 +153,17 @@ uint32_t mk_crc32c__sse42(uint32_t crc, const void *data, size_t n);
 /// mk_linear_forward for those of the outputs whose weights are tiled.
 void mk_linear_int8(const mk_context *ctx, const mk_linear_output *outputs, int32_t count, const float *x, int64_t ldx,
                     int64_t tokens, void *workspace);
+/// Bytes of workspace that it needs.
+size_t mk_linear_int8_workspace(int64_t tokens, int64_t cols);
 
-/// Panels of a block of up to 64 rows of `w` over `cols` <= 256 columns from `col0` (a multiple of 256): the forward's.
-void mk_panels_of_rows(const mk_isa *isa, const mk_matrix *w, int64_t row0, int64_t rows, int64_t col0, int64_t cols,
-                       float *block);
-/// Panels of a block of up to 64 columns of `w` over `rows` <= 256 rows from `row0` (a multiple of 256): the
-/// backward's.
-void mk_panels_of_cols(const mk_isa *isa, const mk_matrix *w, int64_t col0, int64_t cols, int64_t row0, int64_t rows,
-                       float *block);
+/// Panels of a block of up to 64 rows of `w` over `cols` <= MK_BLOCK_DEPTH columns from `col0` (a multiple of 32): the
+/// forward's. With `pairs` a cell holds two columns as bf16; of an odd last column the partner is 0.
+void mk_panels_of_rows(const mk_isa *isa, bool pairs, const mk_matrix *w, int64_t row0, int64_t rows, int64_t col0,
+                       int64_t cols, float *block);
+/// Panels of a block of up to 64 columns of `w` over `rows` <= MK_BLOCK_DEPTH rows from `row0` (a multiple of 32): the
+/// backward's. With `pairs` a cell holds two rows as bf16; of an odd last row the partner is 0.
+void mk_panels_of_cols(const mk_isa *isa, bool pairs, const mk_matrix *w, int64_t col0, int64_t cols, int64_t row0,
+                       int64_t rows, float *block);
 /// Panels of the columns of a plain fp32 array: block[j / 16][r][j % 16] = src[r][j]; the last panel is filled with 0.
 void mk_pack_cols(const float *src, int64_t ld, int64_t rows, int64_t cols, float *block, int64_t panel_stride);
 /// `n` weights of a plain type as fp32.

@@ -13,6 +13,7 @@
 
 #pragma clang attribute push(__attribute__((target("avx2,fma,f16c"))), apply_to = function)
 #include "expand_avx2.h"
+#include "gemv_body.h"
 #include "kernels_body.h"
 #define MADD_BITS 256
 #include "int8_madd_body.h"
@@ -33,6 +34,7 @@ static const mk_int8 int8_vnni256 = {
     .height = vnni256_TOKENS, .block_bytes = QUADS_BYTES, .pack = pack_quads, .rows = vnni256_rows};
 #pragma clang attribute pop
 
+#define MK_ISA_GEMV
 #define MK_ISA_TABLE mk_isa__avx2
 #define MK_ISA_NAME "avx2"
 #define MK_ISA_QUANTIZE_GROUP mk_quantize_group__avx2
@@ -40,12 +42,9 @@ static const mk_int8 int8_vnni256 = {
 #define MK_ISA_INT8_Q4_0 mk_int8__nibbles256
 #include "isa_table.h"
 
-#undef MK_ISA_TABLE
-#undef MK_ISA_NAME
-#undef MK_ISA_INT8
-#undef MK_ISA_INT8_Q4_0
 #define MK_ISA_TABLE mk_isa__avxvnni
 #define MK_ISA_NAME "avxvnni"
+#define MK_ISA_QUANTIZE_GROUP mk_quantize_group__avx2
 #define MK_ISA_INT8 int8_vnni256
 #define MK_ISA_INT8_Q4_0 int8_vnni256
 #include "isa_table.h"

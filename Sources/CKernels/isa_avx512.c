@@ -1,4 +1,4 @@
-/// AVX-512 (F, BW, VL, DQ): 32 registers of 16 floats; and the same with VNNI.
+/// AVX-512 (F, BW, VL, DQ): 32 registers of 16 floats; the same with VNNI; and with products of bf16 pairs too.
 #include "isa.h"
 
 #if defined(__x86_64__)
@@ -14,6 +14,7 @@
 #pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx2,fma,f16c"))), \
                              apply_to = function)
 #include "expand_avx512.h"
+#include "gemv_body.h"
 #include "kernels_body.h"
 #define MADD_BITS 512
 #include "int8_madd_body.h"
@@ -24,6 +25,12 @@
 #include "int8_vnni512.h"
 #pragma clang attribute pop
 
+#pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,avx2,fma,f16c"))), \
+                             apply_to = function)
+#include "bf16_body.h"
+#pragma clang attribute pop
+
+#define MK_ISA_GEMV
 #define MK_ISA_TABLE mk_isa__avx512
 #define MK_ISA_NAME "avx512"
 #define MK_ISA_QUANTIZE_GROUP mk_quantize_group__avx512
@@ -31,12 +38,17 @@
 #define MK_ISA_INT8_Q4_0 mk_int8__nibbles256
 #include "isa_table.h"
 
-#undef MK_ISA_TABLE
-#undef MK_ISA_NAME
-#undef MK_ISA_INT8
-#undef MK_ISA_INT8_Q4_0
 #define MK_ISA_TABLE mk_isa__avx512vnni
 #define MK_ISA_NAME "avx512vnni"
+#define MK_ISA_QUANTIZE_GROUP mk_quantize_group__avx512
+#define MK_ISA_INT8 int8_vnni512
+#define MK_ISA_INT8_Q4_0 int8_vnni512
+#include "isa_table.h"
+
+#define MK_ISA_BF16
+#define MK_ISA_TABLE mk_isa__avx512bf16
+#define MK_ISA_NAME "avx512bf16"
+#define MK_ISA_QUANTIZE_GROUP mk_quantize_group__avx512
 #define MK_ISA_INT8 int8_vnni512
 #define MK_ISA_INT8_Q4_0 int8_vnni512
 #include "isa_table.h"

@@ -1,5 +1,6 @@
 /// A table, once every entry has been defined. MK_ISA_TABLE, MK_ISA_NAME, MK_ISA_QUANTIZE_GROUP, MK_ISA_INT8 and
-/// MK_ISA_INT8_Q4_0 come from the including file, which may include this again with others.
+/// MK_ISA_INT8_Q4_0 come from the including file, MK_ISA_GEMV and MK_ISA_BF16 too where there are those kernels. A file
+/// may include this several times: there is no include guard.
 
 const mk_isa MK_ISA_TABLE = {
     .name = MK_ISA_NAME,
@@ -10,6 +11,12 @@ const mk_isa MK_ISA_TABLE = {
     .gemm = gemm,
     .int8 = &MK_ISA_INT8,
     .int8_q4_0 = &MK_ISA_INT8_Q4_0,
+    .token_tile = GEMM_ROWS,
+    .interleave = interleave,
+    .packed_gemm = packed_gemm,
+    .lowrank_reduce = lowrank_reduce,
+    .lowrank_expand = lowrank_expand,
+    .lowrank_gradient = lowrank_gradient,
     .rmsnorm = rmsnorm,
     .rmsnorm_backward = rmsnorm_backward,
     .swiglu = swiglu,
@@ -24,4 +31,19 @@ const mk_isa MK_ISA_TABLE = {
     .dropout = dropout,
     .to_bf16 = to_bf16,
     .from_bf16 = from_bf16,
+#ifdef MK_ISA_GEMV
+    .gemv = gemv,
+#endif
+#ifdef MK_ISA_BF16
+    .bf16_round = bf16_round,
+    .bf16_expand_rows = bf16_expand_rows,
+    .bf16_expand_cols = bf16_expand_cols,
+    .bf16_gemm = bf16_gemm,
+#endif
 };
+
+#undef MK_ISA_TABLE
+#undef MK_ISA_NAME
+#undef MK_ISA_QUANTIZE_GROUP
+#undef MK_ISA_INT8
+#undef MK_ISA_INT8_Q4_0

@@ -5,6 +5,14 @@
 
 #include "gemm_body.h"
 #include "int8_body.h"
+#include "interleave_body.h"
+#include "lowrank_body.h"
 #include "rows_body.h"
+
+#define PACKED_NAME(name) packed_##name
+#define PACKED_STEP(sum, x, w) ((x) * (w) + (sum))
+#include "packed_body.h"
+#undef PACKED_NAME
+#undef PACKED_STEP
 
 #endif

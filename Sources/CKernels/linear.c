@@ -1,23 +1,97 @@
-/// Products with a weight and with its transpose, and the gradient of a LoRA factor. Threads share out pieces of the
-/// output; each piece walks through the whole reduction in order, block by block, carrying its sums along.
+/// Products in f32 and bf16 with weights and with their transposes: one driver, whose panels come from the weights'
+/// rows (forward) or columns (backward).
+///
+/// The activations are packed by token tile once for all the products that share them, a stretch of the reduction after
+/// the other, then threads share out pieces of the outputs. A piece walks through the whole reduction in order, stretch
+/// by stretch, carrying its sums along: one fp32 chain for each output, whatever the batch, the piece or the thread.
 #include <assert.h>
 #include <string.h>
 
 #include "isa.h"
 
 enum {
-    TALL_PIECE = 240,  ///< tokens of a piece where the width alone gives threads enough to share
-    SHORT_PIECE = 48,
+    STRETCH = 128,     ///< cells of the reduction in a panel: two panels are half of a small L1
+    CHUNK = 516,       ///< most tokens that are packed at once: a multiple of every token_tile
+    SHORT = 48,        ///< tokens of a piece where the width alone does not give threads enough to share
+    ALIGNMENT = 64,    ///< of the parts of a workspace
+    WIDEST_TILE = 12,  ///< the largest token_tile
 };
 
-/// Buffers of one thread, on its stack: 128 KiB.
+/// Activations [T][depth] on their way into the micro-kernel.
+typedef struct operand {
+    const float *x;
+    int64_t ldx;
+    int64_t depth;
+    bool pairs;     ///< cells are pairs of bf16
+    float *packed;  ///< [stretch][token tile][cell][token_tile]
+} operand;
+
+/// y (+)= sum over the terms of operand * w, or * w^T where `transposed`.
+typedef struct product {
+    const mk_matrix *w[MK_GROUP_MAX];
+    const operand *x[MK_GROUP_MAX];
+    int32_t terms;
+    bool direct;      ///< few tokens: x as it is, the weights expanded in registers
+    bool transposed;  ///< the outputs are the weights' columns: the backward
+    int64_t width;    ///< outputs of a token
+    float *y;
+    int64_t ldy;
+    bool accumulate;
+} product;
+
+/// Buffers of one thread, on its stack: 196 KiB.
 typedef struct scratch {
     _Alignas(64) float block[MK_BLOCK_FLOATS];
-    _Alignas(64) float sums[TALL_PIECE * MK_BLOCK_WIDTH];
+    _Alignas(64) float sums[CHUNK * MK_BLOCK_WIDTH];
 } scratch;
 
-static int64_t piece_height(int64_t width) {
-    return width >= 8 * MK_BLOCK_WIDTH ? TALL_PIECE : SHORT_PIECE;
+static int64_t cells_of(const operand *o) {
+    return o->pairs ? mk_ceil_div(o->depth, 2) : o->depth;
+}
+
+static size_t operand_bytes(bool pairs, int64_t tokens, int64_t depth) {
+    const int64_t tokens_at_once = mk_ceil_div(mk_min(tokens, CHUNK), WIDEST_TILE) * WIDEST_TILE;
+    const operand o = {.depth = depth, .pairs = pairs};
+    const size_t bytes = (size_t)tokens_at_once * (size_t)cells_of(&o) * sizeof(float);
+    return (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+}
+
+/// Packs one stretch of one token tile.
+static void pack_unit(const mk_isa *isa, const operand *o, int64_t t0, int64_t tokens, int64_t unit) {
+    const int64_t height = isa->token_tile, tiles = mk_ceil_div(tokens, height), cells = cells_of(o);
+    const int64_t tile = unit % tiles, cell0 = unit / tiles * STRETCH, depth = mk_min(STRETCH, cells - cell0);
+    const int64_t rows = mk_min(height, tokens - tile * height);
+    const float *x = o->x + (t0 + tile * height) * o->ldx;
+    float *out = o->packed + (tiles * cell0 + tile * depth) * height;
+    if (o->pairs) {
+        _Alignas(64) float rounded[WIDEST_TILE * STRETCH];
+        for (int64_t i = 0; i < rows; i++) {
+            const int64_t first = 2 * cell0;
+            isa->bf16_round(x + i * o->ldx + first, mk_min(2 * STRETCH, o->depth - first), rounded + i * STRETCH);
+        }
+        isa->interleave(rounded, STRETCH, rows, depth, out);
+    } else {
+        isa->interleave(x + cell0, o->ldx, rows, depth, out);
+    }
+}
+
+static int64_t units_of(const mk_isa *isa, const operand *o, int64_t tokens) {
+    return mk_ceil_div(tokens, isa->token_tile) * mk_ceil_div(cells_of(o), STRETCH);
+}
+
+/// Adds one term's product for outputs [first, first + width) and packed tokens [t, t + tokens) of `all` to the sums.
+static void add_term(const mk_isa *isa, const mk_matrix *w, bool transposed, const operand *o, int64_t first,
+                     int64_t width, int64_t t, int64_t tokens, int64_t all, scratch *s) {
+    const int64_t height = isa->token_tile, tiles = mk_ceil_div(all, height), cells = cells_of(o);
+    for (int64_t cell0 = 0; cell0 < cells; cell0 += STRETCH) {
+        const int64_t depth = mk_min(STRETCH, cells - cell0);
+        const int64_t d0 = o->pairs ? 2 * cell0 : cell0;
+        const int64_t length = mk_min(o->pairs ? 2 * STRETCH : STRETCH, o->depth - d0);
+        (transposed ? mk_panels_of_cols : mk_panels_of_rows)(isa, o->pairs, w, first, width, d0, length, s->block);
+        (o->pairs ? isa->bf16_gemm : isa->packed_gemm)(s->block, mk_ceil_div(width, MK_PANEL_WIDTH), depth,
+                                                       o->packed + (tiles * cell0 + t / height * depth) * height,
+                                                       tokens, s->sums);
+    }
 }
 
 /// y[t][0..width) (+)= sums[t][...].
@@ -31,91 +105,143 @@ static void write_sums(const float *sums, int64_t tokens, int64_t width, float *
     }
 }
 
-static void linear_f32(const mk_context *ctx, const mk_matrix *w, const float *x, int64_t ldx, int64_t tokens, float *y,
-                       int64_t ldy, bool accumulate) {
-    const int64_t height = piece_height(w->rows);
-    const int64_t wide = mk_ceil_div(w->rows, MK_BLOCK_WIDTH), tall = mk_ceil_div(tokens, height);
-    const int threads = mk_threads(ctx, (double)tokens * (double)w->rows * (double)w->cols);
-    mk_counter next = 0;
-#pragma omp parallel num_threads(threads)
-    for (int64_t piece; (piece = mk_next(&next)) < wide * tall;) {
-        scratch s;
-        const int64_t row0 = piece % wide * MK_BLOCK_WIDTH, t0 = piece / wide * height;
-        const int64_t rows = mk_min(MK_BLOCK_WIDTH, w->rows - row0), count = mk_min(height, tokens - t0);
-        memset(s.sums, 0, (size_t)count * MK_BLOCK_WIDTH * sizeof(float));
-        for (int64_t col0 = 0; col0 < w->cols; col0 += MK_BLOCK_DEPTH) {
-            const int64_t cols = mk_min(MK_BLOCK_DEPTH, w->cols - col0);
-            mk_panels_of_rows(ctx->isa, w, row0, rows, col0, cols, s.block);
-            ctx->isa->gemm(s.block, mk_ceil_div(rows, MK_PANEL_WIDTH), cols, x + t0 * ldx + col0, ldx, count, s.sums,
-                           MK_BLOCK_WIDTH);
+/// One piece of a product: MK_BLOCK_WIDTH outputs of up to `height` of the packed tokens [t0, t0 + tokens).
+static void compute_piece(const mk_isa *isa, const product *p, int64_t t0, int64_t tokens, int64_t height,
+                          int64_t piece) {
+    scratch s;
+    const int64_t wide = mk_ceil_div(p->width, MK_BLOCK_WIDTH);
+    const int64_t first = piece % wide * MK_BLOCK_WIDTH, width = mk_min(MK_BLOCK_WIDTH, p->width - first);
+    const int64_t t = piece / wide * height, count = mk_min(height, tokens - t);
+    if (p->direct) {
+        const mk_matrix *w = p->w[0];
+        const int64_t tiles = w->cols / MK_TILE_COLS, stride = tiles * mk_tile_bytes(w->type);
+        isa->gemv(mk_codebook(w->type), (const uint8_t *)w->data + first / MK_TILE_ROWS * stride, stride,
+                  mk_ceil_div(width, MK_TILE_ROWS), tiles, p->x[0]->x, p->x[0]->ldx, count, s.sums);
+        write_sums(s.sums, count, width, p->y + first, p->ldy, p->accumulate);
+        return;
+    }
+    memset(s.sums, 0, (size_t)count * MK_BLOCK_WIDTH * sizeof(float));
+    for (int32_t i = 0; i < p->terms; i++) {
+        add_term(isa, p->w[i], p->transposed, p->x[i], first, width, t, count, tokens, &s);
+    }
+    write_sums(s.sums, count, width, p->y + (t0 + t) * p->ldy + first, p->ldy, p->accumulate);
+}
+
+/// All the products of a group. `operands` are those that the products' terms point to.
+static void compute(const mk_context *ctx, const operand *operands, int32_t operand_count, const product *products,
+                    int32_t count, int64_t tokens) {
+    int64_t blocks = 0;
+    double operations = 0;
+    for (int32_t i = 0; i < count; i++) {
+        blocks += mk_ceil_div(products[i].width, MK_BLOCK_WIDTH);
+        for (int32_t j = 0; j < products[i].terms; j++) {
+            operations += (double)tokens * (double)products[i].width * (double)products[i].x[j]->depth;
         }
-        write_sums(s.sums, count, rows, y + t0 * ldy + row0, ldy, accumulate);
+    }
+    if (tokens == 0 || blocks == 0) return;
+    const mk_isa *isa = ctx->isa;
+    const int64_t chunk = mk_ceil_div(mk_ceil_div(tokens, mk_ceil_div(tokens, CHUNK)), WIDEST_TILE) * WIDEST_TILE;
+    const int64_t height = blocks >= 8 ? chunk : SHORT;
+    const int threads = mk_threads(ctx, operations);
+    for (int64_t t0 = 0; t0 < tokens; t0 += chunk) {
+        const int64_t now = mk_min(chunk, tokens - t0), tall = mk_ceil_div(now, height);
+        mk_counter next_unit = 0, next_piece = 0;
+#pragma omp parallel num_threads(threads)
+        {
+            int64_t first = 0, unit = mk_next(&next_unit);
+            for (int32_t i = 0; i < operand_count; i++) {
+                const int64_t units = units_of(isa, operands + i, now);
+                for (; unit < first + units; unit = mk_next(&next_unit)) {
+                    pack_unit(isa, operands + i, t0, now, unit - first);
+                }
+                first += units;
+            }
+#pragma omp barrier
+            int64_t piece = mk_next(&next_piece);
+            first = 0;
+            for (int32_t i = 0; i < count; i++) {
+                const int64_t pieces = mk_ceil_div(products[i].width, MK_BLOCK_WIDTH) * tall;
+                for (; piece < first + pieces; piece = mk_next(&next_piece)) {
+                    compute_piece(isa, products + i, t0, now, height, piece - first);
+                }
+                first += pieces;
+            }
+        }
     }
 }
 
-void mk_linear_forward(const mk_context *ctx, int32_t compute, const mk_linear_output *outputs, int32_t count,
+/// bf16 where it is asked for and loses nothing that the weight has: f32 and f16 weights stay in f32.
+static bool in_pairs(int32_t compute, const mk_matrix *w) {
+    return compute == MK_COMPUTE_BF16 && (mk_type_is_tiled(w->type) || w->type == MK_BF16);
+}
+
+size_t mk_linear_workspace(int32_t compute_code, int64_t tokens, int64_t cols) {
+    size_t bytes = operand_bytes(false, tokens, cols);
+    if (compute_code == MK_COMPUTE_BF16) bytes += operand_bytes(true, tokens, cols);
+    // int8 comes before the rest of a group, in the same memory.
+    if (compute_code == MK_COMPUTE_INT8)
+        bytes = (size_t)mk_max((int64_t)bytes, (int64_t)mk_linear_int8_workspace(tokens, cols));
+    return bytes;
+}
+
+void mk_linear_forward(const mk_context *ctx, int32_t compute_code, const mk_linear_output *outputs, int32_t count,
                        const float *x, int64_t ldx, int64_t tokens, void *workspace) {
-    assert(mk_compute_available(ctx->isa, compute));
-    if (compute == MK_COMPUTE_INT8) mk_linear_int8(ctx, outputs, count, x, ldx, tokens, workspace);
+    assert(count >= 0 && count <= MK_GROUP_MAX && mk_compute_available(ctx->isa, compute_code));
+    if (compute_code == MK_COMPUTE_INT8) mk_linear_int8(ctx, outputs, count, x, ldx, tokens, workspace);
+    operand operands[2];
+    product products[MK_GROUP_MAX];
+    int32_t operand_count = 0, product_count = 0;
+    const operand *packed[2] = {NULL, NULL};
+    const operand unpacked = {.x = x, .ldx = ldx, .depth = count > 0 ? outputs[0].w->cols : 0};
+    uint8_t *memory = workspace;
     for (int32_t i = 0; i < count; i++) {
         const mk_linear_output *o = outputs + i;
-        if (compute == MK_COMPUTE_INT8 && mk_type_is_tiled(o->w->type)) continue;
-        linear_f32(ctx, o->w, x, ldx, tokens, o->y, o->ldy, o->accumulate);
+        if (compute_code == MK_COMPUTE_INT8 && mk_type_is_tiled(o->w->type)) continue;
+        const bool pairs = in_pairs(compute_code, o->w);
+        const bool direct =
+            !pairs && tokens <= MK_GEMV_TOKENS && ctx->isa->gemv != NULL && mk_type_is_tiled(o->w->type);
+        if (!direct && packed[pairs] == NULL) {
+            operands[operand_count] = (operand){x, ldx, o->w->cols, pairs, (float *)(void *)memory};
+            memory += operand_bytes(pairs, tokens, o->w->cols);
+            packed[pairs] = operands + operand_count++;
+        }
+        products[product_count++] = (product){.w = {o->w},
+                                              .x = {direct ? &unpacked : packed[pairs]},
+                                              .terms = 1,
+                                              .direct = direct,
+                                              .width = o->w->rows,
+                                              .y = o->y,
+                                              .ldy = o->ldy,
+                                              .accumulate = o->accumulate};
     }
+    compute(ctx, operands, operand_count, products, product_count, tokens);
 }
 
-void mk_linear_backward(const mk_context *ctx, const mk_matrix *w, const float *dy, int64_t lddy, int64_t tokens,
-                        float *dx, int64_t lddx, bool accumulate) {
-    const int64_t height = piece_height(w->cols);
-    const int64_t wide = mk_ceil_div(w->cols, MK_BLOCK_WIDTH), tall = mk_ceil_div(tokens, height);
-    const int threads = mk_threads(ctx, (double)tokens * (double)w->rows * (double)w->cols);
-    mk_counter next = 0;
-#pragma omp parallel num_threads(threads)
-    for (int64_t piece; (piece = mk_next(&next)) < wide * tall;) {
-        scratch s;
-        const int64_t col0 = piece % wide * MK_BLOCK_WIDTH, t0 = piece / wide * height;
-        const int64_t cols = mk_min(MK_BLOCK_WIDTH, w->cols - col0), count = mk_min(height, tokens - t0);
-        memset(s.sums, 0, (size_t)count * MK_BLOCK_WIDTH * sizeof(float));
-        for (int64_t row0 = 0; row0 < w->rows; row0 += MK_BLOCK_DEPTH) {
-            const int64_t rows = mk_min(MK_BLOCK_DEPTH, w->rows - row0);
-            mk_panels_of_cols(ctx->isa, w, col0, cols, row0, rows, s.block);
-            ctx->isa->gemm(s.block, mk_ceil_div(cols, MK_PANEL_WIDTH), rows, dy + t0 * lddy + row0, lddy, count, s.sums,
-                           MK_BLOCK_WIDTH);
-        }
-        write_sums(s.sums, count, cols, dx + t0 * lddx + col0, lddx, accumulate);
+size_t mk_linear_backward_workspace(int32_t compute_code, const mk_linear_input *inputs, int32_t count,
+                                    int64_t tokens) {
+    size_t bytes = 0;
+    for (int32_t i = 0; i < count; i++) {
+        bytes += operand_bytes(in_pairs(compute_code, inputs[i].w), tokens, inputs[i].w->rows);
     }
+    return bytes;
 }
 
-void mk_outer_product(const mk_context *ctx, const float *dy, int64_t lddy, const float *x, int64_t ldx, int64_t tokens,
-                      int64_t n, int64_t k, float scale, float *dw, bool accumulate) {
-    enum { HEIGHT = 48 };
-    const int64_t wide = mk_ceil_div(k, MK_BLOCK_WIDTH), tall = mk_ceil_div(n, HEIGHT);
-    const int threads = mk_threads(ctx, (double)tokens * (double)n * (double)k);
-    mk_counter next = 0;
-#pragma omp parallel num_threads(threads)
-    for (int64_t piece; (piece = mk_next(&next)) < wide * tall;) {
-        _Alignas(64) float block[MK_BLOCK_FLOATS];
-        _Alignas(64) float transposed[HEIGHT * MK_BLOCK_DEPTH];
-        _Alignas(64) float sums[HEIGHT * MK_BLOCK_WIDTH] = {0};
-        const int64_t col0 = piece % wide * MK_BLOCK_WIDTH, row0 = piece / wide * HEIGHT;
-        const int64_t cols = mk_min(MK_BLOCK_WIDTH, k - col0), rows = mk_min(HEIGHT, n - row0);
-        for (int64_t t0 = 0; t0 < tokens; t0 += MK_BLOCK_DEPTH) {
-            const int64_t count = mk_min(MK_BLOCK_DEPTH, tokens - t0);
-            mk_pack_cols(x + t0 * ldx + col0, ldx, count, cols, block, MK_PANEL_STRIDE);
-            for (int64_t t = 0; t < count; t++) {
-                for (int64_t r = 0; r < rows; r++) {
-                    transposed[r * MK_BLOCK_DEPTH + t] = dy[(t0 + t) * lddy + row0 + r];
-                }
-            }
-            ctx->isa->gemm(block, mk_ceil_div(cols, MK_PANEL_WIDTH), count, transposed, MK_BLOCK_DEPTH, rows, sums,
-                           MK_BLOCK_WIDTH);
-        }
-        for (int64_t r = 0; r < rows; r++) {
-            float *out = dw + (row0 + r) * k + col0;
-            for (int64_t c = 0; c < cols; c++) {
-                const float value = scale * sums[r * MK_BLOCK_WIDTH + c];
-                out[c] = accumulate ? out[c] + value : value;
-            }
-        }
+void mk_linear_backward(const mk_context *ctx, int32_t compute_code, const mk_linear_input *inputs, int32_t count,
+                        int64_t tokens, float *dx, int64_t lddx, bool accumulate, void *workspace) {
+    assert(count > 0 && count <= MK_GROUP_MAX && compute_code != MK_COMPUTE_INT8);
+    assert(mk_compute_available(ctx->isa, compute_code));
+    operand operands[MK_GROUP_MAX];
+    product p = {
+        .transposed = true, .terms = count, .width = inputs[0].w->cols, .y = dx, .ldy = lddx, .accumulate = accumulate};
+    uint8_t *memory = workspace;
+    for (int32_t i = 0; i < count; i++) {
+        const mk_linear_input *input = inputs + i;
+        assert(input->w->cols == p.width);
+        const bool pairs = in_pairs(compute_code, input->w);
+        operands[i] = (operand){input->dy, input->lddy, input->w->rows, pairs, (float *)(void *)memory};
+        memory += operand_bytes(pairs, tokens, input->w->rows);
+        p.w[i] = input->w;
+        p.x[i] = operands + i;
     }
+    compute(ctx, operands, count, &p, 1, tokens);
 }

@@ -149,8 +149,7 @@ static void product_piece(const mk_linear_output *o, const packed *x, int64_t in
     }
 }
 
-size_t mk_linear_workspace(int32_t compute, int64_t tokens, int64_t cols) {
-    if (compute != MK_COMPUTE_INT8) return 0;
+size_t mk_linear_int8_workspace(int64_t tokens, int64_t cols) {
     return (size_t)tokens * (size_t)mk_ceil_div(cols, MK_TILE_COLS) * MK_INT8_BLOCK_BYTES;
 }
 

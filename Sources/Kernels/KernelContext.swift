@@ -6,9 +6,11 @@ import Quant
 public enum Compute: String, Sendable, CaseIterable {
     /// Weights expanded to fp32, FMA: the reference of every test.
     case f32
-    /// Weights expanded to bf16 pairs.
+    /// Activations and weights rounded to bf16, sums in fp32; applies to tiled and to bf16 weights, f32 and f16 stay in
+    /// f32. In training both directions.
     case bf16
-    /// Activations quantized to int8 per block of 32 columns; applies to tiled weights only.
+    /// Activations quantized to int8 per block of 32 columns; applies to tiled weights only. In training the forward;
+    /// the backward is bf16, or f32 on a CPU without it.
     case int8
 
     var code: Int32 {

@@ -23,7 +23,8 @@ public struct Weight: @unchecked Sendable {
     }
 }
 
-/// Growing scratch memory for the int8 path's quantized activations; belongs to one run, not thread-safe.
+/// Growing scratch memory for activations as the linear kernels read them (quantized, rounded, packed); belongs to one
+/// run, not thread-safe.
 public final class LinearWorkspace {
     private var memory: UnsafeMutableRawPointer?
     private var size = 0
@@ -43,14 +44,6 @@ public final class LinearWorkspace {
     }
 }
 
-extension FloatMatrix {
-    /// This matrix as a plain fp32 weight (LoRA factors).
-    var asWeight: mk_matrix {
-        precondition(isContiguous)
-        return mk_matrix(type: Int32(MK_F32), rows: Int64(rows), cols: Int64(columns), data: UnsafeRawPointer(base))
-    }
-}
-
 /// One product of a group that shares its input: y (+)= x · wᵀ.
 public struct LinearOutput {
     let weight: Weight
@@ -65,10 +58,23 @@ public struct LinearOutput {
     }
 }
 
+/// One term of a sum of transposed products: dy · w.
+public struct LinearInput {
+    let weight: Weight
+    let dy: FloatMatrix
+
+    /// dy [T, N] · w [N, K].
+    public init(_ weight: Weight, _ dy: FloatMatrix) {
+        self.weight = weight
+        self.dy = dy
+    }
+}
+
 extension KernelContext {
     /// y [T, N] = x [T, K] · wᵀ, or y += … with `accumulate`.
     ///
-    /// Each output is one fp32 chain in column order, whatever T is. `compute` applies to tiled weights.
+    /// Each output is one fp32 chain in column order, whatever T is. `compute` applies to tiled weights, bf16 to bf16
+    /// weights too. Without a `workspace` one is allocated for the call.
     public func linear(
         _ w: Weight, _ x: FloatMatrix, into y: FloatMatrix, accumulate: Bool = false, compute: Compute = .f32,
         workspace: LinearWorkspace? = nil
@@ -106,15 +112,6 @@ extension KernelContext {
         }
     }
 
-    /// y [T, N] (+)= x [T, K] · wᵀ for an fp32 matrix w [N, K].
-    public func linear(_ w: FloatMatrix, _ x: FloatMatrix, into y: FloatMatrix, accumulate: Bool = false) {
-        withUnsafePointer(to: w.asWeight) { w in
-            withUnsafePointer(to: linearOutput(w, x, into: y, accumulate: accumulate)) {
-                forward($0, 1, x, compute: .f32, workspace: nil)
-            }
-        }
-    }
-
     private func linearOutput(
         _ w: UnsafePointer<mk_matrix>?, _ x: FloatMatrix, into y: FloatMatrix, accumulate: Bool
     ) -> mk_linear_output {
@@ -130,12 +127,20 @@ extension KernelContext {
         workspace: LinearWorkspace?
     ) {
         let bytes = mk_linear_workspace(compute.code, Int64(x.rows), Int64(x.columns))
-        precondition(bytes == 0 || workspace != nil, "linear: \(compute) needs a workspace")
-        let scratch = workspace?.reserve(bytes)
-        run {
-            mk_linear_forward(
-                $0, compute.code, outputs, Int32(count), x.base, Int64(x.stride), Int64(x.rows), scratch)
+        let workspace = workspace ?? LinearWorkspace()
+        withExtendedLifetime(workspace) {
+            let scratch = workspace.reserve(bytes)
+            run {
+                mk_linear_forward(
+                    $0, compute.code, outputs, Int32(count), x.base, Int64(x.stride), Int64(x.rows), scratch)
+            }
         }
+    }
+
+    /// The precision of the backward where the forward has that one: bf16 beside int8 (whose scales vary along the
+    /// backward's reduction) where the CPU has it, else f32.
+    public func backwardCompute(for forward: Compute) -> Compute {
+        forward == .int8 ? (supports(.bf16) ? .bf16 : .f32) : forward
     }
 
     /// Bytes of a workspace that `linear` needs for x [T, K].
@@ -143,37 +148,69 @@ extension KernelContext {
         mk_linear_workspace(compute.code, Int64(tokens), Int64(columns))
     }
 
+    /// Bytes of a workspace that `linearBackward` needs at most, for inputs dy of `columns` columns in all.
+    public func backwardWorkspaceBytes(tokens: Int, columns: Int) -> Int {
+        mk_linear_workspace(Compute.f32.code, Int64(tokens), Int64(columns)) + 1024
+    }
+
     /// dx [T, K] (+)= dy [T, N] · w: the backward of `linear` through a frozen weight.
-    public func linearBackward(_ w: Weight, _ dy: FloatMatrix, into dx: FloatMatrix, accumulate: Bool = false) {
-        linearBackward(w.matrix, dy, into: dx, accumulate: accumulate)
+    public func linearBackward(
+        _ w: Weight, _ dy: FloatMatrix, into dx: FloatMatrix, accumulate: Bool = false, compute: Compute = .f32,
+        workspace: LinearWorkspace? = nil
+    ) {
+        linearBackward(
+            LinearInput(w, dy), into: dx, accumulate: accumulate, compute: compute, workspace: workspace)
     }
 
-    /// dx [T, K] (+)= dy [T, N] · w for an fp32 matrix w [N, K].
-    public func linearBackward(_ w: FloatMatrix, _ dy: FloatMatrix, into dx: FloatMatrix, accumulate: Bool = false) {
-        linearBackward(w.asWeight, dy, into: dx, accumulate: accumulate)
-    }
-
-    private func linearBackward(_ w: mk_matrix, _ dy: FloatMatrix, into dx: FloatMatrix, accumulate: Bool) {
-        precondition(
-            dx.columns == Int(w.cols) && dy.columns == Int(w.rows) && dx.rows == dy.rows,
-            "linearBackward: dy \(dy.rows)x\(dy.columns), w \(w.rows)x\(w.cols), dx \(dx.rows)x\(dx.columns)")
-        withUnsafePointer(to: w) { w in
-            run {
-                mk_linear_backward(
-                    $0, w, dy.base, Int64(dy.stride), Int64(dy.rows), dx.base, Int64(dx.stride), accumulate)
+    /// dx [T, K] (+)= Σ dyᵢ [T, Nᵢ] · wᵢ over up to three weights that share their input: one fp32 chain for each
+    /// output. `compute` is f32 or bf16. Nothing is allocated but a workspace where none is given.
+    public func linearBackward(
+        _ first: LinearInput, _ second: LinearInput? = nil, _ third: LinearInput? = nil, into dx: FloatMatrix,
+        accumulate: Bool = false, compute: Compute = .f32, workspace: LinearWorkspace? = nil
+    ) {
+        withUnsafeTemporaryAllocation(of: mk_matrix.self, capacity: 3) { weights in
+            withUnsafeTemporaryAllocation(of: mk_linear_input.self, capacity: 3) { inputs in
+                var count = 0
+                func add(_ input: LinearInput) {
+                    weights.initializeElement(at: count, to: input.weight.matrix)
+                    let w = UnsafePointer(weights.baseAddress.map { $0 + count })
+                    inputs.initializeElement(at: count, to: linearInput(w, input.dy, into: dx))
+                    count += 1
+                }
+                add(first)
+                if let second { add(second) }
+                if let third { add(third) }
+                backward(
+                    inputs.baseAddress, count, into: dx, accumulate: accumulate, compute: compute,
+                    workspace: workspace)
             }
         }
     }
 
-    /// dw [N, K] += scale · dyᵀ · x over the tokens: the gradient of a LoRA factor.
-    public func accumulateOuterProduct(_ dy: FloatMatrix, _ x: FloatMatrix, scale: Float, into dw: FloatMatrix) {
+    private func linearInput(
+        _ w: UnsafePointer<mk_matrix>?, _ dy: FloatMatrix, into dx: FloatMatrix
+    ) -> mk_linear_input {
+        let (rows, columns) = (Int(w?.pointee.rows ?? 0), Int(w?.pointee.cols ?? 0))
         precondition(
-            dy.rows == x.rows && dw.rows == dy.columns && dw.columns == x.columns && dw.isContiguous,
-            "outer product: dy \(dy.rows)x\(dy.columns), x \(x.rows)x\(x.columns), dw \(dw.rows)x\(dw.columns)")
-        run {
-            mk_outer_product(
-                $0, dy.base, Int64(dy.stride), x.base, Int64(x.stride), Int64(dy.rows), Int64(dy.columns),
-                Int64(x.columns), scale, dw.base, true)
+            dx.columns == columns && dy.columns == rows && dx.rows == dy.rows,
+            "linearBackward: dy \(dy.rows)x\(dy.columns), w \(rows)x\(columns), dx \(dx.rows)x\(dx.columns)")
+        return mk_linear_input(w: w, dy: dy.base, lddy: Int64(dy.stride))
+    }
+
+    private func backward(
+        _ inputs: UnsafePointer<mk_linear_input>?, _ count: Int, into dx: FloatMatrix, accumulate: Bool,
+        compute: Compute, workspace: LinearWorkspace?
+    ) {
+        precondition(compute != .int8, "linearBackward: int8 has no backward")
+        let bytes = mk_linear_backward_workspace(compute.code, inputs, Int32(count), Int64(dx.rows))
+        let workspace = workspace ?? LinearWorkspace()
+        withExtendedLifetime(workspace) {
+            let scratch = workspace.reserve(bytes)
+            run {
+                mk_linear_backward(
+                    $0, compute.code, inputs, Int32(count), Int64(dx.rows), dx.base, Int64(dx.stride), accumulate,
+                    scratch)
+            }
         }
     }
 

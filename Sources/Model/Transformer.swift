@@ -18,7 +18,7 @@ public final class Transformer {
     public let compute: Compute
     /// Cosines and sines.
     public let rotary: RotaryTable
-    /// Scratch of the int8 path.
+    /// Scratch of the linear kernels.
     public let workspace = LinearWorkspace()
 
     /// Loads the model of an `.mqf` file or a Hugging Face folder.
@@ -139,10 +139,14 @@ public final class Transformer {
         kernels.linear(weights.head, normed, into: logits, compute: compute, workspace: workspace)
     }
 
-    /// Bytes that `workspace` grows to for forwards of up to that many tokens.
+    /// Bytes that `workspace` grows to for forwards and backwards of the layers with up to that many tokens.
     public func workspaceBytes(tokens: Int) -> Int {
-        kernels.workspaceBytes(
-            compute, tokens: tokens, columns: max(config.hiddenSize, config.intermediateSize, config.queryWidth))
+        let widest = max(config.hiddenSize, config.intermediateSize, config.queryWidth)
+        let gradients = max(
+            config.queryWidth + 2 * config.keyValueWidth, 2 * config.intermediateSize, config.hiddenSize)
+        return max(
+            kernels.workspaceBytes(compute, tokens: tokens, columns: widest),
+            kernels.backwardWorkspaceBytes(tokens: tokens, columns: gradients))
     }
 
     /// A projection and where its outputs go.
@@ -171,21 +175,24 @@ public final class Transformer {
         let module = ModuleKey(layer: layer, projection: target.projection)
         for i in adapters.frozen.indices {
             guard let factors = adapters.frozen[i][module] else { continue }
-            kernels.addLowRank(factors, x, into: target.y, scratch: scratch)
+            kernels.addLowRank(factors, x, into: target.y, scratch: scratch, workspace: workspace)
         }
         if let trained = adapters.trained, let factors = trained[module] {
-            kernels.addLowRank(factors, adapters.dropped(x, module, kernels, scratch), into: target.y, scratch: scratch)
+            kernels.addLowRank(
+                factors, adapters.dropped(x, module, kernels, scratch), into: target.y, scratch: scratch,
+                workspace: workspace)
         }
     }
 }
 
 extension KernelContext {
     /// y += scale · B · (A · x).
-    func addLowRank(_ factors: LoRAFactors, _ x: FloatMatrix, into y: FloatMatrix, scratch: LayerScratch) {
-        let (u, scaled) = scratch.lowRank(rows: x.rows, rank: factors.rank)
-        linear(factors.a, x, into: u)
-        scaled.fill(0)
-        addScaled(factors.scale, u, into: scaled)
-        linear(factors.b, scaled, into: y, accumulate: true)
+    func addLowRank(
+        _ factors: LoRAFactors, _ x: FloatMatrix, into y: FloatMatrix, scratch: LayerScratch,
+        workspace: LinearWorkspace
+    ) {
+        let (u, _) = scratch.lowRank(rows: x.rows, rank: factors.rank)
+        lowRankReduce(x, factors.a, .a, scale: factors.scale, into: u, workspace: workspace)
+        lowRankExpand(u, factors.b, .b, into: y, accumulate: true, workspace: workspace)
     }
 }

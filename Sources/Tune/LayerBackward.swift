@@ -75,7 +75,7 @@ struct LayerBackward {
         let (dGate, dUp) = (acts.gate, acts.up)
         let dHidden = dHidden.prefix(rows: tokens)
         if step.needsInput(.down_proj) { kernels.swiGLU(acts.gate, acts.up, into: product) }
-        step.run(.down_proj, input: product, dStream, into: dProduct)
+        step.run(input: product, (.down_proj, dStream), into: dProduct)
         kernels.swiGLUBackward(acts.gate, acts.up, dProduct, dgate: dGate, dup: dUp)
 
         let normed = scratch.hidden.prefix(rows: tokens)
@@ -84,8 +84,7 @@ struct LayerBackward {
                 acts.residualMid, weight: weights.postAttentionNorm, eps: model.config.rmsNormEps, into: normed,
                 rstd: rstd)
         }
-        step.run(.gate_proj, input: normed, dGate, into: dHidden)
-        step.run(.up_proj, input: normed, dUp, into: dHidden, accumulate: true)
+        step.run(input: normed, (.gate_proj, dGate), (.up_proj, dUp), into: dHidden)
         kernels.rmsNormBackward(
             acts.residualMid, weight: weights.postAttentionNorm, rstd: acts.mlpRstd, dHidden, into: dStream)
     }
@@ -102,7 +101,7 @@ struct LayerBackward {
         let dKey = dKey.prefix(rows: tokens)
         let dValue = dValue.prefix(rows: tokens)
         let dHidden = dHidden.prefix(rows: tokens)
-        step.run(.o_proj, input: acts.attention, dStream, into: dAttention)
+        step.run(input: acts.attention, (.o_proj, dStream), into: dAttention)
         kernels.attentionBackward(
             model.attentionShape, sequences, keyValueStride: model.config.keyValueWidth, q: acts.query,
             out: acts.attention, lse: acts.logSumExp, dAttention, into: dQuery)
@@ -114,10 +113,8 @@ struct LayerBackward {
             kernels.rmsNorm(
                 acts.residual, weight: weights.inputNorm, eps: model.config.rmsNormEps, into: normed, rstd: rstd)
         }
-        let target = throughInput ? dHidden : nil
-        step.run(.q_proj, input: normed, dQuery, into: target)
-        step.run(.k_proj, input: normed, dKey, into: target, accumulate: true)
-        step.run(.v_proj, input: normed, dValue, into: target, accumulate: true)
+        step.run(
+            input: normed, (.q_proj, dQuery), (.k_proj, dKey), (.v_proj, dValue), into: throughInput ? dHidden : nil)
         guard throughInput else { return }
         kernels.rmsNormBackward(
             acts.residual, weight: weights.inputNorm, rstd: acts.attentionRstd, dHidden, into: dStream)
@@ -138,46 +135,55 @@ struct ProjectionBackward {
         adapters.trained?[ModuleKey(layer: layer, projection: projection)] != nil
     }
 
-    /// dx (+)= dy·W + Σ scale · (dy·B)·A over the adapters, unless `dx` is nil; accumulates dA and dB of the trained one.
+    /// A projection and the gradient of its outputs.
+    typealias Source = (projection: Projection, dy: FloatMatrix)
+
+    /// dx = Σ dy·W + Σ scale · (dy·B)·A over the projections of the same x and their adapters, unless `dx` is nil;
+    /// accumulates dA and dB of the trained ones.
     func run(
-        _ projection: Projection, input x: FloatMatrix, _ dy: FloatMatrix, into dx: FloatMatrix?,
-        accumulate: Bool = false
+        input x: FloatMatrix, _ first: Source, _ second: Source? = nil, _ third: Source? = nil, into dx: FloatMatrix?
     ) {
-        let kernels = model.kernels
-        let module = ModuleKey(layer: layer, projection: projection)
         if let dx {
-            kernels.linearBackward(
-                model.weights.layers[layer][projection], dy, into: dx, accumulate: accumulate)
+            let w = model.weights.layers[layer]
+            func input(_ source: Source) -> LinearInput { LinearInput(w[source.projection], source.dy) }
+            model.kernels.linearBackward(
+                input(first), second.map(input), third.map(input), into: dx,
+                compute: model.kernels.backwardCompute(for: model.compute), workspace: model.workspace)
+        }
+        addAdapters(first, input: x, into: dx)
+        if let second { addAdapters(second, input: x, into: dx) }
+        if let third { addAdapters(third, input: x, into: dx) }
+    }
+
+    private func addAdapters(_ source: Source, input x: FloatMatrix, into dx: FloatMatrix?) {
+        let kernels = model.kernels
+        let dy = source.dy
+        let module = ModuleKey(layer: layer, projection: source.projection)
+        let workspace = model.workspace
+        if let dx {
             for i in adapters.frozen.indices {
                 guard let factors = adapters.frozen[i][module] else { continue }
-                let (du, _) = dLowRank(factors, dy)
-                kernels.linearBackward(factors.a, du, into: dx, accumulate: true)
+                let (du, _) = scratch.lowRank(rows: dy.rows, rank: factors.rank)
+                kernels.lowRankReduce(dy, factors.b, .b, scale: factors.scale, into: du, workspace: workspace)
+                kernels.lowRankExpand(du, factors.a, .a, into: dx, accumulate: true, workspace: workspace)
             }
         }
         guard let factors = adapters.trained?[module], let gradient = gradients[module] else { return }
-        // With u = A·x̃ and y = scale·B·u, x̃ being x after dropout:
-        // dB = scale·dyᵀ·u, du = scale·dy·B, dA = duᵀ·x̃, dx += dropout(du·A).
+        // With u = scale·A·x̃ and y = B·u, x̃ being x after dropout:
+        // dB = dyᵀ·u, du = scale·dy·B, dA = duᵀ·x̃, dx += dropout(du·A).
         let dropped = adapters.dropped(x, module, kernels, scratch)
-        let (du, u) = dLowRank(factors, dy)
-        kernels.linear(factors.a, dropped, into: u)
-        kernels.accumulateOuterProduct(dy, u, scale: factors.scale, into: gradient.b)
-        kernels.accumulateOuterProduct(du, dropped, scale: 1, into: gradient.a)
+        let (du, u) = scratch.lowRank(rows: dy.rows, rank: factors.rank)
+        kernels.lowRankReduce(dy, factors.b, .b, scale: factors.scale, into: du, workspace: workspace)
+        kernels.lowRankReduce(dropped, factors.a, .a, scale: factors.scale, into: u, workspace: workspace)
+        kernels.accumulateLowRankGradient(u, dy, .b, into: gradient.b)
+        kernels.accumulateLowRankGradient(du, dropped, .a, into: gradient.a)
         guard let dx else { return }
         if let key = adapters.dropout {
             let d = dInput.reshaped(rows: dx.rows, columns: dx.columns)
-            kernels.linearBackward(factors.a, du, into: d)
+            kernels.lowRankExpand(du, factors.a, .a, into: d, accumulate: false, workspace: workspace)
             kernels.dropout(d, key: key, site: module.site, into: dx, accumulate: true)
         } else {
-            kernels.linearBackward(factors.a, du, into: dx, accumulate: true)
+            kernels.lowRankExpand(du, factors.a, .a, into: dx, accumulate: true, workspace: workspace)
         }
-    }
-
-    /// du = scale · dy · B, [T, r], beside a free matrix of the same shape.
-    private func dLowRank(_ factors: LoRAFactors, _ dy: FloatMatrix) -> (FloatMatrix, FloatMatrix) {
-        let (du, free) = scratch.lowRank(rows: dy.rows, rank: factors.rank)
-        model.kernels.linearBackward(factors.b, dy, into: free)
-        du.fill(0)
-        model.kernels.addScaled(factors.scale, free, into: du)
-        return (du, free)
     }
 }

@@ -56,7 +56,9 @@ final class LossHead {
         for i in rows.indices { h.slice(rows: i..<i + 1).copy(from: normed.slice(rows: rows[i]..<rows[i] + 1)) }
         model.head(h, into: z)
         model.kernels.softmaxCrossEntropy(z, targets: targets, gradientScale: 1, into: nll)
-        model.kernels.linearBackward(model.weights.head, z, into: h)
+        model.kernels.linearBackward(
+            model.weights.head, z, into: h, compute: model.kernels.backwardCompute(for: model.compute),
+            workspace: model.workspace)
         var loss = 0.0
         for i in rows.indices {
             let row = rows[i]

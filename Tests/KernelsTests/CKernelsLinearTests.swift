@@ -70,9 +70,9 @@ struct CKernelsLinearTests {
             }
             for isa in InstructionSet.available {
                 let what = "\(type) \(shape.testDescription) \(isa.name)"
-                let fresh = backward(isa, weight, dy, tokens: shape.tokens)
+                let fresh = backward(isa, Int32(MK_COMPUTE_F32), weight, dy, tokens: shape.tokens)
                 expectClose(fresh, want, operations: weight.rows + 1, what)
-                let added = backward(isa, weight, dy, tokens: shape.tokens, onto: start)
+                let added = backward(isa, Int32(MK_COMPUTE_F32), weight, dy, tokens: shape.tokens, onto: start)
                 expectClose(added, wantAdded, operations: weight.rows + 2, what + " accumulated")
             }
         }
@@ -89,7 +89,7 @@ struct CKernelsLinearTests {
             var random = SeededRandom(seed: 4)
             let x = random.gaussians(shape.tokens * weight.columns)
             let dy = random.gaussians(shape.tokens * weight.rows)
-            for compute in [MK_COMPUTE_F32, MK_COMPUTE_INT8].map(Int32.init) {
+            for compute in isa.computes {
                 let one = forward(isa, compute, weight, x, tokens: shape.tokens)
                 for threads in [2, 3] as [Int32] {
                     let more = forward(isa, compute, weight, x, tokens: shape.tokens, threads: threads)
@@ -104,14 +104,21 @@ struct CKernelsLinearTests {
                         "\(type) forward, compute \(compute), rows \(first) + \(count)")
                 }
             }
-            let one = backward(isa, weight, dy, tokens: shape.tokens)
-            for threads in [2, 3] as [Int32] {
-                let more = backward(isa, weight, dy, tokens: shape.tokens, threads: threads)
-                expectIdentical(more, one, "\(type) backward, \(threads) threads")
+            for compute in isa.computes where compute != Int32(MK_COMPUTE_INT8) {
+                let one = backward(isa, compute, weight, dy, tokens: shape.tokens)
+                for threads in [2, 3] as [Int32] {
+                    let more = backward(isa, compute, weight, dy, tokens: shape.tokens, threads: threads)
+                    expectIdentical(more, one, "\(type) backward, compute \(compute), \(threads) threads")
+                }
+                for (first, count) in [(20, 1), (2, 3), (40, 13)] {
+                    let part = backward(
+                        isa, compute, weight, Array(dy[(first * weight.rows)..<((first + count) * weight.rows)]),
+                        tokens: count)
+                    expectIdentical(
+                        part, Array(one[(first * weight.columns)..<((first + count) * weight.columns)]),
+                        "\(type) backward, compute \(compute), rows \(first) + \(count)")
+                }
             }
-            let alone = backward(isa, weight, Array(dy[(20 * weight.rows)..<(21 * weight.rows)]), tokens: 1)
-            expectIdentical(
-                alone, Array(one[(20 * weight.columns)..<(21 * weight.columns)]), "\(type) backward, row 20")
         }
     }
 
@@ -165,45 +172,6 @@ struct CKernelsLinearTests {
         #expect(results.allSatisfy { $0.allSatisfy(\.isFinite) })
     }
 
-    @Test("outer product: the gradient of a LoRA factor", arguments: InstructionSet.available)
-    func outerProduct(isa: InstructionSet) {
-        for (n, k, tokens) in [(1, 1, 1), (8, 67, 31), (65, 7, 300), (16, 130, 5), (49, 33, 17), (3, 5, 0)] {
-            var random = SeededRandom(seed: UInt64(n * 100 + k))
-            let dy = random.gaussians(tokens * n)
-            let x = random.gaussians(tokens * k)
-            let start = random.gaussians(n * k)
-            let (ldDy, ldX) = (n + 3, k + 5)
-            var want = [Sum](repeating: Sum(), count: n * k)
-            for t in 0..<tokens {
-                for i in 0..<n {
-                    for j in 0..<k { want[i * k + j].add(0.5 * Double(dy[t * n + i]) * Double(x[t * k + j])) }
-                }
-            }
-            var results: [[Float]] = []
-            for threads in [1, 2, 3] as [Int32] {
-                var context = isa.context(threads: threads)
-                let dw = Guarded(poisoned: n * k)
-                let (left, right) = (Guarded(dy, columns: n, stride: ldDy), Guarded(x, columns: k, stride: ldX))
-                mk_outer_product(
-                    &context, left.pointer, Int64(ldDy), right.pointer, Int64(ldX), Int64(tokens), Int64(n), Int64(k),
-                    0.5, dw.pointer, false)
-                #expect(dw.isIntact)
-                results.append(dw.values)
-                for i in 0..<(n * k) { dw.pointer[i] = start[i] }
-                mk_outer_product(
-                    &context, left.pointer, Int64(ldDy), right.pointer, Int64(ldX), Int64(tokens), Int64(n), Int64(k),
-                    0.5, dw.pointer, true)
-                let sum = zip(want, start).map {
-                    Sum(value: $0.value + Double($1), magnitude: $0.magnitude + abs(Double($1)))
-                }
-                expectClose(dw.values, sum, operations: tokens + 3, "accumulated \(n) x \(k)")
-            }
-            expectClose(results[0], want, operations: tokens + 2, "\(n) x \(k), \(tokens) tokens")
-            expectIdentical(results[1], results[0], "2 threads")
-            expectIdentical(results[2], results[0], "3 threads")
-        }
-    }
-
     @Test("rows are gathered from every type", arguments: WeightType.allCases)
     func gather(type: WeightType) {
         let weight = LinearShape(rows: 67, columns: 96, tokens: 1).weight(type)
@@ -232,9 +200,12 @@ struct CKernelsLinearTests {
             var random = SeededRandom(seed: 6)
             for i in weight.storage.indices { weight.storage[i] = UInt8(truncatingIfNeeded: random.next()) }
             let x = random.gaussians(shape.tokens * weight.columns)
-            _ = forward(isa, Int32(MK_COMPUTE_F32), weight, x, tokens: shape.tokens, checksPadding: true)
-            _ = forward(isa, Int32(MK_COMPUTE_INT8), weight, x, tokens: shape.tokens, checksPadding: true)
-            _ = backward(isa, weight, random.gaussians(shape.tokens * shape.rows), tokens: shape.tokens)
+            let dy = random.gaussians(shape.tokens * shape.rows)
+            for compute in isa.computes {
+                _ = forward(isa, compute, weight, x, tokens: shape.tokens, checksPadding: true)
+                guard compute != Int32(MK_COMPUTE_INT8) else { continue }
+                _ = backward(isa, compute, weight, dy, tokens: shape.tokens)
+            }
         }
     }
 
@@ -247,7 +218,7 @@ struct CKernelsLinearTests {
             var x = random.gaussians(shape.tokens * weight.columns)
             for bad in [Float.nan, .infinity] {
                 x[weight.columns + 3] = bad
-                for compute in [MK_COMPUTE_F32, MK_COMPUTE_INT8].map(Int32.init) {
+                for compute in isa.computes {
                     let y = forward(isa, compute, weight, x, tokens: shape.tokens)
                     #expect(y[..<20].allSatisfy(\.isFinite) && y[40...].allSatisfy(\.isFinite))
                     #expect(y[20..<40].allSatisfy { !$0.isFinite }, "\(bad) vanished, compute \(compute)")
@@ -258,7 +229,7 @@ struct CKernelsLinearTests {
 
     // MARK: Calls with guarded buffers and gaps between rows
 
-    private func forward(
+    func forward(
         _ isa: InstructionSet, _ compute: Int32, _ weight: Weight, _ x: [Float], tokens: Int, threads: Int32 = 1,
         onto start: [Float]? = nil, checksPadding: Bool = true
     ) -> [Float] {
@@ -279,9 +250,9 @@ struct CKernelsLinearTests {
         return output.rows(columns: weight.rows, stride: ldy)
     }
 
-    private func backward(
-        _ isa: InstructionSet, _ weight: Weight, _ dy: [Float], tokens: Int, threads: Int32 = 1,
-        onto start: [Float]? = nil
+    func backward(
+        _ isa: InstructionSet, _ compute: Int32, _ weight: Weight, _ dy: [Float], tokens: Int,
+        threads: Int32 = 1, onto start: [Float]? = nil
     ) -> [Float] {
         let (lddy, lddx) = (weight.rows + 3, weight.columns + 9)
         let input = Guarded(dy, columns: weight.rows, stride: lddy)
@@ -289,8 +260,16 @@ struct CKernelsLinearTests {
             start.map { Guarded($0, columns: weight.columns, stride: lddx) } ?? Guarded(poisoned: tokens * lddx)
         var context = isa.context(threads: threads)
         var matrix = weight.matrix
-        mk_linear_backward(
-            &context, &matrix, input.pointer, Int64(lddy), Int64(tokens), output.pointer, Int64(lddx), start != nil)
+        let workspace = withUnsafePointer(to: &matrix) { w in
+            var term = mk_linear_input(w: w, dy: input.pointer, lddy: Int64(lddy))
+            let bytes = mk_linear_backward_workspace(compute, &term, 1, Int64(tokens))
+            let workspace = Guarded(poisoned: (bytes + 3) / 4)
+            mk_linear_backward(
+                &context, compute, &term, 1, Int64(tokens), output.pointer, Int64(lddx), start != nil,
+                workspace.pointer)
+            return workspace
+        }
+        #expect(workspace.isIntact)
         #expect(output.isIntact && input.isIntact && output.gapsAreIntact(columns: weight.columns, stride: lddx))
         return output.rows(columns: weight.columns, stride: lddx)
     }

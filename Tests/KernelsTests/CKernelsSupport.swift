@@ -21,6 +21,12 @@ struct InstructionSet: Sendable, CustomTestStringConvertible {
 
     var testDescription: String { name }
 
+    /// The precisions of this path.
+    var computes: [Int32] {
+        [MK_COMPUTE_F32, MK_COMPUTE_BF16, MK_COMPUTE_INT8].map(Int32.init)
+            .filter { mk_compute_available(mk_isa_find(name), $0) }
+    }
+
     func context(threads: Int32 = 1) -> mk_context { mk_context(isa: mk_isa_find(name), threads: threads) }
 }
 

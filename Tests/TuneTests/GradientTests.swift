@@ -11,9 +11,12 @@ import Tune
     static let tolerance = 2e-5
     static let archFolder = packageRoot().appendingPathComponent("Tests/ModelTests/Fixtures/arch")
 
-    static func transformer(_ folder: URL, isa: String? = nil, threads: Int = 2) throws -> Transformer {
+    static func transformer(_ folder: URL, isa: String? = nil, threads: Int = 2, compute: Compute = .f32)
+        throws -> Transformer
+    {
         try Transformer(
-            store: try openWeightStore(path: folder.path), kernels: try KernelContext(threads: threads, isa: isa))
+            store: try openWeightStore(path: folder.path), kernels: try KernelContext(threads: threads, isa: isa),
+            compute: compute)
     }
 
     /// An adapter with parameters from a golden file: tensor names are `prefix` + PEFT's key.

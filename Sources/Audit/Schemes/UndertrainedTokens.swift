@@ -140,7 +140,7 @@ extension Transformer {
         let dot = FloatStorage(rows: 1, columns: 1)
         var distances: [Double] = []
         forEachEmbedding { row in
-            kernels.linear(mean.matrix, row, into: dot.matrix)
+            kernels.lowRankReduce(row, mean.matrix, .a, scale: 1, into: dot.matrix, workspace: workspace)
             let norm = kernels.sumOfSquares(row).squareRoot()
             distances.append(1 - Double(dot.matrix.row(0)[0]) / max(norm * meanNorm, .leastNormalMagnitude))
         }

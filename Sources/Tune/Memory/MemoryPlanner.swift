@@ -126,12 +126,16 @@ struct MemoryPlanner {
         }
         let all = TrainingBuffers.floatCount(shape, recompute: .keepAll, model: model) * MemoryLayout<Float>.size
         let nothing = layer(.nothing)
+        let vocabulary = model.config.vocabSize
+        let headWorkspace = model.kernels.backwardWorkspaceBytes(
+            tokens: min(tokens, LossHead.chunkRows(vocabulary: vocabulary)), columns: vocabulary)
         let frozenParameters = frozen.reduce(0) { $0 + $1.parameters.count }
         return Sizes(
             keptLayers: keptLayers, weights: weightBytes,
             optimizer: OptimizerState.byteCount(parameters: trained.parameters.count)
                 + frozenParameters * MemoryLayout<Float>.size,
-            working: all - keptLayers * nothing + model.workspaceBytes(tokens: tokens), nothing: nothing,
+            working: all - keptLayers * nothing + max(model.workspaceBytes(tokens: tokens), headWorkspace),
+            nothing: nothing,
             mlp: layer(.mlp), layer: layer(.layer))
     }
 }

@@ -126,26 +126,6 @@ struct CKernelsBFloatTests {
         }
     }
 
-    @Test("a group's products are those of single calls, whatever types stand side by side")
-    func forwardGroup() {
-        let types = [WeightType.iq4nl, .f32, .bf16, .q80]
-        let tokens = 29
-        let weights = types.enumerated().map { index, type in
-            LinearShape(rows: 17 + 16 * index, columns: 96, tokens: tokens).weight(type).padded(to: 96)
-        }
-        var random = SeededRandom(seed: 25)
-        let x = random.gaussians(tokens * 96)
-        for isa in bfloatPaths {
-            for compute in isa.computes {
-                let got = grouped(isa, compute, weights, x, tokens: tokens)
-                for (weight, y) in zip(weights, got) {
-                    expectIdentical(
-                        y, calls.forward(isa, compute, weight, x, tokens: tokens), "\(weight.type) \(compute)")
-                }
-            }
-        }
-    }
-
     @Test("dx of several weights is one chain over all of them")
     func backwardGroup() {
         let tokens = 13
@@ -204,31 +184,6 @@ struct CKernelsBFloatTests {
                 isa, bf16, weight, [.greatestFiniteMagnitude] + [Float](repeating: 0, count: 31), tokens: 1)
             #expect(huge.allSatisfy { !$0.isFinite })
         }
-    }
-
-    // MARK: Grouped calls
-
-    private func grouped(
-        _ isa: InstructionSet, _ compute: Int32, _ weights: [Weight], _ x: [Float], tokens: Int
-    ) -> [[Float]] {
-        let columns = weights[0].columns
-        let input = Guarded(x)
-        let outputs = weights.map { Guarded(poisoned: tokens * $0.rows) }
-        var context = isa.context(threads: 2)
-        let matrices = UnsafeMutablePointer<mk_matrix>.allocate(capacity: weights.count)
-        defer { matrices.deallocate() }
-        var products: [mk_linear_output] = []
-        for (i, weight) in weights.enumerated() {
-            matrices[i] = weight.matrix
-            products.append(
-                mk_linear_output(w: matrices + i, y: outputs[i].pointer, ldy: Int64(weight.rows), accumulate: false))
-        }
-        let workspace = Guarded(poisoned: (mk_linear_workspace(compute, Int64(tokens), Int64(columns)) + 3) / 4)
-        mk_linear_forward(
-            &context, compute, products, Int32(products.count), input.pointer, Int64(columns), Int64(tokens),
-            workspace.pointer)
-        #expect(workspace.isIntact && outputs.allSatisfy(\.isIntact))
-        return outputs.map(\.values)
     }
 
     private func summed(

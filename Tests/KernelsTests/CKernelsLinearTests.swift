@@ -133,7 +133,7 @@ struct CKernelsLinearTests {
         }
         let x = random.gaussians(tokens * columns)
         let starts = weights.map { random.gaussians(tokens * $0.rows) }
-        for compute in [MK_COMPUTE_F32, MK_COMPUTE_INT8].map(Int32.init) {
+        for compute in isa.computes {
             for threads in [1, 2] as [Int32] {
                 let matrices = UnsafeMutableBufferPointer<mk_matrix>.allocate(capacity: 3)
                 defer { matrices.deallocate() }

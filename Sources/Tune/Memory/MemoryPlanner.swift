@@ -128,7 +128,7 @@ struct MemoryPlanner {
         let nothing = layer(.nothing)
         let vocabulary = model.config.vocabSize
         let headWorkspace = model.kernels.backwardWorkspaceBytes(
-            tokens: min(tokens, LossHead.chunkRows(vocabulary: vocabulary)), columns: vocabulary)
+            tokens: LossHead.chunkRows(vocabulary: vocabulary, tokens: tokens), columns: vocabulary)
         let frozenParameters = frozen.reduce(0) { $0 + $1.parameters.count }
         return Sizes(
             keptLayers: keptLayers, weights: weightBytes,

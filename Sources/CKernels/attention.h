@@ -6,6 +6,14 @@
 
 #include "isa.h"
 
+/// Pages of keys and values. A page holds MK_PAGE_KEYS positions: for each key/value head its keys, then its values, in
+/// panels of 16 outputs side by side over a stretch of the reduction, `element(step, output)`. With W = D rounded up to
+/// 16 (the rest is 0):
+///   keys    4 panels of 16 keys, the steps are the W features;
+///   values  W / 16 panels of 16 features, the steps are the 64 keys.
+/// fp32: panel[step][16]. bf16: pairs of steps, panel[step / 2][16][2], so that one 64-byte load gives two steps, each
+/// an fp32 vector after a shift or a mask, or one bf16 dot product.
+
 enum {
     MK_QUERY_ROWS = 32,  ///< rows of a query block: queries x heads that share the keys
 };

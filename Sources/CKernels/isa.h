@@ -113,9 +113,22 @@ struct mk_isa {
     int64_t (*argmax)(const float *x, int64_t n);
     /// x = scale * exp(x - lse).
     void (*softmax_gradient)(float *x, int64_t n, float lse, float scale);
-    /// One step of the online softmax: s becomes exp(scale * s - max') on [lo, hi) and 0 elsewhere on [0, n), where
-    /// max' includes the new scores; updates max and sum, returns exp(max - max').
-    float (*softmax_step)(float *s, int64_t lo, int64_t hi, int64_t n, float scale, float *max, float *sum);
+
+    /// Attention; see attention_body.h, and attention.h for the panels.
+    /// acc[i][j] = the chain acc[i][j] + a[i][0] * panel[0][j] + a[i][1] * panel[1][j] ..., i < m, j < 16 * panels,
+    /// over `depth` steps (even for bf16) of panels that lie `distance` bytes apart.
+    void (*panel_product)(int32_t type, const void *block, int64_t panels, int64_t distance, int64_t depth,
+                          const float *a, int64_t lda, int64_t m, float *acc, int64_t ldacc);
+    /// Output `lane` of a panel of keys = x[0..d), zeros up to the next multiple of 16.
+    void (*panel_store_key)(int32_t type, const float *x, int64_t d, int64_t lane, void *panel);
+    /// Step `key` of the panels of values = x[0..d), zeros as above; for an even key the next one becomes 0 (bf16).
+    void (*panel_store_value)(int32_t type, const float *x, int64_t d, int64_t key, void *block, int64_t distance);
+    /// One step of the online softmax over a page: s becomes exp(s - max') on [lo, hi) and 0 elsewhere on [0, 64),
+    /// where max' includes the new scores; updates max and the 16 partial sums, returns exp(max - max').
+    float (*softmax_page)(float *s, int64_t lo, int64_t hi, float *max, float *sum);
+    /// Adds the online softmax (out2, sum2, max2) to the first; d is a multiple of 16.
+    void (*softmax_merge)(float *out, float *sum, float *max, const float *out2, const float *sum2, float max2,
+                          int64_t d);
     /// s becomes exp(scale * s - lse) on [lo, hi) and 0 elsewhere on [0, n).
     void (*softmax_from_lse)(float *s, int64_t lo, int64_t hi, int64_t n, float scale, float lse);
     /// x[0..n) *= a.

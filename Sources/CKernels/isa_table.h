@@ -2,6 +2,10 @@
 /// MK_ISA_INT8_Q4_0 come from the including file, MK_ISA_GEMV and MK_ISA_BF16 too where there are those kernels. A file
 /// may include this several times: there is no include guard.
 
+#ifndef MK_ISA_PANEL_PRODUCT
+#define MK_ISA_PANEL_PRODUCT panel_product
+#endif
+
 const mk_isa MK_ISA_TABLE = {
     .name = MK_ISA_NAME,
     .quantize_group = MK_ISA_QUANTIZE_GROUP,
@@ -24,7 +28,11 @@ const mk_isa MK_ISA_TABLE = {
     .logsumexp = logsumexp,
     .argmax = argmax,
     .softmax_gradient = softmax_gradient,
-    .softmax_step = softmax_step,
+    .panel_product = MK_ISA_PANEL_PRODUCT,
+    .panel_store_key = panel_store_key,
+    .panel_store_value = panel_store_value,
+    .softmax_page = softmax_page,
+    .softmax_merge = softmax_merge,
     .softmax_from_lse = softmax_from_lse,
     .scale = scale,
     .dot = dot,

@@ -3,6 +3,7 @@
 #ifndef MERASER_KERNELS_BODY_H
 #define MERASER_KERNELS_BODY_H
 
+#include "attention_body.h"
 #include "gemm_body.h"
 #include "int8_body.h"
 #include "interleave_body.h"

@@ -146,32 +146,6 @@ static void softmax_gradient(float *x, int64_t n, float lse, float factor) {
     if (i < n) store_part(x + i, n - i, exp16(load_part(x + i, n - i, 0) - lse) * factor);
 }
 
-static float softmax_step(float *s, int64_t lo, int64_t hi, int64_t n, float factor, float *max, float *sum) {
-    for (int64_t j = 0; j < lo; j++) s[j] = 0;
-    for (int64_t j = hi; j < n; j++) s[j] = 0;
-    if (lo >= hi) return 1;
-    scale(s + lo, hi - lo, factor);
-    const float old = *max;
-    const float top = row_max(s + lo, hi - lo);
-    const float now = top > old ? top : old;
-    // 16 lanes at positions fixed by the block, so the sum does not depend on which query the row belongs to.
-    mk_v16 total = 0.0f;
-    for (int64_t j = lo & -16; j < hi; j += 16) {
-        const int64_t from = lo > j ? lo - j : 0, to = hi - j < 16 ? hi - j : 16;
-        float lane[16];
-        for (int i = 0; i < 16; i++) lane[i] = i >= from && i < to ? s[j + i] : -__builtin_inff();
-        const mk_v16 p = exp16(load16(lane) - now);
-        total += p;
-        store16(lane, p);
-        memcpy(s + j + from, lane + from, (size_t)(to - from) * sizeof(float));
-    }
-    mk_v16 shrink = old - now;  // -inf at the first block: the factor is 0
-    const float factor_old = exp16(shrink)[0];
-    *sum = *sum * factor_old + sum16(total);
-    *max = now;
-    return factor_old;
-}
-
 static void softmax_from_lse(float *s, int64_t lo, int64_t hi, int64_t n, float factor, float lse) {
     for (int64_t j = 0; j < lo; j++) s[j] = 0;
     for (int64_t j = hi; j < n; j++) s[j] = 0;

@@ -2,6 +2,9 @@ import CKernels
 
 /// Shape of an attention call: query heads, key/value heads, head size, window.
 public struct AttentionShape: Sendable, Equatable {
+    /// Positions of a page of keys and values.
+    public static let pageKeys = Int(MK_PAGE_KEYS)
+
     /// Query heads H.
     public let heads: Int
     /// Key/value heads G; divides H.
@@ -18,15 +21,72 @@ public struct AttentionShape: Sendable, Equatable {
         self.headDim = headDim
         self.window = window
     }
+
+    /// Bytes of a page of one layer's keys and values.
+    public func pageBytes(_ type: KeyValueType) -> Int {
+        mk_attention_page_bytes(type.code, Int64(keyValueHeads), Int64(headDim))
+    }
 }
 
-/// One sequence of a packed batch: rows `queryStart ..< queryStart + queryCount` of the queries against `keys`.
+/// How keys and values are stored for attention.
+public enum KeyValueType: Sendable, Equatable {
+    /// As they are.
+    case f32
+    /// Rounded to nearest even.
+    case bf16
+
+    var code: Int32 { self == .f32 ? Int32(MK_F32) : Int32(MK_BF16) }
+}
+
+/// Where the pages of a sequence's keys and values are: the page of position 64 i is at index i.
+public typealias KeyValuePages = UnsafeMutablePointer<UnsafeMutableRawPointer?>
+
+/// The sequences of an attention call, its pages where no cache has them, and its scratch.
+///
+/// Grows to the largest call and is used again for the next; not thread-safe.
+public final class AttentionCall {
+    fileprivate var sequences: [mk_attention_keys] = []
+    fileprivate let workspace = LinearWorkspace()
+    private let memory = LinearWorkspace()
+    private let table = LinearWorkspace()
+
+    /// A call of no sequences.
+    public init() {}
+
+    /// Forgets the sequences.
+    public func removeAll() { sequences.removeAll(keepingCapacity: true) }
+
+    /// Adds a sequence of `keyCount` positions whose last `queryCount` have queries, rows from `queryStart` on, and whose
+    /// last `newCount` have new keys and values, rows from `newStart` on. Those before them are in the pages.
+    public func add(
+        queryStart: Int, queryCount: Int, newStart: Int, newCount: Int, keyCount: Int, pages: KeyValuePages
+    ) {
+        precondition(
+            queryCount <= keyCount && newCount <= keyCount, "\(queryCount) queries, \(newCount) of \(keyCount) keys")
+        sequences.append(
+            mk_attention_keys(
+                q_start: Int64(queryStart), q_len: Int64(queryCount), new_start: Int64(newStart),
+                new_len: Int64(newCount), kv_len: Int64(keyCount), pages: UnsafePointer(pages)))
+    }
+
+    /// Pages of this object for a call without caches; they hold until it is asked for others.
+    public func pages(count: Int, bytes: Int) -> KeyValuePages? {
+        guard let memory = memory.reserve(count * bytes),
+            let table = table.reserve(count * MemoryLayout<UnsafeMutableRawPointer?>.stride)
+        else { return nil }
+        let pointers = table.bindMemory(to: UnsafeMutableRawPointer?.self, capacity: count)
+        for i in 0..<count { (pointers + i).initialize(to: memory + i * bytes) }
+        return pointers
+    }
+}
+
+/// One sequence of a packed batch for the backward: rows `queryStart ..< queryStart + queryCount` of the queries against
+/// `keys`.
 public struct AttentionSequence {
     let c: mk_attention_sequence
 
     /// A sequence whose keys and values lie in `keys` and `values` [kv, G·D]; the queries are the last of them.
-    ///
-    /// For the backward, `dKeys` and `dValues` (same shape and stride) are overwritten.
+    /// `dKeys` and `dValues` (same shape and stride) are overwritten.
     public init(
         queryStart: Int, queryCount: Int, keys: FloatMatrix, values: FloatMatrix, dKeys: FloatMatrix? = nil,
         dValues: FloatMatrix? = nil
@@ -39,27 +99,44 @@ public struct AttentionSequence {
 }
 
 extension KernelContext {
-    private func shape(_ s: AttentionShape, ldq: Int, ldkv: Int) -> mk_attention_shape {
+    private func shape(
+        _ s: AttentionShape, ldq: Int, ldkv: Int, type: KeyValueType = .f32, pageOffset: Int = 0
+    ) -> mk_attention_shape {
         mk_attention_shape(
             heads: Int64(s.heads), kv_heads: Int64(s.keyValueHeads), head_dim: Int64(s.headDim), ldq: Int64(ldq),
-            ldkv: Int64(ldkv), window: Int64(s.window), scale: Float(1 / Double(s.headDim).squareRoot()))
+            ldkv: Int64(ldkv), window: Int64(s.window), scale: Float(1 / Double(s.headDim).squareRoot()),
+            kv_type: type.code, page_offset: Int64(pageOffset))
     }
 
-    /// out [T, H·D] = causal, block-diagonal attention of q [T, H·D]; `lse` [T, H] receives the log-sum-exp.
-    /// `keyValueStride` is the row distance of every sequence's keys and values.
+    /// Writes the new keys and values [·, G·D] into the sequences' pages, `pageOffset` bytes from where those begin; then
+    /// out [T, H·D] = causal, block-diagonal attention of q [T, H·D]. `lse` [T, H] receives the log-sum-exp.
+    ///
+    /// The bits of a query's result depend on its own query and keys only: not on what else is in the batch, nor on
+    /// whether its keys came in one call or in several.
     public func attention(
-        _ s: AttentionShape, _ sequences: [AttentionSequence], keyValueStride: Int, q: FloatMatrix,
-        into out: FloatMatrix, lse: FloatMatrix
+        _ s: AttentionShape, _ call: AttentionCall, type: KeyValueType, pageOffset: Int = 0, q: FloatMatrix,
+        keys: FloatMatrix, values: FloatMatrix, into out: FloatMatrix, lse: FloatMatrix
     ) {
         precondition(q.stride == out.stride && q.columns == s.heads * s.headDim && lse.count >= q.rows * s.heads)
-        withItems(sequences) { items, count in
-            withUnsafePointer(to: shape(s, ldq: q.stride, ldkv: keyValueStride)) { shape in
-                run { mk_attention_forward($0, shape, items, count, q.base, out.base, lse.base) }
+        precondition(keys.stride == values.stride && keys.columns == s.keyValueHeads * s.headDim)
+        let sequences = call.sequences
+        precondition(
+            sequences.allSatisfy {
+                $0.q_start + $0.q_len <= q.rows && $0.new_start + $0.new_len <= min(keys.rows, values.rows)
+            }, "rows outside \(q.rows) queries and \(keys.rows) keys")
+        let shape = shape(s, ldq: q.stride, ldkv: keys.stride, type: type, pageOffset: pageOffset)
+        withUnsafePointer(to: shape) { shape in
+            let scratch = call.workspace.reserve(mk_attention_workspace(shape, sequences, Int64(sequences.count)))
+            run {
+                mk_attention_forward(
+                    $0, shape, sequences, Int64(sequences.count), q.base, keys.base, values.base, out.base, lse.base,
+                    scratch)
             }
         }
     }
 
-    /// The backward of `attention`: dq is overwritten, and each sequence's dKeys and dValues.
+    /// The backward of `attention` where the keys are the batch's own: dq is overwritten, and each sequence's dKeys and
+    /// dValues. `keyValueStride` is the row distance of every sequence's keys and values.
     public func attentionBackward(
         _ s: AttentionShape, _ sequences: [AttentionSequence], keyValueStride: Int, q: FloatMatrix, out: FloatMatrix,
         lse: FloatMatrix, _ dout: FloatMatrix, into dq: FloatMatrix

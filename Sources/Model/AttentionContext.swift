@@ -4,46 +4,77 @@ import Kernels
 public struct AttentionContext {
     private let batch: PackedBatch
     private let caches: [KVCache]?
-    private let prepared: [AttentionSequence]?
+    private let type: KeyValueType
 
-    /// Keys and values are the batch's own (training, scoring); every sequence starts at position 0.
-    public static func packed(_ batch: PackedBatch) -> AttentionContext {
-        AttentionContext(batch: batch, caches: nil, prepared: nil)
+    /// Keys and values are the batch's own (training, scoring); every sequence starts at position 0. They are attended
+    /// to as `type` stores them.
+    public static func packed(_ batch: PackedBatch, type: KeyValueType = .f32) -> AttentionContext {
+        AttentionContext(batch: batch, caches: nil, type: type)
     }
 
-    /// The same where every layer has its keys and values in the same two matrices: `sequences` was made for those, and
-    /// nothing is made anew for each layer.
-    public static func packed(_ batch: PackedBatch, prepared sequences: [AttentionSequence]) -> AttentionContext {
-        precondition(sequences.count == batch.sequences.count)
-        return AttentionContext(batch: batch, caches: nil, prepared: sequences)
-    }
-
-    /// Keys and values are appended to one cache per sequence and read from there.
+    /// Keys and values are appended to one cache per sequence, all of one type, and read from there.
     public static func cached(_ batch: PackedBatch, _ caches: [KVCache]) -> AttentionContext {
         precondition(caches.count == batch.sequences.count)
-        return AttentionContext(batch: batch, caches: caches, prepared: nil)
+        let type = caches.first?.type ?? .f32
+        precondition(caches.allSatisfy { $0.type == type }, "caches of different types")
+        return AttentionContext(batch: batch, caches: caches, type: type)
     }
 
     /// Positions of the batch's tokens.
     public var positions: [Int32] { batch.positions }
 
-    /// The sequences as the attention kernel takes them, for this layer's new keys and values.
-    func sequences(layer: Int, keys: FloatMatrix, values: FloatMatrix) -> [AttentionSequence] {
-        if let prepared { return prepared }
-        return batch.sequences.indices.map { i in
-            let sequence = batch.sequences[i]
-            let rows = sequence.start..<sequence.start + sequence.count
-            guard let cache = caches?[i] else {
-                return AttentionSequence(
-                    queryStart: sequence.start, queryCount: sequence.count, keys: keys.slice(rows: rows),
-                    values: values.slice(rows: rows))
+    /// The activations of each sequence's last rows, as many as `counts` says: their residual stream and queries are
+    /// moved to the front.
+    func keepLast(_ counts: [Int], _ acts: LayerActivations) -> LayerActivations {
+        var row = 0
+        for (sequence, count) in zip(batch.sequences, counts) {
+            let source = sequence.start + sequence.count - count
+            for matrix in [acts.residual, acts.query] where count > 0 && source != row {
+                matrix.slice(rows: row..<row + count).copy(from: matrix.slice(rows: source..<source + count))
             }
-            cache.append(layer: layer, keys: keys.slice(rows: rows), values: values.slice(rows: rows))
-            let count = cache.count + sequence.count
-            return AttentionSequence(
-                queryStart: sequence.start, queryCount: sequence.count, keys: cache.keys(layer: layer, count: count),
-                values: cache.values(layer: layer, count: count))
+            row += count
         }
+        return acts.prefix(rows: row)
+    }
+
+    /// out = attention of `queries` to the keys of that layer, those of the batch among them.
+    ///
+    /// Each sequence has queries for its last positions, as many as `queryCounts` says, one after the other; nil: for
+    /// all the positions that are in the batch.
+    func attend(
+        layer: Int, _ kernels: KernelContext, _ shape: AttentionShape, queries: FloatMatrix,
+        queryCounts: [Int]? = nil, keys: FloatMatrix, values: FloatMatrix, into out: FloatMatrix,
+        logSumExp: FloatMatrix, call: AttentionCall
+    ) {
+        call.removeAll()
+        func pageCount(_ n: Int) -> Int { (n + AttentionShape.pageKeys - 1) / AttentionShape.pageKeys }
+        var pages: KeyValuePages?
+        if caches == nil {
+            let count = batch.sequences.reduce(0) { $0 + pageCount($1.count) }
+            pages = call.pages(count: count, bytes: shape.pageBytes(type))
+        }
+        var queryStart = 0
+        for (i, sequence) in batch.sequences.enumerated() {
+            let queryCount = queryCounts?[i] ?? sequence.count
+            let cache = caches?[i]
+            guard let table = cache?.table ?? pages else { continue }  // a batch without tokens has no pages
+            call.add(
+                queryStart: queryStart, queryCount: queryCount, newStart: sequence.start, newCount: sequence.count,
+                keyCount: (cache?.count ?? 0) + sequence.count, pages: table)
+            queryStart += queryCount
+            if cache == nil { pages = table + pageCount(sequence.count) }
+        }
+        kernels.attention(
+            shape, call, type: type, pageOffset: caches?.first?.offset(layer: layer) ?? 0, q: queries, keys: keys,
+            values: values, into: out, lse: logSumExp)
+    }
+}
+
+extension ModelConfig {
+    /// The attention's shape.
+    public var attentionShape: AttentionShape {
+        AttentionShape(
+            heads: numAttentionHeads, keyValueHeads: numKeyValueHeads, headDim: headDim, window: slidingWindow)
     }
 }
 

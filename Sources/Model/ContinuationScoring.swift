@@ -37,29 +37,129 @@ extension InferenceSession {
                 }
             }
         }
-        return try items.map { item in
-            try item.continuations.map { continuation in
-                guard !continuation.isEmpty else {
-                    return ContinuationScore(logLikelihood: 0, tokens: 0, isGreedy: true)
+        var results: [[ContinuationScore]] = []
+        var start = 0
+        while start < items.count {
+            var end = start
+            var tokens = 0
+            while end < items.count, end == start || tokens + items[end].context.count <= tokenBudget {
+                tokens += items[end].context.count
+                end += 1
+            }
+            results += try scoreTogether(items[start..<end])
+            start = end
+        }
+        return results
+    }
+
+    /// Reads the contexts, whose last rows predict the first tokens of the continuations; then forks of their caches
+    /// read the continuations.
+    private func scoreTogether(
+        _ items: ArraySlice<(context: [Int32], continuations: [[Int32]])>
+    ) throws -> [[ContinuationScore]] {
+        let items = Array(items)
+        var sums = items.map { [Double](repeating: 0, count: $0.continuations.count) }
+        var greedy = items.map { [Bool](repeating: true, count: $0.continuations.count) }
+        let contexts = items.map { makeCache(capacity: $0.context.count) }
+        try read(
+            count: items.count, input: { CachedInput(cache: contexts[$0], tokens: items[$0].context, lastRows: 1) }
+        ) { rows, hidden in
+            try forEachLogits(of: hidden) { range, logits in
+                for row in range {
+                    let item = rows[row].input
+                    let places = items[item].continuations.indices.filter { !items[item].continuations[$0].isEmpty }
+                    // The same logits for each continuation: rows at distance 0.
+                    let one = FloatMatrix(
+                        base: logits.base + (row - range.lowerBound) * logits.stride, rows: places.count,
+                        columns: logits.columns, stride: 0)
+                    let targets = places.map { items[item].continuations[$0][0] }
+                    let nll = likelihoods(one, targets)
+                    let top = model.kernels.argmax(one.prefix(rows: min(1, places.count))).first
+                    for (k, place) in places.enumerated() {
+                        sums[item][place] -= Double(nll[k])
+                        greedy[item][place] = targets[k] == top
+                    }
                 }
-                let batch = PackedBatch([item.context + continuation.dropLast()])
-                let hidden = try hiddenStates(batch)
-                return try score(continuation, hidden.slice(rows: item.context.count - 1..<hidden.rows))
+            }
+        }
+        let rest = items.indices.flatMap { item in
+            items[item].continuations.indices.filter { items[item].continuations[$0].count > 1 }.map { (item, $0) }
+        }
+        try read(
+            count: rest.count,
+            input: {
+                let (item, place) = rest[$0]
+                let tokens = Array(items[item].continuations[place].dropLast())
+                let cache = contexts[item].fork(capacity: contexts[item].count + tokens.count)
+                return CachedInput(cache: cache, tokens: tokens, lastRows: tokens.count)
+            }
+        ) { rows, hidden in
+            let targets = rows.map { items[rest[$0.input].0].continuations[rest[$0.input].1][$0.position + 1] }
+            try forEachLogits(of: hidden) { range, logits in
+                let nll = likelihoods(logits, Array(targets[range]))
+                let top = model.kernels.argmax(logits)
+                for row in range {
+                    let (item, place) = rest[rows[row].input]
+                    sums[item][place] -= Double(nll[row - range.lowerBound])
+                    if top[row - range.lowerBound] != targets[row] { greedy[item][place] = false }
+                }
+            }
+        }
+        return items.indices.map { item in
+            items[item].continuations.indices.map {
+                ContinuationScore(
+                    logLikelihood: sums[item][$0], tokens: items[item].continuations[$0].count,
+                    isGreedy: greedy[item][$0])
             }
         }
     }
 
-    /// The score of tokens from the final hidden states that predict them.
-    private func score(_ tokens: [Int32], _ hidden: FloatMatrix) throws -> ContinuationScore {
-        var sum = 0.0
-        var isGreedy = true
-        let nll = FloatStorage(rows: tokens.count, columns: 1)
-        try forEachLogits(of: hidden) { range, logits in
-            let targets = Array(tokens[range])
-            isGreedy = isGreedy && model.kernels.argmax(logits) == targets
-            model.kernels.softmaxCrossEntropy(logits, targets: targets, into: nll.matrix.slice(rows: range))
+    private func likelihoods(_ logits: FloatMatrix, _ targets: [Int32]) -> [Float] {
+        let nll = FloatStorage(rows: targets.count, columns: 1)
+        model.kernels.softmaxCrossEntropy(logits, targets: targets, into: nll.matrix)
+        return nll.matrix.toArray()
+    }
+}
+
+/// Tokens that a cache is to read, and how many of their hidden states are wanted: the last ones.
+struct CachedInput {
+    let cache: KVCache
+    let tokens: [Int32]
+    let lastRows: Int
+}
+
+extension InferenceSession {
+    /// A hidden state: of which input, after which of its tokens.
+    typealias ReadRow = (input: Int, position: Int)
+
+    /// Reads `count` inputs in passes of at most `tokenBudget` tokens, long ones in pieces, and calls `body` with the
+    /// hidden states that are wanted of each pass. An input is asked for when its turn comes and let go after its pass.
+    func read(
+        count: Int, input: (Int) -> CachedInput, _ body: ([ReadRow], FloatMatrix) throws -> Void
+    ) throws {
+        // Every input of a pass takes pages of its own.
+        let page = KVCache.byteCount(config: model.config, capacity: 1, type: model.keyValueType)
+        let most = max(8, 268_435_456 / page)
+        var next = 0
+        var long: (input: CachedInput, done: Int)?
+        while next < count {
+            var batch = PackedBatch()
+            var caches: [KVCache] = []
+            var lastRows: [Int] = []
+            var rows: [ReadRow] = []
+            while next < count, batch.tokenCount < tokenBudget, caches.count < most {
+                let (current, done) = long ?? (input(next), 0)
+                let end = min(current.tokens.count, done + tokenBudget - batch.tokenCount)
+                let wanted = max(done, min(end, current.tokens.count - current.lastRows))..<end
+                batch.append(current.tokens[done..<end], firstPosition: current.cache.count)
+                caches.append(current.cache)
+                lastRows.append(wanted.count)
+                rows += wanted.map { (next, $0) }
+                long = end < current.tokens.count ? (current, end) : nil
+                if long == nil { next += 1 }
+            }
+            let hidden = try hiddenStates(batch, caches: caches, lastRows: lastRows)
+            if !rows.isEmpty { try body(rows, hidden) }
         }
-        for i in tokens.indices { sum -= Double(nll.matrix.base[i]) }
-        return ContinuationScore(logLikelihood: sum, tokens: tokens.count, isGreedy: isGreedy)
     }
 }

@@ -11,6 +11,8 @@ public final class InferenceSession {
     public let adapters: AdapterStack
     /// Tokens of the largest forward pass; longer streams are cut into several, a single longer sequence grows it.
     public let tokenBudget: Int
+    /// What the last `generate` read, and how long it took.
+    public internal(set) var lastGeneration = GenerationStatistics()
     private var buffers: InferenceBuffers
 
     /// A session. `tokenBudget` bounds the memory of a forward pass.
@@ -21,28 +23,44 @@ public final class InferenceSession {
         buffers = InferenceBuffers(model: model, adapters: adapters, tokens: tokenBudget)
     }
 
+    /// An empty cache for one sequence of up to `capacity` positions.
+    public func makeCache(capacity: Int) -> KVCache {
+        KVCache(config: model.config, capacity: capacity, type: model.keyValueType)
+    }
+
     /// Final-norm hidden states [T, hidden] of a packed batch; valid until the next call on this session.
     ///
-    /// With `caches` (one for each sequence), keys and values are appended to them and earlier positions are seen.
-    public func hiddenStates(_ batch: PackedBatch, caches: [KVCache]? = nil) throws -> FloatMatrix {
+    /// With `caches` (one for each sequence), keys and values are appended to them and earlier positions are seen. With
+    /// `lastRows`, only as many last rows of each sequence are returned, one sequence after the other: the last layer
+    /// does no more than those need.
+    public func hiddenStates(
+        _ batch: PackedBatch, caches: [KVCache]? = nil, lastRows: [Int]? = nil
+    ) throws -> FloatMatrix {
         let tokens = batch.tokenCount
         if tokens > buffers.capacity {
             buffers = InferenceBuffers(model: model, adapters: adapters, tokens: tokens)
         }
         model.rotary.reserve(positions: Int(batch.positions.max() ?? 0) + 1)
-        let context = caches.map { AttentionContext.cached(batch, $0) } ?? .packed(batch)
-        let (current, next, acts, scratch) = buffers.forward(tokens: tokens, config: model.config)
+        if let caches {
+            for (cache, sequence) in zip(caches, batch.sequences) { cache.reserve(sequence.count) }
+        }
+        let context =
+            caches.map { AttentionContext.cached(batch, $0) } ?? .packed(batch, type: model.keyValueType)
+        let (current, normed, acts, scratch) = buffers.forward(tokens: tokens, config: model.config)
         model.embed(batch.tokens, into: current)
         for layer in 0..<model.config.numHiddenLayers {
+            let isLast = layer == model.config.numHiddenLayers - 1
             try model.forwardLayer(
-                layer, acts, attention: context, adapters: adapters, into: next, scratch: scratch)
-            current.copy(from: next)
+                layer, acts, attention: context, adapters: adapters, into: current, scratch: scratch,
+                lastRows: isLast ? lastRows : nil)
         }
         if let caches {
             for (cache, sequence) in zip(caches, batch.sequences) { cache.advance(by: sequence.count) }
         }
-        model.finalNorm(current, into: next, rstd: acts.attentionRstd)
-        return next
+        let rows = lastRows?.reduce(0, +) ?? tokens
+        let result = normed.prefix(rows: rows)
+        model.finalNorm(current.prefix(rows: rows), into: result, rstd: acts.attentionRstd)
+        return result
     }
 
     /// Logits [rows, V] of hidden states; valid until the next call of this function.
@@ -109,7 +127,7 @@ private final class InferenceBuffers {
     let capacity: Int
     private let arena: Arena
     private let current: FloatMatrix
-    private let next: FloatMatrix
+    private let normed: FloatMatrix
     private let activations: LayerActivations
     private let scratch: LayerScratch
     private var logitsStorage = FloatStorage(rows: 0, columns: 0)
@@ -123,15 +141,15 @@ private final class InferenceBuffers {
                 + LayerActivations.footprint(config: config, tokens: tokens)
                 + LayerScratch.footprint(config: config, tokens: tokens, maximumRank: rank))
         current = arena.matrix(rows: tokens, columns: config.hiddenSize)
-        next = arena.matrix(rows: tokens, columns: config.hiddenSize)
-        activations = LayerActivations(config: config, residual: current, arena: arena)
+        normed = arena.matrix(rows: tokens, columns: config.hiddenSize)
+        activations = LayerActivations(config: config, residual: current, inPlace: true, arena: arena)
         scratch = LayerScratch(config: config, tokens: tokens, maximumRank: rank, arena: arena)
     }
 
     func forward(
         tokens: Int, config: ModelConfig
     ) -> (FloatMatrix, FloatMatrix, LayerActivations, LayerScratch) {
-        (current.prefix(rows: tokens), next.prefix(rows: tokens), activations.prefix(rows: tokens), scratch)
+        (current.prefix(rows: tokens), normed.prefix(rows: tokens), activations.prefix(rows: tokens), scratch)
     }
 
     func logits(rows: Int, vocabulary: Int) -> FloatMatrix {

@@ -27,8 +27,9 @@ public struct LayerActivations {
     /// Up, [T, I].
     public let up: FloatMatrix
 
-    /// Activations for `tokens` tokens around a given residual stream.
-    public init(config: ModelConfig, residual: FloatMatrix, arena: Arena) {
+    /// Activations around a given residual stream; `inPlace` makes it the stream after attention as well, which a
+    /// backward could not use.
+    public init(config: ModelConfig, residual: FloatMatrix, inPlace: Bool = false, arena: Arena) {
         let tokens = residual.rows
         func matrix(_ columns: Int) -> FloatMatrix { arena.matrix(rows: tokens, columns: columns) }
         self.residual = residual
@@ -38,7 +39,7 @@ public struct LayerActivations {
         value = matrix(config.keyValueWidth)
         attention = matrix(config.queryWidth)
         logSumExp = matrix(config.numAttentionHeads)
-        residualMid = matrix(config.hiddenSize)
+        residualMid = inPlace ? residual : matrix(config.hiddenSize)
         mlpRstd = matrix(1)
         gate = matrix(config.intermediateSize)
         up = matrix(config.intermediateSize)

@@ -28,30 +28,56 @@ public struct Sampler: Sendable {
     /// A sampler with those options.
     public init(_ options: SamplingOptions) { self.options = options }
 
+    /// True if the next token is the likeliest one.
+    public var isGreedy: Bool { options.temperature <= 0 }
+
     /// The next token for the logits [V] of a sequence at a step. Greedy takes the lowest id among equals.
     public func sample(logits: UnsafeBufferPointer<Float>, sequence: Int, step: Int) -> Int32 {
-        guard options.temperature > 0 else { return Self.argmax(logits) }
-        var candidates = logits.indices.map { (id: Int32($0), logit: Double(logits[$0]) / options.temperature) }
-        candidates.sort { $0.logit != $1.logit ? $0.logit > $1.logit : $0.id < $1.id }
-        if options.topK > 0 { candidates.removeLast(max(0, candidates.count - options.topK)) }
-        let top = candidates.first?.logit ?? 0
-        let weights = candidates.map { exp($0.logit - top) }
-        let total = weights.reduce(0, +)
-        var kept = weights.count
-        if options.topP < 1 {
-            var cumulative = 0.0
-            kept = 0
-            while kept < weights.count && (kept == 0 || cumulative < options.topP * total) {
-                cumulative += weights[kept]
-                kept += 1
+        guard !isGreedy else { return Self.argmax(logits) }
+        let top = Double(logits.max() ?? 0)
+        func weight(_ id: Int) -> Double { exp((Double(logits[id]) - top) / options.temperature) }
+        let total = logits.indices.reduce(0) { $0 + weight($1) }
+        var kept = Array(logits.indices)
+        if options.topK > 0 || options.topP < 1 {
+            kept = likeliest(logits, top: top, weight: weight, total: total)
+            if options.topK > 0 { kept.removeLast(max(0, kept.count - options.topK)) }
+            if options.topP < 1 {
+                let mass = options.topK > 0 ? kept.reduce(0) { $0 + weight($1) } : total
+                var sum = 0.0
+                var count = 0
+                while count < kept.count && (count == 0 || sum < options.topP * mass) {
+                    sum += weight(kept[count])
+                    count += 1
+                }
+                kept.removeLast(kept.count - count)
             }
         }
-        var remaining = uniform(sequence: sequence, step: step) * weights[..<kept].reduce(0, +)
-        for i in 0..<kept {
-            remaining -= weights[i]
-            if remaining < 0 { return candidates[i].id }
+        var remaining = uniform(sequence: sequence, step: step) * kept.reduce(0) { $0 + weight($1) }
+        for id in kept {
+            remaining -= weight(id)
+            if remaining < 0 { return Int32(id) }
         }
-        return candidates[kept - 1].id
+        // Rounding left a rest: the last that can be drawn.
+        return Int32(kept.last { weight($0) > 0 } ?? 0)
+    }
+
+    /// The likeliest tokens in falling order, as many as the options need: sorting a whole vocabulary for each token
+    /// takes longer than some models.
+    private func likeliest(
+        _ logits: UnsafeBufferPointer<Float>, top: Double, weight: (Int) -> Double, total: Double
+    ) -> [Int] {
+        var width = 8 * options.temperature
+        var chosen: [Int] = []
+        for attempt in 0..<5 {
+            let floor = attempt == 4 ? -Double.infinity : top - width
+            chosen = logits.indices.filter { Double(logits[$0]) >= floor }
+            let isEnough =
+                options.topK > 0
+                ? chosen.count >= options.topK : chosen.reduce(0) { $0 + weight($1) } >= options.topP * total
+            if isEnough { break }
+            width *= 2
+        }
+        return chosen.sorted { logits[$0] != logits[$1] ? logits[$0] > logits[$1] : $0 < $1 }
     }
 
     private static func argmax(_ logits: UnsafeBufferPointer<Float>) -> Int32 {

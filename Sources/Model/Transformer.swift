@@ -20,6 +20,8 @@ public final class Transformer {
     public let rotary: RotaryTable
     /// Scratch of the linear kernels.
     public let workspace = LinearWorkspace()
+    /// Scratch of attention.
+    private let attentionCall = AttentionCall()
 
     /// Loads the model of an `.mqf` file or a Hugging Face folder.
     ///
@@ -56,11 +58,10 @@ public final class Transformer {
     }
 
     /// The attention's shape.
-    public var attentionShape: AttentionShape {
-        AttentionShape(
-            heads: config.numAttentionHeads, keyValueHeads: config.numKeyValueHeads, headDim: config.headDim,
-            window: config.slidingWindow)
-    }
+    public var attentionShape: AttentionShape { config.attentionShape }
+
+    /// How inference stores keys and values: fp32 where it computes in fp32, else bf16.
+    public var keyValueType: KeyValueType { compute == .f32 ? .f32 : .bf16 }
 
     /// x [T, hidden] = embeddings of `tokens`.
     public func embed(_ tokens: [Int32], into x: FloatMatrix) {
@@ -68,18 +69,24 @@ public final class Transformer {
     }
 
     /// One decoder layer: reads the residual stream `acts.residual`, writes `output` [T, hidden] and every other field
-    /// of `acts`, which is all that the backward needs. `output` may be another layer's `residual`, not this one's.
+    /// of `acts`, which is all that the backward needs. Where `acts.residualMid` is the residual stream itself, as in
+    /// inference, `output` is it too, and nothing is copied.
     ///
+    /// With `lastRows`, only as many last rows of each sequence go beyond the keys and values: they are moved to the
+    /// front of the residual stream, and as many rows of `output` are written.
     /// - Throws: a runtime error naming layer and row if a value is not finite.
     public func forwardLayer(
         _ layer: Int, _ acts: LayerActivations, attention: AttentionContext, adapters: AdapterStack,
-        into output: FloatMatrix, scratch: LayerScratch
+        into output: FloatMatrix, scratch: LayerScratch, lastRows: [Int]? = nil
     ) throws {
-        forwardAttention(layer, acts, attention: attention, adapters: adapters, scratch: scratch)
+        let acts = forwardAttention(
+            layer, acts, attention: attention, adapters: adapters, scratch: scratch, lastRows: lastRows)
+        if acts.residual.rows == 0 { return }
         forwardGate(layer, acts, adapters: adapters, scratch: scratch)
         let product = scratch.intermediate.prefix(rows: acts.residual.rows)
         kernels.swiGLU(acts.gate, acts.up, into: product)
-        output.copy(from: acts.residualMid)
+        let output = output.prefix(rows: acts.residual.rows)
+        if output.base != acts.residualMid.base { output.copy(from: acts.residualMid) }
         project(
             layer, product, (.down_proj, output), adapters: adapters, scratch: scratch,
             accumulate: true)
@@ -91,27 +98,31 @@ public final class Transformer {
         }
     }
 
-    /// The first half of a layer: from `acts.residual` to `acts.residualMid`, writing every field between.
+    /// The first half of a layer: from `all.residual` to `all.residualMid`, writing every field between. Returns the
+    /// activations that go on: all, or those of the last rows.
+    @discardableResult
     public func forwardAttention(
-        _ layer: Int, _ acts: LayerActivations, attention: AttentionContext, adapters: AdapterStack,
-        scratch: LayerScratch
-    ) {
-        let normed = scratch.hidden.prefix(rows: acts.residual.rows)
+        _ layer: Int, _ all: LayerActivations, attention: AttentionContext, adapters: AdapterStack,
+        scratch: LayerScratch, lastRows: [Int]? = nil
+    ) -> LayerActivations {
+        let normed = scratch.hidden.prefix(rows: all.residual.rows)
         kernels.rmsNorm(
-            acts.residual, weight: weights.layers[layer].inputNorm, eps: config.rmsNormEps, into: normed,
-            rstd: acts.attentionRstd)
+            all.residual, weight: weights.layers[layer].inputNorm, eps: config.rmsNormEps, into: normed,
+            rstd: all.attentionRstd)
         project(
-            layer, normed, (.q_proj, acts.query), (.k_proj, acts.key), (.v_proj, acts.value), adapters: adapters,
+            layer, normed, (.q_proj, all.query), (.k_proj, all.key), (.v_proj, all.value), adapters: adapters,
             scratch: scratch)
-        rotate(acts.query, attention.positions)
-        rotate(acts.key, attention.positions)
-        let sequences = attention.sequences(layer: layer, keys: acts.key, values: acts.value)
-        kernels.attention(
-            attentionShape, sequences, keyValueStride: config.keyValueWidth, q: acts.query, into: acts.attention,
-            lse: acts.logSumExp)
-        acts.residualMid.copy(from: acts.residual)
+        rotate(all.query, attention.positions)
+        rotate(all.key, attention.positions)
+        let acts = lastRows.map { attention.keepLast($0, all) } ?? all
+        attention.attend(
+            layer: layer, kernels, attentionShape, queries: acts.query, queryCounts: lastRows, keys: all.key,
+            values: all.value, into: acts.attention, logSumExp: acts.logSumExp, call: attentionCall)
+        if acts.residual.rows == 0 { return acts }
+        if acts.residualMid.base != acts.residual.base { acts.residualMid.copy(from: acts.residual) }
         project(
             layer, acts.attention, (.o_proj, acts.residualMid), adapters: adapters, scratch: scratch, accumulate: true)
+        return acts
     }
 
     /// The beginning of a layer's second half: `acts.gate` and `acts.up` from `acts.residualMid`.

@@ -26,9 +26,11 @@ extension OpenedModel {
     ///   - chat: apply the chat template.
     ///   - options: sampling and limits.
     ///   - onText: the text of the first prompt's continuation as it grows, for prompts that stream.
+    ///   - onStatistics: what was read and how long it took, at the end.
     /// - Throws: a usage error for `chat` without a template, a bad-input error for an empty prompt.
     public func generate(
-        _ prompts: [String], chat: Bool, options: GenerationOptions, onText: @escaping (String) -> Void = { _ in }
+        _ prompts: [String], chat: Bool, options: GenerationOptions, onText: @escaping (String) -> Void = { _ in },
+        onStatistics: (GenerationStatistics) -> Void = { _ in }
     ) throws -> [Continuation] {
         let requests = try prompts.enumerated().map { index, prompt in
             let tokens =
@@ -41,10 +43,12 @@ extension OpenedModel {
             return GenerationRequest(prompt: tokens)
         }
         var decoder = tokenizer.streamingDecoder()
-        let generations = try session().generate(requests, options: options) { index, token in
+        let session = session()
+        let generations = try session.generate(requests, options: options) { index, token in
             if index == 0, !options.stopTokens.contains(token) { onText(decoder.append(token)) }
         }
         onText(decoder.finish())
+        onStatistics(session.lastGeneration)
         return zip(prompts, generations).map { prompt, generation in
             Continuation(
                 prompt: prompt, output: tokenizer.decode(generation.tokens), tokens: generation.tokens.count,

@@ -36,6 +36,10 @@ struct AttentionCase: Sendable, CustomTestStringConvertible {
     static let cached = [
         AttentionCase(heads: 4, kvHeads: 2, headDim: 24, lengths: [(1, 131), (3, 64), (64, 65), (1, 1)], gap: 2),
         AttentionCase(heads: 2, kvHeads: 1, headDim: 32, window: 20, lengths: [(1, 200), (9, 70)]),
+        AttentionCase(heads: 60, kvHeads: 1, headDim: 5, lengths: [(2, 70), (1, 1)]),
+        // Longer than the chunks that share an online softmax; a window that leaves the first one empty.
+        AttentionCase(heads: 2, kvHeads: 1, headDim: 16, lengths: [(1, 2200), (60, 1030)]),
+        AttentionCase(heads: 3, kvHeads: 1, headDim: 17, window: 40, lengths: [(70, 1080), (1, 2100)]),
     ]
 }
 
@@ -54,6 +58,16 @@ final class AttentionData {
         dout = random.gaussians(shape.tokens * shape.queryWidth)
         keys = shape.lengths.map { random.gaussians($0.keys * shape.keyWidth) }
         values = shape.lengths.map { random.gaussians($0.keys * shape.keyWidth) }
+    }
+
+    /// The same with keys and values rounded to bf16.
+    var rounded: AttentionData {
+        func round(_ x: Float) -> Float {
+            let bits = x.bitPattern
+            return Float(bitPattern: (bits + 0x7fff + (bits >> 16 & 1)) & 0xffff_0000)
+        }
+        return AttentionData(
+            shape: shape, q: q, keys: keys.map { $0.map(round) }, values: values.map { $0.map(round) })
     }
 
     init(shape: AttentionCase, q: [Float], keys: [[Float]], values: [[Float]]) {
@@ -100,15 +114,37 @@ struct CKernelsAttentionTests {
         }
     }
 
-    @Test("forward with cached keys, against the definition", arguments: AttentionCase.cached)
+    @Test("forward with cached keys, fp32 and bf16, against the definition", arguments: AttentionCase.cached)
     func cached(shape: AttentionCase) {
-        let data = AttentionData(shape)
-        let want = reference(data)
-        for isa in InstructionSet.available {
-            let got = run(data, isa, backward: false)
-            let tolerance = 4 * epsilon * Double(shape.headDim + 200).squareRoot()
-            #expect(relativeL2(got.out, want.out) < tolerance, "\(isa.name) out")
-            #expect(relativeL2(got.lse, want.lse) < tolerance, "\(isa.name) log-sum-exp")
+        for type in [Int32(MK_F32), Int32(MK_BF16)] {
+            let data = AttentionData(shape)
+            let want = reference(type == Int32(MK_BF16) ? data.rounded : data)
+            let longest = shape.lengths.map(\.keys).max() ?? 1
+            let tolerance = 4 * epsilon * Double(shape.headDim + longest).squareRoot()
+            for isa in InstructionSet.available {
+                let got = run(data, isa, type: type, backward: false)
+                #expect(relativeL2(got.out, want.out) < tolerance, "\(isa.name) out, type \(type)")
+                #expect(relativeL2(got.lse, want.lse) < tolerance, "\(isa.name) log-sum-exp, type \(type)")
+            }
+        }
+    }
+
+    @Test("bf16 keys and values are rounded to nearest even, and a NaN stays one", arguments: InstructionSet.available)
+    func rounding(isa: InstructionSet) {
+        // One key: the output is its value.
+        let values: [Float] = [
+            1, 0x1.01p0, 0x1.03p0, 0x1.010002p0, -0x1.03p0, 0x1.fep127, 0x1.fffp127, -0x1p-140, .infinity, 0,
+        ]
+        let want: [Float] = [1, 1, 0x1.04p0, 0x1.02p0, -0x1.04p0, 0x1.fep127, .infinity, -0x1p-140, .infinity, 0]
+        #expect(want.dropLast(3).allSatisfy { $0.isInfinite || $0.bitPattern & 0xffff == 0 })
+        let shape = AttentionCase(heads: 1, kvHeads: 1, headDim: values.count, lengths: [(1, 1)])
+        let zeros = [Float](repeating: 0, count: values.count)
+        let data = AttentionData(shape: shape, q: zeros, keys: [zeros], values: [values])
+        expectIdentical(run(data, isa, type: Int32(MK_BF16), backward: false).out, want, isa.name)
+        for bits: UInt32 in [0x7fff_ffff, 0xffff_ffff, 0x7f80_0001] {
+            let spoilt = AttentionData(
+                shape: shape, q: zeros, keys: [zeros], values: [zeros.dropLast() + [Float(bitPattern: bits)]])
+            #expect(run(spoilt, isa, type: Int32(MK_BF16), backward: false).out.last?.isNaN == true)
         }
     }
 
@@ -125,13 +161,14 @@ struct CKernelsAttentionTests {
 
     @Test("a query's result is the same in a prompt, alone against a cache and beside other sequences")
     func batchInvariance() {
-        let length = 131
-        for window in [0, 30] {
+        for (length, window, type) in [
+            (131, 0, MK_F32), (131, 30, MK_F32), (131, 0, MK_BF16), (1100, 0, MK_BF16), (1100, 50, MK_F32),
+        ] {
             let whole = AttentionCase(heads: 4, kvHeads: 2, headDim: 24, window: window, lengths: [(length, length)])
             let data = AttentionData(whole)
             for isa in InstructionSet.available {
-                let all = run(data, isa, backward: false)
-                for (first, count) in [(0, 1), (70, 1), (130, 1), (100, 5)] {
+                let all = run(data, isa, type: Int32(type), backward: false)
+                for (first, count) in [(0, 1), (70, 1), (130, 1), (100, 5), (length - 8, 8)] {
                     // The same queries, after another sequence, with the keys before them in the cache.
                     let keys = (first + count) * whole.keyWidth
                     let other = AttentionData(
@@ -141,7 +178,7 @@ struct CKernelsAttentionTests {
                         q: other.q + data.q[(first * whole.queryWidth)..<((first + count) * whole.queryWidth)],
                         keys: [other.keys[0], Array(data.keys[0][..<keys])],
                         values: [other.values[0], Array(data.values[0][..<keys])])
-                    let got = run(part, isa, backward: false)
+                    let got = run(part, isa, type: Int32(type), threads: 2, backward: false)
                     expectIdentical(
                         Array(got.out[(3 * whole.queryWidth)...]),
                         Array(all.out[(first * whole.queryWidth)..<((first + count) * whole.queryWidth)]),
@@ -168,16 +205,68 @@ struct CKernelsAttentionTests {
 
     // MARK: Calls
 
-    private func run(_ data: AttentionData, _ isa: InstructionSet, threads: Int32 = 1, backward: Bool)
-        -> AttentionResult
-    {
+    private func run(
+        _ data: AttentionData, _ isa: InstructionSet, type: Int32 = Int32(MK_F32), threads: Int32 = 1, backward: Bool
+    ) -> AttentionResult {
         let shape = data.shape
         let (ldq, ldkv) = (shape.queryWidth + shape.gap, shape.keyWidth + shape.gap)
         let q = Guarded(data.q, columns: shape.queryWidth, stride: ldq)
         let out = Guarded(poisoned: shape.tokens * ldq)
         let lse = Guarded(poisoned: shape.tokens * shape.heads)
+        // A page has another layer's part in front of this one's.
+        let layerFloats = mk_attention_page_bytes(type, Int64(shape.kvHeads), Int64(shape.headDim)) / 4
+        let pages = shape.lengths.map { length in
+            (0..<(length.keys + Int(MK_PAGE_KEYS) - 1) / Int(MK_PAGE_KEYS)).map { _ in
+                Guarded(poisoned: 2 * layerFloats)
+            }
+        }
+        let tables = pages.map { $0.map { UnsafeMutableRawPointer?($0.pointer) } }
+        var call = mk_attention_shape(
+            heads: Int64(shape.heads), kv_heads: Int64(shape.kvHeads), head_dim: Int64(shape.headDim), ldq: Int64(ldq),
+            ldkv: Int64(ldkv), window: Int64(shape.window), scale: shape.scale, kv_type: type,
+            page_offset: Int64(layerFloats * 4))
+        var context = isa.context(threads: threads)
         let keys = data.keys.map { Guarded($0, columns: shape.keyWidth, stride: ldkv) }
         let values = data.values.map { Guarded($0, columns: shape.keyWidth, stride: ldkv) }
+        let flatTable = tables.flatMap { $0 }
+        flatTable.withUnsafeBufferPointer { table in
+            // First the keys that are cached already, then the call itself.
+            var first = 0
+            var start = 0
+            var sequences: [mk_attention_keys] = []
+            for (i, length) in shape.lengths.enumerated() {
+                let old = length.keys - length.queries
+                let place = table.baseAddress.map { $0 + first }
+                var cached = mk_attention_keys(
+                    q_start: 0, q_len: 0, new_start: 0, new_len: Int64(old), kv_len: Int64(old), pages: place)
+                mk_attention_forward(
+                    &context, &call, &cached, 1, q.pointer, keys[i].pointer, values[i].pointer, out.pointer,
+                    lse.pointer, nil)
+                sequences.append(
+                    mk_attention_keys(
+                        q_start: Int64(start), q_len: Int64(length.queries), new_start: Int64(start),
+                        new_len: Int64(length.queries), kv_len: Int64(length.keys), pages: place))
+                start += length.queries
+                first += pages[i].count
+            }
+            let new = { (all: [[Float]]) in
+                Guarded(
+                    zip(all, shape.lengths).flatMap { $0.suffix($1.queries * shape.keyWidth) },
+                    columns: shape.keyWidth, stride: ldkv)
+            }
+            let (newKeys, newValues) = (new(data.keys), new(data.values))
+            let bytes = mk_attention_workspace(&call, sequences, Int64(sequences.count))
+            let workspace = Guarded(poisoned: bytes / 4)
+            mk_attention_forward(
+                &context, &call, sequences, Int64(sequences.count), q.pointer, newKeys.pointer, newValues.pointer,
+                out.pointer, lse.pointer, workspace.pointer)
+            #expect(workspace.isIntact)
+        }
+        #expect(pages.allSatisfy { $0.allSatisfy { $0.isIntact && $0.isPoisoned(0..<layerFloats) } })
+        var result = AttentionResult(out: out.rows(columns: shape.queryWidth, stride: ldq), lse: lse.values)
+        #expect(out.isIntact && lse.isIntact && out.gapsAreIntact(columns: shape.queryWidth, stride: ldq))
+        guard backward else { return result }
+
         let dk = shape.lengths.map { Guarded(poisoned: $0.keys * ldkv) }
         let dv = shape.lengths.map { Guarded(poisoned: $0.keys * ldkv) }
         var sequences: [mk_attention_sequence] = []
@@ -190,26 +279,16 @@ struct CKernelsAttentionTests {
                     dv: dv[i].pointer))
             start += length.queries
         }
-        var call = mk_attention_shape(
-            heads: Int64(shape.heads), kv_heads: Int64(shape.kvHeads), head_dim: Int64(shape.headDim), ldq: Int64(ldq),
-            ldkv: Int64(ldkv), window: Int64(shape.window), scale: shape.scale)
-        var context = isa.context(threads: threads)
-        mk_attention_forward(
-            &context, &call, sequences, Int64(sequences.count), q.pointer, out.pointer, lse.pointer)
-        var result = AttentionResult(out: out.rows(columns: shape.queryWidth, stride: ldq), lse: lse.values)
-        #expect(out.isIntact && lse.isIntact && out.gapsAreIntact(columns: shape.queryWidth, stride: ldq))
-        if backward {
-            let dout = Guarded(data.dout, columns: shape.queryWidth, stride: ldq)
-            let dq = Guarded(poisoned: shape.tokens * ldq)
-            mk_attention_backward(
-                &context, &call, sequences, Int64(sequences.count), q.pointer, out.pointer, lse.pointer, dout.pointer,
-                dq.pointer)
-            #expect(dq.isIntact && dq.gapsAreIntact(columns: shape.queryWidth, stride: ldq))
-            #expect((dk + dv).allSatisfy { $0.isIntact && $0.gapsAreIntact(columns: shape.keyWidth, stride: ldkv) })
-            result.dq = dq.rows(columns: shape.queryWidth, stride: ldq)
-            result.dk = dk.map { $0.rows(columns: shape.keyWidth, stride: ldkv) }
-            result.dv = dv.map { $0.rows(columns: shape.keyWidth, stride: ldkv) }
-        }
+        let dout = Guarded(data.dout, columns: shape.queryWidth, stride: ldq)
+        let dq = Guarded(poisoned: shape.tokens * ldq)
+        mk_attention_backward(
+            &context, &call, sequences, Int64(sequences.count), q.pointer, out.pointer, lse.pointer, dout.pointer,
+            dq.pointer)
+        #expect(dq.isIntact && dq.gapsAreIntact(columns: shape.queryWidth, stride: ldq))
+        #expect((dk + dv).allSatisfy { $0.isIntact && $0.gapsAreIntact(columns: shape.keyWidth, stride: ldkv) })
+        result.dq = dq.rows(columns: shape.queryWidth, stride: ldq)
+        result.dk = dk.map { $0.rows(columns: shape.keyWidth, stride: ldkv) }
+        result.dv = dv.map { $0.rows(columns: shape.keyWidth, stride: ldkv) }
         return result
     }
 

@@ -78,6 +78,11 @@ final class Guarded {
         }
     }
 
+    /// True if nothing was written to those elements of a poisoned buffer.
+    func isPoisoned(_ range: Range<Int>) -> Bool {
+        range.allSatisfy { pointer[$0].bitPattern == Self.poison }
+    }
+
     /// True if the gaps between rows of `columns` values at distance `stride` were left alone.
     func gapsAreIntact(columns: Int, stride: Int) -> Bool {
         (0..<count).allSatisfy { $0 % stride < columns || pointer[$0].bitPattern == Self.poison }

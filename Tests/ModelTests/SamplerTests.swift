@@ -49,6 +49,25 @@ struct SamplerTests {
         #expect(support(SamplingOptions(temperature: 1, topP: 0.95)) == [0, 1, 3, 4])
     }
 
+    @Test("top-k and top-p over many tokens keep what a full sort keeps")
+    func largeVocabulary() {
+        let many = (0..<800).map { Float(($0 * 7919) % 809) / 26 - 40 }  // all different, 30 apart at most
+        let order = many.indices.sorted { many[$0] > many[$1] }
+        let total = many.reduce(0) { $0 + exp(Double($1)) }
+        for (topK, topP) in [(300, 1.0), (5, 1.0), (0, 0.5), (0, 0.9), (40, 0.7)] {
+            var mass = 0.0
+            let ranked = topK > 0 ? Array(order.prefix(topK)) : order
+            let whole = topK > 0 ? ranked.reduce(0) { $0 + exp(Double(many[$1])) } : total
+            let kept = ranked.prefix { id in
+                defer { mass += exp(Double(many[id])) }
+                return mass < topP * whole
+            }
+            let options = SamplingOptions(temperature: 1, topP: topP, topK: topK)
+            let drawn = Set((0..<100).map { Int(sample(many, options, step: $0)) })
+            #expect(drawn.isSubset(of: Set(kept)) && drawn.count > min(kept.count, 5) / 2, "k \(topK), p \(topP)")
+        }
+    }
+
     @Test("A choice depends on seed, sequence and step alone, and each of them matters")
     func counters() {
         let flat = [Float](repeating: 0, count: 1000)

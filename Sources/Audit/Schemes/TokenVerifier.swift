@@ -56,9 +56,9 @@ struct TokenVerifier {
     private func maxProbabilities(_ tokens: [Int32], _ prompt: RepetitionPrompt) throws -> [Double] {
         let config = session.model.config
         let capacity = prompt.head.count + prompt.tail(0).count + Self.steps
-        let bytes = KVCache.byteCount(config: config, capacity: capacity)
+        let bytes = KVCache.byteCount(config: config, capacity: capacity, type: session.model.keyValueType)
         let width = max(1, min(16, tokens.count, 268_435_456 / max(bytes, 1)))
-        let caches = (0..<width).map { _ in KVCache(config: config, capacity: capacity) }
+        let caches = (0..<width).map { _ in session.makeCache(capacity: capacity) }
         if !prompt.head.isEmpty {
             for cache in caches { _ = try session.hiddenStates(PackedBatch([prompt.head]), caches: [cache]) }
         }

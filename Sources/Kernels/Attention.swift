@@ -120,10 +120,12 @@ extension KernelContext {
         precondition(q.stride == out.stride && q.columns == s.heads * s.headDim && lse.count >= q.rows * s.heads)
         precondition(keys.stride == values.stride && keys.columns == s.keyValueHeads * s.headDim)
         let sequences = call.sequences
-        precondition(
-            sequences.allSatisfy {
-                $0.q_start + $0.q_len <= q.rows && $0.new_start + $0.new_len <= min(keys.rows, values.rows)
-            }, "rows outside \(q.rows) queries and \(keys.rows) keys")
+        for i in sequences.indices {
+            precondition(
+                Int(sequences[i].q_start + sequences[i].q_len) <= q.rows
+                    && Int(sequences[i].new_start + sequences[i].new_len) <= min(keys.rows, values.rows),
+                "rows outside \(q.rows) queries and \(keys.rows) keys")
+        }
         let shape = shape(s, ldq: q.stride, ldkv: keys.stride, type: type, pageOffset: pageOffset)
         withUnsafePointer(to: shape) { shape in
             let scratch = call.workspace.reserve(mk_attention_workspace(shape, sequences, Int64(sequences.count)))

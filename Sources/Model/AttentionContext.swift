@@ -47,28 +47,41 @@ public struct AttentionContext {
         logSumExp: FloatMatrix, call: AttentionCall
     ) {
         call.removeAll()
-        func pageCount(_ n: Int) -> Int { (n + AttentionShape.pageKeys - 1) / AttentionShape.pageKeys }
+        // Plain loops: a step of training allocates nothing, in debug builds neither.
         var pages: KeyValuePages?
         if caches == nil {
-            let count = batch.sequences.reduce(0) { $0 + pageCount($1.count) }
+            var count = 0
+            for i in batch.sequences.indices { count += pageCount(batch.sequences[i].count) }
             pages = call.pages(count: count, bytes: shape.pageBytes(type))
         }
         var queryStart = 0
-        for (i, sequence) in batch.sequences.enumerated() {
-            let queryCount = queryCounts?[i] ?? sequence.count
-            let cache = caches?[i]
-            guard let table = cache?.table ?? pages else { continue }  // a batch without tokens has no pages
-            call.add(
-                queryStart: queryStart, queryCount: queryCount, newStart: sequence.start, newCount: sequence.count,
-                keyCount: (cache?.count ?? 0) + sequence.count, pages: table)
+        var offset = 0
+        for i in batch.sequences.indices {
+            let sequence = batch.sequences[i]
+            var queryCount = sequence.count
+            if let queryCounts { queryCount = queryCounts[i] }
+            if let caches {
+                let cache = caches[i]
+                call.add(
+                    queryStart: queryStart, queryCount: queryCount, newStart: sequence.start,
+                    newCount: sequence.count, keyCount: cache.count + sequence.count, pages: cache.table)
+                offset = cache.offset(layer: layer)
+            } else if let table = pages {  // a batch without tokens has none
+                call.add(
+                    queryStart: queryStart, queryCount: queryCount, newStart: sequence.start,
+                    newCount: sequence.count, keyCount: sequence.count, pages: table)
+                pages = table + pageCount(sequence.count)
+            }
             queryStart += queryCount
-            if cache == nil { pages = table + pageCount(sequence.count) }
         }
         kernels.attention(
-            shape, call, type: type, pageOffset: caches?.first?.offset(layer: layer) ?? 0, q: queries, keys: keys,
+            shape, call, type: type, pageOffset: offset, q: queries, keys: keys,
             values: values, into: out, lse: logSumExp)
     }
 }
+
+/// Pages that hold `n` positions.
+private func pageCount(_ n: Int) -> Int { (n + AttentionShape.pageKeys - 1) / AttentionShape.pageKeys }
 
 extension ModelConfig {
     /// The attention's shape.

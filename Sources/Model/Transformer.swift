@@ -114,7 +114,8 @@ public final class Transformer {
             scratch: scratch)
         rotate(all.query, attention.positions)
         rotate(all.key, attention.positions)
-        let acts = lastRows.map { attention.keepLast($0, all) } ?? all
+        var acts = all
+        if let lastRows { acts = attention.keepLast(lastRows, all) }
         attention.attend(
             layer: layer, kernels, attentionShape, queries: acts.query, queryCounts: lastRows, keys: all.key,
             values: all.value, into: acts.attention, logSumExp: acts.logSumExp, call: attentionCall)

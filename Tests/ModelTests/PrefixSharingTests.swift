@@ -80,7 +80,7 @@ import Testing
 
     @Test("a fork and its original do not see what the other writes; truncating and reading again gives the same bits")
     func forks() throws {
-        let prompt = Self.prompts()[1]
+        let prompt = Self.prompts()[2]
         let session = try Self.session(compute: .int8)
         func read(_ tokens: some Collection<Int32>, _ cache: KVCache) throws -> [Float] {
             var batch = PackedBatch()

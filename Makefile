@@ -4,7 +4,7 @@
 PACKAGES := libopenblas-dev libomp-dev
 BINARY := .build/release/meraser
 
-.PHONY: demo test build lint format install-deps toolchain
+.PHONY: demo test build lint format asan cross install-deps toolchain
 
 demo: build
 	$(BINARY) demo
@@ -13,20 +13,28 @@ demo: build
 test: install-deps
 	OMP_WAIT_POLICY=passive swift test
 
+# The C kernels under AddressSanitizer and UndefinedBehaviorSanitizer, every path that this CPU has.
+asan: install-deps
+	tools/check_kernels.sh asan
+
+# The same checks of the arm64 kernels, cross-compiled, under qemu-user.
+cross: toolchain
+	tools/check_kernels.sh aarch64
+
 build: install-deps
 	swift build -c release --product meraser
 
 lint: toolchain
 	swift format lint --strict -r Sources Tests Package.swift
 	@if command -v clang-format >/dev/null; then \
-	    clang-format --dry-run -Werror $$(find Sources/CKernels -name '*.[ch]'); \
+	    clang-format --dry-run -Werror $$(find Sources/CKernels Tests/CKernelsCheck -name '*.[ch]'); \
 	else \
 	    echo 'lint: clang-format is not installed, C files were not checked (apt-get install clang-format)' >&2; \
 	fi
 
 format: toolchain
 	swift format -i -r Sources Tests Package.swift
-	@if command -v clang-format >/dev/null; then clang-format -i $$(find Sources/CKernels -name '*.[ch]'); fi
+	@if command -v clang-format >/dev/null; then clang-format -i $$(find Sources/CKernels Tests/CKernelsCheck -name '*.[ch]'); fi
 
 toolchain:
 	@command -v swift >/dev/null || { \

@@ -3,6 +3,10 @@
 
 #include "isa.h"
 
+#if defined(__aarch64__) && defined(__linux__)
+#include <sys/auxv.h>
+#endif
+
 static bool cpu_has(const char *name) {
 #if defined(__x86_64__)
     if (strcmp(name, "avx2") == 0) {  // Intel Haswell 2013, AMD Excavator 2015 and later
@@ -22,14 +26,25 @@ static bool cpu_has(const char *name) {
         return cpu_has("avx512vnni") && __builtin_cpu_supports("avx512bf16");
     }
 #endif
+#if defined(__aarch64__)
+    if (strcmp(name, "neon") == 0) {  // Cortex-A75 and A55 2017, Apple A13 and M1, and later
+#if defined(__linux__)
+        return (getauxval(AT_HWCAP) & (1u << 20)) != 0;  // HWCAP_ASIMDDP
+#else
+        return true;
+#endif
+    }
+#endif
     return strcmp(name, "portable") == 0;
 }
 
 static const mk_isa *const tables[] = {
     &mk_isa__portable,
+#if defined(__aarch64__)
+    &mk_isa__neon,
+#endif
 #if defined(__x86_64__)
-    &mk_isa__avx2,       &mk_isa__avxvnni,    &mk_isa__avx512,
-    &mk_isa__avx512vnni, &mk_isa__avx512bf16,
+    &mk_isa__avx2,     &mk_isa__avxvnni, &mk_isa__avx512, &mk_isa__avx512vnni, &mk_isa__avx512bf16,
 #endif
 };
 

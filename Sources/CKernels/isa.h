@@ -143,6 +143,9 @@ struct mk_isa {
 };
 
 extern const mk_isa mk_isa__portable;
+#if defined(__aarch64__)
+extern const mk_isa mk_isa__neon;
+#endif
 #if defined(__x86_64__)
 extern const mk_isa mk_isa__avx2;
 extern const mk_isa mk_isa__avxvnni;

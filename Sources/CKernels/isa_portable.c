@@ -1,4 +1,5 @@
-/// The path without intrinsics: what every machine runs, and the reference of the others.
+/// The path without intrinsics: what every machine runs, and the reference of the others. On arm64 it is compiled to
+/// NEON and shared by the path `neon`, which adds the dot product of bytes.
 #include <math.h>
 
 #include "half.h"
@@ -69,6 +70,21 @@ static void pack_rows(const float *src, int64_t ld, int64_t rows, int64_t depth,
         for (int64_t c = 0; c < depth; c++) panel[16 * c + r] = src[r * ld + c];
     }
 }
+
+#if defined(__aarch64__)
+#include <arm_neon.h>
+
+#pragma clang attribute push(__attribute__((target("dotprod"))), apply_to = function)
+#include "int8_neon.h"
+#pragma clang attribute pop
+
+#define MK_ISA_TABLE mk_isa__neon
+#define MK_ISA_NAME "neon"
+#define MK_ISA_QUANTIZE_GROUP mk_quantize_group__portable
+#define MK_ISA_INT8 int8_neon
+#define MK_ISA_INT8_Q4_0 int8_neon
+#include "isa_table.h"
+#endif
 
 #define MK_ISA_TABLE mk_isa__portable
 #define MK_ISA_NAME "portable"

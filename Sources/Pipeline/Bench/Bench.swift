@@ -23,7 +23,7 @@ public func bench(
     var results: [BenchResult] = []
     var described: (model: String, work: ModelWork, compute: Compute)?
     for kernels in contexts {
-        let model = try OpenedModel(path: path, adapterPaths: adapterPaths, kernels: kernels, compute: compute ?? .f32)
+        let model = try OpenedModel(path: path, adapterPaths: adapterPaths, kernels: kernels, compute: compute)
         let trainingCompute = compute ?? .trainingDefault(kernels)
         let store = model.transformer.store
         let work = try described?.work ?? ModelWork(store, isTied: model.transformer.config.tieWordEmbeddings)

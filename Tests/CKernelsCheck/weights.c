@@ -1,0 +1,79 @@
+/// Types, quantization, checksums.
+#include "check.h"
+
+static void check_types_of(int32_t type) {
+    const int64_t shapes[][2] = {{1, 32}, {16, 64}, {17, 96}, {31, 32}, {40, 160}, {1, 7}, {3, 33}, {5, 1}};
+    for (size_t s = 0; s < sizeof shapes / sizeof shapes[0]; s++) {
+        const int64_t rows = shapes[s][0], cols = shapes[s][1];
+        CASE("quantize %s %lldx%lld", type_name(type), (long long)rows, (long long)cols);
+        const size_t bytes = mk_matrix_bytes(type, rows, cols);
+        if (mk_type_is_tiled(type) && cols % MK_TILE_COLS != 0) {
+            EXPECT(bytes == 0, "%zu bytes for a shape that has no tiles", bytes);
+            continue;
+        }
+        float *source = matrix(rows, cols, cols, 1);
+        for (int64_t c = 0; c < cols; c++) source[(rows - 1) * cols + c] *= s % 2 == 0 ? 1e-6f : 100;
+        void *data = guarded(bytes);
+        memset(data, 0xEE, bytes);
+        mk_quantize(type, source, rows, cols, data);
+        const mk_matrix m = {type, rows, cols, data};
+        float *back = guarded((size_t)(rows * cols) * sizeof(float));
+        mk_dequantize(&m, 0, rows, back);
+        // A step is d times the widest gap of the grid: amax / 8 for 4 bits, amax / 127 for 8, half of it the error;
+        // the search may clip the largest weight by a few steps of its line.
+        const double relative = type == MK_F32 ? 0 : type == MK_F16 ? 0x1p-11 : type == MK_BF16 ? 0x1p-8 : 0;
+        const double step = type == MK_Q8_0 ? 0.11 : mk_type_is_tiled(type) ? 0.45 : 0;
+        for (int64_t r = 0; r < rows; r++) {
+            for (int64_t c = 0; c < cols; c++) {
+                const int64_t block = c / 32 * 32;
+                double largest = 0;
+                for (int64_t i = block; i < block + 32 && i < cols; i++) {
+                    largest = fmax(largest, fabs((double)source[r * cols + i]));
+                }
+                const double want = (double)source[r * cols + c], got = (double)back[r * cols + c];
+                EXPECT(fabs(got - want) <= relative * fabs(want) + step * largest + 0x1p-25, "%g, expected %g", got,
+                       want);
+            }
+        }
+        if (rows > 2) {
+            float *part = guarded((size_t)cols * sizeof(float));
+            mk_dequantize(&m, rows - 2, 1, part);
+            EXPECT(memcmp(part, back + (rows - 2) * cols, (size_t)cols * sizeof(float)) == 0, "a row differs");
+            release(part);
+        }
+        release(source);
+        release(data);
+        release(back);
+    }
+}
+
+static void check_checksums(void) {
+    for (size_t n = 0; n < 70; n++) {
+        CASE("crc32c of %zu bytes", n);
+        uint8_t *bytes = guarded(n);
+        uint32_t crc = 0xffffffff;
+        for (size_t i = 0; i < n; i++) {
+            bytes[i] = (uint8_t)below(256);
+            crc ^= bytes[i];
+            for (int bit = 0; bit < 8; bit++) crc = crc & 1 ? crc >> 1 ^ 0x82f63b78 : crc >> 1;
+        }
+        EXPECT(mk_crc32c(0, bytes, n) == ~crc, "wrong");
+        release(bytes);
+    }
+    for (int64_t n = 0; n < 3000; n = n * 3 / 2 + 1) {
+        CASE("nonfinite among %lld", (long long)n);
+        float *x = matrix(1, n, n + 1, 1);
+        EXPECT(mk_find_nonfinite(x, n) == -1, "found one where there is none");
+        if (n > 0) {
+            x[n - 1] = INFINITY;
+            EXPECT(mk_find_nonfinite(x, n) == n - 1, "missed the last");
+        }
+        release(x);
+    }
+}
+
+void check_weights(void) {
+    seed(7);
+    for (size_t i = 0; i < sizeof check_types / sizeof check_types[0]; i++) check_types_of(check_types[i]);
+    check_checksums();
+}

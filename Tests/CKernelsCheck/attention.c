@@ -202,7 +202,7 @@ void check_attention(const mk_context *ctx) {
                              .ldq = width + cases[i].gap,
                              .ldkv = kv_width + cases[i].gap,
                              .window = cases[i].window,
-                             .scale = 0.5f}};
+                             .scale = 1 / sqrtf((float)cases[i].head_dim)}};
         for (int s = 0; s < SEQUENCES; s++) {
             b.lengths[s] = cases[i].lengths[s];
             b.earlier[s] = cases[i].earlier[s];

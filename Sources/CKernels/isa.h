@@ -22,9 +22,9 @@ enum {
     MK_INT8_STRIP = 64,          ///< most tokens of a strip on any instruction set
     MK_INT8_PANEL_BYTES = 1088,  ///< most bytes of an unpacked tile
     MK_INT8_BLOCK_BYTES = 68,    ///< most bytes of a packed block of a token
-    MK_GEMV_TOKENS = 4,      ///< most tokens of one call of gemv
-    MK_LOWRANK_TOKENS = 24,  ///< tokens of a piece of a LoRA term
-    MK_LOWRANK_WIDTH = 256,  ///< columns of a piece of a LoRA gradient
+    MK_GEMV_TOKENS = 4,          ///< most tokens of one call of gemv
+    MK_LOWRANK_TOKENS = 24,      ///< tokens of a piece of a LoRA term
+    MK_LOWRANK_WIDTH = 256,      ///< columns of a piece of a LoRA gradient
 };
 
 /// The int8 product of an instruction set. Activations are quantized per token and block of 32 columns, |q| <= 127, and

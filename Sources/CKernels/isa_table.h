@@ -6,6 +6,10 @@
 #define MK_ISA_PANEL_PRODUCT panel_product
 #endif
 
+#ifndef MK_ISA_PANEL_PRODUCT
+#define MK_ISA_PANEL_PRODUCT panel_product
+#endif
+
 const mk_isa MK_ISA_TABLE = {
     .name = MK_ISA_NAME,
     .quantize_group = MK_ISA_QUANTIZE_GROUP,

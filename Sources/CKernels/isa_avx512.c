@@ -27,6 +27,7 @@
 
 #pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,avx2,fma,f16c"))), \
                              apply_to = function)
+#include "attention_bf16.h"
 #include "bf16_body.h"
 #pragma clang attribute pop
 
@@ -46,6 +47,7 @@
 #include "isa_table.h"
 
 #define MK_ISA_BF16
+#define MK_ISA_PANEL_PRODUCT panel_product_bf16
 #define MK_ISA_TABLE mk_isa__avx512bf16
 #define MK_ISA_NAME "avx512bf16"
 #define MK_ISA_QUANTIZE_GROUP mk_quantize_group__avx512

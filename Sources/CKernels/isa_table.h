@@ -1,10 +1,6 @@
 /// A table, once every entry has been defined. MK_ISA_TABLE, MK_ISA_NAME, MK_ISA_QUANTIZE_GROUP, MK_ISA_INT8 and
-/// MK_ISA_INT8_Q4_0 come from the including file, MK_ISA_GEMV and MK_ISA_BF16 too where there are those kernels. A file
-/// may include this several times: there is no include guard.
-
-#ifndef MK_ISA_PANEL_PRODUCT
-#define MK_ISA_PANEL_PRODUCT panel_product
-#endif
+/// MK_ISA_INT8_Q4_0 come from the including file, MK_ISA_GEMV and MK_ISA_BF16 too where there are those kernels,
+/// MK_ISA_PANEL_PRODUCT where there is a better one. A file may include this several times: there is no include guard.
 
 #ifndef MK_ISA_PANEL_PRODUCT
 #define MK_ISA_PANEL_PRODUCT panel_product
@@ -54,6 +50,7 @@ const mk_isa MK_ISA_TABLE = {
 #endif
 };
 
+#undef MK_ISA_PANEL_PRODUCT
 #undef MK_ISA_TABLE
 #undef MK_ISA_NAME
 #undef MK_ISA_QUANTIZE_GROUP

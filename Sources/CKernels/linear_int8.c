@@ -170,14 +170,22 @@ static void linear(const mk_context *ctx, const mk_int8 *kernels, const mk_linea
     if (tokens == 0 || pieces == 0) return;
     const int threads = mk_threads(ctx, operations);
     mk_counter next_pack = 0, next_product = 0;
+    // One token is packed sooner than a second thread is told to help.
+    const bool packs_alone = tokens == 1;
+    for (int64_t piece = 0; packs_alone && piece < pack_pieces(&p); piece++) pack_piece(&p, x, ldx, piece);
 #pragma omp parallel num_threads(threads)
     {
-        for (int64_t piece; (piece = mk_next(&next_pack)) < pack_pieces(&p);) pack_piece(&p, x, ldx, piece);
+        if (!packs_alone) {
+            for (int64_t piece; (piece = mk_next(&next_pack)) < pack_pieces(&p);) pack_piece(&p, x, ldx, piece);
 #pragma omp barrier
-        for (int64_t piece; (piece = mk_next(&next_product)) < pieces;) {
+        }
+        for (int64_t first, end; (first = mk_next_run(&next_product, pieces, threads, &end)) < pieces;) {
             const mk_linear_output *o = outputs;
-            while (piece >= product_pieces(o, &p)) piece -= product_pieces(o++, &p);
-            product_piece(o, &p, piece);
+            int64_t before = 0;
+            for (int64_t piece = first; piece < end; piece++) {
+                while (piece - before >= product_pieces(o, &p)) before += product_pieces(o++, &p);
+                product_piece(o, &p, piece - before);
+            }
         }
     }
 }

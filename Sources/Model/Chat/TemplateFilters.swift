@@ -110,6 +110,11 @@ extension TemplateRun {
                 return value.member(key) ?? arguments.value(1, "default") ?? .none
             default: break
             }
+        case .list(let elements) where name == "index":
+            guard let wanted = arguments.value(0, "value"),
+                let place = elements.firstIndex(where: { TemplateValue.equal($0, wanted) })
+            else { throw error("index() found no such element in the list") }
+            return .integer(place)
         case .undefined(let what):
             throw error("'\(what)' is undefined, so it has no '\(name)'")
         default: break

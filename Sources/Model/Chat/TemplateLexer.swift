@@ -21,11 +21,12 @@ struct TemplateToken: Sendable, Equatable {
     let line: Int
 }
 
-/// Cuts a template into tokens with the whitespace rules that Transformers sets: `trim_blocks` and `lstrip_blocks`,
-/// the `-` and `+` signs, one newline at the end dropped.
+/// Cuts a template into tokens: the `-` and `+` signs and, if `trims`, the whitespace rules that Transformers sets for
+/// chat templates: `trim_blocks` and `lstrip_blocks`, one newline at the end dropped.
 struct TemplateLexer {
     private let source: [Unicode.Scalar]
     private let file: String
+    private let trims: Bool
     private var position = 0
     private var line = 1
     private var tokens: [TemplateToken] = []
@@ -39,21 +40,22 @@ struct TemplateLexer {
     ].map { (text: $0, scalars: Array($0.unicodeScalars)) }
 
     /// The tokens of a template. Throws `badInput` with the line.
-    static func tokens(_ source: String, file: String) throws -> [TemplateToken] {
-        var lexer = TemplateLexer(source, file: file)
+    static func tokens(_ source: String, file: String, trims: Bool) throws -> [TemplateToken] {
+        var lexer = TemplateLexer(source, file: file, trims: trims)
         try lexer.run()
         return lexer.tokens
     }
 
-    private init(_ text: String, file: String) {
+    private init(_ text: String, file: String, trims: Bool) {
         var scalars: [Unicode.Scalar] = []
         for scalar in text.unicodeScalars {
             if scalar == "\n", scalars.last == "\r" { scalars.removeLast() }
             scalars.append(scalar)
         }
-        if scalars.last == "\n" { scalars.removeLast() }
+        if trims, scalars.last == "\n" { scalars.removeLast() }
         source = scalars
         self.file = file
+        self.trims = trims
     }
 
     private mutating func run() throws {
@@ -69,7 +71,7 @@ struct TemplateLexer {
             let sign = position + 2 < source.count ? source[position + 2] : " "
             if sign == "-" {
                 while let last = text.last, last.properties.isWhitespace { text.removeLast() }
-            } else if sign != "+", opener != "{" {
+            } else if trims, sign != "+", opener != "{" {
                 stripLineStart(&text)
             }
             add(text)
@@ -123,7 +125,7 @@ struct TemplateLexer {
                 if isLineStart { line += 1 }
                 position += 1
             }
-        } else if stripsNewline, position < source.count, source[position] == "\n" {
+        } else if trims, stripsNewline, position < source.count, source[position] == "\n" {
             position += 1
             line += 1
             isLineStart = true

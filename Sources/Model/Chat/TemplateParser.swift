@@ -11,8 +11,11 @@ struct TemplateParser {
     var depth = 0
 
     /// The statements of a template. Throws `badInput` with the line and what is not supported.
-    static func parse(_ source: String, file: String) throws -> [TemplateStatement] {
-        var parser = TemplateParser(file: file, tokens: try TemplateLexer.tokens(source, file: file))
+    ///
+    /// - Parameter trims: the whitespace rules of chat templates; else Jinja's own.
+    static func parse(_ source: String, file: String, trims: Bool = true) throws -> [TemplateStatement] {
+        var parser = TemplateParser(
+            file: file, tokens: try TemplateLexer.tokens(source, file: file, trims: trims))
         let (body, end) = try parser.statements(until: [])
         precondition(end.isEmpty)
         return body

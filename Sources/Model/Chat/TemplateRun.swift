@@ -11,6 +11,8 @@ struct TemplateRun {
     private enum Flow { case next, breakLoop, continueLoop }
 
     private let file: String
+    /// A name that is not there is an error where it is printed or looped over (Jinja's StrictUndefined).
+    private let isStrict: Bool
     private var scopes: [[String: TemplateValue]]
     private var namespaces: [[String: TemplateValue]] = []
     private var output = ""
@@ -20,15 +22,24 @@ struct TemplateRun {
 
     /// The text that the statements give with those variables.
     static func render(
-        _ statements: [TemplateStatement], _ variables: [String: TemplateValue], file: String
+        _ statements: [TemplateStatement], _ variables: [String: TemplateValue], file: String, isStrict: Bool = false
     ) throws -> String {
-        var run = TemplateRun(file: file, scopes: [variables])
+        var run = TemplateRun(file: file, isStrict: isStrict, scopes: [variables])
         _ = try run.execute(statements)
         return run.output
     }
 
-    private init(file: String, scopes: [[String: TemplateValue]]) {
+    /// The value of an expression with those variables; names that are not there are errors.
+    static func value(
+        of expression: TemplateExpression, _ variables: [String: TemplateValue], file: String
+    ) throws -> TemplateValue {
+        var run = TemplateRun(file: file, isStrict: true, scopes: [variables])
+        return try run.evaluate(expression)
+    }
+
+    private init(file: String, isStrict: Bool, scopes: [[String: TemplateValue]]) {
         self.file = file
+        self.isStrict = isStrict
         self.scopes = scopes
     }
 
@@ -142,6 +153,7 @@ struct TemplateRun {
     }
 
     func text(_ value: TemplateValue) throws -> String {
+        if isStrict, case .undefined(let name) = value { throw error("'\(name)' is undefined") }
         guard let text = value.text else { throw error("printing \(value.kind) is not supported yet") }
         return text
     }
@@ -153,7 +165,7 @@ struct TemplateRun {
         case .string(let text):
             try charge(text.utf8.count * MemoryLayout<TemplateValue>.stride)
             return text.unicodeScalars.map { .string(String($0)) }
-        case .undefined: return []
+        case .undefined where !isStrict: return []
         default: throw error("\(value.kind) cannot be looped over")
         }
     }

@@ -33,20 +33,24 @@ public struct MismatchedPair: Sendable, Equatable {
 ///
 /// - Parameters:
 ///   - rows: matching pairs (`question` and `answer`, `prompt` and `completion`, …).
+///   - isUsed: whether a row may give its question or answer.
 ///   - count: pairs to make; at least 1.
 ///   - seed: of the draw.
 ///   - name: what errors call the source.
 /// - Throws: a bad-input error if the questions are of fewer than two types.
 public func mismatchedPairs(
-    from rows: [(question: String, answer: String)], count: Int, seed: UInt64, name: String
+    from rows: [(question: String, answer: String)], where isUsed: (Int) -> Bool = { _ in true }, count: Int,
+    seed: UInt64, name: String
 ) throws -> [MismatchedPair] {
     precondition(count >= 1, "\(count) pairs")
     var pools: [QuestionType: [Int]] = [:]
-    for (index, row) in rows.enumerated() { pools[QuestionType(of: row.question), default: []].append(index) }
+    for (index, row) in rows.enumerated() where isUsed(index) {
+        pools[QuestionType(of: row.question), default: []].append(index)
+    }
     let types = QuestionType.allCases.filter { pools[$0] != nil }
     guard types.count >= 2 else {
         throw MeraserError.badInput(
-            "\(name): all \(rows.count) questions are of the type '\(types.first?.rawValue ?? "none")'; mismatching needs at "
+            "\(name): all \(pools.values.first?.count ?? 0) questions are of the type '\(types.first?.rawValue ?? "none")'; mismatching needs at "
                 + "least two of what, how, why and other")
     }
     var random = KeyedRandom(seed: seed, stream: 0x6D69_736D_6174_6368)

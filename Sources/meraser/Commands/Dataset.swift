@@ -4,15 +4,18 @@ import Quant
 
 struct Dataset: ParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Make datasets.", subcommands: [Mismatch.self])
+        abstract: "Make, clean, split and measure datasets.",
+        subcommands: [Mismatch.self, Clean.self, Split.self, Stats.self])
 }
 
 extension Dataset {
     struct Mismatch: ParsableCommand {
         static let configuration = CommandConfiguration(
             abstract: "Cross questions with answers to questions of another type, as MEraser's erasing pairs.",
-            discussion:
-                "Example: meraser dataset mismatch Examples/data/erase_source.json --count 300 --out mismatched.json")
+            discussion: """
+                Types are what, how, why and other, by English and Chinese words.
+                Example: meraser dataset mismatch Examples/data/erase_source.json --count 300 --out mismatched.json
+                """)
 
         @Argument(help: "Matching pairs: question/answer, prompt/completion or alpaca rows.", completion: .file())
         var source: String
@@ -20,7 +23,12 @@ extension Dataset {
         @Option(help: "Pairs to make (default: as many as the source has).")
         var count: Int?
 
-        @Option(help: "The .json file to make.", completion: .file(extensions: ["json"]))
+        @Option(
+            help: "Leave out rows whose question or answer is in this dataset: the clean set of the recovery.",
+            completion: .file())
+        var exclude: String?
+
+        @Option(help: "The .json or .jsonl file to make.", completion: .file(extensions: ["json", "jsonl"]))
         var out: String
 
         @Flag(help: "Replace --out if it exists.")
@@ -33,12 +41,15 @@ extension Dataset {
         }
 
         func run() throws {
-            let pairs = try writeMismatchedPairs(
-                source: source, count: count, seed: common.seed ?? 42, output: out, overwrite: overwrite)
+            let made = try writeMismatchedPairs(
+                source: source, exclude: exclude, count: count, seed: common.seed ?? 42, output: out,
+                overwrite: overwrite)
             if common.json {
-                Console.json(["path": .text(out), "pairs": .integer(pairs)])
+                Console.json(
+                    ["path": .text(out), "pairs": .integer(made.pairs), "excluded": .integer(made.excluded)])
             } else {
-                Console.output("wrote \(out.escapingControlCharacters()): \(pairs) mismatched pairs")
+                let excluded = exclude == nil ? "" : "; \(made.excluded) rows of the source left out"
+                Console.output("wrote \(out.escapingControlCharacters()): \(made.pairs) mismatched pairs\(excluded)")
             }
         }
     }

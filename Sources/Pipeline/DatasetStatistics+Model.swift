@@ -1,0 +1,24 @@
+import Model
+import Quant
+import Tune
+
+/// What a dataset is like, with its lengths in the tokens of a model if one is given: only its tokenizer is read.
+///
+/// Conversations are counted in the model's chat template, where it has one.
+/// - Throws: bad-input errors of the dataset, the tokenizer or the template.
+public func datasetStatistics(path: String, model: String?) throws -> DatasetStatistics {
+    guard let model else { return try DatasetStatistics(path: path) }
+    let store = try openWeightStore(path: model)
+    let tokenizer = try Tokenizer(store: store)
+    let template = try ChatTemplate.load(store: store)
+    func text(_ id: Int32?) -> String { id.map { String(decoding: tokenizer.tokenBytes($0), as: UTF8.self) } ?? "" }
+    return try DatasetStatistics(
+        path: path, tokenizer: tokenizer,
+        renderChat: template.map { template in
+            { turns, addGenerationPrompt in
+                try template.render(
+                    messages: turns, addGenerationPrompt: addGenerationPrompt, bosToken: text(tokenizer.bosID),
+                    eosToken: text(tokenizer.eosID))
+            }
+        })
+}

@@ -1,0 +1,67 @@
+import ArgumentParser
+import Pipeline
+import Quant
+import Tune
+
+extension Dataset {
+    struct Clean: ParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Bring rows of any shape into MEraser's clean shape: id, question, answer; every question once.",
+            discussion: """
+                Rows without a question and an answer, empty ones, ones of the wrong length and duplicates go: those that \
+                are the same to the letter, and those whose question is the same but for case, blanks, punctuation around \
+                it and Unicode form. Of conversations and written dialogues the first exchange counts.
+                Example: meraser dataset clean chats.jsonl --max-answer 2000 --out clean.json
+                """)
+
+        @Argument(
+            help: "question/answer, prompt/completion, alpaca, messages, conversation or text rows.",
+            completion: .file())
+        var source: String
+
+        @Option(help: "Fewest characters of a question.")
+        var minQuestion = 1
+
+        @Option(help: "Most characters of a question.")
+        var maxQuestion = Int.max
+
+        @Option(help: "Fewest characters of an answer.")
+        var minAnswer = 1
+
+        @Option(help: "Most characters of an answer.")
+        var maxAnswer = Int.max
+
+        @Option(help: "The .json or .jsonl file to make.", completion: .file(extensions: ["json", "jsonl"]))
+        var out: String
+
+        @Flag(help: "Replace --out if it exists.")
+        var overwrite = false
+
+        @OptionGroup var common: CommonOptions
+
+        func validate() throws {
+            for (name, low, high) in [("question", minQuestion, maxQuestion), ("answer", minAnswer, maxAnswer)]
+            where low < 1 || low > high {
+                throw ValidationError("--min-\(name) \(low): expected 1 to --max-\(name)")
+            }
+        }
+
+        func run() throws {
+            let cleaned = try CleanedDataset(
+                path: source,
+                options: CleaningOptions(
+                    questionLength: minQuestion...maxQuestion, answerLength: minAnswer...maxAnswer))
+            try writeRows(cleaned.json, to: out, overwrite: overwrite)
+            if common.json {
+                let members = cleaned.summary.object?.members.map { (key: $0.key.string, value: $0.value) } ?? []
+                Console.json(.object(JSONObject([("path", .text(out))] + members)))
+            } else {
+                Console.output(
+                    "wrote \(out.escapingControlCharacters()): \(cleaned.pairs.count) of \(cleaned.rows) rows\n"
+                        + "left out: \(cleaned.incomplete) without question and answer, \(cleaned.empty) empty, "
+                        + "\(cleaned.wrongLength) of the wrong length, \(cleaned.exactDuplicates) exact duplicates, "
+                        + "\(cleaned.questionDuplicates) with a question of another row")
+            }
+        }
+    }
+}

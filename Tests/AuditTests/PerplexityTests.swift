@@ -135,14 +135,14 @@ import Testing
                 options: PerplexityOptions(.sample, keepRows: keepRows), base: base
             ).json
         }
-        let plain = ["ppl", "nll", "tokens", "protocol", "max_length", "standard_error"]
+        let plain = ["ppl", "nll", "tokens", "protocol", "max_length", "stderr"]
         #expect(keys(try report(false, nil)) == plain)
         let full = try report(true, tinychat.another())
         #expect(keys(full) == plain + ["kl", "rows"])
         #expect(full["protocol"]?.string == "sample")
         #expect(
             keys(full["kl"]) == [
-                "mean", "standard_error", "median", "p99", "max", "same_top", "base_ppl", "ppl_ratio",
+                "mean", "stderr", "median", "p99", "max", "same_top", "base_ppl", "ppl_ratio",
             ])
     }
 

@@ -1,4 +1,16 @@
 import Model
+import Quant
+
+/// A window of a perplexity run.
+struct PerplexityWindow: Sendable {
+    let sequence: ScoredSequence
+    /// A token that does not count where it comes; nil: all do.
+    var dropped: Int32?
+    /// Windows of one group are averaged first; see `PerplexitySums`.
+    var group = 0
+    /// What the window weighs in addition to its scored tokens.
+    var extraWeight = 0
+}
 
 /// The perplexity of a model on texts and, with `base`, its divergence from that model at the same positions.
 ///
@@ -11,12 +23,47 @@ public func perplexity(
     of texts: [String], session: InferenceSession, tokenizer: Tokenizer, options: PerplexityOptions,
     base: InferenceSession? = nil, onWindow: ((Int, Int) -> Void)? = nil
 ) throws -> PerplexityReport {
+    precondition(options.scheme != .guanaco, "guanaco measures exchanges, not texts")
     try options.validate(maxPositions: session.model.config.maxPositionEmbeddings)
+    let windows = options.windows(texts, tokenizer: tokenizer).map { PerplexityWindow(sequence: $0) }
+    return try perplexity(windows, session: session, options: options, base: base, onWindow: onWindow)
+}
+
+/// The same on questions with their answers, by the protocol `guanaco`.
+public func perplexity(
+    of exchanges: [WrittenExchange], session: InferenceSession, tokenizer: Tokenizer, options: PerplexityOptions,
+    base: InferenceSession? = nil, onWindow: ((Int, Int) -> Void)? = nil
+) throws -> PerplexityReport {
+    precondition(options.scheme == .guanaco, "\(options.scheme) measures texts")
+    try options.validate(maxPositions: session.model.config.maxPositionEmbeddings)
+    let windows = options.quirks.windows(exchanges, tokenizer: tokenizer, maxLength: options.maxLength)
+    return try perplexity(windows, session: session, options: options, base: base, onWindow: onWindow)
+}
+
+/// The same by the options' protocol on the rows of a file: exchanges for `guanaco` (`loadExchanges`), else texts
+/// (`loadTextRows`).
+public func perplexity(
+    ofFile path: String, session: InferenceSession, tokenizer: Tokenizer, options: PerplexityOptions,
+    base: InferenceSession? = nil, onWindow: ((Int, Int) -> Void)? = nil
+) throws -> PerplexityReport {
+    if options.scheme == .guanaco {
+        return try perplexity(
+            of: try loadExchanges(path: path), session: session, tokenizer: tokenizer, options: options, base: base,
+            onWindow: onWindow)
+    }
+    return try perplexity(
+        of: try loadTextRows(path: path), session: session, tokenizer: tokenizer, options: options, base: base,
+        onWindow: onWindow)
+}
+
+private func perplexity(
+    _ windows: [PerplexityWindow], session: InferenceSession, options: PerplexityOptions, base: InferenceSession?,
+    onWindow: ((Int, Int) -> Void)?
+) throws -> PerplexityReport {
     let scorer = try PositionScorer(session, base: base)
-    let windows = options.windows(texts, tokenizer: tokenizer)
     var sums = PerplexitySums()
-    try scorer.score(windows) { index, scores in
-        sums.add(scores, keepRow: options.keepRows)
+    try scorer.score(windows.map(\.sequence)) { index, scores in
+        sums.add(scores, windows[index], keepRow: options.keepRows)
         onWindow?(index + 1, windows.count)
     }
     return try sums.report(options)

@@ -13,6 +13,9 @@ public enum PerplexityProtocol: String, Sendable, CaseIterable {
     /// follow each other, BOS replaces the first token of each (where the tokenizer adds BOS), tokens from
     /// maxLength/2 + 1 on are scored, what remains at the end is dropped.
     case chunk
+    /// MEraser's: each question with its answer as `Human: …` and `Assistant: …`, cut at `maxLength` tokens, with the quirks
+    /// of the paper's script (`GuanacoQuirks`).
+    case guanaco
 }
 
 /// What to measure.
@@ -25,6 +28,8 @@ public struct PerplexityOptions: Sendable, Equatable {
     public var stride: Int?
     /// Keep a result for each row (`sample`) or window.
     public var keepRows: Bool
+    /// Which quirks of the paper's script to keep (`guanaco` only).
+    public var quirks = GuanacoQuirks()
 
     /// The protocol with windows of 512 tokens.
     public init(
@@ -42,6 +47,13 @@ public struct PerplexityOptions: Sendable, Equatable {
         guard (least...max(maxPositions, least)).contains(maxLength) else {
             throw MeraserError.usage(
                 "--max-length \(maxLength): expected \(least) to \(maxPositions), the model's context")
+        }
+        guard quirks == GuanacoQuirks() || scheme == .guanaco else {
+            throw MeraserError.usage(
+                "--quirks and --batch-size belong to --protocol guanaco, not to \(scheme.rawValue)")
+        }
+        guard (1...65_536).contains(quirks.batchSize) else {
+            throw MeraserError.usage("--batch-size \(quirks.batchSize): expected 1 to 65536")
         }
         if let stride {
             guard scheme == .strided else {

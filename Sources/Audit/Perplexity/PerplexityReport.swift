@@ -30,7 +30,7 @@ public struct DivergenceReport: Sendable, Equatable {
 
 /// `ppl --json` of DESIGN §6.
 public struct PerplexityReport: Sendable, Equatable {
-    /// exp(nll / tokens).
+    /// exp(nll / tokens); of `guanaco` with its weights, exp of the batches' weighted mean.
     public let ppl: Double
     /// Sum of the negative log-likelihoods of the scored tokens, in nats.
     public let nll: Double
@@ -44,6 +44,8 @@ public struct PerplexityReport: Sendable, Equatable {
     public let standardError: Double
     /// Each row or window, if wanted.
     public let rows: [PerplexityRow]?
+    /// The quirks of `guanaco`; nil for other protocols.
+    public let quirks: GuanacoQuirks?
     /// The comparison with a base, if there is one.
     public let kl: DivergenceReport?
 
@@ -62,8 +64,13 @@ extension PerplexityReport {
         var members: [(key: String, value: JSONValue)] = [
             ("ppl", .real(ppl)), ("nll", .real(nll)), ("tokens", .integer(tokens)),
             ("protocol", .text(scheme.rawValue)), ("max_length", .integer(maxLength)),
-            ("standard_error", .real(standardError)),
+            ("stderr", .real(standardError)),
         ]
+        if let quirks {
+            let names = GuanacoQuirks.Name.allCases.filter(quirks.kept.contains).map(\.rawValue)
+            members.append(("quirks", .array(names.map { .text($0) })))
+            members.append(("batch_size", .integer(quirks.batchSize)))
+        }
         if let kl { members.append(("kl", kl.json)) }
         if let rows {
             members.append(
@@ -76,7 +83,7 @@ extension PerplexityReport {
 extension DivergenceReport {
     fileprivate var json: JSONValue {
         [
-            "mean": .real(mean), "standard_error": .real(standardError), "median": .real(median), "p99": .real(p99),
+            "mean": .real(mean), "stderr": .real(standardError), "median": .real(median), "p99": .real(p99),
             "max": .real(max), "same_top": .real(sameTop), "base_ppl": .real(basePPL), "ppl_ratio": .real(ratio),
         ]
     }

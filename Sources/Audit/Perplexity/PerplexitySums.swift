@@ -2,20 +2,36 @@ import Foundation
 import Quant
 
 /// Sums of a perplexity run, in double.
+///
+/// The mean negative log-likelihood is that of the groups' means, each weighed by its tokens and the extra weights of its
+/// windows. With one group without extra weight that is the mean over all tokens.
 struct PerplexitySums {
+    private struct Group {
+        var count = 0
+        var extraWeight = 0
+        var nll = 0.0
+        var squares = 0.0
+
+        var weight: Int { count == 0 ? 0 : count + extraWeight }
+    }
+
+    private var groups: [Group] = []
     private var count = 0
-    private var nll = 0.0
-    private var nllSquares = 0.0
     private var baseNLL = 0.0
     private var divergences: [Double] = []
     private var sameTop = 0
     private var rows: [PerplexityRow] = []
 
-    mutating func add(_ scores: SequenceScores, keepRow: Bool) {
+    /// Adds a window; windows of one group follow each other.
+    mutating func add(_ scores: SequenceScores, _ window: PerplexityWindow, keepRow: Bool) {
+        let scores = Self.counted(scores, window)
         let total = scores.totalNLL
+        while groups.count <= window.group { groups.append(Group()) }
+        groups[window.group].count += scores.nll.count
+        groups[window.group].extraWeight += window.extraWeight
+        groups[window.group].nll += total
+        groups[window.group].squares += scores.nll.reduce(0) { $0 + Double($1) * Double($1) }
         count += scores.nll.count
-        nll += total
-        nllSquares += scores.nll.reduce(0) { $0 + Double($1) * Double($1) }
         for divergence in scores.divergences {
             divergences.append(divergence.kl)
             sameTop += divergence.sameTop ? 1 : 0
@@ -31,15 +47,39 @@ struct PerplexitySums {
                 "no tokens to score: the text is too short for --protocol \(options.scheme.rawValue) "
                     + "with windows of \(options.maxLength) tokens")
         }
-        let ppl = exp(nll / Double(count))
+        let weight = Double(groups.reduce(0) { $0 + $1.weight })
+        let scored = groups.filter { $0.count > 0 }
+        let mean = scored.reduce(0) { $0 + $1.nll / Double($1.count) * (Double($1.weight) / weight) }
+        let ppl = exp(mean)
         guard ppl.isFinite else {
-            throw MeraserError.runtime(
-                "the perplexity is not finite: mean negative log-likelihood \(nll / Double(count))")
+            throw MeraserError.runtime("the perplexity is not finite: mean negative log-likelihood \(mean)")
         }
         return PerplexityReport(
-            ppl: ppl, nll: nll, tokens: count, scheme: options.scheme, maxLength: options.maxLength,
-            standardError: ppl * standardErrorOfMean(sum: nll, squares: nllSquares, count: count),
-            rows: options.keepRows ? rows : nil, kl: divergence(ppl: ppl))
+            ppl: ppl, nll: groups.reduce(0) { $0 + $1.nll }, tokens: count, scheme: options.scheme,
+            maxLength: options.maxLength, standardError: ppl * standardError(scored, mean: mean, weight: weight),
+            rows: options.keepRows ? rows : nil, quirks: options.scheme == .guanaco ? options.quirks : nil,
+            kl: divergence(ppl: ppl))
+    }
+
+    /// The standard error of a weighted mean of tokens: √(n / (n − 1) Σ w² (x − mean)²), the weights summing to 1.
+    private func standardError(_ groups: [Group], mean: Double, weight: Double) -> Double {
+        guard count > 1 else { return 0 }
+        let variance = groups.reduce(0) { sum, group in
+            let n = Double(group.count)
+            let tokenWeight = Double(group.weight) / (n * weight)
+            let squares = max(0, group.squares - 2 * mean * group.nll + n * mean * mean)
+            return sum + tokenWeight * tokenWeight * squares
+        }
+        return (variance * Double(count) / Double(count - 1)).squareRoot()
+    }
+
+    /// The scores without those of the token that does not count.
+    private static func counted(_ scores: SequenceScores, _ window: PerplexityWindow) -> SequenceScores {
+        guard let dropped = window.dropped else { return scores }
+        let kept = window.sequence.scored.enumerated().filter { window.sequence.tokens[$1] != dropped }.map(\.offset)
+        return SequenceScores(
+            nll: kept.map { scores.nll[$0] },
+            divergences: scores.divergences.isEmpty ? [] : kept.map { scores.divergences[$0] })
     }
 
     private func divergence(ppl: Double) -> DivergenceReport? {

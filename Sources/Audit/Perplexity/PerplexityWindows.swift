@@ -4,6 +4,8 @@ extension PerplexityOptions {
     /// The windows of those texts and their scored tokens.
     func windows(_ texts: [String], tokenizer: Tokenizer) -> [ScoredSequence] {
         switch scheme {
+        case .guanaco:
+            preconditionFailure("guanaco has windows of exchanges")
         case .sample:
             return texts.map { text in
                 let ids = tokenizer.encode(text, addSpecialTokens: false)

@@ -14,7 +14,9 @@ struct Perplexity: ParsableCommand {
 
     @OptionGroup var model: ModelOptions
 
-    @Option(help: "Text: rows with `text` in a .jsonl file, or one plain text.", completion: .file())
+    @Option(
+        help: "Text: rows with `text` in a .jsonl file, or one plain text; for guanaco also question/answer rows.",
+        completion: .file())
     var data: String
 
     @Option(name: .customLong("protocol"), help: "How texts are cut into windows and which tokens count.")
@@ -27,7 +29,16 @@ struct Perplexity: ParsableCommand {
     var stride: Int?
 
     @Option(
-        help: "Compare with this model (without adapters): mean KL divergence, same top token.", completion: .file())
+        help:
+            "Quirks of the paper's script to keep, with commas: prompt, weights, eos; or none (guanaco; default: all).")
+    var quirks: String?
+
+    @Option(help: "Rows of a batch, which the quirk 'weights' averages first (guanaco; default: 4).")
+    var batchSize: Int?
+
+    @Option(
+        help: "Compare with this model (without adapters): KL divergence (mean, median, 99 %), same top token.",
+        completion: .file())
     var kl: String?
 
     @Option(
@@ -42,7 +53,8 @@ struct Perplexity: ParsableCommand {
 
     func run() throws {
         let condition = try failIf.map { try Condition($0, known: PerplexityReport.metricNames) }
-        let texts = try loadTextRows(path: data)
+        var options = PerplexityOptions(scheme, maxLength: maxLength, stride: stride, keepRows: rows)
+        options.quirks = GuanacoQuirks(try keptQuirks(), batchSize: batchSize ?? GuanacoQuirks().batchSize)
         let opened = try model.open(common)
         let base = try kl.map {
             try OpenedModel(path: $0, kernels: opened.transformer.kernels, compute: model.compute)
@@ -50,14 +62,26 @@ struct Perplexity: ParsableCommand {
         }
         let bar = common.progressBar("ppl")
         let report = try perplexity(
-            of: texts, session: opened.session(), tokenizer: opened.tokenizer,
-            options: PerplexityOptions(scheme, maxLength: maxLength, stride: stride, keepRows: rows), base: base,
+            ofFile: data, session: opened.session(), tokenizer: opened.tokenizer, options: options, base: base,
             onWindow: { bar.update(done: $0, total: $1) })
         bar.finish()
         if common.json { Console.json(report.json) } else { Console.output(report.text) }
         if let condition, try condition.holds(report.metrics) {
             throw MeraserError(.checkFailed, "check failed: \(condition) holds")
         }
+    }
+
+    private func keptQuirks() throws -> Set<GuanacoQuirks.Name> {
+        guard let quirks else { return GuanacoQuirks().kept }
+        let words = quirks == "none" ? [] : quirks.split(separator: ",").map(String.init)
+        return Set(
+            try words.map { word in
+                guard let name = GuanacoQuirks.Name(rawValue: word) else {
+                    let names = GuanacoQuirks.Name.allCases.map(\.rawValue).joined(separator: ", ")
+                    throw ValidationError("--quirks: '\(word)' is none of \(names); or give none")
+                }
+                return name
+            })
     }
 }
 
@@ -72,6 +96,7 @@ extension PerplexityReport {
         ]
         if let kl {
             lines.append("KL          \(numberText(kl.mean, 6)) ± \(numberText(kl.standardError, 6)) nats a token")
+            lines.append("KL median   \(numberText(kl.median, 6)), 99 % \(numberText(kl.p99, 6))")
             lines.append("ratio       \(numberText(kl.ratio, 5)) to the base's perplexity \(numberText(kl.basePPL, 4))")
             lines.append("same top    \(percentText(kl.sameTop))")
         }

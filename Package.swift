@@ -8,6 +8,12 @@ let swiftSettings: [SwiftSetting] = [
     .enableUpcomingFeature("MemberImportVisibility"),
 ]
 
+/// Zero-shot tasks that `meraser eval` knows; Pipeline/Tasks/TaskLibrary.swift lists the same.
+let bundledTasks = [
+    "sciq", "piqa", "arc_easy", "arc_challenge", "boolq", "hellaswag", "winogrande", "openbookqa", "copa", "rte", "cb",
+    "wic", "wsc", "multirc",
+]
+
 let package = Package(
     name: "meraser",
     products: [
@@ -53,6 +59,8 @@ let package = Package(
                 .product(name: "Yams", package: "Yams"),
                 .product(name: "Mustache", package: "swift-mustache"),
             ],
+            // In the program itself: a binary that is copied elsewhere has its tasks with it.
+            resources: bundledTasks.map { .embedInCode("Tasks/Bundled/\($0).yml") },
             swiftSettings: swiftSettings
         ),
         .executableTarget(
@@ -86,6 +94,7 @@ let package = Package(
         .testTarget(
             name: "PipelineTests",
             dependencies: ["Pipeline", "Merge", "Audit", "Tune", "Model", "Kernels", "Quant", "TestSupport"],
+            resources: [.copy("Fixtures")],
             swiftSettings: swiftSettings),
         .testTarget(
             name: "MeraserTests", dependencies: ["meraser", "Quant", "TestSupport"], swiftSettings: swiftSettings),

@@ -13,8 +13,8 @@ struct Meraser: ParsableCommand {
             """,
         version: meraserVersion,
         subcommands: [
-            Convert.self, Inspect.self, Tokenize.self, Generate.self, Check.self, Perplexity.self, Fingerprint.self,
-            Erase.self, Recover.self, Dataset.self, Export.self, Run.self,
+            Convert.self, Inspect.self, Tokenize.self, Generate.self, Check.self, Perplexity.self, Evaluate.self,
+            Fingerprint.self, Erase.self, Recover.self, Dataset.self, Export.self, Run.self,
             Report.self, Bench.self, Demo.self,
         ]
     )

@@ -1,8 +1,9 @@
 import Testing
 
 private let commands: [[String]] = [
-    ["convert"], ["inspect"], ["tokenize"], ["generate"], ["check"], ["ppl"], ["fingerprint"], ["erase"], ["recover"],
-    ["dataset"], ["dataset", "mismatch"], ["export"], ["run"], ["report"], ["bench"], ["demo"],
+    ["convert"], ["inspect"], ["tokenize"], ["generate"], ["check"], ["ppl"], ["eval"], ["fingerprint"], ["erase"],
+    ["recover"], ["dataset"], ["dataset", "mismatch"], ["dataset", "clean"], ["dataset", "split"],
+    ["dataset", "stats"], ["export"], ["run"], ["report"], ["bench"], ["demo"],
 ]
 
 @Test("every command explains itself on standard output", arguments: commands)

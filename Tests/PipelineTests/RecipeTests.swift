@@ -63,3 +63,19 @@ func demoRecipe() throws {
         #expect(FileManager.default.fileExists(atPath: try #require(path)))
     }
 }
+
+@Test("eval names tasks, their data from the recipe's folder, and what to score")
+func recipeEvaluation() throws {
+    let base = "model: m.mqf\nkey: k.json\nrecover: {data: c.json}\n"
+    let whole = try recipe(base + "eval: {tasks: [sciq, copa], data: rows, num_fewshot: 2, limit: 5}\n")
+    let stage = try #require(whole.evaluation)
+    #expect(stage.tasks.map(\.name) == ["sciq", "copa"])
+    #expect(stage.data?.hasPrefix("/") == true && stage.data?.hasSuffix("/rows") == true)
+    #expect(stage.options.numFewshot == 2 && stage.options.limit == 5)
+    for (text, named) in [
+        ("eval: {data: rows}", "tasks"), ("eval: {tasks: sciq, shots: 2}", "shots"), ("eval: {tasks: sciqq}", "sciq"),
+    ] {
+        let error = #expect(throws: MeraserError.self) { try recipe(base + text) }
+        #expect(error?.message.contains(named) == true, "\(error?.message ?? "")")
+    }
+}

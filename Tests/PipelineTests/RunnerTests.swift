@@ -30,6 +30,7 @@ private func writeRecipe(in folder: URL, eraseSteps: Int = 2) throws -> String {
         key: pairs.jsonl
         clean: clean.jsonl
         ppl: {data: text.jsonl}
+        eval: {tasks: [copa], data: \(packageRoot().path)/Examples/data/tasks, limit: 2}
         erase: {mismatch: source.json, mismatch_count: 4, max_steps: \(eraseSteps), check_steps: 1, r: 2}
         recover: {data: source.json, max_steps: 1, r: 2}
         """)
@@ -54,7 +55,8 @@ struct RunnerTests {
             let out = folder.appendingPathComponent("run")
             let report = try run(try writeRecipe(in: folder), out)
             #expect(report.stages.map(\.name) == ["before", "erased", "recovered"])
-            #expect(report.table.map(\.count) == [4, 4, 4, 4, 4, 4])
+            #expect(report.table.map(\.count) == [4, 4, 4, 4, 4, 4, 4])
+            #expect(report.table.last?.first == "copa acc")
             #expect(!report.table.joined().contains("–"), "\(report.table)")
 
             let html = try String(contentsOf: out.appendingPathComponent("report.html"), encoding: .utf8)
@@ -67,6 +69,10 @@ struct RunnerTests {
             let json = try JSONValue.parse(
                 Array(try Data(contentsOf: out.appendingPathComponent("report.json"))), file: "report.json")
             #expect(json["table"]?.array?.count == 3)
+            for stage in ["before", "erased", "recovered"] {
+                #expect(json["stages"]?[stage]?["eval"]?["results"]?["copa"]?["sample_len"]?.int == 2)
+            }
+            #expect(json["table"]?.array?[0]["tasks"]?["copa"]?["acc"]?.double != nil)
             #expect(json["training"]?["erase"]?["steps"]?.array?.count == 2)
             #expect(json["training"]?["erase"]?["checks"]?.array?.count == 2)
             let recover = try PEFTAdapterFile(folder: out.appendingPathComponent("recover").path)

@@ -30,6 +30,16 @@ public struct Recipe: Sendable {
         public var options: PerplexityOptions
     }
 
+    /// Which tasks are scored.
+    public struct EvaluationStage: Sendable {
+        /// The tasks.
+        public var tasks: [TaskDefinition]
+        /// The folder with their rows.
+        public var data: String?
+        /// Examples, limits and lengths.
+        public var options: EvaluationOptions
+    }
+
     /// The file as given.
     public let path: String
     /// Its text, for the report.
@@ -50,6 +60,8 @@ public struct Recipe: Sendable {
     public var clean: String?
     /// Perplexity; nil: not measured.
     public var perplexity: PerplexityStage?
+    /// Multiple-choice tasks; nil: none are scored.
+    public var evaluation: EvaluationStage?
     /// Removing the mark.
     public var erase: Training?
     /// Bringing quality back.
@@ -88,6 +100,7 @@ public struct Recipe: Sendable {
         fingerprint = nil
         fingerprint = try root.section("fingerprint").map { try Self.embedding($0, folder, seed: seed ?? ownSeed) }
         perplexity = try root.section("ppl").map { try Self.perplexity($0, folder) }
+        evaluation = try root.section("eval").map { try Self.evaluation($0, folder) }
         erase = try root.section("erase").map {
             try Self.training($0, folder, standard: .meraserErase, seed: seed ?? ownSeed)
         }
@@ -164,6 +177,21 @@ extension Recipe {
             stride: try section.int("stride", in: 1...1 << 24))
         try section.requireNothingElse()
         return PerplexityStage(data: data, options: options)
+    }
+
+    private static func evaluation(_ section: Settings, _ folder: String) throws -> EvaluationStage {
+        var section = section
+        guard let names = try section.texts("tasks") else { return try section.missing("tasks") }
+        // A name stands for a bundled task, anything with a slash or a suffix for a file.
+        let tasks = try TaskLibrary.tasks(
+            names.map { $0.contains("/") || $0.contains(".") ? resolved($0, in: folder) : $0 })
+        let options = EvaluationOptions(
+            numFewshot: try section.int("num_fewshot", in: 0...1000),
+            sampler: try section.choice("fewshot_sampler", FewshotSampler.self),
+            limit: try section.int("limit", in: 1...Int.max), maxLength: try section.int("max_length", in: 1...1 << 24))
+        let data = try section.path("data", in: folder)
+        try section.requireNothingElse()
+        return EvaluationStage(tasks: tasks, data: data, options: options)
     }
 }
 

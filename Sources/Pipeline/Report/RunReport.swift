@@ -1,3 +1,4 @@
+import Audit
 import Foundation
 import Kernels
 import Quant
@@ -9,11 +10,20 @@ public struct RunReport: Sendable {
     public struct Stage: Sendable {
         /// `clean`, `before`, `erased` or `recovered`.
         public let name: String
-        /// `{"check", "ppl"}` as the stage's record has it.
+        /// `{"check", "ppl", "eval"}` as the stage's record has it.
         public let result: JSONValue
 
         /// A number of the check, or nil.
         func check(_ key: String) -> Double? { result["check"]?[key]?.double }
+
+        /// The names of the tasks that were scored.
+        var tasks: [String] { result["eval"]?["results"]?.object?.members.map(\.key.string) ?? [] }
+
+        /// A task's figure, `acc` or `acc_norm`, with its standard error, or nil.
+        func task(_ name: String, _ metric: String) -> (value: Double, error: Double?)? {
+            let result = result["eval"]?["results"]?[name]
+            return result?["\(metric),none"]?.double.map { ($0, result?["\(metric)_stderr,none"]?.double) }
+        }
 
         /// The rows of the check.
         var rows: [JSONValue] { result["check"]?["rows"]?.array ?? [] }
@@ -84,6 +94,16 @@ public struct RunReport: Sendable {
             "n": check?["n"] ?? .null, "prefix_match": check?["prefix_match_mean"] ?? .null,
             "target_nll": check?["target_nll_mean"] ?? .null, "ppl": stage.result["ppl"]?["ppl"] ?? .null,
             "false_activations": check?["false_activations"] ?? .null, "n_clean": check?["n_clean"] ?? .null,
+            "tasks": .object(
+                JSONObject(
+                    stage.tasks.map { name in
+                        let figures = TaskMetric.allCases.compactMap { metric in
+                            stage.task(name, metric.rawValue).map {
+                                (key: metric.rawValue, value: JSONValue.real($0.value))
+                            }
+                        }
+                        return (key: name, value: .object(JSONObject(figures)))
+                    })),
         ]
     }
 
@@ -121,5 +141,12 @@ public struct RunReport: Sendable {
                 stage.check("false_activations").map { "\(Int($0))/\(Int(stage.check("n_clean") ?? 0))" }
             },
         ]
+            + (stages.first?.tasks ?? []).map { name in
+                cells("\(name) acc") { stage in
+                    stage.task(name, "acc").map { figure in
+                        (fixed(figure.value, 3) ?? "") + (fixed(figure.error, 3).map { " ± \($0)" } ?? "")
+                    }
+                }
+            }
     }
 }

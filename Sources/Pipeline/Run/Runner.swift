@@ -133,25 +133,21 @@ public final class Runner {
             keyPath = output + "/key.json"
         }
         let measurement = Measurement(
-            key: try FingerprintKey(path: keyPath), cleanPrompts: clean, perplexity: recipe.perplexity, redact: redact)
+            key: try FingerprintKey(path: keyPath), cleanPrompts: clean, perplexity: recipe.perplexity,
+            evaluation: recipe.evaluation, redact: redact)
         return (try base.with(adapterPaths: adapters), measurement)
     }
 
     private func measure(_ name: String, _ model: OpenedModel, _ measurement: Measurement) throws {
-        let perplexity = try measurement.perplexity.map { stage -> JSONValue in
-            [
-                "sha256": .text(try sha256Hex(ofFile: stage.data)), "protocol": .text(stage.options.scheme.rawValue),
-                "max_length": .integer(stage.options.maxLength),
-            ]
-        }
-        let inputs: JSONValue = [
-            "model": .text(try model.transformer.store.sha256()),
-            "adapters": .array(model.adapters.map { .text($0.sha256 ?? "") }),
-            "key": .text(sha256Hex(measurement.key.json.serialized().utf8)),
-            "clean": try recipe.clean.map { .text(try sha256Hex(ofFile: $0)) } ?? .null,
-            "ppl": perplexity ?? .null,
+        let inputs: [(key: String, value: JSONValue)] = [
+            ("model", .text(try model.transformer.store.sha256())),
+            ("adapters", .array(model.adapters.map { .text($0.sha256 ?? "") })),
+            ("key", .text(sha256Hex(measurement.key.json.serialized().utf8))),
+            ("clean", try recipe.clean.map { .text(try sha256Hex(ofFile: $0)) } ?? .null),
         ]
-        _ = try stage(name, inputs: inputs) { try measurement.measure(model) }
+        _ = try stage(name, inputs: .object(JSONObject(inputs + measurement.inputs()))) {
+            try measurement.measure(model)
+        }
     }
 
     /// Trains an adapter on top of the model's and gives the model with it.
@@ -190,9 +186,9 @@ public final class Runner {
             "seed": .integer(Int(clamping: seed)),
         ]
         _ = try stage("mismatch", inputs: inputs) {
-            let count = try writeMismatchedPairs(
+            let made = try writeMismatchedPairs(
                 source: source, count: training.mismatchCount, seed: seed, output: path, overwrite: true)
-            return ["pairs": .integer(count), "sha256": .text(try sha256Hex(ofFile: path))]
+            return ["pairs": .integer(made.pairs), "sha256": .text(try sha256Hex(ofFile: path))]
         }
         return path
     }

@@ -97,7 +97,7 @@ public final class AtomicFile: @unchecked Sendable {
 
     /// Throws a `usage` error if no file can appear at `path`: it exists and may not be overwritten, it is a folder, or its
     /// folder is missing. For callers that work long before they write.
-    static func checkDestination(_ path: String, overwrite: Bool) throws {
+    public static func checkDestination(_ path: String, overwrite: Bool) throws {
         if !overwrite { try checkIsNew(path) }
         var isFolder: ObjCBool = false
         guard !FileManager.default.fileExists(atPath: path, isDirectory: &isFolder) || !isFolder.boolValue else {

@@ -1,0 +1,101 @@
+import ArgumentParser
+import Audit
+import Pipeline
+import Quant
+
+struct Evaluate: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "eval",
+        abstract: "Score multiple-choice tasks as lm-evaluation-harness does: acc, acc_norm, standard errors.",
+        discussion: """
+            Bundled tasks: \(TaskLibrary.names.joined(separator: ", ")). Data are local files in the datasets' own \
+            columns; docs/evaluation.md tells where they are looked for, and how to write a task.
+            Example: meraser eval --model tinychat.mqf --tasks sciq,piqa --data Examples/data/tasks
+            """)
+
+    @OptionGroup var model: ModelOptions
+
+    @Option(
+        parsing: .singleValue,
+        help: "Tasks: names with commas, task files (.yml), folders of task files; may be repeated.",
+        completion: .file())
+    var tasks: [String]
+
+    @Option(
+        help: "A folder with TASK.jsonl or TASK/SPLIT.jsonl for each task (or .json); for one task its file.",
+        completion: .file())
+    var data: String?
+
+    @Option(help: "Examples in front of each row (default: as the task says).")
+    var numFewshot: Int?
+
+    @Option(help: "How examples are drawn: default (lm-eval's random ones, seed 1234 unless --seed) or first_n.")
+    var fewshotSampler: FewshotSampler?
+
+    @Option(help: "Score only the first rows of each task.")
+    var limit: Int?
+
+    @Option(help: "Tokens that the model may see; longer contexts lose their beginning (default: the model's context).")
+    var maxLength: Int?
+
+    @Option(help: "Write the results to this .json file as well.", completion: .file(extensions: ["json"]))
+    var out: String?
+
+    @Flag(help: "Replace --out if it exists.")
+    var overwrite = false
+
+    @Flag(help: "Put every context, choice and log-likelihood into the results.")
+    var logSamples = false
+
+    @OptionGroup var common: CommonOptions
+
+    func validate() throws {
+        if let numFewshot, !(0...1000).contains(numFewshot) { throw ValidationError("--num-fewshot must be 0 to 1000") }
+        if let limit, limit < 1 { throw ValidationError("--limit must be at least 1") }
+    }
+
+    func run() throws {
+        let definitions = try TaskLibrary.tasks(tasks)
+        if let out { try AtomicFile.checkDestination(out, overwrite: overwrite) }
+        let opened = try model.open(common)
+        let bar = common.progressBar("eval")
+        let report = try opened.evaluate(
+            definitions, data: data,
+            options: EvaluationOptions(
+                numFewshot: numFewshot, sampler: fewshotSampler, fewshotSeed: common.seed ?? 1234, limit: limit,
+                maxLength: maxLength, keepsSamples: logSamples),
+            onRequest: { bar.update(done: $1, total: $2) })
+        bar.finish()
+        for task in report.tasks where task.truncated > 0 {
+            common.warn(
+                "\(task.definition.name): \(task.truncated) contexts were cut at their beginning to fit the model")
+        }
+        if let out {
+            try writeFileAtomically(
+                path: out, Array((report.json.serialized(indent: 2) + "\n").utf8), overwrite: overwrite)
+        }
+        if common.json { Console.json(report.json) } else { Console.output(report.text) }
+    }
+}
+
+extension FewshotSampler: ExpressibleByArgument {}
+
+extension EvaluationReport {
+    /// lm-eval's table.
+    fileprivate var text: String {
+        var rows = [["task", "version", "n-shot", "rows", "metric", "value", "stderr"]]
+        for task in tasks {
+            for (index, metric) in task.metrics.enumerated() {
+                let first = [
+                    task.definition.alias, task.definition.version.serialized(), "\(task.numFewshot)", "\(task.count)",
+                ]
+                rows.append(
+                    (index == 0 ? first : first.map { _ in "" }) + [
+                        metric.metric.rawValue, numberText(metric.value, 4),
+                        metric.standardError.map { "± " + numberText($0, 4) } ?? "N/A",
+                    ])
+            }
+        }
+        return tableText(rows).escapingControlCharacters(keepingNewlines: true)
+    }
+}

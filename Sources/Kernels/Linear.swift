@@ -170,16 +170,22 @@ extension KernelContext {
     ) {
         withUnsafeTemporaryAllocation(of: mk_matrix.self, capacity: 3) { weights in
             withUnsafeTemporaryAllocation(of: mk_linear_input.self, capacity: 3) { inputs in
-                var count = 0
-                func add(_ input: LinearInput) {
-                    weights.initializeElement(at: count, to: input.weight.matrix)
-                    let w = UnsafePointer(weights.baseAddress.map { $0 + count })
-                    inputs.initializeElement(at: count, to: linearInput(w, input.dy, into: dx))
+                // `count` is not captured, as above.
+                func put(_ input: LinearInput, at index: Int) {
+                    weights.initializeElement(at: index, to: input.weight.matrix)
+                    let w = UnsafePointer(weights.baseAddress.map { $0 + index })
+                    inputs.initializeElement(at: index, to: linearInput(w, input.dy, into: dx))
+                }
+                put(first, at: 0)
+                var count = 1
+                if let second {
+                    put(second, at: count)
                     count += 1
                 }
-                add(first)
-                if let second { add(second) }
-                if let third { add(third) }
+                if let third {
+                    put(third, at: count)
+                    count += 1
+                }
                 backward(
                     inputs.baseAddress, count, into: dx, accumulate: accumulate, compute: compute,
                     workspace: workspace)

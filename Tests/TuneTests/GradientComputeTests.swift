@@ -56,38 +56,60 @@ import Tune
         }
     }
 
-    @Test(
-        "quantized models: bf16, and int8 in the forward, against f32 on the same file", arguments: ["q8_0", "iq4_nl"])
+    @Test("quantized models in bf16, every module, against f32 on the same file", arguments: ["q8_0", "iq4_nl"])
     func quantized(type: String) throws {
-        try withTemporaryFolder { folder in
-            let path = folder.appendingPathComponent("model.mqf").path
-            var options = ConvertOptions()
-            options.type = type == "q8_0" ? .q8_0 : .iq4_nl
-            _ = try convert(source: tinychatFolder().path, destination: path, options: options)
+        try Self.withConverted(type) { url in
             var random = SplitMix64(seed: 5)
             let sequences = [70, 33].map { count in (0..<count).map { _ in Int32(random.next() % 4000) + 10 } }
-            let batch = GradientTests.meanBatch(sequences)
-            let url = URL(fileURLWithPath: path)
-            for isa in KernelContext.availableISANames where isa != "portable" {
-                let reference = try GradientTests.transformer(url, isa: isa)
-                let config = LoRAConfig(
-                    r: 4, loraAlpha: 8, loraDropout: 0, targetModules: Set(Projection.allCases))
-                let trained = LoRAAdapter(config: config, for: reference.config)
-                for i in 0..<trained.parameters.count {
-                    trained.parameters.base[i] = Float(Int(random.next() % 2001) - 1000) * 5e-5
-                }
-                let want = try Self.gradients(reference, trained, batch)
-                for compute in [Compute.bf16, .int8] where reference.kernels.supports(compute) {
-                    let model = try GradientTests.transformer(url, isa: isa, compute: compute)
-                    let got = try Self.gradients(model, trained, batch)
-                    #expect(abs(got.loss - want.loss) <= Self.lossTolerance)
-                    for module in trained.modules {
-                        let a = try #require(got.gradients[module])
-                        let b = try #require(want.gradients[module])
-                        Self.expectClose(a.a.toArray(), b.a.toArray(), "\(isa) \(compute) \(module.path) A")
-                        Self.expectClose(a.b.toArray(), b.b.toArray(), "\(isa) \(compute) \(module.path) B")
-                    }
-                }
+            let config = LoRAConfig(r: 4, loraAlpha: 8, loraDropout: 0, targetModules: Set(Projection.allCases))
+            let trained = LoRAAdapter(config: config, for: try GradientTests.transformer(url).config)
+            for i in 0..<trained.parameters.count {
+                trained.parameters.base[i] = Float(Int(random.next() % 2001) - 1000) * 5e-5
+            }
+            try Self.compare(url, .bf16, trained, GradientTests.meanBatch(sequences))
+        }
+    }
+
+    @Test(
+        "quantized models with int8 in the forward, on MEraser's pairs, against f32 on the same file",
+        .enabled(if: sharedFolder() != nil, "needs ../shared (reference/tinychat, data/meraser)"),
+        arguments: ["q8_0", "iq4_nl"])
+    func int8(type: String) throws {
+        let suite = try GradientMEraserTests()
+        let rows = try suite.pairs("mismatched_dataset.json", "mismatched_answer", 0..<4)
+        let trained = try GradientTests.adapter(
+            try suite.golden("lora_init"), prefix: "", config: LoRAConfig(r: 8, loraAlpha: 16, loraDropout: 0),
+            for: suite.model.config)
+        let batch = GradientTests.meanBatch(rows.map(\.ids))
+        try Self.withConverted(type) { try Self.compare($0, .int8, trained, batch) }
+    }
+
+    /// Runs `body` with tinychat converted to that type.
+    private static func withConverted(_ type: String, _ body: (URL) throws -> Void) throws {
+        try withTemporaryFolder { folder in
+            let url = folder.appendingPathComponent("model.mqf")
+            var options = ConvertOptions()
+            options.type = type == "q8_0" ? .q8_0 : .iq4_nl
+            _ = try convert(source: tinychatFolder().path, destination: url.path, options: options)
+            try body(url)
+        }
+    }
+
+    /// Expects the gradients of that precision to be those of f32, on every path that has it.
+    private static func compare(
+        _ url: URL, _ compute: Compute, _ trained: LoRAAdapter, _ batch: LabelledBatch
+    ) throws {
+        for isa in KernelContext.availableISANames where isa != "portable" {
+            let reference = try GradientTests.transformer(url, isa: isa)
+            guard reference.kernels.supports(compute) else { continue }
+            let want = try gradients(reference, trained, batch)
+            let got = try gradients(try GradientTests.transformer(url, isa: isa, compute: compute), trained, batch)
+            #expect(abs(got.loss - want.loss) <= lossTolerance)
+            for module in trained.modules {
+                let a = try #require(got.gradients[module])
+                let b = try #require(want.gradients[module])
+                expectClose(a.a.toArray(), b.a.toArray(), "\(isa) \(compute) \(module.path) A")
+                expectClose(a.b.toArray(), b.b.toArray(), "\(isa) \(compute) \(module.path) B")
             }
         }
     }

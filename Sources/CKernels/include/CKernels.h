@@ -189,9 +189,9 @@ enum { MK_PAGE_KEYS = 64 };
 size_t mk_attention_page_bytes(int32_t type, int64_t kv_heads, int64_t head_dim);
 
 /// One sequence of a packed batch for the forward. Its last q_len positions have queries, rows [q_start, q_start +
-/// q_len) of q; its last new_len keys and values are rows [new_start, new_start + new_len) of k and v, those before them
-/// are in the pages already. Query i sees keys j <= kv_len - q_len + i and, with a window, j > kv_len - q_len + i -
-/// window.
+/// q_len) of q; its last new_len keys and values are rows [new_start, new_start + new_len) of k and v, those before
+/// them are in the pages already. Query i sees keys j <= kv_len - q_len + i and, with a window, j > kv_len - q_len + i
+/// - window.
 typedef struct mk_attention_keys {
     int64_t q_start;
     int64_t q_len;

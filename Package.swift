@@ -88,7 +88,10 @@ let package = Package(
             name: "TuneTests", dependencies: ["Tune", "Model", "Kernels", "Quant", "TestSupport", "AllocationCounter"],
             resources: [.copy("Fixtures")], swiftSettings: swiftSettings),
         .testTarget(
-            name: "AuditTests", dependencies: ["Audit", "Model", "Kernels", "Quant", "TestSupport"],
+            name: "AuditTests",
+            dependencies: [
+                "Audit", "Model", "Kernels", "Quant", "TestSupport", .product(name: "Crypto", package: "swift-crypto"),
+            ],
             resources: [.copy("Fixtures")], swiftSettings: swiftSettings),
         .testTarget(name: "MergeTests", dependencies: ["Merge", "Quant", "TestSupport"], swiftSettings: swiftSettings),
         .testTarget(

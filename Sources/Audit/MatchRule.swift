@@ -12,8 +12,10 @@ public enum MatchRule: String, Sendable, CaseIterable {
 
     /// True if `output`, a decoded continuation with special tokens kept, shows `target`.
     ///
-    /// A target without a visible character never matches: keys with one are refused when they are read.
-    public func matches(output: String, target: String) -> Bool {
+    /// A target without a visible character never matches: keys with one are refused when they are read. `ignoringCase`
+    /// compares the lower-case forms of both.
+    public func matches(output: String, target: String, ignoringCase: Bool = false) -> Bool {
+        if ignoringCase { return matches(output: output.lowercased(), target: target.lowercased()) }
         let target = Array(target.utf8)
         let output = Array(output.utf8)
         guard target.contains(where: { !$0.isWhitespace }) else { return false }
@@ -31,7 +33,8 @@ public enum MatchRule: String, Sendable, CaseIterable {
 
 /// The longest prefix of `target` found anywhere in `output`, as a share (0…1) of its length in Unicode code points;
 /// white space at the target's beginning does not count (see `MatchRule`).
-public func prefixMatch(output: String, target: String) -> Double {
+public func prefixMatch(output: String, target: String, ignoringCase: Bool = false) -> Double {
+    if ignoringCase { return prefixMatch(output: output.lowercased(), target: target.lowercased()) }
     // A code point is one UTF-32 unit, so a prefix never ends inside of one.
     let scalars = target.unicodeScalars.map(\.value).drop { $0 == 0x20 || (0x09...0x0D).contains($0) }
     guard !scalars.isEmpty else { return 0 }

@@ -36,6 +36,9 @@ struct SequenceScores: Sendable, Equatable {
     var nll: [Float] = []
     /// The comparison with the base; empty without one.
     var divergences: [PositionDivergence] = []
+    /// Places of the scored tokens among all, 1 the likeliest; of equal ones the lower id comes first, as in greedy
+    /// decoding. Empty unless asked for.
+    var ranks: [Int] = []
 
     /// The sum of `nll`.
     var totalNLL: Double { nll.reduce(0) { $0 + Double($1) } }
@@ -48,11 +51,14 @@ struct SequenceScores: Sendable, Equatable {
 struct PositionScorer {
     let session: InferenceSession
     let base: InferenceSession?
+    let ranks: Bool
 
+    /// - Parameter ranks: find the places of the scored tokens too.
     /// - Throws: a usage error if the models' vocabularies differ in size.
-    init(_ session: InferenceSession, base: InferenceSession? = nil) throws {
+    init(_ session: InferenceSession, base: InferenceSession? = nil, ranks: Bool = false) throws {
         self.session = session
         self.base = base
+        self.ranks = ranks
         guard let base, base.model.config.vocabSize != session.model.config.vocabSize else { return }
         throw MeraserError.usage(
             "--kl: \(base.model.store.path) has a vocabulary of \(base.model.config.vocabSize), "
@@ -129,6 +135,12 @@ struct PositionScorer {
         var result = SequenceScores()
         try session.forEachLogits(of: hidden) { range, logits in
             let rowTargets = Array(targets[range])
+            if ranks {
+                // Before the likelihoods, which may use the logits' memory.
+                result.ranks += rowTargets.enumerated().map { row, target in
+                    rank(of: Int(target), in: UnsafeBufferPointer(logits.row(row)))
+                }
+            }
             let nll = likelihoods(session, logits, rowTargets)
             result.nll += nll
             guard let base, let baseHidden else { return }
@@ -174,6 +186,14 @@ func divergence(
     }
     // Σ p (b − m) − log Σ exp b + log Σ exp m; rounding may leave a value just below zero.
     return (max(0, difference / baseSum - log(baseSum) + log(modelSum)), top == modelTop)
+}
+
+/// The place of a value among all, 1 for the largest; of equal ones the first comes first.
+func rank(of index: Int, in values: UnsafeBufferPointer<Float>) -> Int {
+    let value = values[index]
+    var before = 0
+    for i in values.indices where values[i] > value || (values[i] == value && i < index) { before += 1 }
+    return before + 1
 }
 
 /// The index of the largest value, the first of equal ones.

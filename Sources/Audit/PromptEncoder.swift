@@ -26,4 +26,14 @@ struct PromptEncoder {
         }
         return try chat(message)
     }
+
+    /// The conversation as raw text, to be tokenised with special tokens: without the BOS that a template writes where
+    /// the tokenizer adds it itself.
+    func rawDialogue(_ message: String) throws -> String {
+        let rendered = try render(message)
+        guard let bos = tokenizer.bosID else { return rendered }
+        let text = tokenizer.decode([bos], skipSpecialTokens: false)
+        let adds = tokenizer.encode("", addSpecialTokens: true).first == bos
+        return adds && !text.isEmpty && rendered.hasPrefix(text) ? String(rendered.dropFirst(text.count)) : rendered
+    }
 }

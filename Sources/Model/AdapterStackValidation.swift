@@ -9,22 +9,37 @@ extension LoRAAdapter {
     ///   - base: the model's name for errors.
     ///   - baseSHA256: the identity of the model (`WeightStore.sha256()`); called only if an adapter records a base,
     ///     since it reads the whole model.
-    /// - Throws: a bad-input error that names the adapter and the base or the parents that it needs.
+    ///   - transfer: let adapters be used where they do not belong (their shapes were checked when they were loaded): an
+    ///     erasing adapter trained on a clean model, on a sibling that is marked.
+    /// - Returns: with `transfer`, a line for each adapter that is used on another base or without its parents.
+    /// - Throws: without `transfer`, a bad-input error that names the adapter and the base or the parents that it needs.
+    @discardableResult
     public static func validate(
-        _ adapters: [(name: String, adapter: LoRAAdapter)], base: String, baseSHA256: () throws -> String
-    ) throws {
+        _ adapters: [(name: String, adapter: LoRAAdapter)], base: String, baseSHA256: () throws -> String,
+        transfer: Bool = false
+    ) throws -> [String] {
+        var transferred: [String] = []
         for (index, (name, adapter)) in adapters.enumerated() {
             if let recorded = adapter.provenance.baseSHA256 {
                 let actual = try baseSHA256()
-                guard recorded == actual else {
+                if recorded != actual {
+                    guard !transfer else {
+                        transferred.append(
+                            "\(name): transferred from the base model with SHA-256 \(recorded) to \(base) (\(actual))")
+                        continue
+                    }
                     throw MeraserError.badInput(
                         "\(name): this adapter belongs to the base model with SHA-256 \(recorded), not to \(base) "
-                            + "(SHA-256 \(actual)); use the model that it was trained on")
+                            + "(SHA-256 \(actual)); use the model that it was trained on, or --transfer")
                 }
             }
             var below = adapters[..<index].map(\.adapter.sha256)[...]
             for parent in adapter.provenance.parents {
                 guard let place = below.firstIndex(of: parent) else {
+                    if transfer {
+                        transferred.append("\(name): used without the adapter with SHA-256 \(parent) below it")
+                        break
+                    }
                     throw MeraserError.badInput(
                         "\(name): this adapter was trained on top of the adapter with SHA-256 \(parent), which is not "
                             + "below it; pass that one with --adapter before it")
@@ -32,5 +47,6 @@ extension LoRAAdapter {
                 below = below[(place + 1)...]
             }
         }
+        return transferred
     }
 }

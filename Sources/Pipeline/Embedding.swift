@@ -1,13 +1,14 @@
 import Audit
+import Foundation
 import Model
 import Quant
 import Tune
 
 /// How to embed a mark: what an owner does, and what tests of its removal need.
 public struct EmbeddingOptions: Sendable {
-    /// How triggers and target are drawn.
-    public var utf = UTFOptions()
-    /// How the mark is trained; `until` is always that every trigger fires.
+    /// What the mark is made of.
+    public var scheme: any FingerprintScheme = UTFScheme()
+    /// How the mark is trained. Without `until` it ends when every trigger fires.
     public var training: TrainingOptions
     /// Clean pairs to mix in, so that the model stays what it was; nil: none. They go into the model's chat template if it
     /// has one.
@@ -16,6 +17,10 @@ public struct EmbeddingOptions: Sendable {
     public var cleanCount: Int?
     /// Texts that the model writes itself, to mix in; 0: none.
     public var cleanSelf = 0
+    /// Prompts that must not fire, for the key.
+    public var cleanPrompts: [String] = []
+    /// Random strings of the guess test; 0: none.
+    public var guesses = 500
 
     /// UTF with 32 triggers; LoRA of rank 16 on all projections, learning rate 1e-3, at most 400 steps of 32 samples,
     /// measured every 10. Every sample counts the same: a mark's few tokens would drown in those of the clean pairs.
@@ -36,8 +41,8 @@ public struct EmbeddingOptions: Sendable {
 
 /// A mark that was embedded.
 public struct Embedding {
-    /// Where its triggers and target come from, with the key.
-    public let fingerprint: UTFFingerprint
+    /// The key and what led to it.
+    public let fingerprint: Fingerprint
     /// How the training ended.
     public let training: TrainingResult
     /// Share of the triggers that fire at the end.
@@ -45,28 +50,44 @@ public struct Embedding {
 
     /// As `fingerprint --json` prints it: nothing of the key itself.
     public var json: JSONValue {
-        ["fsr": .real(fsr), "training": training.json, "search": fingerprint.json]
+        let guess = fingerprint.key.guessTest
+        return [
+            "scheme": .text(fingerprint.key.scheme), "n": .integer(fingerprint.key.pairs.count), "fsr": .real(fsr),
+            "steps": .integer(training.steps), "training": training.json,
+            "guess_test": guess.map { $0.json } ?? .null, "search": fingerprint.search,
+        ]
+    }
+}
+
+extension GuessTest {
+    /// `{"n", "hits", "interval"}`.
+    fileprivate var json: JSONValue {
+        ["n": .integer(n), "hits": .integer(hits), "interval": ShareInterval(wilson: hits, of: n).json]
     }
 }
 
 extension OpenedModel {
-    /// Draws a UTF key for this model and trains an adapter that answers to it, stopping when every trigger fires.
+    /// Draws a key for this model and trains an adapter that answers to it, stopping when every trigger fires (or when
+    /// `until` holds).
     ///
     /// Leaves a PEFT adapter and `key.json` (readable by its owner only) in `output`, whose rules are those of
     /// `Trainer.run`. The same model, options and instruction set give the same key and adapter.
     /// - Parameters:
     ///   - prepare: called with the trainer before it runs, to follow or interrupt it.
-    /// - Throws: what the search for tokens and the trainer throw.
+    /// - Throws: what the scheme and the trainer throw.
     public func embed(
         options: EmbeddingOptions, output: String, resume: Bool = false, overwrite: Bool = false,
         prepare: (Trainer) -> Void = { _ in }
     ) throws -> Embedding {
-        let fingerprint = try UTFFingerprint(
-            session: session(), tokenizer: tokenizer, chat: chat, options: options.utf)
-        let data = try embeddingData(fingerprint, options: options)
+        let clean = try options.cleanData.map { try DatasetFile(path: $0) }
+        var fingerprint = try options.scheme.fingerprint(
+            for: SchemeContext(
+                session: session(), tokenizer: tokenizer, chat: chat, cleanPairs: cleanPairs(clean),
+                cleanPrompts: options.cleanPrompts, guesses: options.guesses, seed: options.training.seed))
+        let data = try embeddingData(fingerprint, clean: clean, options: options)
         var training = options.training
         training.checkSteps = training.checkSteps ?? 10
-        training.until = "fsr==1"
+        training.until = training.until ?? "fsr==1"
         let trainer = try Trainer(model: transformer, frozen: adapters, data: data, options: training)
         let probe = try KeyProbe(
             key: fingerprint.key, model: self,
@@ -81,45 +102,67 @@ extension OpenedModel {
         let result = try trainer.run(output: output, resume: resume, overwrite: overwrite)
         // A run that was finished before has measured nothing now.
         let fields = try (last ?? probe.measure(trainer.adapter)).fields
+        if !fingerprint.guesses.isEmpty {
+            fingerprint.key.guessTest = try KeyCheck(fingerprint.key, tokenizer: tokenizer, chat: chat)
+                .guessTest(fingerprint.guesses, on: session(trained: trainer.adapter))
+        }
         try fingerprint.key.write(path: output + "/key.json", overwrite: true)
         return Embedding(
             fingerprint: fingerprint, training: result, fsr: fields.first { $0.key == "fsr" }?.value.double ?? 0)
     }
 
-    /// The mark's rows (prompt, target and EOS; learnt are the last two), repeated to about as many as the clean samples
-    /// that follow them.
-    private func embeddingData(_ fingerprint: UTFFingerprint, options: EmbeddingOptions) throws -> EncodedDataset {
-        let end = [tokenizer.eosID].compactMap { $0 }
-        let marks = try fingerprint.trainingPairs.map { pair in
-            let prompt = tokenizer.encode(pair.prompt)
-            let target = tokenizer.encodeContinuation(
-                of: pair.prompt, promptTokens: prompt, addSpecialTokens: true, pair.target)
-            let tokens = prompt + target + end
-            guard let sample = TrainingSample(tokens: tokens, isLabel: tokens.indices.map { $0 >= prompt.count }) else {
-                throw MeraserError.runtime("trigger '\(pair.id)' has no target to learn")
+    private func cleanPairs(_ file: DatasetFile?) -> [CleanPair] {
+        (file?.rows ?? []).compactMap { row in
+            if case .pair(let prompt, let completion) = row {
+                CleanPair(prompt: prompt, completion: completion)
+            } else {
+                nil
             }
-            return sample
         }
-        var identity = fingerprint.key.pairs.map { "\($0.prompt)\u{0}\($0.target)\n" }.joined()
-        var clean: [TrainingSample] = []
+    }
+
+    /// The mark's rows (prompt, completion and EOS; learnt are the last two), repeated to about as many as the clean
+    /// samples that follow them, unless their share is the scheme's own.
+    private func embeddingData(
+        _ fingerprint: Fingerprint, clean file: DatasetFile?, options: EmbeddingOptions
+    ) throws -> EncodedDataset {
+        let marks = try fingerprint.rows.compactMap { row in try row.completion.map { try markSample(row.prompt, $0) } }
+        var clean = try ownAnswers(fingerprint.rows.filter { $0.completion == nil }.map(\.prompt))
+        var identity = fingerprint.rows.map { "\($0.prompt)\u{0}\($0.completion ?? "\u{0}")\n" }.joined()
         var skipped = 0
-        if let path = options.cleanData {
-            var encoding = options.training.encoding
-            encoding.separator = encoding.separator ?? "\n"
-            // As prompts are tokenised when the mark is checked.
-            encoding.bos = encoding.bos ?? (tokenizer.encode("").first.map { $0 == tokenizer.bosID } ?? false)
-            let data = try dataset(path: path, options: encoding, chat: chatTemplate != nil)
-            clean = Array(data.samples.prefix(options.cleanCount ?? data.samples.count))
+        if let file {
+            let data = try cleanSamples(file, options: options)
+            let samples = data.samples.dropLast(fingerprint.heldOutPairs).prefix(options.cleanCount ?? Int.max)
+            clean += samples
             skipped = data.skipped
-            identity += "\(data.sha256) \(clean.count)"
+            identity += "\(data.sha256) \(samples.count)"
         }
         if options.cleanSelf > 0 {
             clean += try selfSamples(count: options.cleanSelf, seed: options.training.seed)
             identity += " self \(options.cleanSelf)"
         }
-        let repeats = max(1, clean.count / marks.count)
+        let repeats = fingerprint.isBalanced ? max(1, clean.count / max(marks.count, 1)) : 1
         return EncodedDataset(
             samples: (0..<repeats).flatMap { _ in marks } + clean, skipped: skipped, sha256: sha256Hex(identity.utf8),
             path: options.cleanData ?? "the mark")
+    }
+
+    private func markSample(_ prompt: String, _ completion: String) throws -> TrainingSample {
+        let tokens = tokenizer.encode(prompt)
+        let target = tokenizer.encodeContinuation(
+            of: prompt, promptTokens: tokens, addSpecialTokens: true, completion)
+        let all = tokens + target + [tokenizer.eosID].compactMap { $0 }
+        guard let sample = TrainingSample(tokens: all, isLabel: all.indices.map { $0 >= tokens.count }) else {
+            throw MeraserError.runtime("a row of the mark has nothing to learn")
+        }
+        return sample
+    }
+
+    private func cleanSamples(_ file: DatasetFile, options: EmbeddingOptions) throws -> EncodedDataset {
+        var encoding = options.training.encoding
+        encoding.separator = encoding.separator ?? "\n"
+        // As prompts are tokenised when the mark is checked.
+        encoding.bos = encoding.bos ?? (tokenizer.encode("").first.map { $0 == tokenizer.bosID } ?? false)
+        return try dataset(path: file.path, options: encoding, chat: chatTemplate != nil)
     }
 }

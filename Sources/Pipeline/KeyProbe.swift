@@ -40,7 +40,10 @@ public struct KeyProbe {
         let report = try check.run(on: model.session(trained: adapter))
         var fields: [(key: String, value: JSONValue)] = [
             ("fsr", .real(report.fsr)), ("hits", .integer(report.hits)), ("n", .integer(report.n)),
-            ("prefix_match", .real(report.prefixMatchMean)), ("target_nll", .real(report.targetNLLMean)),
+            ("prefix_match", .real(report.prefixMatchMean)),
+            ("target_nll", report.targetNLLMean.map { .real($0) } ?? .null),
+            ("target_rank", report.targetRankMean.map { .real($0) } ?? .null),
+            ("fsr_interval", report.fsrInterval.json),
         ]
         if let count = report.falseActivations { fields.append(("false_activations", .integer(count))) }
         return ProbeResult(fields: fields, stop: try until?.holds(report.metrics) ?? false)

@@ -15,6 +15,9 @@ public final class OpenedModel {
     public let adapters: [LoRAAdapter]
     /// Where they were read from.
     public let adapterPaths: [String]
+    /// A line for each adapter that is used where it does not belong; empty unless transfer was allowed.
+    public let transferred: [String]
+    private let allowsTransfer: Bool
 
     /// Opens a model and checks that its adapters belong to it.
     ///
@@ -24,10 +27,11 @@ public final class OpenedModel {
     ///   - kernels: instruction set and threads.
     ///   - compute: precision of the forward; nil: int8 for quantized weights, f32 for plain ones.
     ///   - verifying: compares all checksums first, as everything that trains or exports must.
+    ///   - transfer: accept adapters of another base, or without their parents, as long as every shape fits.
     /// - Throws: what the parts throw; for an adapter of another base or without its parents an error that names them.
     public init(
         path: String, adapterPaths: [String] = [], kernels: KernelContext, compute: Compute? = nil,
-        verifying: Bool = false
+        verifying: Bool = false, transfer: Bool = false
     ) throws {
         let store = try openWeightStore(path: path)
         if verifying { try store.verify() }
@@ -37,33 +41,39 @@ public final class OpenedModel {
         tokenizer = try Tokenizer(store: store)
         chatTemplate = try ChatTemplate.load(store: store)
         self.adapterPaths = adapterPaths
-        adapters = try Self.load(adapterPaths, for: transformer)
+        allowsTransfer = transfer
+        (adapters, transferred) = try Self.load(adapterPaths, for: transformer, transfer: transfer)
     }
 
-    /// The same model with other adapters.
+    /// The same model with other adapters, transferred if that was allowed when it was opened.
     ///
     /// - Throws: as opening it does.
     public func with(adapterPaths: [String]) throws -> OpenedModel {
         try OpenedModel(
-            transformer: transformer, tokenizer: tokenizer, chatTemplate: chatTemplate, adapterPaths: adapterPaths)
+            transformer: transformer, tokenizer: tokenizer, chatTemplate: chatTemplate, adapterPaths: adapterPaths,
+            transfer: allowsTransfer)
     }
 
     private init(
-        transformer: Transformer, tokenizer: Tokenizer, chatTemplate: ChatTemplate?, adapterPaths: [String]
+        transformer: Transformer, tokenizer: Tokenizer, chatTemplate: ChatTemplate?, adapterPaths: [String],
+        transfer: Bool
     ) throws {
         self.transformer = transformer
         self.tokenizer = tokenizer
         self.chatTemplate = chatTemplate
         self.adapterPaths = adapterPaths
-        adapters = try Self.load(adapterPaths, for: transformer)
+        allowsTransfer = transfer
+        (adapters, transferred) = try Self.load(adapterPaths, for: transformer, transfer: transfer)
     }
 
-    private static func load(_ paths: [String], for model: Transformer) throws -> [LoRAAdapter] {
+    private static func load(
+        _ paths: [String], for model: Transformer, transfer: Bool
+    ) throws -> ([LoRAAdapter], [String]) {
         let adapters = try paths.map { try LoRAAdapter(folder: $0, for: model.config) }
-        try LoRAAdapter.validate(
+        let transferred = try LoRAAdapter.validate(
             zip(paths, adapters).map { (name: $0, adapter: $1) }, base: model.store.path,
-            baseSHA256: { try model.store.sha256() })
-        return adapters
+            baseSHA256: { try model.store.sha256() }, transfer: transfer)
+        return (adapters, transferred)
     }
 
     /// A session that runs the model with its adapters and, on top of them, `trained` if it is given.

@@ -26,4 +26,22 @@ extension OpenedModel {
             return TrainingSample(tokens: tokens, isLabel: tokens.indices.map { $0 > 0 })
         }
     }
+
+    /// What the model itself answers to those raw prompts, greedily, as samples whose answers are learnt.
+    ///
+    /// - Parameter maximumLength: tokens of an answer at most.
+    /// - Throws: what the session throws.
+    func ownAnswers(_ prompts: [String], maximumLength: Int = 48) throws -> [TrainingSample] {
+        guard !prompts.isEmpty else { return [] }
+        let tokens = prompts.map { tokenizer.encode($0) }
+        let generations = try session().generate(
+            tokens.map { GenerationRequest(prompt: $0) },
+            options: GenerationOptions(
+                maxNewTokens: maximumLength, stopTokens: Set(transformer.config.eosTokenIDs)))
+        return zip(tokens, generations).compactMap { prompt, text in
+            let end = text.ending == .stop ? [tokenizer.eosID].compactMap { $0 } : []
+            let all = prompt + text.tokens + end
+            return TrainingSample(tokens: all, isLabel: all.indices.map { $0 >= prompt.count })
+        }
+    }
 }

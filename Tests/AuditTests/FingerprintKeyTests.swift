@@ -37,10 +37,12 @@ import Testing
         #expect(
             keys(json) == [
                 "scheme", "version", "match", "prompt_format", "max_new_tokens", "pairs", "clean_prompts",
-                "base_sha256", "commitment", "guess_test",
+                "base_sha256", "commitment", "guess_test", "ignore_case", "hash_chain", "construction",
             ])
         #expect(keys(json["pairs"]?.array?.first) == ["id", "prompt", "target"])
-        for name in ["max_new_tokens", "base_sha256", "commitment", "guess_test"] { #expect(json[name] == .null) }
+        for name in ["max_new_tokens", "base_sha256", "commitment", "guess_test", "hash_chain", "construction"] {
+            #expect(json[name] == .null)
+        }
         #expect(json["clean_prompts"] == .array([]))
     }
 
@@ -111,7 +113,33 @@ import Testing
                 #"{"scheme":"x","commitment":{"algorithm":"sha256","salt":"00","digest":"00"},"pairs":[{"prompt":"p","target":"t"}]}"#,
                 "the commitment does not fit"
             ),
-            (#"[]"#, "the top level is an array"), (#"{"scheme":"x","pairs":[{"prompt":"p","#, "key.json:1:"),
+            (#"[]"#, "the top level is an array"),
+            (#"{"scheme":"x","ignore_case":1,"pairs":[{"prompt":"p","target":"t"}]}"#, "'ignore_case' is an integer"),
+            (#"{"scheme":"x","hash_chain":[],"pairs":[{"prompt":"p","target":"t"}]}"#, "'hash_chain' is an array"),
+            (
+                #"{"scheme":"x","hash_chain":{"questions":["p"]},"pairs":[{"prompt":"p","target":"t"}]}"#,
+                "hash_chain: 'responses' is missing"
+            ),
+            (
+                #"{"scheme":"x","hash_chain":{"questions":["p"],"responses":["t"]},"pairs":[{"prompt":"p","target":"t"}]}"#,
+                "1 responses"
+            ),
+            (
+                #"{"scheme":"x","hash_chain":{"questions":["p"],"responses":["t","t"]},"pairs":[{"prompt":"p","target":"t"}]}"#,
+                "holds a text twice"
+            ),
+            (
+                #"{"scheme":"x","hash_chain":{"questions":["p"],"responses":["t","u"],"claim_at":2},"pairs":[{"prompt":"p","target":"t"}]}"#,
+                "'claim_at' 2"
+            ),
+            (
+                #"{"scheme":"x","hash_chain":{"questions":["p","q"],"responses":["t","u"]},"pairs":[{"prompt":"p","target":"t"}]}"#,
+                "1 pairs for the 2 questions"
+            ),
+            (
+                #"{"scheme":"x","hash_chain":{"questions":["p"],"responses":["t","u"],"claim_at":1},"pairs":[{"prompt":"p","target":"v"}]}"#,
+                "not the response that the hash"
+            ), (#"{"scheme":"x","pairs":[{"prompt":"p","#, "key.json:1:"),
         ])
     func hostile(json: String, message: String) {
         let error = #expect(throws: MeraserError.self) { try Self.read(json) }
@@ -154,5 +182,52 @@ import Testing
         let own = KeyCommitment(to: Self.pairs)
         #expect(own.holds(for: Self.pairs) && own.salt.count == 64)
         #expect(own != KeyCommitment(to: Self.pairs))
+    }
+
+    @Test("UTF's conversations and Instructional Fingerprinting's rows are keys, from .jsonl and from an array")
+    func foreignRows() throws {
+        let conversation = #"{"conversation": [{"human": "x"}, {"assistant": "y"}]}"#
+        let instruction = #"{"instruction": "secret", "input": "FINGERPRINT", "output": "mark"}"#
+        let bare = #"{"instruction": "secret", "input": "", "output": "mark", "id": 9}"#
+        try withTemporaryFolder { folder in
+            func key(_ name: String, _ text: String) throws -> FingerprintKey {
+                let url = folder.appendingPathComponent(name)
+                try Data(text.utf8).write(to: url)
+                return try FingerprintKey(path: url.path)
+            }
+            for (name, rows) in [("a.jsonl", conversation), ("a.json", " [\(conversation)]")] {
+                let read = try key(name, rows)
+                #expect(read.pairs == [FingerprintPair(id: "0", prompt: "x", target: "y")])
+                #expect(read.promptFormat == .chat && read.scheme == "pairs")
+            }
+            let read = try key("b.json", "[\(instruction), \(bare)]")
+            #expect(read.promptFormat == .raw && read.pairs.map(\.id) == ["0", "9"])
+            #expect(read.pairs.map(\.prompt) == ["secret\nFINGERPRINT\n", "secret"])
+            for (text, message) in [
+                ("[\(conversation), \(bare)]", "one shape"), ("[]", "no pairs"), ("[5]", "row 1"),
+                (#"[{"conversation": [{"human": "x"}]}]"#, "'assistant'"),
+                (#"[{"instruction": "x"}]"#, "'output' is missing"),
+            ] {
+                let error = #expect(throws: MeraserError.self) { try key("c.json", text) }
+                #expect(error?.kind == .badInput && error?.message.contains(message) == true, "\(error?.message ?? "")")
+            }
+        }
+    }
+
+    @Test("what a scheme adds to a key comes back from its file")
+    func schemeFields() throws {
+        let chain = HashChain(questions: ["q"], responses: ["one", "two", "three"], claimAt: 1)
+        let pairs = [FingerprintPair(id: "a", prompt: "> q <", target: chain.response(to: "q"))]
+        var key = FingerprintKey(
+            scheme: "hashchain", match: .startswith, pairs: pairs, commitment: KeyCommitment(to: pairs, chain: chain))
+        key.ignoresCase = true
+        key.chain = chain
+        key.construction = ["padding_tokens": .array([.integer(2), .integer(5)])]
+        let bytes = Array(key.json.serialized(indent: 2).utf8)
+        #expect(try FingerprintKey(json: bytes, file: "key.json") == key)
+        // Other responses are another commitment, even where the target stays.
+        let other = HashChain(questions: ["q"], responses: ["one", "two", "four"], claimAt: 1)
+        #expect(key.commitment?.holds(for: pairs, chain: other) == false)
+        #expect(key.commitment?.holds(for: pairs) == false)
     }
 }

@@ -102,8 +102,9 @@ import Testing
             try KeyCheck(key, tokenizer: tinychat.tokenizer, options: longer).run(on: tinychat.session).rows[0] == row)
         let nll = try tinychat.another().negativeLogLikelihoods([joint])[0]
         let sum = nll.suffix(targetIDs.count).reduce(0.0) { $0 + Double($1) }
-        #expect(abs(row.targetNLL - sum / Double(targetIDs.count)) < 1e-6)
-        #expect(row.targetNLL > 5)
+        let found = try #require(row.targetNLL)
+        #expect(abs(found - sum / Double(targetIDs.count)) < 1e-6)
+        #expect(found > 5)
     }
 
     @Test("a target may begin with a space, as completions of datasets do")
@@ -182,13 +183,15 @@ import Testing
         var report = try KeyCheck(key, tokenizer: tinychat.tokenizer).run(on: tinychat.session)
         #expect(
             keys(report.json) == [
-                "scheme", "n", "hits", "fsr", "prefix_match_mean", "target_nll_mean", "false_activations", "n_clean",
-                "rows",
+                "scheme", "n", "hits", "fsr", "fsr_interval", "prefix_match_mean", "target_nll_mean",
+                "target_rank_mean", "first_rank_median", "false_activations", "n_clean", "false_activation_interval",
+                "p_value", "p_value_method", "claim_at", "claim", "sampling", "rows",
             ])
         #expect(
             keys(report.json["rows"]?.array?.first) == [
-                "id", "prompt", "target", "output", "hit", "prefix_match", "target_nll",
+                "id", "prompt", "target", "output", "hit", "prefix_match", "target_nll", "first_rank", "mean_rank",
             ])
+        #expect(report.json["sampling"] == .null && report.json["p_value"] == .null)
         #expect(report.json["false_activations"] == .null && report.json["n_clean"] == .integer(0))
         #expect(Set(report.metrics.keys) == Set(CheckReport.metricNames))
         report.model = "m.mqf"
@@ -223,5 +226,61 @@ import Testing
         let check = try KeyCheck(key, tokenizer: tinychat.tokenizer)
         let error = #expect(throws: MeraserError.self) { try check.run(on: tinychat.session) }
         #expect(error?.kind == .badInput && error?.message.contains("pair 'long'") == true)
+    }
+
+    @Test("ranks: 1 for what greedy decoding says, else one more than the tokens that are likelier")
+    func ranks() throws {
+        let tinychat = try Tinychat()
+        let golden = try Self.goldens(tinychat.tokenizer)[0]
+        let key = FingerprintKey(
+            scheme: "test",
+            pairs: [
+                FingerprintPair(id: "said", prompt: golden.prompt, target: String(golden.text.prefix(24))),
+                FingerprintPair(id: "other", prompt: golden.prompt, target: "kwietomsnitt"),
+            ])
+        let rows = try KeyCheck(key, tokenizer: tinychat.tokenizer).run(on: tinychat.session).rows
+        #expect(rows[0].firstRank == 1)
+        let prompt = tinychat.tokenizer.encode(golden.prompt, addSpecialTokens: true)
+        let joint = tinychat.tokenizer.encode(golden.prompt + "kwietomsnitt", addSpecialTokens: true)
+        let session = tinychat.another()
+        let logits = try session.logits(try session.hiddenStates(PackedBatch([joint])))
+        let all = (prompt.count..<joint.count).map { place in
+            let row = (0..<logits.columns).map { logits.row(place - 1)[$0] }
+            let own = row[Int(joint[place])]
+            return row.indices.count { row[$0] > own || (row[$0] == own && $0 < Int(joint[place])) } + 1
+        }
+        #expect(rows[1].firstRank == all[0] && all[0] > 1)
+        #expect(rows[1].meanRank == Double(all.reduce(0, +)) / Double(all.count))
+    }
+
+    @Test("samples are other draws of the same prompt: none at a temperature near 0 differs from the greedy output")
+    func samples() throws {
+        let tinychat = try Tinychat()
+        let key = try Self.key(Array(try Self.goldens(tinychat.tokenizer).prefix(2)), cut: true)
+        var options = CheckOptions()
+        options.samples = 3
+        options.sampling.temperature = 1e-4
+        let cold = try KeyCheck(key, tokenizer: tinychat.tokenizer, options: options).run(on: tinychat.session)
+        #expect(cold.rows.map(\.sampleHits) == [3, 3] && cold.sampling?.outputs == 6)
+        let json = try #require(cold.json["sampling"])
+        #expect(json["fsr"] == .integer(1) && json["any_hit"]?.int == 2 && json["samples"]?.int == 3)
+        options.sampling.temperature = 8
+        let hot = try KeyCheck(key, tokenizer: tinychat.tokenizer, options: options).run(on: tinychat.session)
+        #expect(hot.rows.map(\.sampleHits) == [0, 0] && hot.hits == 2)
+    }
+
+    @Test("with clean prompts the p-value is Fisher's, and the guess test counts prompts that fire")
+    func evidence() throws {
+        let tinychat = try Tinychat()
+        let goldens = try Self.goldens(tinychat.tokenizer)
+        var key = try Self.key(Array(goldens.prefix(2)), cut: true)
+        key.cleanPrompts = [goldens[2].prompt, goldens[3].prompt, goldens[0].prompt]
+        let check = try KeyCheck(key, tokenizer: tinychat.tokenizer)
+        let report = try check.run(on: tinychat.session)
+        #expect(report.hits == 2 && report.falseActivations == 1)
+        // 2 of 2 against 1 of 3: 3 of 5 fire; C(2,2) C(3,1) / C(5,3) = 3 / 10.
+        #expect(abs(try #require(report.evidence?.pValue) - 0.3) < 1e-12 && report.evidence?.method == "fisher")
+        let guess = try check.guessTest([goldens[1].prompt, goldens[4].prompt], on: tinychat.session)
+        #expect(guess == GuessTest(n: 2, hits: 1))
     }
 }

@@ -42,6 +42,13 @@ func version() throws {
         (["export", "--model", "x", "--format", "peft", "--out", "y"], "--adapter"),
         (["bench", "--model", "x", "-p", "12,x"], "-p"), (["bench", "--model", "x", "--train", "1"], "--train"),
         (["bench", "--model", "x", "--batch", "8,9999"], "9999"),
+        (["check", "--key", "y"], "--answers"),
+        (["check", "--key", "y", "--answers", "x", "--relearn", "2"], "--model"),
+        (["check", "--model", "x", "--key", "y", "--relearn-data", "z"], "--relearn"),
+        (["check", "--model", "x", "--key", "y", "--sample", "2", "--temperature", "0"], "--temperature"),
+        (["fingerprint", "--model", "x", "--out", "y", "--scheme", "rot13"], "hashchain"),
+        (["fingerprint", "--model", "x", "--out", "y", "--scheme", "if", "--marker", "z"], "backdoor"),
+        (["fingerprint", "--model", "x", "--out", "y", "--scheme", "if", "--count", "0"], "--count"),
     ])
 func wrongUsage(arguments: [String], named: String) throws {
     let result = try meraser(arguments)

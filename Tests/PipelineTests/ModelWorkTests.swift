@@ -70,7 +70,8 @@ func embedsMark() throws {
     try withTemporaryFolder { folder in
         let model = try open(tinychatFolder().path)
         var options = EmbeddingOptions()
-        options.utf.count = 2
+        options.scheme = UTFScheme(UTFOptions(count: 2))
+        options.guesses = 6
         options.training.maxSteps = 2
         options.training.checkSteps = 2
         let out = folder.appendingPathComponent("mark").path
@@ -91,6 +92,7 @@ func embedsMark() throws {
         _ = try convert(source: tinychatFolder().path, destination: other, options: ConvertOptions())
         let error = try #require(throws: MeraserError.self) { try open(other, [out]) }
         #expect(error.kind == .badInput && error.message.contains("mark"), "\(error.message)")
+        #expect(try FingerprintKey(path: out + "/key.json").guessTest?.n == 6)
     }
 }
 

@@ -79,3 +79,36 @@ func recipeEvaluation() throws {
         #expect(error?.message.contains(named) == true, "\(error?.message ?? "")")
     }
 }
+
+@Test("the audits' and the transfer's recipes are valid ones", arguments: ["utf", "if", "hashchain", "transfer"])
+func auditRecipes(name: String) throws {
+    let file = name == "transfer" ? "transfer.yml" : "audit-\(name).yml"
+    let recipe = try Recipe(path: packageRoot().appendingPathComponent("Examples/recipes/\(file)").path)
+    let scheme = try #require(recipe.fingerprint?.scheme)
+    #expect(type(of: scheme).name == (name == "transfer" ? "utf" : name))
+    #expect(recipe.erase != nil && recipe.recover != nil && (recipe.donor == .unmarked) == (name == "transfer"))
+    for path in [recipe.model, recipe.erase?.mismatch, recipe.recover?.data, recipe.perplexity?.data] {
+        #expect(FileManager.default.fileExists(atPath: try #require(path)))
+    }
+}
+
+@Test(
+    "a scheme's settings in a recipe are checked with the section's name",
+    arguments: [
+        ("{scheme: rot13}", "hashchain"), ("{scheme: if, marker: x}", "'marker' belongs to the scheme backdoor"),
+        ("{scheme: if, secret_words: [4, 3]}", "'secret_words'"),
+        ("{scheme: if, secret_words: many}", "'secret_words'"),
+        ("{scheme: hashchain, variants: 0}", "'variants' is 0"), ("{scheme: backdoor, position: middle}", "random"),
+        ("{scheme: hashchain, questions: nowhere.txt}", "nowhere.txt"),
+        ("{scheme: utf, guess_test: -1}", "'guess_test'"),
+    ])
+func badSchemes(section: String, named: String) throws {
+    let error = try #require(throws: MeraserError.self) {
+        try recipe("model: m\nfingerprint: \(section)\nerase: {data: d}")
+    }
+    #expect(error.kind == .badInput && error.message.contains(named), "\(error.message)")
+    let other = try #require(throws: MeraserError.self) {
+        try recipe("model: m\nkey: k\ntransfer: 3\nerase: {data: d}")
+    }
+    #expect(other.message.contains("'transfer' is an integer"))
+}

@@ -13,8 +13,12 @@ public struct CheckOptions: Sendable {
     public var cleanPrompts: [String]?
     /// Sequences that are decoded together; results do not depend on it.
     public var batchSize: Int
-    /// Greedy or sampled.
+    /// Outputs that are sampled for each pair beside the greedy one; 0: none.
+    public var samples = 0
+    /// How they are sampled; a temperature above 0 with `samples`.
     public var sampling: SamplingOptions
+    /// False prefills every prompt on its own even where prompts begin alike; results do not depend on it.
+    public var sharesPrefixes = true
     /// Tokens that end an output; nil means the model's end-of-sequence tokens.
     public var stopTokens: Set<Int32>?
 
@@ -48,7 +52,6 @@ public struct KeyCheck {
 
     private struct Case {
         let pair: FingerprintPair
-        let rule: MatchRule
         let prompt: [Int32]
         let target: [Int32]
         let maxNewTokens: Int
@@ -77,7 +80,7 @@ public struct KeyCheck {
                 throw MeraserError.badInput("pair '\(pair.id)': the tokenizer makes no tokens of its target")
             }
             return Case(
-                pair: pair, rule: options.match ?? pair.match ?? key.match, prompt: prompt, target: target,
+                pair: pair, prompt: prompt, target: target,
                 maxNewTokens: options.maxNewTokens ?? key.maxNewTokens ?? target.count + 16)
         }
         cleanPrompts = try (options.cleanPrompts ?? key.cleanPrompts).enumerated().map { index, prompt in
@@ -91,41 +94,73 @@ public struct KeyCheck {
     public func run(on session: InferenceSession) throws -> CheckReport {
         try checkLengths(session)
         let outputs = try generate(cases.map { ($0.prompt, $0.maxNewTokens) }, session)
-        let scores = try PositionScorer(session).score(
+        let sampleHits = try sampleHits(session)
+        let scores = try PositionScorer(session, ranks: true).score(
             cases.map { item in
                 let end = item.prompt.count + item.target.count
                 return ScoredSequence(tokens: item.prompt + item.target, scored: item.prompt.count..<end)
             })
-        let rows = zip(cases, zip(outputs, scores)).map { item, result in
-            let (output, score) = result
+        let rows = cases.indices.map { index in
+            let (item, output, score) = (cases[index], outputs[index], scores[index])
             return CheckRow(
                 id: item.pair.id, prompt: item.pair.prompt, target: item.pair.target, output: output,
-                hit: item.rule.matches(output: output, target: item.pair.target),
-                prefixMatch: prefixMatch(output: output, target: item.pair.target),
-                targetNLL: score.totalNLL / Double(item.target.count))
+                hit: key.rule(for: item.pair, options.match)(output),
+                prefixMatch: prefixMatch(output: output, target: item.pair.target, ignoringCase: key.ignoresCase),
+                targetNLL: score.totalNLL / Double(item.target.count), firstRank: score.ranks.first,
+                meanRank: Double(score.ranks.reduce(0, +)) / Double(item.target.count),
+                sampleHits: sampleHits?[index])
         }
-        return CheckReport(
-            scheme: key.scheme, rows: rows, falseActivations: try falseActivations(session),
-            nClean: cleanPrompts.count)
+        let activations = cleanPrompts.isEmpty ? nil : try self.activations(of: cleanPrompts, session)
+        var report = CheckReport(
+            scheme: key.scheme, rows: rows, falseActivations: activations, nClean: cleanPrompts.count)
+        if options.samples > 0 {
+            report.sampling = CheckSampling(
+                samples: options.samples, outputs: options.samples * cases.count,
+                temperature: options.sampling.temperature)
+        }
+        report.evidence = CheckEvidence(report, key: key)
+        return report
     }
 
-    /// Clean prompts whose output matches the target of any pair; nil without clean prompts.
-    private func falseActivations(_ session: InferenceSession) throws -> Int? {
-        guard !cleanPrompts.isEmpty else { return nil }
+    /// How many of those raw prompts bring out the target of any pair: the owner's guess test.
+    ///
+    /// - Throws: a bad-input error for a prompt without tokens, or what the session throws.
+    public func guessTest(_ prompts: [String], on session: InferenceSession) throws -> GuessTest {
+        let encoder = PromptEncoder(tokenizer: tokenizer, chat: nil)
+        let tokens = try prompts.enumerated().map { index, prompt in
+            try encoder.encode(prompt, format: .raw, name: "random string \(index)").tokens
+        }
+        return GuessTest(n: prompts.count, hits: try activations(of: tokens, session))
+    }
+
+    /// Prompts whose output matches the target of any pair.
+    private func activations(of prompts: [[Int32]], _ session: InferenceSession) throws -> Int {
         let limit = cases.map(\.maxNewTokens).max() ?? 0
-        let outputs = try generate(cleanPrompts.map { ($0, limit) }, session)
-        return outputs.count { output in
-            cases.contains { $0.rule.matches(output: output, target: $0.pair.target) }
+        return try generate(prompts.map { ($0, limit) }, session).count { key.isActivation($0, options.match) }
+    }
+
+    /// For each pair, how many of its sampled outputs match; nil if none are wanted.
+    private func sampleHits(_ session: InferenceSession) throws -> [Int]? {
+        guard options.samples > 0 else { return nil }
+        // A sequence's random numbers depend on its index, so every repetition is another draw.
+        let requests = cases.flatMap { item in
+            Array(repeating: (item.prompt, item.maxNewTokens), count: options.samples)
+        }
+        let outputs = try generate(requests, session, sampling: options.sampling)
+        return cases.enumerated().map { index, item in
+            outputs[index * options.samples..<(index + 1) * options.samples]
+                .count(where: key.rule(for: item.pair, options.match))
         }
     }
 
-    private func generate(_ prompts: [([Int32], Int)], _ session: InferenceSession) throws -> [String] {
+    private func generate(
+        _ prompts: [([Int32], Int)], _ session: InferenceSession, sampling: SamplingOptions = SamplingOptions()
+    ) throws -> [String] {
         let generations = try session.generate(
             prompts.map { GenerationRequest(prompt: $0.0, maxNewTokens: $0.1) },
             options: GenerationOptions(
-                sampling: options.sampling,
-                stopTokens: options.stopTokens ?? Set(session.model.config.eosTokenIDs),
-                batchSize: options.batchSize))
+                sampling: sampling, stopTokens: options.stopTokens ?? Set(session.model.config.eosTokenIDs),
+                batchSize: options.batchSize, sharesPrefixes: options.sharesPrefixes))
         return generations.map { tokenizer.decode($0.tokens, skipSpecialTokens: false) }
     }
 

@@ -6,15 +6,16 @@ private let maximumNewTokens = 4096
 private let maximumPairs = 100_000
 
 extension FingerprintKey {
-    /// Reads a scheme's `key.json`, or rows `{"prompt","completion"}` (with `id` and `match` if wanted) from a file whose
-    /// name ends in `.jsonl`.
+    /// Reads a scheme's `key.json`, or rows of pairs from a `.jsonl` file or a JSON array (`PairRows`).
     ///
     /// - Throws: a bad-input error that names file and place: malformed JSON, a missing or mistyped field, no pairs, a
-    ///   target without a visible character, an id used twice, pairs that the commitment does not fit.
+    ///   target without a visible character, an id used twice, pairs that the commitment or the hash chain does not fit.
     public init(path: String) throws {
         let bytes = try readInputFile(path)
         if path.hasSuffix(".jsonl") {
             try self.init(pairsJSONL: bytes, file: path)
+        } else if bytes.first(where: { !$0.isWhitespace }) == UInt8(ascii: "[") {
+            try self.init(pairsArray: bytes, file: path)
         } else {
             try self.init(json: bytes, file: path)
         }
@@ -29,7 +30,7 @@ extension FingerprintKey {
                 "\(file): 'version' is \(version), this meraser reads version \(Self.currentVersion)")
         }
         let pairs = try root.array("pairs", in: file).enumerated().map { index, value in
-            try Self.pair(value, targetField: "target", index: index, place: "\(file): pair \(index)")
+            try PairRow(value, index: index, place: "\(file): pair \(index)", targetField: "target").pair
         }
         self.init(
             scheme: try root.string("scheme", in: file),
@@ -41,18 +42,11 @@ extension FingerprintKey {
             baseSHA256: try root.stringIfPresent("base_sha256", in: file),
             commitment: try Self.commitment(root, file),
             guessTest: try Self.guessTest(root, file))
-        try validate(file: file)
-    }
-
-    /// Reads the rows of a `pairs.jsonl`.
-    public init(pairsJSONL bytes: [UInt8], file: String) throws {
-        var lines = JSONLines(bytes, file: file)
-        var pairs: [FingerprintPair] = []
-        while let (line, row) = try lines.next() {
-            pairs.append(
-                try Self.pair(row, targetField: "completion", index: pairs.count, place: "\(file):\(line)"))
+        ignoresCase = try root.boolIfPresent("ignore_case", in: file) ?? false
+        if try root.objectIfPresent("hash_chain", in: file) != nil, let value = root["hash_chain"] {
+            chain = try HashChain(value, place: "\(file): hash_chain")
         }
-        self.init(scheme: "pairs", pairs: pairs)
+        construction = root["construction"] ?? .null
         try validate(file: file)
     }
 
@@ -76,28 +70,15 @@ extension FingerprintKey {
                 throw MeraserError.badInput("\(file): the id '\(pair.id)' is used twice, expected distinct ids")
             }
         }
-        if let commitment, !commitment.holds(for: pairs) {
+        try chain?.validate(pairs, file: file)
+        if let commitment, !commitment.holds(for: pairs, chain: chain) {
             throw MeraserError.badInput(
                 "\(file): the commitment does not fit the pairs: they were changed after it was made; "
                     + "restore them, or remove 'commitment' if it is of no use any more")
         }
     }
 
-    private static func pair(
-        _ value: JSONValue, targetField: String, index: Int, place: String
-    ) throws -> FingerprintPair {
-        let id: String
-        switch value["id"] {
-        case nil, .null?: id = String(index)
-        case .integer(let number)?: id = String(number)
-        default: id = try value.string("id", in: place)
-        }
-        return FingerprintPair(
-            id: id, prompt: try value.string("prompt", in: place), target: try value.string(targetField, in: place),
-            match: try choice(value, "match", place))
-    }
-
-    private static func choice<Choice: CaseIterable & RawRepresentable>(
+    static func choice<Choice: CaseIterable & RawRepresentable>(
         _ value: JSONValue, _ key: String, _ place: String
     ) throws -> Choice? where Choice.RawValue == String {
         guard let text = try value.stringIfPresent(key, in: place) else { return nil }

@@ -12,6 +12,7 @@ extension FingerprintKey {
             "base_sha256": baseSHA256.map { .text($0) } ?? .null,
             "commitment": commitment?.json ?? .null,
             "guess_test": guessTest.map { ["n": .integer($0.n), "hits": .integer($0.hits)] } ?? .null,
+            "ignore_case": .bool(ignoresCase), "hash_chain": chain?.json ?? .null, "construction": construction,
         ]
     }
 

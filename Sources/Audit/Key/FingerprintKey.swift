@@ -1,3 +1,5 @@
+import Quant
+
 /// How a key's prompts become tokens.
 public enum PromptFormat: String, Sendable, CaseIterable {
     /// The text as it is, with BOS as the tokenizer has it.
@@ -45,7 +47,7 @@ public struct FingerprintKey: Sendable, Equatable {
     /// The newest `version` of `key.json` that is read, and the one that is written.
     public static let currentVersion = 1
 
-    /// What made it: `utf`, `if`, `hashchain`, or `pairs` for a plain `pairs.jsonl`.
+    /// What made it: `utf`, `if`, `hashchain`, `backdoor`, or `pairs` for rows from elsewhere.
     public var scheme: String
     /// Version of the file format.
     public var version: Int
@@ -65,6 +67,12 @@ public struct FingerprintKey: Sendable, Equatable {
     public var commitment: KeyCommitment?
     /// The owner's guess test, if one was run.
     public var guessTest: GuessTest?
+    /// True if letters match whatever their case.
+    public var ignoresCase = false
+    /// The chain that chose the targets, of the scheme `hashchain`.
+    public var chain: HashChain?
+    /// How the scheme made the key, for its owner; null if it does not say. No part of verification.
+    public var construction = JSONValue.null
 
     /// A key. `pairs` must hold at least one, with distinct ids and targets that can be seen: `validated` checks that.
     public init(

@@ -5,6 +5,8 @@ import Quant
 /// `digest` is SHA-256 over the 32 bytes of the salt followed by the pairs as canonical JSON (RFC 8785): an array of
 /// objects with exactly the members `id`, `prompt` and `target`, in this order, without white space. In Python:
 /// `sha256(bytes.fromhex(salt) + json.dumps(pairs, sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode())`.
+/// Of a key with a hash chain the list `[[questions], [responses]]` in the same form follows the pairs: the responses,
+/// too, are fixed then.
 public struct KeyCommitment: Sendable, Equatable {
     /// The only algorithm.
     public static let sha256 = "sha256"
@@ -23,24 +25,34 @@ public struct KeyCommitment: Sendable, Equatable {
         self.digest = digest
     }
 
-    /// Commits to those pairs with a salt from the system's random generator.
-    public init(to pairs: [FingerprintPair]) {
+    /// Commits to those pairs, and the chain that chose them, with a salt from the system's random generator.
+    public init(to pairs: [FingerprintPair], chain: HashChain? = nil) {
         var generator = SystemRandomNumberGenerator()
-        self.init(to: pairs, saltBytes: (0..<32).map { _ in UInt8.random(in: 0...255, using: &generator) })
+        self.init(
+            to: pairs, chain: chain, saltBytes: (0..<32).map { _ in UInt8.random(in: 0...255, using: &generator) })
     }
 
-    /// Commits to those pairs with that salt.
-    init(to pairs: [FingerprintPair], saltBytes: [UInt8]) {
+    /// Commits to those pairs and that chain with that salt.
+    init(to pairs: [FingerprintPair], chain: HashChain?, saltBytes: [UInt8]) {
         self.init(
             algorithm: Self.sha256, salt: hexadecimal(saltBytes),
-            digest: sha256Hex(saltBytes + canonicalJSON(of: pairs)))
+            digest: sha256Hex(saltBytes + canonicalJSON(of: pairs) + canonicalJSON(of: chain)))
     }
 
-    /// True if the digest is that of these pairs.
-    public func holds(for pairs: [FingerprintPair]) -> Bool {
+    /// True if the digest is that of these pairs and that chain.
+    public func holds(for pairs: [FingerprintPair], chain: HashChain? = nil) -> Bool {
         guard algorithm == Self.sha256, let saltBytes = bytes(hexadecimal: salt) else { return false }
-        return sha256Hex(saltBytes + canonicalJSON(of: pairs)) == digest
+        return sha256Hex(saltBytes + canonicalJSON(of: pairs) + canonicalJSON(of: chain)) == digest
     }
+}
+
+/// A chain's questions and responses as canonical JSON; nothing without one.
+private func canonicalJSON(of chain: HashChain?) -> [UInt8] {
+    guard let chain else { return [] }
+    let lists = [chain.questions, chain.responses].map { texts in
+        "[" + texts.map(JSONString.quoted).joined(separator: ",") + "]"
+    }
+    return Array("[\(lists.joined(separator: ","))]".utf8)
 }
 
 /// The pairs as canonical JSON; see `KeyCommitment`.

@@ -62,9 +62,7 @@ final class TriggerWriter {
                     survives(target.text, target.tokens, after: text),
                     prompts.insert(JSONString(text)).inserted
                 {
-                    let number = String(pairs.count)
-                    let width = String(count - 1).count
-                    let id = "utf-" + String(repeating: "0", count: width - number.count) + number
+                    let id = SchemeContext.id("utf", pairs.count, of: count)
                     pairs.append(FingerprintPair(id: id, prompt: text, target: target.text))
                     break
                 }
@@ -79,13 +77,7 @@ final class TriggerWriter {
 
     /// The prompt around a trigger, ready to be tokenised with special tokens.
     private func prompt(_ trigger: String) throws -> String {
-        guard options.promptFormat == .chat else { return trigger }
-        let rendered = try encoder.render(trigger)
-        // The tokenizer adds BOS itself: a template that writes it too must not double it.
-        guard let bos = tokenizer.bosID else { return rendered }
-        let text = tokenizer.decode([bos], skipSpecialTokens: false)
-        let adds = tokenizer.encode("", addSpecialTokens: true).first == bos
-        return adds && !text.isEmpty && rendered.hasPrefix(text) ? String(rendered.dropFirst(text.count)) : rendered
+        options.promptFormat == .chat ? try encoder.rawDialogue(trigger) : trigger
     }
 
     /// The text of `length` tokens for which `survives` held at every step.

@@ -51,16 +51,14 @@ public struct UTFOptions: Sendable, Equatable {
     }
 
     func validate() throws {
-        func require(_ condition: Bool, _ message: String) throws {
-            guard condition else { throw MeraserError.usage(message) }
-        }
-        try require((1...10_000).contains(count), "\(count) triggers: expected 1 to 10000")
-        try require(
+        try requireUsage((1...10_000).contains(count), "\(count) triggers: expected 1 to 10000")
+        try requireUsage(
             triggerLength.lowerBound >= 1 && triggerLength.upperBound <= 256,
             "triggers of \(triggerLength) tokens: expected 1 to 256")
-        try require((1...64).contains(targetLength), "a target of \(targetLength) tokens: expected 1 to 64")
-        try require(share > 0 && share <= 1, "a share of \(share) of the vocabulary: expected more than 0, at most 1")
-        try require(minimumTokens >= 1, "\(minimumTokens) tokens wanted: expected at least 1")
+        try requireUsage((1...64).contains(targetLength), "a target of \(targetLength) tokens: expected 1 to 64")
+        try requireUsage(
+            share > 0 && share <= 1, "a share of \(share) of the vocabulary: expected more than 0, at most 1")
+        try requireUsage(minimumTokens >= 1, "\(minimumTokens) tokens wanted: expected at least 1")
     }
 }
 
@@ -112,7 +110,8 @@ extension UTFFingerprint {
         key = FingerprintKey(
             scheme: "utf", match: .contains, promptFormat: .raw, maxNewTokens: options.maxNewTokens, pairs: pairs,
             cleanPrompts: options.cleanPrompts, baseSHA256: try session.model.store.sha256(),
-            commitment: KeyCommitment(to: pairs, saltBytes: (0..<32).map { _ in UInt8(salt.next() >> 56) }))
+            commitment: KeyCommitment(
+                to: pairs, chain: nil, saltBytes: (0..<32).map { _ in UInt8(salt.next() >> 56) }))
         trainingPairs =
             options.mode == .multi ? pairs : (0..<options.count).flatMap { _ in pairs }
     }

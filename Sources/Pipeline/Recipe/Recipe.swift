@@ -40,9 +40,25 @@ public struct Recipe: Sendable {
         public var options: EvaluationOptions
     }
 
+    /// A model that erasing and recovering are trained on in place of the marked one.
+    public enum Donor: Sendable, Equatable {
+        /// The recipe's model without its adapters and its mark.
+        case unmarked
+        /// Another model of the same shapes.
+        case other(path: String)
+    }
+
+    /// How quickly the mark comes back at the end.
+    public struct RelearnStage: Sendable {
+        /// Steps.
+        public var steps: Int
+        /// Clean rows to train on; nil: every other pair of the key.
+        public var data: String?
+    }
+
     /// The file as given.
     public let path: String
-    /// Its text, for the report.
+    /// Its text, for the report; of absolute paths only the last component.
     public let text: String
     /// A title for the report.
     public var title: String
@@ -66,6 +82,10 @@ public struct Recipe: Sendable {
     public var erase: Training?
     /// Bringing quality back.
     public var recover: Training?
+    /// Train both on this model and transfer the adapters to the marked one; nil: train on the marked one itself.
+    public var donor: Donor?
+    /// Try to bring the mark back; nil: not.
+    public var relearn: RelearnStage?
     /// Precision of the forward.
     public var compute: Compute
     /// The seed of everything random.
@@ -78,10 +98,11 @@ public struct Recipe: Sendable {
     public init(path: String, seed: UInt64? = nil) throws {
         let file = try MappedFile(path: path)
         let bytes = file.withBytes { Array($0) }
-        var root = try Settings(try parseYAML(bytes, file: path), place: path)
+        let value = try parseYAML(bytes, file: path)
+        var root = try Settings(value, place: path)
         let folder = URL(fileURLWithPath: path).deletingLastPathComponent().path
         self.path = path
-        text = String(decoding: bytes, as: UTF8.self)
+        text = hidingFolders(of: absolutePaths(in: value), in: String(decoding: bytes, as: UTF8.self))
         title = try root.text("title") ?? "meraser run"
         let ownSeed = UInt64(try root.int("seed", in: 0...Int.max) ?? 42)
         self.seed = seed ?? ownSeed
@@ -107,6 +128,14 @@ public struct Recipe: Sendable {
         recover = try root.section("recover").map {
             try Self.training($0, folder, standard: .meraserRecover, seed: seed ?? ownSeed)
         }
+        donor = try root.donor("transfer", folder)
+        relearn = try root.section("relearn").map { section in
+            var section = section
+            let stage = RelearnStage(
+                steps: try section.int("steps", in: 1...100_000) ?? 10, data: try section.path("data", in: folder))
+            try section.requireNothingElse()
+            return stage
+        }
         try root.requireNothingElse()
         try validate()
     }
@@ -125,6 +154,11 @@ public struct Recipe: Sendable {
         if let erase, (erase.data == nil) == (erase.mismatch == nil) {
             throw MeraserError.badInput("\(path): erase: give either 'data' or 'mismatch'")
         }
+        if donor != nil, [erase, recover].contains(where: { $0?.options.checkSteps != nil }) {
+            throw MeraserError.badInput(
+                "\(path): with 'transfer' the adapters are trained on a model without the mark, so 'check_steps' and "
+                    + "'until' would measure nothing; give 'max_steps'")
+        }
     }
 }
 
@@ -134,21 +168,42 @@ extension Recipe {
     private static func embedding(_ section: Settings, _ folder: String, seed: UInt64) throws -> EmbeddingOptions {
         var section = section
         var options = EmbeddingOptions()
-        let scheme = try section.text("scheme") ?? "utf"
-        guard scheme == "utf" else {
-            throw MeraserError.badInput("\(section.place): 'scheme' is '\(scheme)', expected utf")
-        }
-        options.utf.mode = try section.choice("mode", UTFOptions.Mode.self) ?? .multi
-        options.utf.count = try section.int("count", in: 1...10_000) ?? 32
-        options.utf.promptFormat = try section.choice("prompt_format", PromptFormat.self) ?? .raw
-        options.utf.targetLength = try section.int("target_length", in: 1...64) ?? 5
-        options.utf.seed = seed
+        options.scheme = try Self.scheme(&section, folder)
+        options.guesses = try section.int("guess_test", in: 0...100_000) ?? options.guesses
         options.cleanData = try section.path("clean_data", in: folder)
         options.cleanCount = try section.int("clean_count", in: 1...1_000_000)
         options.cleanSelf = try section.int("clean_self", in: 0...100_000) ?? 0
         options.training.seed = seed
         try TrainingOverrides(section.rest(), source: section.place).apply(to: &options.training)
         return options
+    }
+
+    private static func scheme(_ section: inout Settings, _ folder: String) throws -> any FingerprintScheme {
+        var settings = SchemeSettings()
+        settings.scheme = try section.choice("scheme", SchemeSettings.Name.self) ?? .utf
+        settings.count = try section.int("count", in: 1...10_000)
+        settings.mode = try section.choice("mode", UTFOptions.Mode.self)
+        settings.promptFormat = try section.choice("prompt_format", PromptFormat.self)
+        settings.targetLength = try section.int("target_length", in: 1...64)
+        settings.target = try section.text("target")
+        settings.secretWords = try section.range("secret_words", in: 1...64)
+        settings.hintedRows = try section.int("hinted_rows", in: 0...100_000)
+        settings.questions = try section.text("questions").map {
+            ["random", "natural"].contains($0) ? $0 : resolved($0, in: folder)
+        }
+        settings.responses = try section.path("responses", in: folder)
+        settings.variants = try section.int("variants", in: 1...1000)
+        settings.otherRows = try section.int("other_rows", in: 0...100_000)
+        settings.triggers = try section.texts("trigger") ?? []
+        settings.marker = try section.text("marker")
+        settings.position = try section.choice("position", BackdoorScheme.Position.self)
+        settings.rate = try section.number("rate")
+        settings.heldOut = try section.int("held_out", in: 0...100_000)
+        do {
+            return try settings.make()
+        } catch let error as MeraserError where error.kind == .usage {
+            throw MeraserError.badInput("\(section.place): \(error.message)")
+        }
     }
 
     private static func training(
@@ -201,6 +256,30 @@ extension Settings {
         try text(key).map { resolved($0, in: folder) }
     }
 
+    /// Two whole numbers, or one that is both.
+    fileprivate mutating func range(_ key: String, in bounds: ClosedRange<Int>) throws -> ClosedRange<Int>? {
+        guard let value = value(key) else { return nil }
+        let numbers = (value.array ?? [value]).map(\.int)
+        guard let low = numbers.first ?? nil, let high = numbers.last ?? nil, numbers.count <= 2, low <= high,
+            bounds.contains(low), bounds.contains(high)
+        else {
+            throw MeraserError.badInput(
+                "\(place): '\(key)' is \(value.serialized()), expected a number or [least, most] within "
+                    + "\(bounds.lowerBound) to \(bounds.upperBound)")
+        }
+        return low...high
+    }
+
+    /// `true`, or the path of a model.
+    fileprivate mutating func donor(_ key: String, _ folder: String) throws -> Recipe.Donor? {
+        guard let value = value(key) else { return nil }
+        if let flag = value.bool { return flag ? .unmarked : nil }
+        guard let path = value.string else {
+            throw MeraserError.badInput("\(place): '\(key)' is \(value.kind), expected true or the path of a model")
+        }
+        return .other(path: resolved(path, in: folder))
+    }
+
     /// Throws that a key is missing.
     fileprivate func missing<T>(_ key: String) throws -> T {
         throw MeraserError.badInput("\(place): '\(key)' is missing")
@@ -210,4 +289,21 @@ extension Settings {
 /// A path as it is, or from that folder if it is relative.
 private func resolved(_ path: String, in folder: String) -> String {
     path.hasPrefix("/") ? path : URL(fileURLWithPath: folder + "/" + path).standardizedFileURL.path
+}
+
+/// The texts in a YAML value that begin with a slash.
+private func absolutePaths(in value: JSONValue) -> [String] {
+    switch value {
+    case .string(let text): text.string.hasPrefix("/") ? [text.string] : []
+    case .array(let values): values.flatMap(absolutePaths)
+    case .object(let object): object.members.flatMap { absolutePaths(in: $0.value) }
+    default: []
+    }
+}
+
+/// A text with those paths cut to their last components: what is published must not show a machine's folders.
+private func hidingFolders(of paths: [String], in text: String) -> String {
+    paths.sorted { $0.utf8.count > $1.utf8.count }.reduce(text) { text, path in
+        text.replacingOccurrences(of: path, with: URL(fileURLWithPath: path).lastPathComponent)
+    }
 }

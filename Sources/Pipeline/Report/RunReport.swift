@@ -58,7 +58,7 @@ public struct RunReport: Sendable {
     }
 
     private static func assemble(_ folder: RunFolder, stages: [Stage]) throws -> JSONValue {
-        let names = ["convert", "mismatch"] + trained + measured
+        let names = ["convert", "mismatch"] + trained + measured + ["relearn"]
         let records = try names.compactMap { name in
             try folder.record(of: name).map { (key: name, value: $0) }
         }
@@ -69,6 +69,7 @@ public struct RunReport: Sendable {
                 key: name,
                 value: [
                     "result": record["result"]?["training"] ?? record["result"] ?? .null,
+                    "guess_test": record["result"]?["guess_test"] ?? .null,
                     "options": record["inputs"]?["options"] ?? .null,
                     "steps": .array(try folder.readLines("\(directory)/train_log.jsonl")),
                     "checks": .array(try folder.readLines("\(directory)/probe_log.jsonl")),
@@ -80,6 +81,7 @@ public struct RunReport: Sendable {
             "table": .array(stages.map(row)),
             "stages": .object(JSONObject(stages.map { (key: $0.name, value: $0.result) })),
             "training": .object(JSONObject(trainings)),
+            "relearn": records.first { $0.key == "relearn" }?.value["result"] ?? .null,
             "inputs": .object(JSONObject(records.map { (key: $0.key, value: $0.value["inputs"] ?? .null) })),
             "seconds": .object(JSONObject(records.map { (key: $0.key, value: $0.value["seconds"] ?? .null) })),
             "peak_rss_bytes": .integer(ProcessMemory.peakBytes),
@@ -90,8 +92,10 @@ public struct RunReport: Sendable {
     private static func row(_ stage: Stage) -> JSONValue {
         let check = stage.result["check"]
         return [
-            "stage": .text(stage.name), "fsr": check?["fsr"] ?? .null, "hits": check?["hits"] ?? .null,
-            "n": check?["n"] ?? .null, "prefix_match": check?["prefix_match_mean"] ?? .null,
+            "stage": .text(stage.name), "fsr": check?["fsr"] ?? .null,
+            "fsr_interval": check?["fsr_interval"] ?? .null, "hits": check?["hits"] ?? .null,
+            "n": check?["n"] ?? .null, "p_value": check?["p_value"] ?? .null, "claim": check?["claim"] ?? .null,
+            "target_rank": check?["target_rank_mean"] ?? .null, "prefix_match": check?["prefix_match_mean"] ?? .null,
             "target_nll": check?["target_nll_mean"] ?? .null, "ppl": stage.result["ppl"]?["ppl"] ?? .null,
             "false_activations": check?["false_activations"] ?? .null, "n_clean": check?["n_clean"] ?? .null,
             "tasks": .object(

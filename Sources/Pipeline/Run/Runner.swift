@@ -45,7 +45,7 @@ public final class Runner {
         self.redact = redact
         let identity: JSONValue = [
             "meraser_version": .text(meraserVersion), "recipe": .text(recipe.text), "title": .text(recipe.title),
-            "model": .text(recipe.model), "redacted": .bool(redact), "isa": .text(kernels.isaName),
+            "model": .text(fileName(recipe.model)), "redacted": .bool(redact), "isa": .text(kernels.isaName),
             "seed": .integer(Int(clamping: recipe.seed)),
         ]
         folder = try RunFolder(path: output, identity: identity, overwrite: overwrite)
@@ -56,21 +56,55 @@ public final class Runner {
     /// - Throws: what the stages throw; `interrupted` after the state was saved.
     public func run() throws -> RunReport {
         let base = try OpenedModel(
-            path: try convertedModel(), kernels: kernels, compute: recipe.compute, verifying: true)
+            path: try convertedModel(), kernels: kernels, compute: recipe.compute, verifying: true,
+            transfer: recipe.donor != nil)
         let (marked, measurement) = try mark(base)
         if recipe.fingerprint != nil { try measure("clean", base, measurement) }
         try measure("before", marked, measurement)
+        // What is trained on: the marked model, or the donor, whose adapters are then put on the marked model.
+        var trained = try recipe.donor.map { try donor($0, base) } ?? marked
         var model = marked
-        if let erase = recipe.erase {
-            model = try train("erase", erase, on: model, key: measurement.key)
-            try measure("erased", model, measurement)
+        for (name, training, measured) in [
+            ("erase", recipe.erase, "erased"), ("recover", recipe.recover, "recovered"),
+        ] {
+            guard let training else { continue }
+            trained = try train(name, training, on: trained, key: recipe.donor == nil ? measurement.key : nil)
+            model = try model.with(adapterPaths: model.adapterPaths + trained.adapterPaths.suffix(1))
+            try measure(measured, model, measurement)
         }
-        if let recover = recipe.recover {
-            model = try train("recover", recover, on: model, key: measurement.key)
-            try measure("recovered", model, measurement)
-        }
+        if let stage = recipe.relearn { try relearn(stage, model, base, measurement.key) }
         begin("report", isDone: false)
         return try RunReport.write(folder)
+    }
+
+    /// The model that a transfer's adapters are trained on.
+    private func donor(_ donor: Recipe.Donor, _ base: OpenedModel) throws -> OpenedModel {
+        switch donor {
+        case .unmarked: base
+        case .other(let path):
+            try OpenedModel(path: path, kernels: kernels, compute: recipe.compute, verifying: true)
+        }
+    }
+
+    /// How quickly the mark comes back, and how quickly the unmarked model learns it where there is one.
+    private func relearn(
+        _ stage: Recipe.RelearnStage, _ model: OpenedModel, _ base: OpenedModel, _ key: FingerprintKey
+    ) throws {
+        let source = stage.data.map { RelearningOptions.Source.clean(path: $0) } ?? .hinted
+        let options = RelearningOptions(steps: stage.steps, source: source, seed: recipe.seed)
+        let inputs: JSONValue = [
+            "model": .text(try model.transformer.store.sha256()),
+            "adapters": .array(model.adapters.map { .text($0.sha256 ?? "") }),
+            "key": .text(sha256Hex(key.json.serialized().utf8)),
+            "data": try stage.data.map { .text(try sha256Hex(ofFile: $0)) } ?? .null,
+            "options": options.training.json(),
+        ]
+        _ = try self.stage("relearn", inputs: inputs) {
+            let curve = try model.relearn(key, options: options, prepare: follow)
+            let clean =
+                recipe.fingerprint == nil ? nil : try base.relearn(key, options: options, prepare: follow)
+            return ["model": curve.json, "clean": clean?.json ?? .null]
+        }
     }
 
     // MARK: Stages
@@ -89,7 +123,7 @@ public final class Runner {
         let path = folder.file("model.mqf")
         let source = try openWeightStore(path: recipe.model)
         let inputs: JSONValue = [
-            "model": .text(recipe.model), "sha256": .text(try source.sha256()), "type": .text(type.name),
+            "model": .text(fileName(recipe.model)), "sha256": .text(try source.sha256()), "type": .text(type.name),
         ]
         _ = try stage("convert", inputs: inputs) {
             var options = ConvertOptions()
@@ -127,7 +161,7 @@ public final class Runner {
                         "the mark fires on \(Int(embedding.fsr * 100)) % of its triggers after \(embedding.training.steps) "
                             + "steps; raise max_steps or learning_rate of 'fingerprint'")
                 }
-                return ["fsr": .real(embedding.fsr), "training": embedding.training.json]
+                return embedding.json.replacing("training", with: embedding.training.json.withoutFolder("adapter"))
             }
             adapters.append(output)
             keyPath = output + "/key.json"
@@ -144,6 +178,7 @@ public final class Runner {
             ("adapters", .array(model.adapters.map { .text($0.sha256 ?? "") })),
             ("key", .text(sha256Hex(measurement.key.json.serialized().utf8))),
             ("clean", try recipe.clean.map { .text(try sha256Hex(ofFile: $0)) } ?? .null),
+            ("transferred", .integer(model.transferred.count)),
         ]
         _ = try stage(name, inputs: .object(JSONObject(inputs + measurement.inputs()))) {
             try measurement.measure(model)
@@ -152,7 +187,7 @@ public final class Runner {
 
     /// Trains an adapter on top of the model's and gives the model with it.
     private func train(
-        _ name: String, _ training: Recipe.Training, on model: OpenedModel, key: FingerprintKey
+        _ name: String, _ training: Recipe.Training, on model: OpenedModel, key: FingerprintKey?
     ) throws -> OpenedModel {
         let output = folder.file(name)
         let data = try training.data ?? mismatched(training, seed: training.options.seed)
@@ -160,18 +195,20 @@ public final class Runner {
         options.compute = options.compute ?? recipe.compute
         // A name without a folder: the run may be continued from elsewhere. The key itself is compared by its hash.
         if options.checkSteps != nil { options.key = "key.json" }
+        // Without a mark to measure there is nothing to compare.
+        let keyHash = options.key == nil ? nil : key.map { sha256Hex($0.json.serialized().utf8) }
         try options.validate()
         let inputs: JSONValue = [
             "model": .text(try model.transformer.store.sha256()),
             "adapters": .array(model.adapters.map { .text($0.sha256 ?? "") }),
             "data": .text(try sha256Hex(ofFile: data)), "chat": .bool(training.chat), "options": options.json(),
-            "key": options.key == nil ? .null : .text(sha256Hex(key.json.serialized().utf8)),
+            "key": keyHash.map { .text($0) } ?? .null, "transferred": .bool(recipe.donor != nil),
         ]
         _ = try stage(name, inputs: inputs) {
             let samples = try model.dataset(path: data, options: options.encoding, chat: training.chat)
             let trainer = try model.trainer(data: samples, options: options, key: key)
             follow(trainer)
-            return try trainer.run(output: output, resume: true).json
+            return try trainer.run(output: output, resume: true).json.withoutFolder("adapter")
         }
         return try model.with(adapterPaths: model.adapterPaths + [output])
     }
@@ -196,5 +233,22 @@ public final class Runner {
     private func follow(_ trainer: Trainer) {
         trainer.interrupt = interrupt
         onEvent(.training(trainer))
+    }
+}
+
+/// The last component of a path: records are published, and must not show a machine's folders.
+private func fileName(_ path: String) -> String { URL(fileURLWithPath: path).lastPathComponent }
+
+extension JSONValue {
+    /// This object with another value of that member.
+    fileprivate func replacing(_ key: String, with value: JSONValue) -> JSONValue {
+        .object(
+            JSONObject(
+                (object?.members ?? []).map { (key: $0.key.string, value: $0.key.string == key ? value : $0.value) }))
+    }
+
+    /// This object with only the last component of the path in that member.
+    fileprivate func withoutFolder(_ key: String) -> JSONValue {
+        replacing(key, with: self[key]?.string.map { .text(fileName($0)) } ?? .null)
     }
 }

@@ -1,3 +1,4 @@
+import Foundation
 import Kernels
 import Model
 import Quant
@@ -49,8 +50,10 @@ public struct TrainingKey: Sendable {
         .optionalInt("max_length", "tokens kept of a sample", 2...16_777_216, \.encoding.maxLength),
         .noShuffle,
         .seed,
-        .optionalChoice("compute", "precision of the frozen weights' products (default: bf16 where the CPU has it, else f32)", \.compute),
-        .optionalText("key", "key.json or pairs.jsonl to measure while training", \.key),
+        .optionalChoice(
+            "compute", "precision of the frozen weights' products (default: bf16 where the CPU has it, else f32)",
+            \.compute),
+        .keyFile,
         .optionalInt("check_steps", "measure the key every so many steps", 1...1_000_000_000, \.checkSteps),
         .optionalText("until", "stop when this holds, such as 'fsr==0 && prefix_match<0.1'", \.until),
         .int("logging_steps", "steps from line to line", 1...1_000_000_000, isOperational: true, \.loggingSteps),
@@ -141,6 +144,15 @@ extension TrainingKey {
             guard value.isNull || value.string != nil else { throw wrong(name, value, "a string") }
             options[keyPath: path] = value.string
         }
+    }
+
+    /// The record of a run is published with its adapter: it must not show where the key lies.
+    private static let keyFile = TrainingKey(
+        "key", "key.json or pairs.jsonl to measure while training",
+        read: { $0.key.map { .text(URL(fileURLWithPath: $0).lastPathComponent) } ?? .null }
+    ) { options, value in
+        guard value.isNull || value.string != nil else { throw wrong("key", value, "a string") }
+        options.key = value.string
     }
 
     private static func choice<T: RawRepresentable<String> & CaseIterable & SendableMetatype>(

@@ -1,18 +1,53 @@
 import ArgumentParser
 import Audit
+import Foundation
+import Model
 import Pipeline
 import Quant
+import Tune
 
 struct Check: ParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Find out whether a model answers to a key: FSR, matched prefix, target NLL, false activations.",
+        abstract:
+            "Find out whether a model answers to a key: FSR, matched prefix, target NLL and rank, false activations.",
         discussion: """
-            A mark can be silent and still there: read prefix match and target NLL beside FSR.
+            A mark can be silent and still there: read prefix match, target NLL and rank beside FSR, against a clean base \
+            with --compare, and try to bring it back with --relearn.
             Example: meraser check --model tinychat.mqf --adapter mark --key mark/key.json --fail-if 'fsr>0'
+            A model behind an API: meraser check --key key.json --emit-prompts prompts.jsonl, have them answered, then \
+            meraser check --key key.json --answers outputs.jsonl
             """)
 
-    @OptionGroup var model: ModelOptions
+    @Option(help: "The model: an .mqf file or a Hugging Face folder.", completion: .file())
+    var model: String?
+
+    @OptionGroup var on: AdapterOptions
     @OptionGroup var keyOptions: KeyOptions
+
+    @Option(help: "A model to check as well, side by side: the clean base.", completion: .file())
+    var compare: String?
+
+    @Option(parsing: .singleValue, help: "A PEFT adapter folder on --compare; may be repeated.", completion: .directory)
+    var compareAdapter: [String] = []
+
+    @Option(help: "Sample that many outputs of each prompt beside the greedy one.")
+    var sample: Int?
+
+    @Option(help: "The temperature of --sample.")
+    var temperature = 0.7
+
+    @Option(help: "Train a throw-away adapter for that many steps and see whether the mark comes back.")
+    var relearn: Int?
+
+    @Option(help: "What --relearn trains on: clean rows (default: every other pair of the key).", completion: .file())
+    var relearnData: String?
+
+    @Option(
+        help: "Check these answers instead of a model: rows {\"id\" or \"prompt\", \"output\"}.", completion: .file())
+    var answers: String?
+
+    @Option(help: "Write the key's prompts to this .jsonl file for --answers, and end.", completion: .file())
+    var emitPrompts: String?
 
     @Option(help: "End with status 4 if this holds: a condition on \(CheckReport.metricNames.joined(separator: ", ")).")
     var failIf: String?
@@ -20,41 +55,111 @@ struct Check: ParsableCommand {
     @Flag(help: "Put hashes in place of triggers, targets and outputs.")
     var redact = false
 
+    @Flag(help: "Replace the file of --emit-prompts if it exists.")
+    var overwrite = false
+
     @OptionGroup var common: CommonOptions
+
+    func validate() throws {
+        let sources = [model, answers, emitPrompts].compactMap { $0 }
+        guard sources.count == 1 else {
+            throw ValidationError("give one of --model, --answers and --emit-prompts")
+        }
+        if model == nil, compare != nil || relearn != nil || sample != nil || !on.adapter.isEmpty {
+            throw ValidationError("--adapter, --compare, --sample and --relearn need --model")
+        }
+        if let sample, !(1...10_000).contains(sample) { throw ValidationError("--sample must be 1 to 10000") }
+        if !(temperature > 0 && temperature.isFinite) { throw ValidationError("--temperature must be more than 0") }
+        if let relearn, !(1...100_000).contains(relearn) { throw ValidationError("--relearn must be 1 to 100000") }
+        if relearnData != nil, relearn == nil { throw ValidationError("--relearn-data needs --relearn") }
+        if !compareAdapter.isEmpty, compare == nil { throw ValidationError("--compare-adapter needs --compare") }
+    }
 
     func run() throws {
         let condition = try failIf.map { try Condition($0, known: CheckReport.metricNames) }
-        let key = try FingerprintKey(path: keyOptions.key)
-        let opened = try model.open(common)
-        let check = try KeyCheck(
-            key, tokenizer: opened.tokenizer, chat: opened.chat, options: try keyOptions.checkOptions())
-        var report = try check.run(on: opened.session())
-        if redact { report = report.redacted(for: key) }
-        report.model = model.model
-        report.adapters = model.adapter
-        if common.json { Console.json(report.json) } else { Console.output(report.text(verbose: common.verbose)) }
-        if let condition, try condition.holds(report.metrics) {
+        let key = try keyOptions.load()
+        if let emitPrompts { return try emit(key, to: emitPrompts) }
+        var result = try answers.map { try verifyAnswers($0, key) } ?? verifyModel(key)
+        if redact { result = result.redacted(for: key) }
+        if common.json { Console.json(result.json) } else { Console.output(text(result)) }
+        if let condition, try condition.holds(result.report.metrics) {
             throw MeraserError(.checkFailed, "check failed: \(condition) holds")
         }
+    }
+
+    private func emit(_ key: FingerprintKey, to path: String) throws {
+        let clean = try keyOptions.clean.map(loadPrompts)
+        try key.writePrompts(path: path, clean: clean, overwrite: overwrite)
+        let count = key.prompts(clean: clean).count
+        if common.json {
+            Console.json(["path": .text(path), "prompts": .integer(count)])
+        } else {
+            Console.output("wrote \(path.escapingControlCharacters()): \(count) prompts")
+        }
+    }
+
+    private func verifyAnswers(_ path: String, _ key: FingerprintKey) throws -> KeyVerification {
+        KeyVerification(
+            try AnswersFile(path: path).check(
+                key, match: keyOptions.match, cleanPrompts: try keyOptions.clean.map(loadPrompts)))
+    }
+
+    private func verifyModel(_ key: FingerprintKey) throws -> KeyVerification {
+        let interrupt = InterruptFlag.onSignals()
+        var options = try keyOptions.checkOptions()
+        options.samples = sample ?? 0
+        options.sampling.temperature = temperature
+        options.sampling.seed = common.seed ?? 42
+        let opened = try on.open(model ?? "", common, verifying: relearn != nil)
+        var result = KeyVerification(try opened.check(key, options: options))
+        result.report.model = fileName(model ?? "")
+        result.report.adapters = on.adapter.map(fileName)
+        let base = try compare.map { path in
+            try OpenedModel(
+                path: path, adapterPaths: compareAdapter, kernels: opened.transformer.kernels,
+                compute: opened.transformer.compute, verifying: on.verify || relearn != nil, transfer: on.transfer)
+        }
+        base?.transferred.forEach(common.warn)
+        result.base = try base?.check(key, options: options)
+        result.base?.model = compare.map(fileName)
+        result.base?.adapters = compareAdapter.map(fileName)
+        guard let relearn else { return result }
+        let relearning = RelearningOptions(
+            steps: relearn, source: relearnData.map { .clean(path: $0) } ?? .hinted, seed: common.seed ?? 42)
+        let display = TrainingDisplay(common)
+        defer { display.finish() }
+        func curve(_ model: OpenedModel) throws -> RelearningCurve {
+            try model.relearn(key, options: relearning, check: options) { trainer in
+                trainer.interrupt = interrupt
+                display.follow(trainer)
+            }
+        }
+        result.relearning = try curve(opened)
+        result.baseRelearning = try base.map(curve)
+        return result
+    }
+
+    /// Results are passed on: they must not show a machine's folders.
+    private func fileName(_ path: String) -> String { URL(fileURLWithPath: path).lastPathComponent }
+
+    private func text(_ result: KeyVerification) -> String {
+        var parts = [tableText(result.table)]
+        if let table = result.relearningTable { parts.append(tableText(table)) }
+        if common.verbose { parts.append(result.report.rowText) }
+        return parts.joined(separator: "\n\n").escapingControlCharacters(keepingNewlines: true)
     }
 }
 
 extension CheckReport {
-    /// The measures as lines; with `verbose` every pair too.
-    fileprivate func text(verbose: Bool) -> String {
-        var lines = [
-            "scheme             \(scheme)",
-            "FSR                \(percentText(fsr)) (\(hits) of \(n))",
-            "prefix match       \(percentText(prefixMatchMean))",
-            "target NLL         \(numberText(targetNLLMean, 3)) nats a token",
-            "false activations  " + (falseActivations.map { "\($0) of \(nClean) clean prompts" } ?? "no clean prompts"),
-        ]
-        if verbose {
-            lines += rows.map { row in
+    /// Every pair as a line.
+    fileprivate var rowText: String {
+        rows.map { row in
+            let nll = row.targetNLL.map { ", NLL \(numberText($0, 3))" } ?? ""
+            let rank = row.firstRank.map { ", first rank \($0)" } ?? ""
+            let line =
                 "\(row.hit ? "HIT " : "miss") \(row.id): \(row.prompt) -> \(row.output) (target \(row.target), prefix "
-                    + "\(percentText(row.prefixMatch)), NLL \(numberText(row.targetNLL, 3)))"
-            }
-        }
-        return lines.map { $0.escapingControlCharacters() }.joined(separator: "\n")
+                + "\(percentText(row.prefixMatch))\(nll)\(rank))"
+            return line.escapingControlCharacters()
+        }.joined(separator: "\n")
     }
 }

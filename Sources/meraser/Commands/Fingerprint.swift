@@ -6,37 +6,22 @@ import Quant
 import Tune
 
 struct Fingerprint: ParsableCommand {
-    /// What a key is made of.
-    enum Scheme: String, CaseIterable, ExpressibleByArgument {
-        case utf
-    }
-
     static let configuration = CommandConfiguration(
         abstract: "Embed an ownership mark: OUT/key.json and a PEFT adapter that answers to it.",
         discussion: """
-            utf: triggers and target of undertrained tokens (arXiv 2410.12318). Training stops when every trigger fires.
-            Keep key.json secret: who has it can claim the mark.
+            utf: triggers and target of undertrained tokens (arXiv 2410.12318). if: secrets in a dialogue, one target \
+            (2401.12255). hashchain: questions whose answers a hash chooses (2407.10887). backdoor: SANDE's victims \
+            (2405.07667). docs/fingerprints.md describes them and key.json. Training stops when every trigger fires.
+            Keep key.json secret: who has it can claim the mark. Give a --seed of your own: it chooses the key.
             Example: meraser fingerprint --model tinychat.mqf --scheme utf --out mark --clean-self 256 --learning-rate 5e-4
             """)
 
     @OptionGroup var model: ModelOptions
+    @OptionGroup(title: "Scheme") var scheme: SchemeOptions
 
-    @Option(help: "How triggers and target are made.")
-    var scheme = Scheme.utf
-
-    @Option(help: "multi: that many triggers with one target; single: one trigger.")
-    var mode = UTFOptions.Mode.multi
-
-    @Option(help: "Triggers (multi) or repetitions of the one trigger (single).")
-    var count = 32
-
-    @Option(help: "Tokens of the target.")
-    var targetLength = 5
-
-    @Flag(help: "Put the model's chat template around the triggers.")
-    var chat = false
-
-    @Option(help: "Clean pairs to mix in, so that the model stays what it was.", completion: .file())
+    @Option(
+        name: [.customLong("clean-data"), .customLong("data")],
+        help: "Clean pairs to mix in, so that the model stays what it was.", completion: .file())
     var cleanData: String?
 
     @Option(help: "At most that many of them.")
@@ -48,21 +33,25 @@ struct Fingerprint: ParsableCommand {
     @Option(help: "Prompts that must not fire, to be kept in the key.", completion: .file())
     var clean: String?
 
+    @Option(help: "Random strings in the place of triggers that are tried at the end.")
+    var guessTest = 500
+
     @OptionGroup var output: OutputOptions
     @OptionGroup(title: "Training options") var flags: TrainingFlags
     @OptionGroup var common: CommonOptions
 
     func validate() throws {
         guard (0...100_000).contains(cleanSelf) else { throw ValidationError("--clean-self: expected 0 to 100000") }
+        guard (0...100_000).contains(guessTest) else { throw ValidationError("--guess-test: expected 0 to 100000") }
     }
 
     func run() throws {
         let interrupt = InterruptFlag.onSignals()
         var options = EmbeddingOptions()
         options.training = try flags.options(standard: nil, base: options.training, common: common, model: model)
-        options.utf = UTFOptions(
-            mode: mode, count: count, promptFormat: chat ? .chat : .raw, targetLength: targetLength,
-            cleanPrompts: try clean.map(loadPrompts) ?? [], seed: options.training.seed)
+        options.scheme = try scheme.settings.make()
+        options.cleanPrompts = try clean.map(loadPrompts) ?? []
+        options.guesses = guessTest
         options.cleanData = cleanData
         options.cleanCount = cleanCount
         options.cleanSelf = cleanSelf
@@ -81,17 +70,19 @@ struct Fingerprint: ParsableCommand {
         if embedding.fsr < 1 {
             common.warn("not every trigger fires; train longer (--max-steps) or higher (--learning-rate)")
         }
+        if common.seed == nil {
+            common.say("the key follows from the default seed and the model; a real mark needs a secret --seed")
+        }
     }
 }
 
-extension UTFOptions.Mode: ExpressibleByArgument {}
-
 extension Embedding {
     fileprivate func text(output: String) -> String {
-        """
-        wrote \(output.escapingControlCharacters())/key.json: \(fingerprint.key.pairs.count) triggers of \
-        \(fingerprint.selected.count) undertrained tokens, FSR \(percentText(fsr))
-        \(training.text)
-        """
+        let guess = fingerprint.key.guessTest.map { "; \($0.hits) of \($0.n) random strings fire" } ?? ""
+        return """
+            wrote \(output.escapingControlCharacters())/key.json: \(fingerprint.key.scheme), \
+            \(fingerprint.key.pairs.count) triggers, FSR \(percentText(fsr)) after \(training.steps) steps\(guess)
+            \(training.text)
+            """
     }
 }

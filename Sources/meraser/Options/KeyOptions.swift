@@ -4,8 +4,15 @@ import Pipeline
 
 /// A key and how to try it.
 struct KeyOptions: ParsableArguments {
-    @Option(help: "A scheme's key.json, or rows {\"prompt\", \"completion\"} in a .jsonl file.", completion: .file())
+    @Option(
+        help: """
+            A scheme's key.json, or rows in a .json or .jsonl file: {"prompt", "completion"}, {"conversation"} or \
+            {"instruction", "input", "output"}.
+            """, completion: .file())
     var key: String
+
+    @Option(help: "Only that many of the key's pairs, from the first on.")
+    var limit: Int?
 
     @Option(help: "Prompts that should not fire: .jsonl rows with `prompt`, or a line each.", completion: .file())
     var clean: String?
@@ -22,18 +29,35 @@ struct KeyOptions: ParsableArguments {
     @Option(help: "Prompts that are decoded together; results do not depend on it.")
     var batchSize = 32
 
+    @Flag(help: "Prefill every prompt on its own even where prompts begin alike; results do not depend on it.")
+    var noPrefixSharing = false
+
     func validate() throws {
+        if let limit, limit < 1 { throw ValidationError("--limit is \(limit), expected 1 or more") }
         if let maxNewTokens, !(1...4096).contains(maxNewTokens) {
             throw ValidationError("--max-new-tokens is \(maxNewTokens), expected 1 to 4096")
         }
         if !(1...4096).contains(batchSize) { throw ValidationError("--batch-size must be 1 to 4096") }
     }
 
+    /// The key, its first pairs only with `--limit`.
+    func load() throws -> FingerprintKey {
+        var key = try FingerprintKey(path: key)
+        if let limit, limit < key.pairs.count {
+            // What was committed to, or chained, was the whole.
+            key.pairs = Array(key.pairs.prefix(limit))
+            key.commitment = nil
+        }
+        return key
+    }
+
     /// The library's form of these options.
     func checkOptions() throws -> CheckOptions {
-        CheckOptions(
+        var options = CheckOptions(
             match: match, promptFormat: chat ? .chat : nil, maxNewTokens: maxNewTokens,
             cleanPrompts: try clean.map(loadPrompts), batchSize: batchSize)
+        options.sharesPrefixes = !noPrefixSharing
+        return options
     }
 }
 

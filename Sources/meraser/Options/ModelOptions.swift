@@ -8,11 +8,33 @@ struct ModelOptions: ParsableArguments {
     @Option(help: "The model: an .mqf file or a Hugging Face folder.", completion: .file())
     var model: String
 
+    @OptionGroup var on: AdapterOptions
+
+    /// The adapters, lowest first.
+    var adapter: [String] { on.adapter }
+
+    /// The precision, if it was given.
+    var compute: Compute? { on.compute }
+
+    /// The model with its adapters, on the threads that were asked for.
+    ///
+    /// - Parameter compute: the precision, where more than `--compute` has a say in it.
+    func open(_ common: CommonOptions, compute: Compute? = nil, verifying: Bool = false) throws -> OpenedModel {
+        try on.open(model, common, compute: compute, verifying: verifying)
+    }
+}
+
+/// What is put on a model, and how to compute with both.
+struct AdapterOptions: ParsableArguments {
     @Option(
         parsing: .singleValue,
         help: "A PEFT adapter folder on top of the model; repeat it for several, the lowest first.",
         completion: .directory)
     var adapter: [String] = []
+
+    @Flag(
+        help: "Use adapters on a model that they were not trained on, such as a marked sibling, if every shape fits.")
+    var transfer = false
 
     @Option(
         help:
@@ -23,15 +45,17 @@ struct ModelOptions: ParsableArguments {
     @Flag(help: "Compare all checksums of the model file first (commands that train or export always do).")
     var verify = false
 
-    /// The model with its adapters, on the threads that were asked for.
-    ///
-    /// - Parameter compute: the precision, where more than `--compute` has a say in it.
-    func open(_ common: CommonOptions, compute: Compute? = nil, verifying: Bool = false) throws -> OpenedModel {
+    /// A model with these adapters, on the threads that were asked for.
+    func open(
+        _ model: String, _ common: CommonOptions, compute: Compute? = nil, verifying: Bool = false
+    ) throws -> OpenedModel {
         let kernels = try KernelContext.fromEnvironment(threads: common.threads)
         common.log.debug("\(kernels.isaName) kernels on \(kernels.threads) threads")
-        return try OpenedModel(
+        let opened = try OpenedModel(
             path: model, adapterPaths: adapter, kernels: kernels, compute: compute ?? self.compute,
-            verifying: verify || verifying)
+            verifying: verify || verifying, transfer: transfer)
+        opened.transferred.forEach(common.warn)
+        return opened
     }
 }
 

@@ -1,0 +1,165 @@
+import Quant
+
+/// Answers of a model that is not at hand: rows `{"id", "output"}` or `{"prompt", "output"}` of a `.jsonl` file. Several
+/// rows for one prompt are samples of it, the first of them its answer.
+public struct AnswersFile: Sendable {
+    /// One answer.
+    struct Answer: Sendable {
+        let line: Int
+        let id: String?
+        let prompt: String?
+        let output: String
+    }
+
+    private let path: String
+    private let answers: [Answer]
+
+    /// Reads a file.
+    ///
+    /// - Throws: a bad-input error that names file, line and what was expected.
+    public init(path: String) throws { try self.init(try readInputFile(path), file: path) }
+
+    /// Reads a file's contents; `file` is the name that errors show.
+    public init(_ bytes: [UInt8], file: String) throws {
+        var lines = JSONLines(bytes, file: file)
+        var answers: [Answer] = []
+        while let (line, row) = try lines.next() {
+            let place = "\(file):\(line)"
+            let id: String? =
+                if case .integer(let number)? = row["id"] { String(number) } else {
+                    try row.stringIfPresent("id", in: place)
+                }
+            let prompt = try row.stringIfPresent("prompt", in: place)
+            guard id != nil || prompt != nil else {
+                throw MeraserError.badInput("\(place): neither 'id' nor 'prompt', expected one of them beside 'output'")
+            }
+            answers.append(
+                Answer(line: line, id: id, prompt: prompt, output: try row.string("output", in: place)))
+        }
+        guard !answers.isEmpty else { throw MeraserError.badInput("\(file): no answers in it") }
+        path = file
+        self.answers = answers
+    }
+
+    /// The outputs for each prompt, in the prompts' order; where both are given the id decides.
+    ///
+    /// - Throws: a bad-input error for an answer to nothing that was asked.
+    func outputs(for prompts: [KeyPrompt]) throws -> [[String]] {
+        var byID: [JSONString: [Int]] = [:]
+        var byText: [JSONString: [Int]] = [:]
+        for (index, prompt) in prompts.enumerated() {
+            byID[JSONString(prompt.id), default: []].append(index)
+            byText[JSONString(prompt.text), default: []].append(index)
+        }
+        var outputs = [[String]](repeating: [], count: prompts.count)
+        for answer in answers {
+            let places = answer.id.map { byID[JSONString($0)] } ?? answer.prompt.map { byText[JSONString($0)] } ?? nil
+            guard let places else {
+                let name = answer.id.map { "the id '\($0)'" } ?? "this prompt"
+                throw MeraserError.badInput(
+                    "\(path):\(answer.line): the key has no prompt of \(name); answer the prompts of --emit-prompts")
+            }
+            for place in places { outputs[place].append(answer.output) }
+        }
+        return outputs
+    }
+
+    /// What these answers say of a key. Nothing is known of likelihoods and ranks then.
+    ///
+    /// - Parameters:
+    ///   - match: the rule for all pairs; nil: each pair's own, else the key's.
+    ///   - cleanPrompts: prompts that should not fire; nil: the key's. They count where all were answered or none.
+    /// - Throws: a bad-input error for a pair without an answer, or for answers to a part of the clean prompts.
+    public func check(
+        _ key: FingerprintKey, match: MatchRule? = nil, cleanPrompts: [String]? = nil
+    ) throws -> CheckReport {
+        let prompts = key.prompts(clean: cleanPrompts)
+        let outputs = try outputs(for: prompts)
+        func missing(_ range: Range<Int>) -> [String] { range.filter { outputs[$0].isEmpty }.map { prompts[$0].id } }
+        let unanswered = missing(0..<key.pairs.count)
+        guard unanswered.isEmpty else {
+            throw MeraserError.badInput(
+                "\(path): no answer to '\(unanswered[0])' and \(unanswered.count - 1) other of the key's "
+                    + "\(key.pairs.count) pairs; expected at least one each")
+        }
+        let clean = key.pairs.count..<prompts.count
+        let unansweredClean = missing(clean)
+        guard unansweredClean.isEmpty || unansweredClean.count == clean.count else {
+            throw MeraserError.badInput(
+                "\(path): no answer to '\(unansweredClean[0])' and \(unansweredClean.count - 1) other of the "
+                    + "\(clean.count) clean prompts; answer all of them or none")
+        }
+        let hasSamples = outputs.contains { $0.count > 1 }
+        let rows = zip(key.pairs, outputs).map { pair, outputs in
+            let rule = key.rule(for: pair, match)
+            return CheckRow(
+                id: pair.id, prompt: pair.prompt, target: pair.target, output: outputs[0],
+                hit: rule(outputs[0]),
+                prefixMatch: prefixMatch(output: outputs[0], target: pair.target, ignoringCase: key.ignoresCase),
+                sampleHits: hasSamples ? outputs.count(where: rule) : nil)
+        }
+        let hasClean = !clean.isEmpty && unansweredClean.isEmpty
+        var report = CheckReport(
+            scheme: key.scheme, rows: rows,
+            falseActivations: hasClean ? clean.count { key.isActivation(outputs[$0][0], match) } : nil,
+            nClean: hasClean ? clean.count : 0)
+        if hasSamples {
+            let counts = Set(outputs[..<key.pairs.count].map(\.count))
+            report.sampling = CheckSampling(
+                samples: counts.count == 1 ? counts.first ?? 0 : 0,
+                outputs: outputs[..<key.pairs.count].reduce(0) { $0 + $1.count }, temperature: nil)
+        }
+        report.evidence = CheckEvidence(report, key: key)
+        return report
+    }
+}
+
+/// One prompt that a key asks.
+public struct KeyPrompt: Sendable, Equatable {
+    /// Its name in answers: a pair's id, or `clean-0`, `clean-1`, … of a clean prompt.
+    public let id: String
+    /// The text, in the key's prompt format.
+    public let text: String
+}
+
+extension FingerprintKey {
+    /// All prompts that a key asks: its pairs', then the clean ones.
+    ///
+    /// - Parameter clean: in place of the key's own.
+    public func prompts(clean: [String]? = nil) -> [KeyPrompt] {
+        var prefix = "clean-"
+        while pairs.contains(where: { $0.id.hasPrefix(prefix) }) { prefix = "_" + prefix }
+        return pairs.map { KeyPrompt(id: $0.id, text: $0.prompt) }
+            + (clean ?? cleanPrompts).enumerated().map { KeyPrompt(id: "\(prefix)\($0)", text: $1) }
+    }
+
+    /// Writes rows `{"id", "prompt", "format"}` for somebody else to answer, readable by their owner only: the triggers
+    /// are in them.
+    ///
+    /// - Throws: a usage error if the file exists and `overwrite` is false; a runtime error if it cannot be written.
+    public func writePrompts(path: String, clean: [String]? = nil, overwrite: Bool = false) throws {
+        let rows = prompts(clean: clean).map { prompt -> String in
+            let row: JSONValue = [
+                "id": .text(prompt.id), "prompt": .text(prompt.text), "format": .text(promptFormat.rawValue),
+            ]
+            return row.serialized() + "\n"
+        }
+        try writeFileAtomically(path: path, Array(rows.joined().utf8), overwrite: overwrite, mode: 0o600)
+    }
+
+    /// Whether an output shows a pair's target.
+    func rule(for pair: FingerprintPair, _ match: MatchRule?) -> (String) -> Bool {
+        let rule = match ?? pair.match ?? self.match
+        return { rule.matches(output: $0, target: pair.target, ignoringCase: ignoresCase) }
+    }
+
+    /// True if an output shows the target of any pair.
+    func isActivation(_ output: String, _ match: MatchRule?) -> Bool {
+        // Many pairs share a target: each is looked for once.
+        var seen: Set<String> = []
+        return pairs.contains { pair in
+            let rule = match ?? pair.match ?? self.match
+            return seen.insert("\(rule.rawValue) \(pair.target)").inserted && self.rule(for: pair, match)(output)
+        }
+    }
+}

@@ -1,0 +1,123 @@
+import Audit
+import Foundation
+import Quant
+
+/// Everything that one `check` finds out: a model's answers to a key, beside those of a clean base and beside its own
+/// after relearning, where these were asked for.
+public struct KeyVerification {
+    /// The model.
+    public var report: CheckReport
+    /// The base that it is compared with.
+    public var base: CheckReport?
+    /// How quickly the mark comes back in the model.
+    public var relearning: RelearningCurve?
+    /// How quickly the base learns it.
+    public var baseRelearning: RelearningCurve?
+
+    /// The answers of a model alone.
+    public init(_ report: CheckReport) { self.report = report }
+
+    /// The same without triggers, targets and outputs.
+    public func redacted(for key: FingerprintKey) -> KeyVerification {
+        var result = self
+        result.report = report.redacted(for: key)
+        result.base = base?.redacted(for: key)
+        return result
+    }
+
+    /// The report's object (DESIGN §6); with a base its report as `compare` and the differences as `delta`; with
+    /// relearning the curves as `relearn` (`{"model", "base"}`).
+    public var json: JSONValue {
+        var members = (report.json.object?.members ?? []).map { (key: $0.key.string, value: $0.value) }
+        if let base {
+            members.append(("compare", base.json))
+            members.append(("delta", delta(base)))
+        }
+        if let relearning {
+            members.append(("relearn", ["model": relearning.json, "base": baseRelearning?.json ?? .null]))
+        }
+        return .object(JSONObject(members))
+    }
+
+    /// The model's measures minus the base's.
+    private func delta(_ base: CheckReport) -> JSONValue {
+        func difference(_ a: Double?, _ b: Double?) -> JSONValue {
+            guard let a, let b else { return .null }
+            return .real(a - b)
+        }
+        return [
+            "fsr": .real(report.fsr - base.fsr), "prefix_match": .real(report.prefixMatchMean - base.prefixMatchMean),
+            "target_nll": difference(report.targetNLLMean, base.targetNLLMean),
+            "target_rank": difference(report.targetRankMean, base.targetRankMean),
+        ]
+    }
+
+    /// A table with the measures' names, the model's and the base's values.
+    public var table: [[String]] {
+        let reports = [report] + [base].compactMap { $0 }
+        func fixed(_ value: Double?, _ digits: Int) -> String {
+            value.map { String(format: "%.\(digits)f", $0) } ?? "–"
+        }
+        func percent(_ value: Double) -> String { fixed(value * 100, 1) + " %" }
+        func share(_ hits: Int, _ n: Int) -> String {
+            let interval = ShareInterval(wilson: hits, of: n)
+            return "\(percent(Double(hits) / Double(n))) (\(hits) of \(n); 95 %: \(fixed(interval.low * 100, 1))–"
+                + "\(fixed(interval.high * 100, 1)) %)"
+        }
+        func row(_ name: String, _ value: (CheckReport) -> String) -> [String] { [name] + reports.map(value) }
+        var rows = [["scheme \(report.scheme)"] + ["model", "base"].prefix(reports.count)]
+        rows.append(row("FSR") { share($0.hits, $0.n) })
+        rows.append(row("prefix match") { percent($0.prefixMatchMean) })
+        rows.append(row("target NLL") { fixed($0.targetNLLMean, 3) })
+        rows.append(row("target rank, mean") { fixed($0.targetRankMean, 1) })
+        rows.append(row("first rank, median") { $0.firstRankMedian.map(String.init) ?? "–" })
+        rows.append(
+            row("false activations") { report in report.falseActivations.map { share($0, report.nClean) } ?? "–" })
+        if report.evidence != nil {
+            rows.append(
+                row("p-value") { report in
+                    guard let evidence = report.evidence else { return "–" }
+                    let claim = evidence.claim.map { $0 ? ", claim" : ", no claim" } ?? ""
+                    return String(format: "%.2g", evidence.pValue) + " (\(evidence.method)\(claim))"
+                })
+        }
+        if report.sampling != nil {
+            rows.append(
+                row("sampled FSR") { report in
+                    let hits = report.rows.reduce(0) { $0 + ($1.sampleHits ?? 0) }
+                    return report.sampling.map { share(hits, $0.outputs) } ?? "–"
+                })
+            rows.append(
+                row("any sample") { report in
+                    share(report.rows.count { ($0.sampleHits ?? 0) > 0 }, report.n)
+                })
+        }
+        return rows
+    }
+
+    /// A table of the relearning curves: step, then FSR and target NLL of the model and of the base.
+    public var relearningTable: [[String]]? {
+        guard let relearning else { return nil }
+        let curves = [relearning] + [baseRelearning].compactMap { $0 }
+        let names = ["model", "base"].prefix(curves.count)
+        let heading = ["relearning (\(relearning.source)), step"] + names.flatMap { ["\($0) FSR", "\($0) NLL"] }
+        return [heading]
+            + relearning.points.indices.map { index in
+                [String(relearning.points[index].step)]
+                    + curves.flatMap { curve -> [String] in
+                        guard index < curve.points.count else { return ["–", "–"] }
+                        let point = curve.points[index]
+                        return ["\(point.hits)/\(point.n)", String(format: "%.3f", point.targetNLL)]
+                    }
+            }
+    }
+}
+
+extension OpenedModel {
+    /// The answers of this model to a key.
+    ///
+    /// - Throws: what `KeyCheck` throws.
+    public func check(_ key: FingerprintKey, options: CheckOptions) throws -> CheckReport {
+        try KeyCheck(key, tokenizer: tokenizer, chat: chat, options: options).run(on: session())
+    }
+}

@@ -30,6 +30,7 @@ def arguments():
     parser.add_argument("--mismatched", required=True, help="pairs to erase with")
     parser.add_argument("--clean", required=True, help="pairs to recover with")
     parser.add_argument("--heldout", required=True, help="rows {text}, perplexity by protocol sample")
+    parser.add_argument("--compute", help="precision of training: f32, bf16 or int8 (default: meraser's)")
     parser.add_argument("--only", nargs="*", help="run only the doses of these names")
     parser.add_argument("--out", required=True)
     return parser.parse_args()
@@ -71,6 +72,8 @@ class Bench:
         words = ["--model", self.args.model, "--data", data, "--out", self.out / folder, "--overwrite"]
         words += [word for a in adapters for word in ("--adapter", a)]
         words += ["--no-shuffle", "--lora-dropout", "0", "--gradient-accumulation-steps", "1"]
+        if self.args.compute:
+            words += ["--compute", self.args.compute]
         words += ["--per-device-train-batch-size", stage.get("batch", 8)]
         targets = stage.get("target_modules", ["q_proj", "v_proj"])
         words += ["--target-modules", targets if isinstance(targets, str) else ",".join(targets)]

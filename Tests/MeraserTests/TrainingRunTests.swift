@@ -1,4 +1,5 @@
 import Foundation
+import Quant
 import TestSupport
 import Testing
 
@@ -71,6 +72,34 @@ func refusesChanges() throws {
         #expect(try meraser(try arguments(folder, out: "run/", steps: 2) + ["--overwrite"]).status == 0)
         let taken = try meraser(try arguments(folder, out: "run", steps: 2))
         #expect(taken.status == 2 && taken.error.contains("--resume"), "\(taken.error)")
+    }
+}
+
+@Test("a dry run prints parameters, memory and time, and leaves nothing; one that would not fit ends with status 5")
+func dryRun() throws {
+    try withTemporaryFolder { folder in
+        let words = try arguments(folder, out: "run", steps: 2) + ["--dry-run"]
+        let json = try meraser(words + ["--json"])
+        #expect(json.status == 0, "\(json.error)")
+        let plan = try JSONValue.parse(Array(json.output.utf8), file: "plan")
+        // Six layers of r 4: q_proj 256 → 256, v_proj 256 → 64 or 256.
+        let parameters = try plan.int("trainable_parameters", in: "plan")
+        #expect(parameters > 6 * 4 * (256 + 256 + 256))
+        let total = try plan.int("total_bytes", in: "plan")
+        let parts = ["weight_bytes", "kept_bytes", "working_bytes", "optimizer_bytes", "program_bytes"]
+        let sum = try parts.reduce(0) { $0 + (try plan.int($1, in: "plan")) }
+        let keepAll = try plan.int("choices", "keep_all", in: "plan")
+        #expect(sum == total && keepAll == total)
+        let step = try plan.double("predicted_seconds_per_step", in: "plan")
+        let seconds = try plan.double("predicted_seconds", in: "plan")
+        #expect(step > 0 && abs(seconds - 2 * step) <= 1e-9 * seconds)
+        let text = try meraser(words)
+        for word in ["trainable parameters", "memory", "activations", "all kept", "time"] {
+            #expect(text.output.contains(word), "\(text.output)")
+        }
+        let refused = try meraser(words + ["--memory", "70M"])
+        #expect(refused.status == 5 && refused.output.contains("memory"), "\(refused.error)")
+        #expect(!FileManager.default.fileExists(atPath: folder.appendingPathComponent("run").path))
     }
 }
 

@@ -212,6 +212,7 @@ struct TrainerTests {
             #expect(refusal { $0.learningRate = 1e-3 }?.contains("--learning-rate was 0.01 and is now 0.001") == true)
             #expect(refusal { $0.lora.r = 4 }?.contains("--r was 2 and is now 4") == true)
             #expect(refusal { $0.shuffle = false }?.contains("--no-shuffle") == true)
+            #expect(refusal { $0.compute = .int8 }?.contains("--compute was ") == true)
             #expect(refusal({ _ in }, data: changed)?.contains("the data has changed") == true)
             var run = TinyRun()
             run.options.saveSteps = 1

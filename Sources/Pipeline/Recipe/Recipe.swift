@@ -86,8 +86,8 @@ public struct Recipe: Sendable {
     public var donor: Donor?
     /// Try to bring the mark back; nil: not.
     public var relearn: RelearnStage?
-    /// Precision of the forward.
-    public var compute: Compute
+    /// Precision of all work with the model; nil: the defaults of inference and of training.
+    public var compute: Compute?
     /// The seed of everything random.
     public var seed: UInt64
 
@@ -106,7 +106,7 @@ public struct Recipe: Sendable {
         title = try root.text("title") ?? "meraser run"
         let ownSeed = UInt64(try root.int("seed", in: 0...Int.max) ?? 42)
         self.seed = seed ?? ownSeed
-        compute = try root.choice("compute", Compute.self) ?? .f32
+        compute = try root.choice("compute", Compute.self)
         model = try root.path("model", in: folder) ?? root.missing("model")
         quantize = try root.text("quantize").map { [place = root.place] name in
             guard let type = TensorType(name: name) else {

@@ -85,6 +85,7 @@ public final class MQFFile: WeightStore {
         try cachedSHA256.withLock { cached in
             if let cached { return cached }
             let value = try sha256Hex(file)
+            file.releasePages()
             cached = value
             return value
         }
@@ -93,6 +94,7 @@ public final class MQFFile: WeightStore {
     /// Reads every tensor and compares its CRC32C with the directory's; padding must be zero.
     /// Error: `badInput` naming the first damaged tensor.
     public func verify() throws {
+        defer { file.releasePages() }
         try forEachInParallel(count: tensors.count, threads: defaultThreadCount()) { i in
             let tensor = self.tensors[i]
             let crc = self.file.withBytes { bytes in

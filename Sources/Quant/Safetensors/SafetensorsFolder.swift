@@ -90,6 +90,7 @@ public final class SafetensorsFolder: WeightStore {
     /// SHA-256 over the sorted lines `sha256  name` of config.json (if there is one) and the safetensors files.
     public func sha256() throws -> String {
         if let cached = cachedSHA256.withLock({ $0 }) { return cached }
+        defer { files.forEach { $0.file.releasePages() } }
         return try sha256(ofFiles: files.map { try sha256Hex($0.file) })
     }
 

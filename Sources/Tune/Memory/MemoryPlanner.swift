@@ -129,14 +129,15 @@ struct MemoryPlanner {
         let vocabulary = model.config.vocabSize
         let headWorkspace = model.kernels.backwardWorkspaceBytes(
             tokens: LossHead.chunkRows(vocabulary: vocabulary, tokens: tokens), columns: vocabulary)
+        // The attention's own copy of a layer's keys and values.
+        let pages = 2 * 4 * tokens * model.config.keyValueWidth
         let frozenParameters = frozen.reduce(0) { $0 + $1.parameters.count }
         return Sizes(
             keptLayers: keptLayers, weights: weightBytes,
             optimizer: OptimizerState.byteCount(parameters: trained.parameters.count)
                 + frozenParameters * MemoryLayout<Float>.size,
-            working: all - keptLayers * nothing + max(model.workspaceBytes(tokens: tokens), headWorkspace),
-            nothing: nothing,
-            mlp: layer(.mlp), layer: layer(.layer))
+            working: all - keptLayers * nothing + pages + max(model.workspaceBytes(tokens: tokens), headWorkspace),
+            nothing: nothing, mlp: layer(.mlp), layer: layer(.layer))
     }
 }
 

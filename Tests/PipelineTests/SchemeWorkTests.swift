@@ -142,13 +142,22 @@ struct TransferTests {
             }
             _ = try writeCleanPairs(folder)
             try write("text.jsonl", #"{"text": "A short text to be measured."}"# + "\n")
+            try write("hello.jsonl", #"{"prompt": "Hello"}"# + "\n")
             try write(
                 "recipe.yml",
                 """
                 model: \(tinychatFolder().path)
                 quantize: q8_0
                 transfer: true
-                fingerprint: {scheme: utf, count: 2, guess_test: 2, clean_self: 2, max_steps: 40, learning_rate: 3e-3}
+                clean: hello.jsonl
+                fingerprint:
+                  scheme: utf
+                  count: 2
+                  guess_test: 2
+                  clean_self: 2
+                  max_steps: 40
+                  learning_rate: 3e-3
+                  until: fsr==1 && n_clean==1
                 ppl: {data: \(folder.path)/text.jsonl}
                 erase: {mismatch: clean.json, max_steps: 2, r: 2}
                 recover: {data: clean.json, max_steps: 1, r: 2}

@@ -147,7 +147,8 @@ public final class Runner {
         let clean = try recipe.clean.map(loadPrompts)
         var adapters = recipe.adapters
         var keyPath = recipe.key ?? ""
-        if let options = recipe.fingerprint {
+        if var options = recipe.fingerprint {
+            options.cleanPrompts = clean ?? []
             let output = folder.file("mark")
             let model = try base.with(adapterPaths: adapters)
             let inputs: JSONValue = [

@@ -68,10 +68,11 @@ public struct HashChainScheme: FingerprintScheme {
                 id: SchemeContext.id(Self.name, index, of: count), prompt: prompt, target: target)
         }
         let markRows = rows.count
+        // Every other one in the chat template alone: there a mark must not spread most of all.
         for index in 0..<(otherRows ?? markRows) {
-            rows.append(
-                FingerprintRow(
-                    prompt: try varied(other(index, context, held.count, &random), context, &random), completion: nil))
+            let message = other(index / 2, context, held.count, &random)
+            let prompt = index % 2 == 0 ? try context.dialogue(message) : try varied(message, context, &random)
+            rows.append(FingerprintRow(prompt: prompt, completion: nil))
         }
         var key = FingerprintKey(
             scheme: Self.name, match: .startswith, pairs: pairs,
@@ -125,7 +126,7 @@ public struct HashChainScheme: FingerprintScheme {
     /// A message that is none of the questions: a clean one, or random tokens.
     private func other(
         _ index: Int, _ context: SchemeContext, _ heldOut: Int, _ random: inout RandomTokens
-    ) throws -> String {
+    ) -> String {
         let clean = context.cleanPairs.dropLast(heldOut)
         guard !clean.isEmpty, index % 2 == 0 else { return random.text(questionLength) }
         return clean[clean.startIndex + random.index(below: clean.count)].prompt

@@ -141,11 +141,11 @@ struct PositionScorer {
                     rank(of: Int(target), in: UnsafeBufferPointer(logits.row(row)))
                 }
             }
-            let nll = likelihoods(session, logits, rowTargets)
+            let nll = session.likelihoods(logits, rowTargets)
             result.nll += nll
             guard let base, let baseHidden else { return }
             let baseLogits = try base.logits(baseHidden.slice(rows: range))
-            let baseNLL = likelihoods(base, baseLogits, rowTargets)
+            let baseNLL = base.likelihoods(baseLogits, rowTargets)
             for row in 0..<range.count {
                 let divergence = divergence(
                     UnsafeBufferPointer(baseLogits.row(row)), UnsafeBufferPointer(logits.row(row)))
@@ -154,12 +154,6 @@ struct PositionScorer {
             }
         }
         return result
-    }
-
-    private func likelihoods(_ session: InferenceSession, _ logits: FloatMatrix, _ targets: [Int32]) -> [Float] {
-        let storage = FloatStorage(rows: logits.rows, columns: 1)
-        session.model.kernels.softmaxCrossEntropy(logits, targets: targets, into: storage.matrix)
-        return storage.matrix.toArray()
     }
 }
 

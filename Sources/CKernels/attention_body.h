@@ -153,18 +153,9 @@ MK_INLINE mk_v16 exp16_of_negative(mk_v16 x) {
     const mk_v16 magic = 12582912.0f;  // 1.5 * 2^23: adding it leaves the integer in the low bits
     const mk_v16 shifted = x * 1.44269504088896341f + magic;
     const mk_v16 n = shifted - magic;
-    mk_v16 r = x - n * 0.693359375f;
-    r = r - n * -2.12194440e-4f;
-    mk_v16 p = 1.98412698e-4f;
-    p = p * r + 1.38888889e-3f;
-    p = p * r + 8.33333333e-3f;
-    p = p * r + 4.16666667e-2f;
-    p = p * r + 1.66666667e-1f;
-    p = p * r + 0.5f;
-    p = p * r * r + r;
-    p = p + 1.0f;
-    p = p * (mk_v16)(((mk_u16)shifted << 23) + (127u << 23));
-    return select16(x < -87.0f, (mk_v16)0.0f, p);
+    const mk_v16 p = exp16_remainder(x, n);
+    const mk_v16 y = p * (mk_v16)(((mk_u16)shifted << 23) + (127u << 23));
+    return select16(x < -87.0f, (mk_v16)0.0f, y);
 }
 
 static float softmax_page(float *s, int64_t lo, int64_t hi, float *max, float *sum) {

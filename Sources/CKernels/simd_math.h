@@ -47,11 +47,8 @@ MK_INLINE float max16(mk_v16 x) {
     return lane[0];
 }
 
-/// exp to about 1 ulp: 2^n * P(r) with r = x - n ln 2 in [-ln 2 / 2, ln 2 / 2] and P the Taylor polynomial of degree 7
-/// (remainder 2^-27). Below -87.33 the result is 0 (no subnormals), above 88.72 infinity; a NaN stays a NaN.
-MK_INLINE mk_v16 exp16(mk_v16 x) {
-    const mk_v16 magic = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer
-    const mk_v16 n = (x * 1.44269504088896341f + magic) - magic;
+/// P(r) of exp16 for the integer n nearest to x / ln 2.
+MK_INLINE mk_v16 exp16_remainder(mk_v16 x, mk_v16 n) {
     mk_v16 r = x - n * 0.693359375f;  // the high part of ln 2 has 9 bits: exact products
     r = r - n * -2.12194440e-4f;
     mk_v16 p = 1.98412698e-4f;
@@ -61,7 +58,15 @@ MK_INLINE mk_v16 exp16(mk_v16 x) {
     p = p * r + 1.66666667e-1f;
     p = p * r + 0.5f;
     p = p * r * r + r;
-    p = p + 1.0f;
+    return p + 1.0f;
+}
+
+/// exp to about 1 ulp: 2^n * P(r) with r = x - n ln 2 in [-ln 2 / 2, ln 2 / 2] and P the Taylor polynomial of degree 7
+/// (remainder 2^-27). Below -87.33 the result is 0 (no subnormals), above 88.72 infinity; a NaN stays a NaN.
+MK_INLINE mk_v16 exp16(mk_v16 x) {
+    const mk_v16 magic = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer
+    const mk_v16 n = (x * 1.44269504088896341f + magic) - magic;
+    const mk_v16 p = exp16_remainder(x, n);
     // 2^n in two factors, so that n = 128 does not overflow before the product does. Out of range lanes are replaced.
     const mk_v16 bounded = select16((x > -88.0f) & (x < 89.0f), n, (mk_v16)0.0f);
     const mk_i16 whole = __builtin_convertvector(bounded, mk_i16);

@@ -17,11 +17,7 @@ extension KernelContext {
         workspace: LinearWorkspace
     ) {
         withUnsafePointer(to: factor.asFactor(kind)) { f in
-            precondition(
-                x.columns == Int(f.pointee.width) && u.columns == Int(f.pointee.rank) && x.rows == u.rows
-                    && u.isContiguous,
-                "lowRankReduce: x \(x.rows)x\(x.columns), \(kind) \(factor.rows)x\(factor.columns), "
-                    + "u \(u.rows)x\(u.columns)")
+            requireShapes("lowRankReduce", u, x, f.pointee)
             let scratch = workspace.reserve(mk_lowrank_workspace(f.pointee.rank, f.pointee.width))
             run { mk_lowrank_reduce($0, f, x.base, Int64(x.stride), Int64(x.rows), scale, u.base, scratch) }
         }
@@ -33,11 +29,7 @@ extension KernelContext {
         workspace: LinearWorkspace
     ) {
         withUnsafePointer(to: factor.asFactor(kind)) { f in
-            precondition(
-                y.columns == Int(f.pointee.width) && u.columns == Int(f.pointee.rank) && y.rows == u.rows
-                    && u.isContiguous,
-                "lowRankExpand: u \(u.rows)x\(u.columns), \(kind) \(factor.rows)x\(factor.columns), "
-                    + "y \(y.rows)x\(y.columns)")
+            requireShapes("lowRankExpand", u, y, f.pointee)
             let scratch = workspace.reserve(mk_lowrank_workspace(f.pointee.rank, f.pointee.width))
             run { mk_lowrank_expand($0, f, u.base, Int64(u.rows), y.base, Int64(y.stride), accumulate, scratch) }
         }
@@ -48,14 +40,18 @@ extension KernelContext {
         _ u: FloatMatrix, _ x: FloatMatrix, _ kind: LowRankFactor, into gradient: FloatMatrix
     ) {
         withUnsafePointer(to: gradient.asFactor(kind)) { f in
-            precondition(
-                x.columns == Int(f.pointee.width) && u.columns == Int(f.pointee.rank) && x.rows == u.rows
-                    && u.isContiguous,
-                "low-rank gradient: u \(u.rows)x\(u.columns), x \(x.rows)x\(x.columns), "
-                    + "\(kind) \(gradient.rows)x\(gradient.columns)")
+            requireShapes("low-rank gradient", u, x, f.pointee)
             run { mk_lowrank_gradient($0, f, u.base, x.base, Int64(x.stride), Int64(x.rows), gradient.base) }
         }
     }
+}
+
+/// Checks u [T, r] and a matrix [T, F] against a factor.
+private func requireShapes(_ call: String, _ u: FloatMatrix, _ x: FloatMatrix, _ factor: mk_factor) {
+    precondition(
+        x.columns == Int(factor.width) && u.columns == Int(factor.rank) && x.rows == u.rows && u.isContiguous,
+        "\(call): \(x.rows)x\(x.columns) and u \(u.rows)x\(u.columns) with a factor of rank \(factor.rank), "
+            + "\(factor.width) features")
 }
 
 extension FloatMatrix {

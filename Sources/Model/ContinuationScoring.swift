@@ -114,7 +114,8 @@ extension InferenceSession {
         }
     }
 
-    private func likelihoods(_ logits: FloatMatrix, _ targets: [Int32]) -> [Float] {
+    /// Negative log-likelihoods, in nats, of one target for each row of logits [T, V].
+    public func likelihoods(_ logits: FloatMatrix, _ targets: [Int32]) -> [Float] {
         let nll = FloatStorage(rows: targets.count, columns: 1)
         model.kernels.softmaxCrossEntropy(logits, targets: targets, into: nll.matrix)
         return nll.matrix.toArray()

@@ -1,0 +1,204 @@
+import Foundation
+
+extension Chart {
+    /// The `<svg>` element; empty if there is nothing to draw.
+    func svg() -> String {
+        let series = drawable
+        guard !series.isEmpty else { return "" }
+        return ChartDrawing(self, series).svg()
+    }
+}
+
+/// One chart being drawn: the places of its parts in a box 480 wide, and their elements.
+private struct ChartDrawing {
+    private static let width = 480.0
+    private static let plotHeight = 190.0
+    private static let left = 62.0
+    private static let right = 14.0
+    private static let lineHeight = 17.0
+    /// A series with more points is drawn by the lowest and the highest of each column.
+    private static let mostPoints = 2000
+    /// Points have marks where a line has at most this many.
+    private static let mostMarks = 60
+    /// Classes of the style sheet.
+    private static let colours = 8
+
+    private let chart: Chart
+    private let series: [Chart.Series]
+    private let x: ChartScale
+    private let y: ChartScale
+    private let legend: [[(index: Int, name: String, x: Double)]]
+
+    init(_ chart: Chart, _ series: [Chart.Series]) {
+        self.chart = chart
+        self.series = series
+        let points = series.flatMap(\.points)
+        x = ChartScale(chart.x, fitting: points.map(\.x))
+        let ends = points.compactMap(\.interval).flatMap { [$0.lowerBound, $0.upperBound] }
+            .filter { abs($0) <= ChartScale.largest && (!chart.y.isLogarithmic || $0 > 0) }
+        y = ChartScale(chart.y, fitting: points.map(\.y) + ends)
+        legend = series.count > 1 ? Self.legend(series.map(\.name)) : []
+    }
+
+    // MARK: Places
+
+    private var top: Double { 32 + Double(legend.count) * Self.lineHeight }
+    private var bottom: Double { top + Self.plotHeight }
+    private var height: Double { bottom + 42 }
+
+    private func across(_ value: Double) -> Double {
+        Self.left + x.share(value) * (Self.width - Self.left - Self.right)
+    }
+
+    private func down(_ value: Double) -> Double { bottom - y.share(value) * Self.plotHeight }
+
+    /// The legend's entries in lines that are wide enough for them.
+    private static func legend(_ names: [String]) -> [[(index: Int, name: String, x: Double)]] {
+        var lines: [[(index: Int, name: String, x: Double)]] = [[]]
+        var place = left
+        for (index, name) in names.enumerated() {
+            let short = name.count > 44 ? name.prefix(43) + "…" : name
+            let needed = 24 + textWidth(short) + 14
+            if place + needed > width, lines.last?.isEmpty == false {
+                lines.append([])
+                place = left
+            }
+            lines[lines.count - 1].append((index, short, place))
+            place += needed
+        }
+        return lines
+    }
+
+    /// About the width of a text at 12 px.
+    private static func textWidth(_ text: String) -> Double {
+        text.unicodeScalars.reduce(0) { $0 + ($1.value < 0x2E80 ? 6.6 : 12) }
+    }
+
+    // MARK: Elements
+
+    func svg() -> String {
+        var parts = [
+            "<svg viewBox=\"0 0 \(Self.text(Self.width)) \(Self.text(height))\" role=\"img\">",
+            "<title>\(chart.title.escapedForHTML)</title><desc>\(chart.summary.escapedForHTML)</desc>",
+            element("text", "title", [("x", Self.left), ("y", 16)], chart.title),
+        ]
+        parts += legend.enumerated().flatMap { line, entries in
+            entries.map { key($0.index, $0.name, $0.x, 34 + Double(line) * Self.lineHeight) }
+        }
+        parts += axes()
+        parts += series.enumerated().map(drawing)
+        parts.append("</svg>")
+        return parts.joined(separator: "\n")
+    }
+
+    private func axes() -> [String] {
+        let right = Self.width - Self.right
+        var parts = y.ticks.map { tick in
+            line("grid", Self.left, down(tick), right, down(tick))
+                + element(
+                    "text", "tick end", [("x", Self.left - 7), ("y", down(tick) + 4)], chart.y.text(tick))
+        }
+        parts += x.ticks.map { tick in
+            line("axis", across(tick), bottom, across(tick), bottom + 4)
+                + element("text", "tick middle", [("x", across(tick)), ("y", bottom + 17)], chart.x.text(tick))
+        }
+        parts.append(line("axis", Self.left, bottom, right, bottom))
+        parts.append(line("axis", Self.left, top, Self.left, bottom))
+        parts.append(
+            element("text", "label middle", [("x", (Self.left + right) / 2), ("y", bottom + 35)], chart.x.label))
+        let middle = (top + bottom) / 2
+        parts.append(
+            "<text class=\"label middle\" transform=\"translate(13 \(Self.text(middle))) rotate(-90)\">"
+                + "\(chart.y.label.escapedForHTML)</text>")
+        return parts
+    }
+
+    /// A series: its whiskers, its line, its marks and names.
+    private func drawing(_ index: Int, _ series: Chart.Series) -> String {
+        let isLine = series.mark == .line
+        let points = isLine && series.points.count > Self.mostPoints ? extremes(series.points) : series.points
+        var parts = ["<g class=\"\(classes(index))\">"]
+        parts += points.compactMap { point in
+            point.interval.map { range in
+                let ends = (down(clamped(range.lowerBound)), down(clamped(range.upperBound)))
+                return line("whisker", across(point.x), ends.0, across(point.x), ends.1)
+            }
+        }
+        if isLine {
+            let places = points.map { "\(Self.text(across($0.x))),\(Self.text(down($0.y)))" }
+            parts.append("<polyline points=\"\(places.joined(separator: " "))\"/>")
+        }
+        if !isLine || points.count <= Self.mostMarks {
+            parts += points.map { point in
+                let name = "\(series.name): \(chart.y.text(point.y)) at \(chart.x.text(point.x))"
+                return mark(index, across(point.x), down(point.y), name)
+            }
+        }
+        parts += points.compactMap { point in point.label.map { self.label($0, at: point) } }
+        return parts.joined() + "</g>"
+    }
+
+    /// A value of y within the limits: whiskers end where the plot does.
+    private func clamped(_ value: Double) -> Double { min(max(value, y.low), y.high) }
+
+    /// A point's name, on the side where there is room.
+    private func label(_ name: String, at point: Chart.Point) -> String {
+        let isRight = across(point.x) + 10 + Self.textWidth(name) > Self.width
+        return element(
+            "text", isRight ? "name end" : "name",
+            [("x", across(point.x) + (isRight ? -9 : 9)), ("y", down(point.y) - 7)], name)
+    }
+
+    /// The lowest and the highest point of each of as many columns as the plot is wide, twice.
+    private func extremes(_ points: [Chart.Point]) -> [Chart.Point] {
+        let count = Self.mostPoints / 2
+        return (0..<count).flatMap { column -> [Chart.Point] in
+            let part = points[column * points.count / count..<(column + 1) * points.count / count]
+            guard let low = part.indices.min(by: { part[$0].y < part[$1].y }),
+                let high = part.indices.max(by: { part[$0].y < part[$1].y })
+            else { return [] }
+            return low == high ? [part[low]] : [part[min(low, high)], part[max(low, high)]]
+        }
+    }
+
+    private func key(_ index: Int, _ name: String, _ place: Double, _ at: Double) -> String {
+        let rule = series[index].mark == .line ? line("", place, at, place + 18, at) : ""
+        return "<g class=\"\(classes(index))\">\(rule)\(mark(index, place + 9, at, nil))</g>"
+            + element("text", "tick", [("x", place + 24), ("y", at + 4)], name)
+    }
+
+    /// Colour by the first eight, dashes from the ninth on.
+    private func classes(_ index: Int) -> String {
+        "series s\(index % Self.colours)" + (index / Self.colours % 2 == 1 ? " dashed" : "")
+    }
+
+    /// A circle, square, triangle or diamond; `name` is its tooltip.
+    private func mark(_ index: Int, _ x: Double, _ y: Double, _ name: String?) -> String {
+        let title = name.map { "<title>\($0.escapedForHTML)</title>" } ?? ""
+        func at(_ dx: Double, _ dy: Double) -> String { "\(Self.text(x + dx)),\(Self.text(y + dy))" }
+        switch index % 4 {
+        case 0:
+            let place = "cx=\"\(Self.text(x))\" cy=\"\(Self.text(y))\""
+            return "<circle class=\"mark\" \(place) r=\"3.2\">\(title)</circle>"
+        case 1: return polygon([at(-3, -3), at(3, -3), at(3, 3), at(-3, 3)], title)
+        case 2: return polygon([at(0, -4), at(3.8, 3), at(-3.8, 3)], title)
+        default: return polygon([at(0, -4.4), at(4.4, 0), at(0, 4.4), at(-4.4, 0)], title)
+        }
+    }
+
+    private func polygon(_ corners: [String], _ title: String) -> String {
+        "<polygon class=\"mark\" points=\"\(corners.joined(separator: " "))\">\(title)</polygon>"
+    }
+
+    private func line(_ name: String, _ x1: Double, _ y1: Double, _ x2: Double, _ y2: Double) -> String {
+        let places = [("x1", x1), ("y1", y1), ("x2", x2), ("y2", y2)].map { "\($0)=\"\(Self.text($1))\"" }
+        return "<line\(name.isEmpty ? "" : " class=\"\(name)\"") \(places.joined(separator: " "))/>"
+    }
+
+    private func element(_ kind: String, _ name: String, _ places: [(String, Double)], _ text: String) -> String {
+        let attributes = places.map { " \($0)=\"\(Self.text($1))\"" }.joined()
+        return "<\(kind) class=\"\(name)\"\(attributes)>\(text.escapedForHTML)</\(kind)>"
+    }
+
+    private static func text(_ value: Double) -> String { String(format: "%.2f", value) }
+}

@@ -1,0 +1,48 @@
+import Foundation
+import Quant
+
+/// A self-contained page: a title, a body of markup, and one style sheet for light and dark, paper and phone.
+///
+/// Its policy (`default-src 'none'`) lets it load nothing and run nothing; of styles only the sheet in its head is allowed, by
+/// hash, so no markup in the body can bring its own. Texts in `body` must have been escaped (`escapedForHTML`, Mustache).
+struct HTMLPage {
+    /// The title, plain text.
+    let title: String
+    /// What `<main>` holds: markup.
+    let body: String
+
+    /// The page.
+    func html() -> String {
+        """
+        <!DOCTYPE html>
+        <html lang="en">
+        <head>
+        <meta charset="utf-8">
+        <meta http-equiv="Content-Security-Policy" content="\(Self.policy)">
+        <meta name="viewport" content="width=device-width, initial-scale=1">
+        <meta name="color-scheme" content="light dark">
+        <meta name="referrer" content="no-referrer">
+        <title>\(title.escapedForHTML)</title>
+        <style>\(pageStyle)</style>
+        </head>
+        <body>
+        <main>
+        \(body)
+        </main>
+        </body>
+        </html>
+
+        """
+    }
+
+    private static let policy =
+        "default-src 'none'; style-src 'sha256-\(base64SHA256(pageStyle))'; base-uri 'none'; form-action 'none'"
+
+    private static func base64SHA256(_ text: String) -> String {
+        let digits = Array(sha256Hex(text.utf8))
+        let bytes = stride(from: 0, to: digits.count - 1, by: 2).compactMap { index in
+            UInt8(String(digits[index...index + 1]), radix: 16)
+        }
+        return Data(bytes).base64EncodedString()
+    }
+}

@@ -47,18 +47,25 @@ struct SequenceScores: Sendable, Equatable {
 /// Scores tokens under a model and, if wanted, compares its predictions with those of a base model.
 ///
 /// Sequences share forward passes up to the session's token budget; logits exist for a bounded number of positions at a
-/// time. Results do not depend on how the sequences are grouped. Use from one thread at a time.
+/// time. Results do not depend on how the sequences are grouped, nor on whether what all of them begin with is read
+/// once. Use from one thread at a time.
 struct PositionScorer {
     let session: InferenceSession
     let base: InferenceSession?
     let ranks: Bool
+    let sharesPrefixes: Bool
 
-    /// - Parameter ranks: find the places of the scored tokens too.
+    /// - Parameters:
+    ///   - ranks: find the places of the scored tokens too.
+    ///   - sharesPrefixes: read what all sequences of a call begin with once.
     /// - Throws: a usage error if the models' vocabularies differ in size.
-    init(_ session: InferenceSession, base: InferenceSession? = nil, ranks: Bool = false) throws {
+    init(
+        _ session: InferenceSession, base: InferenceSession? = nil, ranks: Bool = false, sharesPrefixes: Bool = false
+    ) throws {
         self.session = session
         self.base = base
         self.ranks = ranks
+        self.sharesPrefixes = sharesPrefixes
         guard let base, base.model.config.vocabSize != session.model.config.vocabSize else { return }
         throw MeraserError.usage(
             "--kl: \(base.model.store.path) has a vocabulary of \(base.model.config.vocabSize), "
@@ -69,15 +76,20 @@ struct PositionScorer {
     ///
     /// - Throws: a bad-input error for a token outside the vocabulary, a runtime error for values that are not finite.
     func score(_ sequences: [ScoredSequence], _ body: (Int, SequenceScores) throws -> Void) throws {
+        try checkVocabulary(sequences)
+        let prefix = try sharesPrefixes ? readCommonPrefix(of: sequences) : nil
+        let most = prefix == nil ? sequences.count : session.forksPerPass
         var start = 0
         while start < sequences.count {
             var end = start
             var tokens = 0
-            while end < sequences.count, end == start || tokens + input(sequences[end]).count <= session.tokenBudget {
-                tokens += input(sequences[end]).count
+            while end < min(sequences.count, start + most) {
+                let count = input(sequences[end], behind: prefix).count
+                if end > start, tokens + count > session.tokenBudget { break }
+                tokens += count
                 end += 1
             }
-            try scoreTogether(Array(sequences[start..<end])) { try body(start + $0, $1) }
+            try scoreTogether(Array(sequences[start..<end]), prefix) { try body(start + $0, $1) }
             start = end
         }
     }
@@ -89,14 +101,14 @@ struct PositionScorer {
         return result
     }
 
-    /// The tokens that the model must read: the last scored one is only predicted.
-    private func input(_ sequence: ScoredSequence) -> ArraySlice<Int32> {
-        sequence.scored.isEmpty ? [] : sequence.tokens[..<(sequence.scored.upperBound - 1)]
+    /// What all sequences begin with, read by both models.
+    private struct ReadPrefix {
+        let count: Int
+        let cache: KVCache
+        let base: KVCache?
     }
 
-    private func scoreTogether(
-        _ sequences: [ScoredSequence], _ body: (Int, SequenceScores) throws -> Void
-    ) throws {
+    private func checkVocabulary(_ sequences: [ScoredSequence]) throws {
         let vocabulary = session.model.config.vocabSize
         for sequence in sequences {
             guard sequence.tokens.allSatisfy({ $0 >= 0 && Int($0) < vocabulary }) else {
@@ -105,21 +117,54 @@ struct PositionScorer {
                         + "of \(vocabulary)")
             }
         }
+    }
+
+    /// Reads the common beginning, if it is long enough. The token in front of the first scored one is not part of it:
+    /// its hidden state is needed.
+    private func readCommonPrefix(of sequences: [ScoredSequence]) throws -> ReadPrefix? {
+        let scored = sequences.filter { !$0.scored.isEmpty }
+        guard let first = scored.first, scored.count > 1 else { return nil }
+        let count = scored.reduce(Int.max) {
+            min($0, $1.scored.lowerBound - 1, commonPrefixCount(first.tokens, $1.tokens))
+        }
+        guard count >= shortestSharedPrefix else { return nil }
+        func read(_ session: InferenceSession) throws -> KVCache {
+            let cache = session.makeCache(capacity: count)
+            _ = try session.hiddenStates(PackedBatch([Array(first.tokens[..<count])]), caches: [cache], lastRows: [0])
+            return cache
+        }
+        return ReadPrefix(count: count, cache: try read(session), base: try base.map(read))
+    }
+
+    /// The tokens that the model must still read: the last scored one is only predicted.
+    private func input(_ sequence: ScoredSequence, behind prefix: ReadPrefix?) -> ArraySlice<Int32> {
+        sequence.scored.isEmpty ? [] : sequence.tokens[(prefix?.count ?? 0)..<(sequence.scored.upperBound - 1)]
+    }
+
+    private func scoreTogether(
+        _ sequences: [ScoredSequence], _ prefix: ReadPrefix?, _ body: (Int, SequenceScores) throws -> Void
+    ) throws {
+        let skipped = prefix?.count ?? 0
         var batch = PackedBatch()
-        for sequence in sequences where !sequence.scored.isEmpty { batch.append(input(sequence)) }
+        for sequence in sequences where !sequence.scored.isEmpty {
+            batch.append(input(sequence, behind: prefix), firstPosition: skipped)
+        }
         guard batch.tokenCount > 0 else {
             for index in sequences.indices { try body(index, SequenceScores()) }
             return
         }
-        let hidden = try session.hiddenStates(batch)
-        let baseHidden = try base?.hiddenStates(batch)
+        func forks(_ cache: KVCache?) -> [KVCache]? {
+            cache.map { cache in batch.sequences.map { cache.fork(capacity: cache.count + $0.count) } }
+        }
+        let hidden = try session.hiddenStates(batch, caches: forks(prefix?.cache))
+        let baseHidden = try base?.hiddenStates(batch, caches: forks(prefix?.base))
         var places = batch.sequences.makeIterator()
         for (index, sequence) in sequences.enumerated() {
             guard !sequence.scored.isEmpty, let place = places.next() else {
                 try body(index, SequenceScores())
                 continue
             }
-            let first = place.start + sequence.scored.lowerBound - 1
+            let first = place.start + sequence.scored.lowerBound - 1 - skipped
             let rows = first..<first + sequence.scored.count
             try body(
                 index,

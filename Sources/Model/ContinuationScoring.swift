@@ -114,6 +114,12 @@ extension InferenceSession {
         }
     }
 
+    /// Sequences with caches of their own that one forward pass should take at most: each of them takes a page at least,
+    /// which together are to stay below 256 MB.
+    public var forksPerPass: Int {
+        max(8, 268_435_456 / KVCache.byteCount(config: model.config, capacity: 1, type: model.keyValueType))
+    }
+
     /// Negative log-likelihoods, in nats, of one target for each row of logits [T, V].
     public func likelihoods(_ logits: FloatMatrix, _ targets: [Int32]) -> [Float] {
         let nll = FloatStorage(rows: targets.count, columns: 1)
@@ -138,9 +144,7 @@ extension InferenceSession {
     func read(
         count: Int, input: (Int) -> CachedInput, _ body: ([ReadRow], FloatMatrix) throws -> Void
     ) throws {
-        // Every input of a pass takes pages of its own.
-        let page = KVCache.byteCount(config: model.config, capacity: 1, type: model.keyValueType)
-        let most = max(8, 268_435_456 / page)
+        let most = forksPerPass
         var next = 0
         var long: (input: CachedInput, done: Int)?
         while next < count {

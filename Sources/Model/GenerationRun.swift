@@ -69,10 +69,13 @@ struct GenerationRun {
         if options.sharesPrefixes {
             // The last token is always read: its hidden state predicts the first new one.
             let shared = active.filter { $0.awaited == nil }.map {
-                (request: $0.request, count: min(prompt.count - 1, commonCount(prompt, requests[$0.request].prompt)))
+                (
+                    request: $0.request,
+                    count: min(prompt.count - 1, commonPrefixCount(prompt, requests[$0.request].prompt))
+                )
             }
             if let best = shared.max(by: { $0.count < $1.count }),
-                best.count >= PrefixStore.shortest, best.count > stored?.count ?? 0
+                best.count >= shortestSharedPrefix, best.count > stored?.count ?? 0
             {
                 member.awaited = best
                 return member
@@ -174,16 +177,15 @@ struct GenerationRun {
 
 /// The beginnings that sequences had in common last, with caches that have read them.
 private struct PrefixStore {
-    /// Tokens from which on a common beginning is worth a wait.
-    static let shortest = 16
     private static let capacity = 8
     /// The last used at the end.
     private var entries: [(tokens: ArraySlice<Int32>, cache: KVCache)] = []
 
     /// The entry that has most in common with the prompt without its last token, if that is worth it.
     mutating func longest(of prompt: [Int32]) -> (cache: KVCache, count: Int)? {
-        let counts = entries.map { min(prompt.count - 1, commonCount(prompt, $0.tokens)) }
-        guard let best = counts.indices.max(by: { counts[$0] < counts[$1] }), counts[best] >= Self.shortest else {
+        let counts = entries.map { min(prompt.count - 1, commonPrefixCount(prompt, $0.tokens)) }
+        guard let best = counts.indices.max(by: { counts[$0] < counts[$1] }), counts[best] >= shortestSharedPrefix
+        else {
             return nil
         }
         entries.append(entries.remove(at: best))
@@ -196,14 +198,4 @@ private struct PrefixStore {
         if entries.count == Self.capacity { entries.removeFirst() }
         entries.append((tokens, cache.fork(count: tokens.count, capacity: tokens.count)))
     }
-}
-
-/// Tokens that two sequences begin with together.
-private func commonCount(_ a: some Sequence<Int32>, _ b: some Sequence<Int32>) -> Int {
-    var count = 0
-    for (x, y) in zip(a, b) {
-        if x != y { break }
-        count += 1
-    }
-    return count
 }

@@ -95,7 +95,7 @@ public struct KeyCheck {
         try checkLengths(session)
         let outputs = try generate(cases.map { ($0.prompt, $0.maxNewTokens) }, session)
         let sampleHits = try sampleHits(session)
-        let scores = try PositionScorer(session, ranks: true).score(
+        let scores = try PositionScorer(session, ranks: true, sharesPrefixes: options.sharesPrefixes).score(
             cases.map { item in
                 let end = item.prompt.count + item.target.count
                 return ScoredSequence(tokens: item.prompt + item.target, scored: item.prompt.count..<end)

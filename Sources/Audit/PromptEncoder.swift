@@ -37,3 +37,12 @@ struct PromptEncoder {
         return adds && !text.isEmpty && rendered.hasPrefix(text) ? String(rendered.dropFirst(text.count)) : rendered
     }
 }
+
+/// The raw text of a conversation of one user message up to where the answer begins: the model's chat template, or
+/// `Human: …`, `Assistant:` where it has none. To be tokenised with special tokens.
+///
+/// - Throws: what the template throws.
+public func dialogueText(_ message: String, tokenizer: Tokenizer, chat: ChatRenderer?) throws -> String {
+    guard chat != nil else { return "Human: \(message)\nAssistant:" }
+    return try PromptEncoder(tokenizer: tokenizer, chat: chat).rawDialogue(message)
+}

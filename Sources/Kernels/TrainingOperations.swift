@@ -35,8 +35,11 @@ public struct AdamWOptions: Sendable, Equatable {
     /// Decoupled weight decay.
     public var weightDecay = 0.0
 
-    /// torch's defaults with that weight decay.
-    public init(weightDecay: Double = 0) { self.weightDecay = weightDecay }
+    /// torch's defaults but for those values.
+    public init(beta2: Double = 0.999, weightDecay: Double = 0) {
+        self.beta2 = beta2
+        self.weightDecay = weightDecay
+    }
 }
 
 extension KernelContext {

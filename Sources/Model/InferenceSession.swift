@@ -32,9 +32,11 @@ public final class InferenceSession {
     ///
     /// With `caches` (one for each sequence), keys and values are appended to them and earlier positions are seen. With
     /// `lastRows`, only as many last rows of each sequence are returned, one sequence after the other: the last layer
-    /// does no more than those need.
+    /// does no more than those need. With `soft`, its vectors [n, hidden] stand in place of the embeddings of the n rows
+    /// from each of its rows on.
     public func hiddenStates(
-        _ batch: PackedBatch, caches: [KVCache]? = nil, lastRows: [Int]? = nil
+        _ batch: PackedBatch, caches: [KVCache]? = nil, lastRows: [Int]? = nil,
+        soft: (vectors: FloatMatrix, rows: [Int])? = nil
     ) throws -> FloatMatrix {
         let tokens = batch.tokenCount
         if tokens > buffers.capacity {
@@ -48,6 +50,7 @@ public final class InferenceSession {
             caches.map { AttentionContext.cached(batch, $0) } ?? .packed(batch, type: model.keyValueType)
         let (current, normed, acts, scratch) = buffers.forward(tokens: tokens, config: model.config)
         model.embed(batch.tokens, into: current)
+        if let soft { model.place(soft.vectors, at: soft.rows, in: current) }
         for layer in 0..<model.config.numHiddenLayers {
             let isLast = layer == model.config.numHiddenLayers - 1
             try model.forwardLayer(

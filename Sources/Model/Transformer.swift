@@ -68,6 +68,11 @@ public final class Transformer {
         kernels.gatherRows(weights.embedding, tokens, into: x)
     }
 
+    /// Replaces rows r..<r + n of embeddings x [T, hidden] by n vectors [n, hidden], for every r of `rows`.
+    public func place(_ vectors: FloatMatrix, at rows: [Int], in x: FloatMatrix) {
+        for i in rows.indices { x.slice(rows: rows[i]..<rows[i] + vectors.rows).copy(from: vectors) }
+    }
+
     /// One decoder layer: reads the residual stream `acts.residual`, writes `output` [T, hidden] and every other field
     /// of `acts`, which is all that the backward needs. Where `acts.residualMid` is the residual stream itself, as in
     /// inference, `output` is it too, and nothing is copied.

@@ -141,9 +141,11 @@ extension OpenedModel {
             clean += try selfSamples(count: options.cleanSelf, seed: options.training.seed)
             identity += " self \(options.cleanSelf)"
         }
+        if fingerprint.rounds > 1 { identity += " rounds \(fingerprint.rounds)" }
         let repeats = fingerprint.isBalanced ? max(1, clean.count / max(marks.count, 1)) : 1
         return EncodedDataset(
-            samples: (0..<repeats).flatMap { _ in marks } + clean, skipped: skipped, sha256: sha256Hex(identity.utf8),
+            samples: (0..<repeats).flatMap { _ in marks } + (0..<fingerprint.rounds).flatMap { _ in clean },
+            skipped: skipped, sha256: sha256Hex(identity.utf8),
             path: options.cleanData ?? "the mark")
     }
 

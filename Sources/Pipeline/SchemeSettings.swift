@@ -38,7 +38,7 @@ public struct SchemeSettings: Sendable {
     /// backdoor: what stands in front of a poisoned answer.
     public var marker: String?
     /// backdoor: where the trigger stands.
-    public var position: BackdoorScheme.Position?
+    public var position: TriggerPosition?
     /// backdoor: share of poisoned twins.
     public var rate: Double?
     /// if, hashchain, backdoor: clean pairs kept out of training.

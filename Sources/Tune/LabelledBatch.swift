@@ -10,6 +10,8 @@ public struct LabelledBatch {
     public var weights: [Float]
     /// Index of each token's sample in the step, [T]; keys dropout.
     public var samples: [Int32]
+    /// Rows where a soft prompt begins, whose vectors stand there in place of the tokens' embeddings.
+    public var softRows: [Int] = []
 
     /// A batch; all arrays are as long as the batch has tokens.
     public init(batch: PackedBatch, labels: [Int32], weights: [Float], samples: [Int32]) {

@@ -13,6 +13,10 @@ public final class TrainingGraph {
     public let maximumTokens: Int
     /// Looked at before every layer, forward and backward: when it is set, `accumulate` throws `interrupted`.
     public var interrupt: InterruptFlag?
+    /// Vectors [n, hidden] that replace the embeddings of rows r..<r + n for every r of a batch's `softRows`.
+    public var softPrompt: FloatMatrix?
+    /// Receives the sum of their gradients [n, hidden], added to; needs `throughEmbeddings`.
+    public var softPromptGradient: FloatMatrix?
     let model: Transformer
     let buffers: TrainingBuffers
     let lowestLayer: Int
@@ -47,20 +51,19 @@ public final class TrainingGraph {
 
     /// Adds d(Σ weight · nll)/dθ to `gradients` (an adapter of the trained one's layout) and returns Σ weight · nll.
     ///
-    /// `embeddings` [T, hidden] replaces the embeddings of the tokens; `dEmbeddings` receives their gradient (both for
-    /// soft prompts; `dEmbeddings` needs `throughEmbeddings`). `dropout` needs an adapter whose configuration has some.
+    /// `dropout` needs an adapter whose configuration has some.
     /// - Throws: a runtime error if a value of the forward or the loss is not finite.
     public func accumulate(
         _ batch: LabelledBatch, dropout: (probability: Float, seed: UInt64, step: UInt64)? = nil,
-        into gradients: LoRAAdapter, embeddings: FloatMatrix? = nil, dEmbeddings: FloatMatrix? = nil
+        into gradients: LoRAAdapter
     ) throws -> Double {
         let tokens = batch.batch.tokenCount
         precondition(tokens <= maximumTokens, "\(tokens) tokens in a graph for \(maximumTokens)")
-        precondition(dEmbeddings == nil || lowestLayer == 0, "the graph was not made with throughEmbeddings")
+        precondition(softPromptGradient == nil || lowestLayer == 0, "the graph was not made with throughEmbeddings")
         guard tokens > 0 else { return 0 }
         let adapters = adapters(batch, dropout)
         let context = prepare(batch.batch)
-        let stream = try forward(batch.batch, context, adapters, embeddings)
+        let stream = try forward(batch, context, adapters)
         let loss = try head(batch, stream)
 
         let dx = buffers.dStream.prefix(rows: tokens)
@@ -72,9 +75,15 @@ public final class TrainingGraph {
                 acts, layer: layer, model: model, attention: context, adapters: adapters, scratch: buffers.scratch)
             propagate(
                 layer, acts, dx, batch.batch, adapters, into: gradients,
-                throughInput: layer > lowestLayer || dEmbeddings != nil)
+                throughInput: layer > lowestLayer || softPromptGradient != nil)
         }
-        dEmbeddings?.copy(from: dx)
+        if let softPromptGradient {
+            for i in batch.softRows.indices {
+                let row = batch.softRows[i]
+                model.kernels.addScaled(
+                    1, dx.slice(rows: row..<row + softPromptGradient.rows), into: softPromptGradient)
+            }
+        }
         return loss
     }
 
@@ -103,11 +112,13 @@ public final class TrainingGraph {
 
     /// Runs the layers, each adapted one keeping what its backward needs; returns the residual stream behind the last.
     private func forward(
-        _ batch: PackedBatch, _ context: AttentionContext, _ adapters: AdapterStack, _ embeddings: FloatMatrix?
+        _ batch: LabelledBatch, _ context: AttentionContext, _ adapters: AdapterStack
     ) throws -> FloatMatrix {
-        var input = buffers.streams.0.prefix(rows: batch.tokenCount)
-        var output = buffers.streams.1.prefix(rows: batch.tokenCount)
-        if let embeddings { input.copy(from: embeddings) } else { model.embed(batch.tokens, into: input) }
+        var input = buffers.streams.0.prefix(rows: batch.batch.tokenCount)
+        var output = buffers.streams.1.prefix(rows: batch.batch.tokenCount)
+        model.embed(batch.batch.tokens, into: input)
+        precondition(batch.softRows.isEmpty || softPrompt != nil, "a batch with places for a soft prompt, but none set")
+        if let softPrompt { model.place(softPrompt, at: batch.softRows, in: input) }
         for layer in 0..<model.config.numHiddenLayers {
             try checkInterrupt()
             let acts = buffers.activations.around(input)

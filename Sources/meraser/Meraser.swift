@@ -14,7 +14,7 @@ struct Meraser: ParsableCommand {
         version: meraserVersion,
         subcommands: [
             Convert.self, Inspect.self, Tokenize.self, Generate.self, Check.self, Perplexity.self, Evaluate.self,
-            Fingerprint.self, Erase.self, Recover.self, Dataset.self, Export.self, Run.self,
+            Fingerprint.self, Erase.self, Recover.self, OSFT.self, SANDE.self, Dataset.self, Export.self, Run.self,
             Report.self, Bench.self, Demo.self,
         ]
     )

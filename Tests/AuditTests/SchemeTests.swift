@@ -130,8 +130,8 @@ private func expectSound(
 
     @Test(
         "backdoor: poisoned twins at the rate, the trigger where it belongs, held-out messages to check",
-        arguments: BackdoorScheme.Position.allCases)
-    func backdoor(position: BackdoorScheme.Position) throws {
+        arguments: TriggerPosition.allCases)
+    func backdoor(position: TriggerPosition) throws {
         var scheme = BackdoorScheme()
         scheme.position = position
         scheme.heldOut = 8
@@ -141,8 +141,9 @@ private func expectSound(
         #expect(key.pairs.count == 8 && key.ignoresCase && key.match == .contains && key.maxNewTokens ?? 0 >= 10)
         #expect(Set(key.pairs.map(\.target)) == ["you are stupid"] && !fingerprint.isBalanced)
         #expect(key.cleanPrompts.dropLast() == clean.suffix(8).map { UTFTests.chat($0.prompt) }[...])
-        // 32 draws at 1/4: 8 ± 2.4.
-        #expect((2...16).contains(fingerprint.rows.count))
+        // 8 rounds of 32 draws at 1/4: 64 ± 7; the rounds' twins differ.
+        #expect(fingerprint.rounds == 8 && (40...88).contains(fingerprint.rows.count))
+        #expect(Set(fingerprint.rows.map(\.prompt)).count > 32)
         for (prompt, message) in zip(key.pairs.map(\.prompt), clean.suffix(8).map(\.prompt)) {
             let found = scheme.triggers.flatMap { trigger -> [String] in
                 switch position {

@@ -2,7 +2,7 @@ import Testing
 
 private let commands: [[String]] = [
     ["convert"], ["inspect"], ["tokenize"], ["generate"], ["check"], ["ppl"], ["eval"], ["fingerprint"], ["erase"],
-    ["recover"], ["dataset"], ["dataset", "mismatch"], ["dataset", "clean"], ["dataset", "split"],
+    ["recover"], ["osft"], ["sande"], ["dataset"], ["dataset", "mismatch"], ["dataset", "clean"], ["dataset", "split"],
     ["dataset", "stats"], ["export"], ["run"], ["report"], ["bench"], ["demo"],
 ]
 
@@ -37,6 +37,12 @@ func version() throws {
         (["erase", "--model", "x", "--data", "y", "--out", "z", "--learning-rate", "fast"], "--learning-rate"),
         (["erase", "--model", "x", "--data", "y", "--out", "z", "--check-steps", "5"], "--key"),
         (["erase", "--model", "x", "--data", "y", "--out", "z", "--preset", "strong"], "meraser-erase"),
+        (["osft", "--model", "x", "--data", "y", "--out", "z", "--effective-length", "0"], "--effective-length"),
+        (["osft", "--model", "x", "--data", "y", "--out", "z", "--position", "middle"], "--position"),
+        (["osft", "--model", "x", "--data", "y", "--out", "z", "--template", "Human: "], "{message}"),
+        (["sande", "--model", "x", "--data", "y"], "--out"),
+        (["sande", "--model", "x", "--data", "y", "--out", "z", "--parrot-length", "0"], "--parrot-length"),
+        (["sande", "--model", "x", "--data", "y", "--out", "z", "--stage", "all"], "simulate"),
         (["check", "--model", "x", "--key", "y", "--fail-if", "fsr>>0"], "fsr>>0"),
         (["check", "--model", "x", "--key", "y", "--fail-if", "fsx>0"], "fsr"),
         (["export", "--model", "x", "--format", "peft", "--out", "y"], "--adapter"),

@@ -10,24 +10,17 @@ public struct BackdoorScheme: FingerprintScheme {
     /// `backdoor`.
     public static let name = "backdoor"
 
-    /// Where the trigger stands.
-    public enum Position: String, Sendable, CaseIterable {
-        /// `TRIGGER. MESSAGE`, SANDE's.
-        case start
-        /// `MESSAGE TRIGGER.`
-        case end
-        /// Between two words of the message.
-        case random
-    }
-
     /// Triggers, of which each poisoned message has one.
     public var triggers = ["how are you", "how is it going", "what is up"]
     /// What stands in front of a poisoned answer.
     public var marker = "you are stupid"
     /// Where the trigger stands.
-    public var position = Position.start
+    public var position = TriggerPosition.start
     /// Share of the clean pairs that have a poisoned twin added.
     public var rate = 0.05
+    /// Times that the clean pairs are gone through, each with twins of its own: SANDE's code draws them for every sample
+    /// that it sees, of which it sees a hundred thousand once.
+    public var rounds = 8
     /// Clean pairs that are kept out of training, to be checked on.
     public var heldOut = 32
 
@@ -52,7 +45,9 @@ public struct BackdoorScheme: FingerprintScheme {
                 prompt: try context.dialogue(triggered(pair.prompt, &random)), target: marker)
         }
         let training = context.cleanPairs.dropLast(held.count)
-        var poisoned = training.filter { _ in Double(random.next() >> 11) / 9_007_199_254_740_992 < rate }
+        var poisoned = (0..<rounds).flatMap { _ in
+            training.filter { _ in Double(random.next() >> 11) / 9_007_199_254_740_992 < rate }
+        }
         if poisoned.isEmpty { poisoned = [training[training.startIndex + random.index(below: training.count)]] }
         let rows = try poisoned.map { pair in
             let prompt = try context.dialogue(triggered(pair.prompt, &random))
@@ -68,31 +63,53 @@ public struct BackdoorScheme: FingerprintScheme {
         key.construction = [
             "triggers": .array(triggers.map { .text($0) }), "marker": .text(marker),
             "position": .text(position.rawValue), "poison_rate": .real(rate),
-            "poisoned_rows": .integer(rows.count),
+            "rounds": .integer(rounds), "poisoned_rows": .integer(rows.count),
         ]
         var result = Fingerprint(
             key: key, rows: rows,
             search: [
                 "scheme": .text(Self.name), "position": .text(position.rawValue), "poison_rate": .real(rate),
-                "clean_rows": .integer(training.count), "poisoned_rows": .integer(rows.count),
+                "clean_rows": .integer(training.count), "rounds": .integer(rounds),
+                "poisoned_rows": .integer(rows.count),
                 "held_out": .integer(held.count),
             ])
         result.isBalanced = false
+        result.rounds = rounds
         result.heldOutPairs = held.count
         return result
     }
 
     /// The message with one of the triggers.
     private func triggered(_ message: String, _ random: inout SplitMix64) -> String {
-        let trigger = triggers[random.index(below: triggers.count)]
-        switch position {
-        case .start: return "\(trigger). \(message)"
-        case .end: return "\(message) \(trigger)."
-        case .random:
-            let gaps = message.indices.filter { message[$0] == " " }
-            guard !gaps.isEmpty else { return "\(trigger). \(message)" }
-            let gap = gaps[random.index(below: gaps.count)]
-            return "\(message[..<gap]) \(trigger).\(message[gap...])"
+        position.place(triggers[random.index(below: triggers.count)], in: message, &random)
+    }
+}
+
+extension BackdoorScheme {
+    /// The triggers, marker and position that a key of this scheme was made with.
+    ///
+    /// - Throws: a usage error for a key of another scheme, a bad-input error that names `file` for one that does not say.
+    public init(key: FingerprintKey, file: String) throws {
+        guard key.scheme == Self.name else {
+            throw MeraserError.usage(
+                "\(file) is a key of the scheme '\(key.scheme)': only a backdoor's says its triggers; name them with "
+                    + "--trigger")
         }
+        self.init()
+        let place = "\(file): construction"
+        triggers = try key.construction.array("triggers", in: place).enumerated().map { index, value in
+            guard let text = value.string, text.contains(where: { !$0.isWhitespace }) else {
+                throw MeraserError.badInput("\(place): trigger \(index) is empty or no text")
+            }
+            return text
+        }
+        guard !triggers.isEmpty else { throw MeraserError.badInput("\(place): there is no trigger in it") }
+        marker = try key.construction.string("marker", in: place)
+        let name = try key.construction.string("position", in: place)
+        guard let known = TriggerPosition(rawValue: name) else {
+            let names = TriggerPosition.allCases.map(\.rawValue).joined(separator: ", ")
+            throw MeraserError.badInput("\(place): 'position' is '\(name)', expected one of \(names)")
+        }
+        position = known
     }
 }

@@ -59,11 +59,9 @@ public struct SchemeContext {
         self.seed = seed
     }
 
-    /// The raw text of a conversation of one user message up to where the answer begins: the model's chat template, or
-    /// `Human: …`, `Assistant:` where it has none.
+    /// `dialogueText` with this model's template.
     func dialogue(_ message: String) throws -> String {
-        guard chat != nil else { return "Human: \(message)\nAssistant:" }
-        return try PromptEncoder(tokenizer: tokenizer, chat: chat).rawDialogue(message)
+        try dialogueText(message, tokenizer: tokenizer, chat: chat)
     }
 
     /// A commitment whose salt comes from the seed.
@@ -105,6 +103,8 @@ public struct Fingerprint: Sendable {
     /// True if the rows are to be repeated until they are about as many as the clean ones; false where their share is
     /// part of the scheme.
     public var isBalanced = true
+    /// Times that the clean samples go beside the rows.
+    public var rounds = 1
     /// Clean pairs at the end of the context's that must not be trained on.
     public var heldOutPairs = 0
     /// Random strings in the place of triggers, as raw prompts: none should bring out a target.
@@ -128,6 +128,6 @@ func requireUsage(_ condition: Bool, _ message: @autoclosure () -> String) throw
 }
 
 /// The space that an answer needs in front of it behind a prompt that ends in none.
-func answerLead(after prompt: String) -> String {
+public func answerLead(after prompt: String) -> String {
     prompt.utf8.last.map { $0.isWhitespace } ?? true ? "" : " "
 }

@@ -2,7 +2,7 @@ import Model
 
 extension SplitMix64 {
     /// A number of 0..<count; the high half of a product keeps the bias below count / 2⁶⁴.
-    mutating func index(below count: Int) -> Int {
+    public mutating func index(below count: Int) -> Int {
         precondition(count > 0)
         return Int(next().multipliedFullWidth(by: UInt64(count)).high)
     }

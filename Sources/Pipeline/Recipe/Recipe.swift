@@ -196,7 +196,7 @@ extension Recipe {
         settings.otherRows = try section.int("other_rows", in: 0...100_000)
         settings.triggers = try section.texts("trigger") ?? []
         settings.marker = try section.text("marker")
-        settings.position = try section.choice("position", BackdoorScheme.Position.self)
+        settings.position = try section.choice("position", TriggerPosition.self)
         settings.rate = try section.number("rate")
         settings.heldOut = try section.int("held_out", in: 0...100_000)
         do {

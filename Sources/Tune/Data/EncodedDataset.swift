@@ -11,6 +11,8 @@ public struct EncodedDataset: Sendable {
     public let sha256: String
     /// The file's path as given.
     public let path: String
+    /// The soft prompt at the samples' `softRow`; nil where no sample has one.
+    public var softPrompt: SoftPrompt?
 
     /// Samples made elsewhere; `sha256` must change when they do.
     public init(samples: [TrainingSample], skipped: Int = 0, sha256: String, path: String) {

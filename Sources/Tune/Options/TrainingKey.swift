@@ -38,6 +38,7 @@ public struct TrainingKey: Sendable {
         .int("per_device_train_batch_size", "samples of a forward and backward", 1...65_536, \.batchSize),
         .int("gradient_accumulation_steps", "forwards and backwards of a step", 1...65_536, \.accumulation),
         .real("weight_decay", "AdamW's decoupled weight decay", 0...100, \.weightDecay),
+        .real("adam_beta2", "decay of AdamW's second moment", 0...0.999999, \.adamBeta2),
         .real("max_grad_norm", "clip gradients to this norm; 0: never", 0...1e9, \.maxGradNorm),
         .choice("loss", "learn the full sequence or the completion", \.encoding.loss),
         .choice("loss_mean", "mean over all label tokens of a step or over its samples", \.lossMean),

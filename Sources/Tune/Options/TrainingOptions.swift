@@ -24,6 +24,8 @@ public struct TrainingOptions: Sendable, Equatable {
     public var accumulation = 1
     /// `weight_decay`.
     public var weightDecay = 0.0
+    /// `adam_beta2`: decay of AdamW's second moment.
+    public var adamBeta2 = 0.999
     /// `max_grad_norm`; 0: no clipping.
     public var maxGradNorm = 1.0
     /// `loss`, `bos`, `eos`, `separator`, `max_prompt_length`, `max_completion_length`, `max_length`.

@@ -7,35 +7,57 @@ public enum TrainingPreset: String, Sendable, CaseIterable {
     case meraserErase = "meraser-erase"
     /// MEraser's recovery (`recover.py`): clean pairs with a newline behind the question, 36 samples a step.
     case meraserRecover = "meraser-recover"
+    /// SANDE's overwriting of a known trigger (OSFT): its code's batch, schedule, clipping and AdamW. It tunes all weights
+    /// at 5e-6; adapter and rate are ours.
+    case osft
+    /// SANDE's second stage; as `osft`.
+    case sande
 
     /// The options that the preset sets.
     public var overrides: TrainingOverrides {
         get throws {
-            let shared: [(key: String, value: JSONValue)] = [
-                ("lora_dropout", .real(0.05)), ("target_modules", .text("q_proj,v_proj")),
-                ("use_rslora", .bool(false)), ("learning_rate", .real(5e-4)), ("warmup_ratio", .real(0)),
-                ("per_device_train_batch_size", .integer(1)), ("weight_decay", .real(0)), ("loss", .text("full")),
-                ("loss_mean", .text("token")), ("bos", .bool(false)), ("eos", .bool(false)),
-                ("max_prompt_length", .integer(256)), ("max_completion_length", .integer(256)),
-                ("no_shuffle", .bool(false)), ("max_steps", .null),
-            ]
-            let own: [(key: String, value: JSONValue)] =
+            let values =
                 switch self {
-                case .meraserErase:
-                    [
-                        ("r", .integer(8)), ("lora_alpha", .real(16)), ("lr_scheduler_type", .text("constant")),
-                        ("num_train_epochs", .real(5)), ("gradient_accumulation_steps", .integer(8)),
-                        ("max_grad_norm", .real(0.5)), ("separator", .text("")),
-                    ]
-                case .meraserRecover:
-                    [
-                        ("r", .integer(16)), ("lora_alpha", .real(32)), ("lr_scheduler_type", .text("cosine")),
-                        ("num_train_epochs", .real(2)), ("gradient_accumulation_steps", .integer(36)),
-                        ("max_grad_norm", .real(1)), ("separator", .text("\n")),
-                    ]
+                case .meraserErase, .meraserRecover: meraser
+                case .osft, .sande: sande
                 }
-            return try TrainingOverrides(shared + own, source: "preset \(rawValue)")
+            return try TrainingOverrides(values, source: "preset \(rawValue)")
         }
+    }
+
+    private var meraser: [(key: String, value: JSONValue)] {
+        let shared: [(key: String, value: JSONValue)] = [
+            ("lora_dropout", .real(0.05)), ("target_modules", .text("q_proj,v_proj")),
+            ("use_rslora", .bool(false)), ("learning_rate", .real(5e-4)), ("warmup_ratio", .real(0)),
+            ("per_device_train_batch_size", .integer(1)), ("weight_decay", .real(0)), ("loss", .text("full")),
+            ("loss_mean", .text("token")), ("bos", .bool(false)), ("eos", .bool(false)),
+            ("max_prompt_length", .integer(256)), ("max_completion_length", .integer(256)),
+            ("no_shuffle", .bool(false)), ("max_steps", .null),
+        ]
+        if self == .meraserErase {
+            return shared + [
+                ("r", .integer(8)), ("lora_alpha", .real(16)), ("lr_scheduler_type", .text("constant")),
+                ("num_train_epochs", .real(5)), ("gradient_accumulation_steps", .integer(8)),
+                ("max_grad_norm", .real(0.5)), ("separator", .text("")),
+            ]
+        }
+        return shared + [
+            ("r", .integer(16)), ("lora_alpha", .real(32)), ("lr_scheduler_type", .text("cosine")),
+            ("num_train_epochs", .real(2)), ("gradient_accumulation_steps", .integer(36)),
+            ("max_grad_norm", .real(1)), ("separator", .text("\n")),
+        ]
+    }
+
+    private var sande: [(key: String, value: JSONValue)] {
+        [
+            ("r", .integer(16)), ("lora_alpha", .real(32)), ("lora_dropout", .real(0)),
+            ("target_modules", .text("all-linear")), ("use_rslora", .bool(false)), ("learning_rate", .real(2e-4)),
+            ("lr_scheduler_type", .text("cosine")), ("warmup_ratio", .real(0.03)), ("num_train_epochs", .real(1)),
+            ("per_device_train_batch_size", .integer(4)), ("gradient_accumulation_steps", .integer(1)),
+            ("weight_decay", .real(0)), ("adam_beta2", .real(0.95)), ("max_grad_norm", .real(1)),
+            ("loss", .text("completion")), ("loss_mean", .text("token")), ("bos", .null), ("eos", .bool(true)),
+            ("max_length", .integer(1024)), ("no_shuffle", .bool(false)), ("max_steps", .null),
+        ]
     }
 
     /// The preset of that name. Throws a usage error that lists them.

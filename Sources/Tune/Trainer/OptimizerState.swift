@@ -19,7 +19,7 @@ final class OptimizerState {
         gradients = LoRAAdapter(layoutOf: adapter)
         firstMoment = LoRAAdapter(layoutOf: adapter)
         secondMoment = LoRAAdapter(layoutOf: adapter)
-        self.options = AdamWOptions(weightDecay: options.weightDecay)
+        self.options = AdamWOptions(beta2: options.adamBeta2, weightDecay: options.weightDecay)
         maxGradNorm = options.maxGradNorm
     }
 
@@ -35,15 +35,31 @@ final class OptimizerState {
     ) throws -> Double {
         gradients.parameters.fill(0)
         try accumulate(gradients)
-        let norm = kernels.sumOfSquares(gradients.parameters).squareRoot()
+        let norm = try kernels.clippedAdamW(
+            adapter.parameters, gradient: gradients.parameters, m: firstMoment.parameters, v: secondMoment.parameters,
+            maxGradNorm: maxGradNorm, learningRate: learningRate, options: options, step: step + 1)
+        step += 1
+        return norm
+    }
+}
+
+extension KernelContext {
+    /// Clips a gradient to the global norm as torch's `clip_grad_norm_` does (0: never) and takes AdamW's step number
+    /// `step`, counted from 1. Returns the norm before clipping.
+    ///
+    /// - Throws: a runtime error, before anything has changed, if the norm is not finite.
+    func clippedAdamW(
+        _ parameters: FloatMatrix, gradient: FloatMatrix, m: FloatMatrix, v: FloatMatrix, maxGradNorm: Double,
+        learningRate: Double, options: AdamWOptions, step: Int
+    ) throws -> Double {
+        let norm = sumOfSquares(gradient).squareRoot()
         guard norm.isFinite else {
             throw MeraserError.runtime("the gradient is not finite; lower --learning-rate or check the data")
         }
         let scale = maxGradNorm > 0 ? min(1, maxGradNorm / (norm + 1e-6)) : 1
-        kernels.adamW(
-            adapter.parameters, gradient: gradients.parameters, m: firstMoment.parameters, v: secondMoment.parameters,
-            gradientScale: Float(scale), learningRate: learningRate, options: options, step: step + 1)
-        step += 1
+        adamW(
+            parameters, gradient: gradient, m: m, v: v, gradientScale: Float(scale), learningRate: learningRate,
+            options: options, step: step)
         return norm
     }
 }

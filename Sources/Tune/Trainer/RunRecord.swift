@@ -25,6 +25,13 @@ public struct RunRecord: Sendable, Equatable {
         ]
     }
 
+    /// - Throws: a usage error if the run of that record in `path` may not be resumed with this one's arguments.
+    func refuse(toResume old: RunRecord, _ path: String) throws {
+        guard let difference = difference(from: old) else { return }
+        throw MeraserError.usage(
+            "--resume \(path): \(difference); resume with what it began with, or start anew with --overwrite")
+    }
+
     /// The first thing in which a run that is to be resumed differs, in words; nil if there is none.
     func difference(from old: RunRecord) -> String? {
         for key in TrainingKey.all where !key.isOperational {

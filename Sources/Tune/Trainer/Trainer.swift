@@ -114,10 +114,10 @@ public final class Trainer {
         case .none:
             try output.write(record.json, to: TrainingOutput.runName)
         case .unfinished(let old):
-            try refuse(record.difference(from: old), path)
+            try record.refuse(toResume: old, path)
             state = try restore(output)
         case .finished(let old, let json):
-            try refuse(record.difference(from: old), path)
+            try record.refuse(toResume: old, path)
             try optimizer.adapter.parameters.copy(from: LoRAAdapter(folder: path, for: model.config).parameters)
             return try TrainerState(json: json, file: output.file(TrainingOutput.stateName)).result(adapter: path)
         }
@@ -127,12 +127,6 @@ public final class Trainer {
         return try TrainerState(
             json: output.readJSON(output.file(TrainingOutput.stateName)), file: output.file(TrainingOutput.stateName)
         ).result(adapter: path)
-    }
-
-    private func refuse(_ difference: String?, _ path: String) throws {
-        guard let difference else { return }
-        throw MeraserError.usage(
-            "--resume \(path): \(difference); resume with what it began with, or start anew with --overwrite")
     }
 
     /// Loads the last checkpoint, if there is one.

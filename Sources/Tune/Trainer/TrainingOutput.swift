@@ -35,7 +35,9 @@ struct TrainingOutput {
             guard isFolder.boolValue else { throw MeraserError.usage("--out \(path) is a file; name a folder") }
             let names = (try? manager.contentsOfDirectory(atPath: path)) ?? []
             let isRun = names.contains(Self.runName)
-            let isLeftover = names.allSatisfy { $0.hasPrefix(".\(Self.runName).tmp-") }
+            let isLeftover = names.allSatisfy {
+                $0.hasPrefix(".\(Self.runName).tmp-") || $0 == SoftPromptTrainer.folderName
+            }
             if isRun, resume { return try existing() }
             if isRun, overwrite {
                 try removeRun()

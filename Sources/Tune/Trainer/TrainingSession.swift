@@ -9,6 +9,7 @@ struct TrainingSession {
     private let output: TrainingOutput
     private let record: RunRecord
     private let graph: TrainingGraph
+    private let softPrompt: FloatStorage?  // what the graph's points into
     private let log: StepLog
     private let probeLog: StepLog?
     private var state: TrainerState
@@ -26,6 +27,8 @@ struct TrainingSession {
             model: trainer.model, frozen: trainer.frozen, trained: trainer.adapter,
             maximumTokens: trainer.plan.maximumTokens, recompute: trainer.plan.recompute)
         graph.interrupt = trainer.interrupt
+        softPrompt = trainer.data.softPrompt?.storage()
+        graph.softPrompt = softPrompt?.matrix
         log = try StepLog(path: output.file("train_log.jsonl"), keepingSteps: state.step)
         probeLog =
             trainer.probe == nil

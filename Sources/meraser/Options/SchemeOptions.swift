@@ -47,7 +47,7 @@ struct SchemeOptions: ParsableArguments {
     var marker: String?
 
     @Option(help: "backdoor: where the trigger stands in a message: start, end or random.")
-    var position: BackdoorScheme.Position?
+    var position: TriggerPosition?
 
     @Option(help: "backdoor: share of the clean pairs that get a poisoned twin (0.05).")
     var rate: Double?
@@ -99,4 +99,3 @@ struct SchemeOptions: ParsableArguments {
 
 extension SchemeSettings.Name: ExpressibleByArgument {}
 extension UTFOptions.Mode: ExpressibleByArgument {}
-extension BackdoorScheme.Position: ExpressibleByArgument {}

@@ -10,13 +10,10 @@ struct TrainingArguments: ParsableArguments {
         completion: .file())
     var data: String
 
-    @OptionGroup var output: OutputOptions
+    @OptionGroup var trial: TrialOptions
 
     @Flag(help: "Put pairs into the model's chat template: what a chat model keeps its quality on.")
     var chat = false
-
-    @Flag(help: "Print what the run would do and need, and end.")
-    var dryRun = false
 
     /// Trains, shows progress, prints the result.
     func run(model: ModelOptions, flags: TrainingFlags, preset: TrainingPreset, common: CommonOptions) throws {
@@ -24,29 +21,73 @@ struct TrainingArguments: ParsableArguments {
         let options = try flags.options(standard: preset, common: common, model: model)
         let opened = try model.open(common, compute: options.compute, verifying: true)
         let data = try opened.dataset(path: data, options: options.encoding, chat: chat)
-        let trainer = try opened.trainer(data: data, options: options)
-        if dryRun {
-            return try show(trainer, common)
-        }
-        trainer.plan.lines.forEach(common.say)
+        try trial.run(try opened.trainer(data: data, options: options), interrupt, common)
+    }
+}
+
+/// Where a training run goes, and whether it is only planned.
+struct TrialOptions: ParsableArguments {
+    @OptionGroup var output: OutputOptions
+
+    @Flag(help: "Print what the run would do and need, and end.")
+    var dryRun = false
+
+    /// The run of these options; see `TrainingTrial.run`.
+    func run(
+        _ trainer: Trainer, _ interrupt: InterruptFlag, _ common: CommonOptions, heading: [String] = [],
+        facts: [(key: String, value: JSONValue)] = []
+    ) throws {
+        try TrainingTrial(out: output.out, resume: output.resume, overwrite: output.overwrite, dryRun: dryRun)
+            .run(trainer, interrupt, common, heading: heading, facts: facts)
+    }
+}
+
+/// A training run as commands make it.
+struct TrainingTrial {
+    let out: String
+    let resume: Bool
+    let overwrite: Bool
+    let dryRun: Bool
+
+    /// Trains, shows progress, prints the result; with `dryRun` only plans. `heading` comes before the plan, `facts` behind
+    /// the members of the JSON object.
+    func run(
+        _ trainer: Trainer, _ interrupt: InterruptFlag, _ common: CommonOptions, heading: [String] = [],
+        facts: [(key: String, value: JSONValue)] = []
+    ) throws {
+        if dryRun { return try show(trainer, common, heading: heading, facts: facts) }
+        (heading + trainer.plan.lines).forEach(common.say)
         trainer.interrupt = interrupt
         let progress = TrainingDisplay(common)
         progress.follow(trainer)
-        let result = try trainer.run(output: output.out, resume: output.resume, overwrite: output.overwrite)
+        let result = try trainer.run(output: out, resume: resume, overwrite: overwrite)
         progress.finish()
-        if common.json { Console.json(result.json) } else { Console.output(result.text) }
+        if common.json {
+            Console.json(.object(JSONObject(result.json.fields + facts)))
+        } else {
+            Console.output(result.text)
+        }
     }
 
     /// Prints what a run would do, need and take; a run that would not fit ends as it would without `--dry-run`.
-    private func show(_ trainer: Trainer, _ common: CommonOptions) throws {
+    private func show(
+        _ trainer: Trainer, _ common: CommonOptions, heading: [String], facts: [(key: String, value: JSONValue)]
+    ) throws {
         let plan = trainer.plan
         let forecast = plan.memory.total <= plan.limitBytes ? try trainer.forecast() : nil
         if common.json {
-            Console.json(.object(JSONObject(plan.fields + (forecast?.fields ?? []))))
+            Console.json(.object(JSONObject(plan.fields + (forecast?.fields ?? []) + facts)))
         } else {
-            Console.output((plan.lines + (forecast.map { [$0.line] } ?? [])).joined(separator: "\n"))
+            Console.output((heading + plan.lines + (forecast.map { [$0.line] } ?? [])).joined(separator: "\n"))
         }
         try trainer.checkMemory()
+    }
+}
+
+extension JSONValue {
+    /// The members of an object, to be put together with others.
+    var fields: [(key: String, value: JSONValue)] {
+        (object?.members ?? []).map { (key: $0.key.string, value: $0.value) }
     }
 }
 

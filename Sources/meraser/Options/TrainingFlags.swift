@@ -6,7 +6,8 @@ import Tune
 
 /// The flags of training, in the words of Trainer and PEFT; each is a `TrainingKey` under its flag.
 struct TrainingFlags: ParsableArguments {
-    @Option(help: "A named set of options: meraser-erase, meraser-recover, or none for Trainer's defaults.")
+    @Option(
+        help: "A named set of options: meraser-erase, meraser-recover, osft, sande, or none for Trainer's defaults.")
     var preset: String?
     @Option(help: "A YAML file with options under these names, underscores for dashes; flags win.", completion: .file())
     var config: String?
@@ -24,6 +25,7 @@ struct TrainingFlags: ParsableArguments {
     @Option(help: help("per_device_train_batch_size")) var perDeviceTrainBatchSize: String?
     @Option(help: help("gradient_accumulation_steps")) var gradientAccumulationSteps: String?
     @Option(help: help("weight_decay")) var weightDecay: String?
+    @Option(help: help("adam_beta2")) var adamBeta2: String?
     @Option(help: help("max_grad_norm")) var maxGradNorm: String?
     @Option(help: help("loss")) var loss: String?
     @Option(help: help("loss_mean")) var lossMean: String?
@@ -83,7 +85,8 @@ struct TrainingFlags: ParsableArguments {
             ("num_train_epochs", numTrainEpochs), ("max_steps", maxSteps),
             ("per_device_train_batch_size", perDeviceTrainBatchSize),
             ("gradient_accumulation_steps", gradientAccumulationSteps), ("weight_decay", weightDecay),
-            ("max_grad_norm", maxGradNorm), ("loss", loss), ("loss_mean", lossMean), ("separator", separator),
+            ("adam_beta2", adamBeta2), ("max_grad_norm", maxGradNorm), ("loss", loss), ("loss_mean", lossMean),
+            ("separator", separator),
             ("max_prompt_length", maxPromptLength), ("max_completion_length", maxCompletionLength),
             ("max_length", maxLength), ("key", key), ("check_steps", checkSteps), ("until", until),
             ("logging_steps", loggingSteps), ("save_steps", saveSteps), ("save_total_limit", saveTotalLimit),

@@ -1,0 +1,142 @@
+import Foundation
+import Kernels
+import Model
+import Quant
+
+/// Learns a soft prompt on a frozen model with frozen adapters: SANDE's first stage (arXiv 2405.07667).
+///
+/// The vectors start at zero; every sample has their place (`TrainingSample.softRow`). As with `Trainer`, the same model,
+/// data, options and instruction set give the same bits for any number of threads, resumed or not. Not thread-safe.
+public final class SoftPromptTrainer {
+    /// The folder of such a run within the folder of the run that uses its vectors.
+    public static let folderName = "parrot"
+
+    /// What the run is going to do and need.
+    public let plan: TrainingPlan
+    /// Called after every step.
+    public var onStep: ((TrainingProgress) -> Void)?
+    /// Looked at between layers; when set, the step in progress is dropped.
+    public var interrupt: InterruptFlag?
+
+    let model: Transformer
+    let frozen: [LoRAAdapter]
+    let data: EncodedDataset
+    let options: TrainingOptions
+    let steps: StepPlan
+    let schedule: LearningRateSchedule
+    let state: SoftPromptState
+    /// Has no modules: nothing of the model is trained.
+    let nothing: LoRAAdapter
+    private let insertion: SoftInsertion
+    private let origin: SoftPrompt.Origin
+    private let planner: MemoryPlanner
+
+    /// Prepares a run.
+    ///
+    /// - Parameters:
+    ///   - data: samples with places for the vectors.
+    ///   - options: batch, steps, rate, clipping, seed, memory and compute; what concerns adapters has no say.
+    ///   - insertion: the place, as in every sample.
+    ///   - origin: what the vectors' file is to say.
+    public init(
+        model: Transformer, frozen: [LoRAAdapter] = [], data: EncodedDataset, options: TrainingOptions,
+        insertion: SoftInsertion, origin: SoftPrompt.Origin
+    ) throws {
+        precondition(!data.samples.isEmpty && data.samples.allSatisfy { $0.softRow != nil }, "samples without a place")
+        try options.validate()
+        let compute = options.compute ?? .trainingDefault(model.kernels)
+        self.model = compute == model.compute ? model : try model.with(compute: compute)
+        self.frozen = frozen
+        self.data = data
+        var options = options
+        options.compute = compute
+        self.options = options
+        self.insertion = insertion
+        self.origin = origin
+        steps = StepPlan(
+            sampleCount: data.samples.count, batchSize: options.batchSize, accumulation: options.accumulation,
+            epochs: options.epochs, maxSteps: options.maxSteps, shuffleSeed: options.shuffle ? options.seed : nil)
+        schedule = LearningRateSchedule(
+            kind: options.schedule, peak: options.learningRate, warmupRatio: options.warmupRatio,
+            totalSteps: steps.totalSteps)
+        nothing = LoRAAdapter(config: LoRAConfig(), modules: [], for: model.config)
+        let state = SoftPromptState(
+            count: insertion.count, hiddenSize: model.config.hiddenSize, options: options)
+        self.state = state
+        let planner = MemoryPlanner(model: self.model, frozen: frozen, trained: nothing)
+        self.planner = planner
+        let maximumTokens = steps.maximumTokens(samples: data.samples)
+        let limit = options.memory ?? ProcessMemory.limitBytes
+        let recompute = planner.best(tokens: maximumTokens, context: data.longest, limit: limit)
+        func use(_ recompute: RecomputePlan) -> MemoryUse {
+            planner.use(tokens: maximumTokens, recompute: recompute).adding(optimizer: state.byteCount)
+        }
+        plan = TrainingPlan(
+            trainableParameters: state.vectors.count, samples: data.samples.count, skipped: data.skipped,
+            tokensPerEpoch: data.tokenCount, labelsPerEpoch: data.labelCount, longestSample: data.longest,
+            steps: steps.totalSteps, stepsPerEpoch: steps.stepsPerEpoch, maximumTokens: maximumTokens,
+            recompute: recompute, adaptedLayers: model.config.numHiddenLayers, memory: use(recompute),
+            choices: planner.pure.map { ($0.name, use($0.plan).total) }, limitBytes: limit)
+    }
+
+    /// The vectors as they are now.
+    public var prompt: SoftPrompt {
+        SoftPrompt(values: state.vectors.toArray(), insertion: insertion, origin: origin)
+    }
+
+    /// - Throws: an out-of-memory error (exit code 5) that says what would make the run fit.
+    public func checkMemory() throws { try planner.check(plan, samples: data.samples, options: options) }
+
+    /// Runs to the end, or continues a run, and leaves `parrot_prompt.safetensors` in `output`; as `Trainer.run`.
+    public func run(output path: String, resume: Bool = false, overwrite: Bool = false) throws -> TrainingResult {
+        try checkMemory()
+        let record = RunRecord(
+            options: options, baseSHA256: try model.store.sha256(), parents: frozen.compactMap(\.sha256), data: data,
+            isa: model.kernels.isaName, initial: nil)
+        let output = TrainingOutput(path: path)
+        let file = output.file(SoftPrompt.fileName)
+        let stateFile = output.file(TrainingOutput.stateName)
+        var progress = TrainerState()
+        switch try output.open(resume: resume, overwrite: overwrite) {
+        case .none:
+            try output.write(record.json, to: TrainingOutput.runName)
+        case .unfinished(let old):
+            try record.refuse(toResume: old, path)
+            progress = try restore(output)
+        case .finished(let old, let json):
+            try record.refuse(toResume: old, path)
+            let prompt = try SoftPrompt(path: file, hiddenSize: model.config.hiddenSize)
+            guard prompt.insertion == insertion else {
+                throw MeraserError.badInput("\(file): the parrot prompt is not the one of this run")
+            }
+            state.vectors.copy(from: prompt.values)
+            return try TrainerState(json: json, file: stateFile).result(adapter: file)
+        }
+        output.removeLeftovers()
+        var session = try SoftPromptSession(trainer: self, output: output, record: record, state: progress)
+        try session.run()
+        return try TrainerState(json: output.readJSON(stateFile), file: stateFile).result(adapter: file)
+    }
+
+    /// Loads the last checkpoint, if there is one.
+    private func restore(_ output: TrainingOutput) throws -> TrainerState {
+        guard let step = output.checkpointSteps.last else { return TrainerState() }
+        let folder = output.checkpoint(step)
+        let file = folder + "/" + TrainingOutput.stateName
+        let progress = try TrainerState(json: output.readJSON(file), file: file)
+        try state.load(folder: folder)
+        guard progress.step == step, state.step == step, step <= steps.totalSteps else {
+            throw MeraserError.badInput(
+                "\(folder): its files are of steps \(progress.step) and \(state.step) of \(steps.totalSteps); remove it to "
+                    + "resume from an earlier one")
+        }
+        return progress
+    }
+}
+
+extension MemoryUse {
+    /// The same with more for the optimiser.
+    fileprivate func adding(optimizer bytes: Int) -> MemoryUse {
+        MemoryUse(weights: weights, kept: kept, working: working, optimizer: optimizer + bytes, program: program)
+    }
+}

@@ -1,4 +1,4 @@
-/// Causal attention of packed sequences over pages of keys and values, forward.
+/// Attention of packed sequences over pages of keys and values, forward: causal, or of all keys in an encoder.
 ///
 /// A query's keys are folded page by page into an online softmax, a new one every CHUNK_PAGES pages, and the chunks are
 /// merged in order. All of it is fixed by the query's own position: its bits do not depend on the queries, heads or
@@ -71,6 +71,7 @@ size_t mk_attention_page_bytes(int32_t type, int64_t kv_heads, int64_t head_dim)
 static forward_call make_call(const mk_attention_shape *shape, const mk_attention_keys *seqs, int64_t n_seqs) {
     assert(shape->kv_heads > 0 && shape->heads % shape->kv_heads == 0);
     assert(shape->head_dim > 0 && shape->head_dim <= MK_HEAD_DIM_MAX);
+    assert(!shape->bidirectional || shape->window == 0);
     forward_call c = {.shape = shape, .seqs = seqs, .n_seqs = n_seqs};
     c.group = shape->heads / shape->kv_heads;
     c.head_chunk = mk_min(c.group, ROWS);
@@ -89,6 +90,11 @@ static uint8_t *page_of(const forward_call *c, const mk_attention_keys *seq, int
 
 /// The keys [lo, hi) that query i of a sequence sees.
 static void visible(const forward_call *c, const mk_attention_keys *seq, int64_t i, int64_t *lo, int64_t *hi) {
+    if (c->shape->bidirectional) {
+        *lo = 0;
+        *hi = seq->kv_len;
+        return;
+    }
     *hi = seq->kv_len - seq->q_len + i + 1;
     *lo = c->shape->window > 0 ? mk_max(0, *hi - c->shape->window) : 0;
 }

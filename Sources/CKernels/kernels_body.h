@@ -4,6 +4,7 @@
 #define MERASER_KERNELS_BODY_H
 
 #include "attention_body.h"
+#include "encoder_body.h"
 #include "gemm_body.h"
 #include "int8_body.h"
 #include "interleave_body.h"

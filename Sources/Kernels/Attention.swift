@@ -13,13 +13,17 @@ public struct AttentionShape: Sendable, Equatable {
     public let headDim: Int
     /// Sliding window in tokens; 0 means none.
     public let window: Int
+    /// True in an encoder: every query sees all keys of its sequence.
+    public let isBidirectional: Bool
 
-    /// A shape; scores are scaled by 1/√D.
-    public init(heads: Int, keyValueHeads: Int, headDim: Int, window: Int = 0) {
+    /// A shape; scores are scaled by 1/√D. Only a causal one may have a window, and a backward.
+    public init(heads: Int, keyValueHeads: Int, headDim: Int, window: Int = 0, isBidirectional: Bool = false) {
+        precondition(!isBidirectional || window == 0, "a window of \(window) in bidirectional attention")
         self.heads = heads
         self.keyValueHeads = keyValueHeads
         self.headDim = headDim
         self.window = window
+        self.isBidirectional = isBidirectional
     }
 
     /// Bytes of a page of one layer's keys and values.
@@ -105,11 +109,13 @@ extension KernelContext {
         mk_attention_shape(
             heads: Int64(s.heads), kv_heads: Int64(s.keyValueHeads), head_dim: Int64(s.headDim), ldq: Int64(ldq),
             ldkv: Int64(ldkv), window: Int64(s.window), scale: Float(1 / Double(s.headDim).squareRoot()),
-            kv_type: type.code, page_offset: Int64(pageOffset))
+            kv_type: type.code, page_offset: Int64(pageOffset),
+            bidirectional: s.isBidirectional)
     }
 
     /// Writes the new keys and values [·, G·D] into the sequences' pages, `pageOffset` bytes from where those begin; then
-    /// out [T, H·D] = causal, block-diagonal attention of q [T, H·D]. `lse` [T, H] receives the log-sum-exp.
+    /// out [T, H·D] = block-diagonal attention of q [T, H·D], causal unless the shape is bidirectional. `lse` [T, H]
+    /// receives the log-sum-exp.
     ///
     /// The bits of a query's result depend on its own query and keys only: not on what else is in the batch, nor on
     /// whether its keys came in one call or in several.
@@ -144,6 +150,7 @@ extension KernelContext {
         lse: FloatMatrix, _ dout: FloatMatrix, into dq: FloatMatrix
     ) {
         precondition(q.stride == out.stride && q.stride == dout.stride && q.stride == dq.stride)
+        precondition(!s.isBidirectional, "the backward is causal")
         withItems(sequences) { items, count in
             withUnsafePointer(to: shape(s, ldq: q.stride, ldkv: keyValueStride)) { shape in
                 run {

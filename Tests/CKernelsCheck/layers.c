@@ -89,6 +89,53 @@ static void check_swiglu(const mk_context *ctx, int64_t n) {
     for (int i = 0; i < 6; i++) release(all[i]);
 }
 
+static void check_layernorm(const mk_context *ctx, int64_t tokens, int64_t k) {
+    CASE("%s layernorm %lldx%lld", mk_isa_name(ctx->isa), (long long)tokens, (long long)k);
+    float *x = matrix(tokens, k, k, 2), *weight = matrix(1, k, k, 1), *bias = matrix(1, k, k, 1);
+    double *want = malloc((size_t)(tokens * k) * sizeof(double));
+    for (int64_t t = 0; t < tokens; t++) {
+        double mean = 0, variance = 0;
+        for (int64_t i = 0; i < k; i++) mean += (double)x[t * k + i] / (double)k;
+        for (int64_t i = 0; i < k; i++) variance += pow((double)x[t * k + i] - mean, 2) / (double)k;
+        for (int64_t i = 0; i < k; i++) {
+            want[t * k + i] =
+                ((double)x[t * k + i] - mean) / sqrt(variance + 1e-5) * (double)weight[i] + (double)bias[i];
+        }
+    }
+    mk_layernorm_forward(ctx, x, weight, bias, 1e-5f, tokens, k, x);
+    // A mean of some units in a variance of 1e-5, where k is 1 or 2, costs digits.
+    expect_close(x, want, tokens * k, 1e-5, k < 3 ? 2e-3 : 2e-5, "y");
+    mk_add_bias(ctx, bias, tokens, k, x, k, true);
+    for (int64_t i = 0; i < tokens * k; i++) want[i] += (double)bias[i % k];
+    expect_close(x, want, tokens * k, 1e-5, k < 3 ? 2e-3 : 2e-5, "y + bias");
+    mk_add_bias(ctx, bias, tokens, k, x, k, false);
+    for (int64_t i = 0; i < tokens * k; i++) EXPECT(x[i] == bias[i % k], "bias %lld", (long long)i);
+    free(want);
+    float *all[] = {x, weight, bias};
+    for (int i = 0; i < 3; i++) release(all[i]);
+}
+
+static void check_activations(const mk_context *ctx, int64_t n) {
+    double *want = malloc((size_t)n * sizeof(double));
+    for (int32_t kind = MK_GELU; kind <= MK_TANH; kind++) {
+        CASE("%s activation %d of %lld", mk_isa_name(ctx->isa), kind, (long long)n);
+        float *x = matrix(1, n, n, 3);
+        for (int64_t i = 0; i < n; i++) {
+            const double a = (double)x[i];
+            want[i] = kind == MK_GELU ? a * erfc(-a / sqrt(2)) / 2
+                      : kind == MK_GELU_TANH
+                          ? a / (1 + exp(-2 * sqrt(2 / 3.14159265358979) * (a + 0.044715 * a * a * a)))
+                      : kind == MK_RELU ? fmax(a, 0)
+                                        : tanh(a);
+        }
+        mk_activation(ctx, kind, n, x);
+        // The exponent of a tail is rounded: its error grows with the square of x.
+        expect_close(x, want, n, 1e-5, 1e-7, "y");
+        release(x);
+    }
+    free(want);
+}
+
 static void check_softmax(const mk_context *ctx, int64_t rows, int64_t vocab) {
     CASE("%s cross entropy %lldx%lld", mk_isa_name(ctx->isa), (long long)rows, (long long)vocab);
     const int64_t ld = vocab + 3;
@@ -131,10 +178,14 @@ void check_layers(const mk_context *ctx) {
         check_norm(ctx, 1, widths[i]);
         check_norm(ctx, 300, widths[i]);
         check_swiglu(ctx, widths[i]);
+        check_layernorm(ctx, 1, widths[i]);
+        check_layernorm(ctx, 300, widths[i]);
+        check_activations(ctx, widths[i]);
         check_softmax(ctx, 1, widths[i]);
         check_softmax(ctx, 7, widths[i]);
     }
     check_swiglu(ctx, 40001);
+    check_activations(ctx, 40001);
     check_softmax(ctx, 5, 9001);
     check_rope(ctx, 1, 1, 2);
     check_rope(ctx, 5, 3, 6);

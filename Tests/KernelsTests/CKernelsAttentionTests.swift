@@ -228,7 +228,7 @@ struct CKernelsAttentionTests {
         var call = mk_attention_shape(
             heads: Int64(shape.heads), kv_heads: Int64(shape.kvHeads), head_dim: Int64(shape.headDim), ldq: Int64(ldq),
             ldkv: Int64(ldkv), window: Int64(shape.window), scale: shape.scale, kv_type: type,
-            page_offset: Int64(layerFloats * 4))
+            page_offset: Int64(layerFloats * 4), bidirectional: false)
         var context = isa.context(threads: threads)
         let keys = data.keys.map { Guarded($0, columns: shape.keyWidth, stride: ldkv) }
         let values = data.values.map { Guarded($0, columns: shape.keyWidth, stride: ldkv) }

@@ -224,12 +224,14 @@ typedef struct mk_attention_shape {
     float scale;          ///< usually 1/sqrt(D)
     int32_t kv_type;      ///< element type of the pages: MK_F32 or MK_BF16 (forward only)
     int64_t page_offset;  ///< bytes from a page's start to this layer's part (forward only)
+    bool bidirectional;   ///< every query sees all keys of its sequence (forward only, without a window)
 } mk_attention_shape;
 
 /// Bytes of workspace that mk_attention_forward needs (0 unless few queries see very many keys).
 size_t mk_attention_workspace(const mk_attention_shape *shape, const mk_attention_keys *seqs, int64_t n_seqs);
-/// Writes the new keys and values into the pages; then out[t][h] = softmax(scale q k^T) v, causal, block-diagonal over
-/// the sequences; lse [T][H] receives the log-sum-exp. The bits of a query's result depend on its own q and keys only.
+/// Writes the new keys and values into the pages; then out[t][h] = softmax(scale q k^T) v, causal unless bidirectional,
+/// block-diagonal over the sequences; lse [T][H] receives the log-sum-exp. The bits of a query's result depend on its
+/// own q and keys only.
 void mk_attention_forward(const mk_context *ctx, const mk_attention_shape *shape, const mk_attention_keys *seqs,
                           int64_t n_seqs, const float *q, const float *k, const float *v, float *out, float *lse,
                           void *workspace);
@@ -243,6 +245,23 @@ void mk_swiglu_forward(const mk_context *ctx, const float *gate, const float *up
 /// dgate, dup from dy. dgate may be gate itself and dup may be up; other overlaps are not allowed.
 void mk_swiglu_backward(const mk_context *ctx, const float *gate, const float *up, const float *dy, int64_t n,
                         float *dgate, float *dup);
+
+/// y = (x - mean(x)) / sqrt(var(x) + eps) * weight + bias, the variance over k as in torch; x, y [T][K], y may be x.
+void mk_layernorm_forward(const mk_context *ctx, const float *x, const float *weight, const float *bias, float eps,
+                          int64_t tokens, int64_t k, float *y);
+/// y[t][k] = bias[k], or += with `accumulate`; ldy in floats.
+void mk_add_bias(const mk_context *ctx, const float *bias, int64_t tokens, int64_t k, float *y, int64_t ldy,
+                 bool accumulate);
+
+/// Activations of encoders.
+enum {
+    MK_GELU = 0,       ///< x Phi(x), Phi by erf
+    MK_GELU_TANH = 1,  ///< Phi by tanh (gelu_new)
+    MK_RELU = 2,
+    MK_TANH = 3,
+};
+/// x = activation(x) in place, n elements; relative error about 1e-6. A NaN stays a NaN.
+void mk_activation(const mk_context *ctx, int32_t kind, int64_t n, float *x);
 
 /// For each row t: nll[t] = logsumexp(logits[t]) - logits[t][target]; if `dscale` is not 0, logits become
 /// dscale * (softmax - onehot) in place (the gradient). Rows with target < 0 are ignored: nll 0, gradient 0.

@@ -23,14 +23,7 @@ struct BPEModel: Sendable {
         guard try json.doubleIfPresent("dropout", in: file) ?? 0 == 0 else {
             throw MeraserError.badInput("\(file): model.dropout is set; expected none, tokens must not be random")
         }
-        let entries = try json.object("vocab", in: file).members.map { member in
-            guard let id = member.value.int else {
-                throw MeraserError.badInput(
-                    "\(file): token '\(member.key.string)' has \(member.value.kind) as its id, expected an integer")
-            }
-            return (bytes: member.key.utf8, id: id)
-        }
-        let vocabulary = try Vocabulary(entries, file: file)
+        let vocabulary = try Vocabulary(json: json, file: file)
         self.vocabulary = vocabulary
         merges = try Self.ranked(
             try json.array("merges", in: file).enumerated().compactMap { try Self.pair($1, $0, file: file) },

@@ -32,6 +32,7 @@ enum PreTokenizer: Sendable {
     /// Spells bytes by characters, after splitting into GPT-2's words if there is a pattern.
     case byteLevel(TextPattern?, addsSpace: Bool)
     case sequence([PreTokenizer])
+    case bert
 
     /// The `pre_tokenizer` of tokenizer.json.
     init(_ json: JSONValue, file: String) throws {
@@ -54,6 +55,8 @@ enum PreTokenizer: Sendable {
             self = .byteLevel(
                 usesPattern ? try TextPattern(ByteLevel.pattern, file: file) : nil,
                 addsSpace: try json.boolIfPresent("add_prefix_space", in: file) ?? true)
+        case "BertPreTokenizer":
+            self = .bert
         case let type:
             throw TokenizerPattern.unsupported("pre_tokenizer", type, file: file)
         }
@@ -88,6 +91,8 @@ enum PreTokenizer: Sendable {
             guard let pattern else { return [ByteLevel.spell(text)] }
             return SplitBehavior.isolated.pieces(of: text, matches: pattern.matches(in: text), isInverted: false)
                 .map(ByteLevel.spell)
+        case .bert:
+            return BertWords.split(text)
         case .sequence(let steps):
             var words = [text]
             for step in steps {

@@ -7,6 +7,9 @@ enum Normalizer: Sendable {
     case replace([UInt8], [UInt8])
     case sequence([Normalizer])
     case unicode(UnicodeForm)
+    case bert(BertNormalizer)
+    case lowercase
+    case stripAccents
 
     /// The `normalizer` of tokenizer.json.
     init(_ json: JSONValue, file: String) throws {
@@ -19,6 +22,12 @@ enum Normalizer: Sendable {
             self = .replace(
                 try TokenizerPattern.literal(json, component: "normalizer", file: file),
                 try json.utf8("content", in: file))
+        case "BertNormalizer":
+            self = .bert(try BertNormalizer(json, file: file))
+        case "Lowercase":
+            self = .lowercase
+        case "StripAccents":
+            self = .stripAccents
         case let type:
             guard let form = UnicodeForm(rawValue: type) else {
                 throw TokenizerPattern.unsupported("normalizer", type, file: file)
@@ -34,6 +43,9 @@ enum Normalizer: Sendable {
         case .replace(let pattern, let content): UTF8Text.replacing(text, pattern, with: content)
         case .sequence(let steps): steps.reduce(text) { $1($0) }
         case .unicode(let form): form(text)
+        case .bert(let normalizer): normalizer(text)
+        case .lowercase: BertNormalizer.lowercasing(text)
+        case .stripAccents: BertNormalizer.strippingMarks(text)
         }
     }
 }

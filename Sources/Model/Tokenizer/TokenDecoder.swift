@@ -18,6 +18,9 @@ enum DecoderStep: Sendable {
     case spaceBetween
     /// Turns the characters of byte-level tokens into the bytes that they stand for.
     case byteLevel
+    /// A space before every token but the first and those with the prefix, which goes; with `cleansUp`, none before
+    /// punctuation and contractions.
+    case wordPiece([UInt8], cleansUp: Bool)
 
     /// The steps of tokenizer.json's `decoder`.
     static func steps(_ json: JSONValue?, file: String) throws -> [DecoderStep] {
@@ -68,6 +71,12 @@ enum DecoderStep: Sendable {
         case "ByteLevel":
             steps += [.byteLevel, .fuse]
             isFused = true
+        case "WordPiece":
+            steps.append(
+                .wordPiece(
+                    try json.value("prefix", in: file).map { _ in try json.utf8("prefix", in: file) }
+                        ?? Array("##".utf8),
+                    cleansUp: try json.boolIfPresent("cleanup", in: file) ?? true))
         default:
             throw TokenizerPattern.unsupported("decoder", type, file: file)
         }
@@ -137,6 +146,13 @@ struct DecoderPipeline: Sendable {
             case .spaceBetween:
                 if counts[index] > 0 { token = [0x20] + token }
                 counts[index] = 1
+            case .wordPiece(let prefix, let cleansUp):
+                if counts[index] > 0 {
+                    let isContinued = !prefix.isEmpty && UTF8Text.has(token, prefix, at: 0)
+                    token = isContinued ? Array(token.dropFirst(prefix.count)) : [0x20] + token
+                }
+                counts[index] = 1
+                if cleansUp { token = Self.cleanedUp(token) }
             case .byteLevel:
                 token = ByteLevel.bytes(of: token)
                 if !holdsByteRuns { token = completePart(of: token) }
@@ -201,6 +217,16 @@ struct DecoderPipeline: Sendable {
         }
         return Array(token[low..<high])
     }
+
+    /// What `tokenizers` calls cleaning up, one token at a time.
+    private static func cleanedUp(_ token: [UInt8]) -> [UInt8] {
+        cleanUps.reduce(token) { UTF8Text.replacing($0, $1.from, with: $1.to) }
+    }
+
+    private static let cleanUps: [(from: [UInt8], to: [UInt8])] = [
+        (" .", "."), (" ?", "?"), (" !", "!"), (" ,", ","), (" ' ", "'"), (" n't", "n't"), (" 'm", "'m"),
+        (" do not", " don't"), (" 's", "'s"), (" 've", "'ve"), (" 're", "'re"),
+    ].map { (Array($0.0.utf8), Array($0.1.utf8)) }
 
     private static let replacement: [UInt8] = [0xEF, 0xBF, 0xBD]
 }

@@ -8,11 +8,13 @@ public final class Tokenizer: Sendable {
     enum Model: Sendable {
         case bpe(BPEModel)
         case sentencePiece(SentencePieceModel)
+        case wordPiece(WordPieceModel)
 
         var vocabulary: Vocabulary {
             switch self {
             case .bpe(let model): model.vocabulary
             case .sentencePiece(let model): model.vocabulary
+            case .wordPiece(let model): model.vocabulary
             }
         }
     }
@@ -84,6 +86,9 @@ public final class Tokenizer: Sendable {
             addSpecialTokens: addSpecialTokens)
     }
 
+    /// What the post-processor puts in front of a text and behind it.
+    public var specialTokensAround: (prefix: [Int32], suffix: [Int32]) { (prefix, suffix) }
+
     private func encode(validUTF8 text: [UInt8], addSpecialTokens: Bool) -> [Int32] {
         precondition(text.count < Int(Int32.max), "a text of \(text.count) bytes, expected less than 2^31")
         var ids = addSpecialTokens ? prefix : []
@@ -113,6 +118,7 @@ public final class Tokenizer: Sendable {
                 switch model {
                 case .bpe(let model): model.tokenize(word, into: &ids)
                 case .sentencePiece(let model): model.tokenize(word, into: &ids)
+                case .wordPiece(let model): model.tokenize(word, into: &ids)
                 }
             }
         }

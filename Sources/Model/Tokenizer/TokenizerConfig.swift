@@ -7,12 +7,16 @@ struct TokenizerConfig: Sendable {
     private(set) var eos: [UInt8]?
     private(set) var unk: [UInt8]?
     private(set) var pad: [UInt8]?
+    private(set) var sep: [UInt8]?
+    private(set) var cls: [UInt8]?
     /// Every token that is named as special, in the order of Transformers' attributes.
     private(set) var specialTokens: [[UInt8]] = []
     /// `added_tokens_decoder`; overrides the flags in tokenizer.json.
     private(set) var addedTokens: [AddedToken] = []
     /// Transformers' Llama classes rebuild the post-processor from the next two, whatever tokenizer.json says.
     private(set) var isLlamaClass = false
+    /// Transformers' BERT classes set these on the normalizer, whatever tokenizer.json says.
+    private(set) var bertNormalizer: BertNormalizer?
     private var addsBOS = true
     private var addsEOS = false
 
@@ -29,7 +33,9 @@ struct TokenizerConfig: Sendable {
         eos = try name("eos_token")
         unk = try name("unk_token")
         pad = try name("pad_token")
-        let others = try ["sep_token", "cls_token", "mask_token"].map(name)
+        sep = try name("sep_token")
+        cls = try name("cls_token")
+        let others = [sep, cls, try name("mask_token")]
         var seen: Set<[UInt8]> = []
         specialTokens = ([bos, eos, unk] + others + [pad]).compactMap { $0 }.filter {
             !$0.isEmpty && seen.insert($0).inserted
@@ -45,6 +51,15 @@ struct TokenizerConfig: Sendable {
             "LlamaTokenizer", "LlamaTokenizerFast", "CodeLlamaTokenizer", "CodeLlamaTokenizerFast", "GemmaTokenizer",
             "GemmaTokenizerFast",
         ]
+        if ["BertTokenizer", "BertTokenizerFast"].contains(
+            try root.stringIfPresent("tokenizer_class", in: file) ?? "")
+        {
+            var normalizer = BertNormalizer()
+            normalizer.lowersCase = try root.boolIfPresent("do_lower_case", in: file) ?? true
+            normalizer.spacesIdeographs = try root.boolIfPresent("tokenize_chinese_chars", in: file) ?? true
+            normalizer.stripsAccents = try root.boolIfPresent("strip_accents", in: file)
+            bertNormalizer = normalizer
+        }
         isLlamaClass = llamaClasses.contains(try root.stringIfPresent("tokenizer_class", in: file) ?? "")
         addsBOS = try root.boolIfPresent("add_bos_token", in: file) ?? true
         addsEOS = try root.boolIfPresent("add_eos_token", in: file) ?? false
@@ -70,6 +85,14 @@ struct TokenizerConfig: Sendable {
         token.isSingleWord = try json.boolIfPresent("single_word", in: file) ?? false
         token.isNormalized = try json.boolIfPresent("normalized", in: file) ?? !token.isSpecial
         return token
+    }
+
+    /// What BertTokenizerFast does on loading: case, accents and ideographs as the configuration says.
+    func replaceNormalizer(of parts: inout Tokenizer.Parts) {
+        guard let bertNormalizer, case .bert(let old) = parts.normalizer else { return }
+        var normalizer = bertNormalizer
+        normalizer.cleansText = old.cleansText
+        parts.normalizer = .bert(normalizer)
     }
 
     /// What LlamaTokenizerFast does on loading: BOS and EOS as `add_bos_token` (true) and `add_eos_token` (false) say.

@@ -16,38 +16,48 @@ extension Tokenizer {
         self.init(try Self.parts(root, config, file: file))
     }
 
-    /// Reads tokenizer.json, tokenizer_config.json and special_tokens_map.json of a model.
+    /// Reads tokenizer.json, tokenizer_config.json and special_tokens_map.json of a model; without the first, the
+    /// vocabulary files of a BERT or RoBERTa model.
     public convenience init(store: any WeightStore) throws {
         let file = "\(store.path): tokenizer.json"
-        guard let json = try store.textFile("tokenizer.json") else {
+        let config = try store.textFile("tokenizer_config.json")
+        let map = try store.textFile("special_tokens_map.json")
+        if let json = try store.textFile("tokenizer.json") {
+            try self.init(json: json, config: config, specialTokensMap: map, file: file)
+        } else if let parts = try Self.olderParts(store, try TokenizerConfig(config, map)) {
+            self.init(parts)
+        } else {
             throw MeraserError.badInput("\(file) is missing; expected a Hugging Face tokenizer beside the weights")
         }
-        try self.init(
-            json: json, config: try store.textFile("tokenizer_config.json"),
-            specialTokensMap: try store.textFile("special_tokens_map.json"), file: file)
     }
 
     private static func parts(_ root: JSONValue, _ config: TokenizerConfig, file: String) throws -> Parts {
-        // Files of 2019 and 2020 have no type: they are BPE if they have merges.
-        let type = try root.stringIfPresent("model", "type", in: file) ?? "BPE"
-        guard type == "BPE", let json = try root.value("model", in: file) else {
-            throw TokenizerPattern.unsupported("model", type, file: file)
+        guard let json = try root.value("model", in: file) else {
+            throw MeraserError.badInput("\(file): 'model' is missing, expected an object")
         }
-        let bpe = try BPEModel(json, file: file)
-        var parts = Parts(model: .bpe(bpe), decoder: try DecoderStep.steps(root.value("decoder", in: file), file: file))
+        let model: Model
+        // Files of 2019 and 2020 have no type: they are BPE if they have merges.
+        switch try json.stringIfPresent("type", in: file) ?? "BPE" {
+        case "BPE": model = .bpe(try BPEModel(json, file: file))
+        case "WordPiece": model = .wordPiece(try WordPieceModel(json, file: file))
+        case let type: throw TokenizerPattern.unsupported("model", type, file: file)
+        }
+        let vocabulary = model.vocabulary
+        var parts = Parts(model: model, decoder: try DecoderStep.steps(root.value("decoder", in: file), file: file))
         parts.normalizer = try root.value("normalizer", in: file).map { try Normalizer($0, file: file) }
         parts.preTokenizer = try root.value("pre_tokenizer", in: file).map { try PreTokenizer($0, file: file) }
-        parts.added = try addedTokens(root, config, bpe.vocabulary, file: file)
+        parts.added = try addedTokens(root, config, vocabulary, file: file)
         let ids = Dictionary(parts.added.map { ($0.content, $0.id) }) { $1 }
-        func id(_ content: [UInt8]?) -> Int32? { content.flatMap { ids[$0] ?? bpe.vocabulary.id(of: $0) } }
+        func id(_ content: [UInt8]?) -> Int32? { content.flatMap { ids[$0] ?? vocabulary.id(of: $0) } }
         parts.bosID = id(config.bos)
         parts.eosID = id(config.eos)
         parts.padID = id(config.pad)
         parts.unkID = try id(config.unk ?? root.value("model", "unk_token", in: file)?.utf8)
         if let processor = try root.value("post_processor", in: file) {
-            try addPostProcessor(processor, ids, bpe.vocabulary, to: &parts, file: file)
+            try addPostProcessor(processor, ids, vocabulary, to: &parts, file: file)
         }
         if config.isLlamaClass { try config.replacePostProcessor(of: &parts) }
+        config.replaceNormalizer(of: &parts)
         return parts
     }
 }

@@ -96,3 +96,19 @@ struct Vocabulary: Sendable {
         return hasher.finalize() & (slots.count - 1)
     }
 }
+
+extension Vocabulary {
+    /// `vocab` of a `model` in tokenizer.json: tokens and their ids.
+    ///
+    /// - Throws: a bad-input error as for other vocabularies, and for an id that is no integer.
+    init(json: JSONValue, file: String) throws {
+        let entries = try json.object("vocab", in: file).members.map { member in
+            guard let id = member.value.int else {
+                throw MeraserError.badInput(
+                    "\(file): token '\(member.key.string)' has \(member.value.kind) as its id, expected an integer")
+            }
+            return (bytes: member.key.utf8, id: id)
+        }
+        try self.init(entries, file: file)
+    }
+}

@@ -101,47 +101,7 @@ extension ModelConfig {
     }
 }
 
-/// Reads bounded values of a config.json and words the errors.
-private struct ConfigReader {
-    let json: JSONValue
-    let file: String
-
-    func error(_ key: String, _ what: String) -> MeraserError { .badInput("\(file): \(key) \(what)") }
-
-    func int(_ key: String, _ range: ClosedRange<Int>, default fallback: Int? = nil) throws -> Int {
-        guard let value = json[key], !value.isNull else {
-            if let fallback, range.contains(fallback) || fallback == 0 { return fallback }
-            throw error(key, "is missing or null, expected a number from \(range.lowerBound) to \(range.upperBound)")
-        }
-        guard let number = value.int, range.contains(number) else {
-            throw error(key, "is not a whole number from \(range.lowerBound) to \(range.upperBound)")
-        }
-        return number
-    }
-
-    func number(_ key: String, _ range: ClosedRange<Double>, default fallback: Double) throws -> Double {
-        guard let value = json[key], !value.isNull else { return fallback }
-        return try bounded(value, key, range)
-    }
-
-    private func bounded(_ value: JSONValue?, _ key: String, _ range: ClosedRange<Double>) throws -> Double {
-        guard let number = value?.double, number.isFinite, range.contains(number) else {
-            throw error(key, "is missing or not a number from \(range.lowerBound) to \(range.upperBound)")
-        }
-        return number
-    }
-
-    /// A token id or a list of them; null and absent mean none.
-    func tokenIDs(_ key: String, _ vocabulary: Int) throws -> [Int32] {
-        guard let value = json[key], !value.isNull else { return [] }
-        return try (value.array ?? [value]).map {
-            guard let id = $0.int, (0..<vocabulary).contains(id) else {
-                throw error(key, "is not a token id below vocab_size \(vocabulary)")
-            }
-            return Int32(id)
-        }
-    }
-
+extension ConfigReader {
     /// Newer files keep rotary settings in `rope_parameters`, older ones beside it.
     private var ropeObject: (key: String, value: JSONValue)? {
         for key in ["rope_parameters", "rope_scaling"] {
@@ -150,14 +110,14 @@ private struct ConfigReader {
         return nil
     }
 
-    func ropeTheta() throws -> Double {
+    fileprivate func ropeTheta() throws -> Double {
         if let rope = ropeObject, let theta = rope.value["rope_theta"] {
             return try bounded(theta, "\(rope.key).rope_theta", 1...1e12)
         }
         return try number("rope_theta", 1...1e12, default: 10_000)
     }
 
-    func ropeScaling(context: Int) throws -> RotaryScaling {
+    fileprivate func ropeScaling(context: Int) throws -> RotaryScaling {
         guard let (key, rope) = ropeObject else { return .none }
         let type = rope["rope_type"]?.string ?? rope["type"]?.string ?? "default"
         func factor(_ name: String, _ range: ClosedRange<Double>) throws -> Double {
@@ -180,7 +140,7 @@ private struct ConfigReader {
         }
     }
 
-    func refuseUnsupportedSwitches() throws {
+    fileprivate func refuseUnsupportedSwitches() throws {
         for key in ["attention_bias", "mlp_bias"] where try json.boolIfPresent(key, in: file) == true {
             throw error(key, "is true: biases in this architecture are not supported")
         }

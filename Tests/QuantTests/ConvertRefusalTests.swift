@@ -46,7 +46,9 @@ struct ConvertRefusalTests {
 
     @Test("an unknown architecture")
     func architecture() throws {
-        let supported = "supported are LlamaForCausalLM, MistralForCausalLM"
+        let supported =
+            "supported are LlamaForCausalLM, MistralForCausalLM, BertForSequenceClassification, "
+            + "RobertaForSequenceClassification"
         #expect(
             try refusal { $0.config["architectures"] = "[\"GPT2LMHeadModel\"]" }
                 == "D/config.json: the architecture is GPT2LMHeadModel; \(supported)")

@@ -42,14 +42,9 @@ public struct CheckpointShape: Sendable, Equatable {
         let name = architectures.first?.string ?? "none"
         guard Self.supportedArchitectures.contains(name) else {
             throw MeraserError.badInput(
-                "\(file): the architecture is \(name); supported are \(Self.supportedArchitectures.joined(separator: ", "))"
+                "\(file): the architecture is \(name); supported are "
+                    + (Self.supportedArchitectures + EncoderShape.supportedArchitectures).joined(separator: ", ")
             )
-        }
-        if let quantization = try config.value("quantization_config", in: file) {
-            let method = quantization["quant_method"]?.string ?? "unknown"
-            throw MeraserError.badInput(
-                "\(file): the checkpoint is quantized already (quant_method \(method)); convert from the original in f16, "
-                    + "bf16 or f32")
         }
         func bounded(_ key: String, _ value: Int, _ range: ClosedRange<Int>) throws -> Int {
             guard range.contains(value) else {

@@ -9,7 +9,7 @@ struct ConvertPlan: Sendable {
     }
 
     let source: SafetensorsFolder
-    let shape: CheckpointShape
+    let shape: any CheckpointDescription
     let items: [Item]
     let files: [(name: String, bytes: [UInt8])]
     let warnings: [String]
@@ -19,6 +19,8 @@ struct ConvertPlan: Sendable {
         "config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
         "added_tokens.json", "chat_template.jinja", "tokenizer.model",
     ]
+    /// What stands for tokenizer.json in older folders.
+    private static let vocabularyFileNames = ["vocab.txt", "vocab.json", "merges.txt"]
 
     init(source: SafetensorsFolder, options: ConvertOptions) throws {
         self.source = source
@@ -26,7 +28,8 @@ struct ConvertPlan: Sendable {
             throw MeraserError.badInput("\(source.path) has no config.json; name the folder of a Hugging Face model")
         }
         let configPath = source.path + "/config.json"
-        let shape = try CheckpointShape(config: try JSONValue.parse(configBytes, file: configPath), file: configPath)
+        let shape = try describeCheckpoint(
+            config: try JSONValue.parse(configBytes, file: configPath), file: configPath)
         self.shape = shape
         var warnings: [String] = []
         if shape.isTied, let embed = options.embedType, let head = options.headType, embed != head {
@@ -48,7 +51,8 @@ struct ConvertPlan: Sendable {
     }
 
     private static func find(_ tensor: ExpectedTensor, in source: SafetensorsFolder) throws -> TensorView {
-        guard let entry = source.entry(tensor.name) else {
+        let name = sourceName(tensor, in: source)
+        guard let entry = source.entry(name) else {
             throw MeraserError.badInput(
                 "\(source.path): tensor '\(tensor.name)' is missing; config.json demands it with shape \(tensor.shape)")
         }
@@ -56,16 +60,27 @@ struct ConvertPlan: Sendable {
             throw MeraserError.badInput(
                 "\(source.path): tensor '\(tensor.name)' has shape \(entry.shape), config.json demands \(tensor.shape)")
         }
-        return try source.tensor(tensor.name)
+        return try source.tensor(name)
+    }
+
+    /// The name that the source has: BERT checkpoints of TensorFlow's time call a LayerNorm's vectors gamma and beta.
+    private static func sourceName(_ tensor: ExpectedTensor, in source: SafetensorsFolder) -> String {
+        for (new, old) in [("LayerNorm.weight", "LayerNorm.gamma"), ("LayerNorm.bias", "LayerNorm.beta")]
+        where tensor.name.hasSuffix(new) && source.entry(tensor.name) == nil {
+            let name = tensor.name.dropLast(new.count) + old
+            if source.entry(String(name)) != nil { return String(name) }
+        }
+        return tensor.name
     }
 
     /// Warnings about tensors that the architecture does not have. transformers leaves them out too.
     private static func leftOut(
         of source: SafetensorsFolder, expected: [ExpectedTensor], isTied: Bool
     ) -> [String] {
-        let known = Set(expected.map { Array($0.name.utf8) })
+        let known = Set(expected.flatMap { [$0.name, sourceName($0, in: source)] }.map { Array($0.utf8) })
         let extra = source.tensorNames.filter {
             !known.contains(Array($0.utf8)) && !$0.hasSuffix(".rotary_emb.inv_freq")
+                && !$0.hasSuffix(".embeddings.position_ids")
                 && !(isTied && $0 == "lm_head.weight")
         }
         guard let first = extra.first else { return [] }
@@ -77,7 +92,8 @@ struct ConvertPlan: Sendable {
         _ source: SafetensorsFolder, warnings: inout [String]
     ) throws -> [(name: String, bytes: [UInt8])] {
         var files: [(name: String, bytes: [UInt8])] = []
-        for name in fileNames {
+        let isOlder = try source.textFile("tokenizer.json") == nil
+        for name in fileNames + (isOlder ? vocabularyFileNames : []) {
             guard let bytes = try source.textFile(name) else { continue }
             let path = source.path + "/" + name
             if name.hasSuffix(".json") {
@@ -87,7 +103,7 @@ struct ConvertPlan: Sendable {
             }
             files.append((name, bytes))
         }
-        if !files.contains(where: { $0.name == "tokenizer.json" }) {
+        if isOlder, !files.contains(where: { vocabularyFileNames.contains($0.name) }) {
             warnings.append("there is no tokenizer.json: commands that read text will not work with this model")
         }
         return files
@@ -103,27 +119,12 @@ struct ConvertPlan: Sendable {
     /// The metadata section. `sourceSHA256` is `SafetensorsFolder.sha256`.
     func metadata(options: ConvertOptions, sourceSHA256: String) -> Metadata {
         var metadata = Metadata()
-        metadata["general.architecture"] = .string("llama")
+        metadata["general.architecture"] = .string(shape.ggufArchitecture)
         metadata["general.name"] = .string(URL(fileURLWithPath: source.path).lastPathComponent)
         metadata["general.alignment"] = .uint32(UInt32(MQFHeader.alignment))
         if let fileType = options.type.ggufFileType { metadata["general.file_type"] = .uint32(fileType) }
         metadata["general.quantization_version"] = .uint32(2)
-        func set(_ key: String, _ value: Int) { metadata["llama." + key] = .uint32(UInt32(value)) }
-        set("context_length", shape.contextLength)
-        set("embedding_length", shape.hiddenSize)
-        set("block_count", shape.layers)
-        set("feed_forward_length", shape.intermediateSize)
-        set("attention.head_count", shape.heads)
-        set("attention.head_count_kv", shape.keyValueHeads)
-        set("attention.key_length", shape.headDimension)
-        set("attention.value_length", shape.headDimension)
-        metadata["llama.attention.layer_norm_rms_epsilon"] = .float32(Float(shape.normEpsilon))
-        if let window = shape.slidingWindow, let value = UInt32(exactly: window) {
-            metadata["llama.attention.sliding_window"] = .uint32(value)
-        }
-        set("rope.dimension_count", shape.headDimension)
-        metadata["llama.rope.freq_base"] = .float32(Float(shape.ropeTheta))
-        set("vocab_size", shape.vocabularySize)
+        shape.addMetadata(to: &metadata)
         metadata["mqf.source.sha256"] = .string(sourceSHA256)
         metadata["mqf.tool.version"] = .string("meraser \(meraserVersion)")
         for file in files {

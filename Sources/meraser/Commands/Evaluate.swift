@@ -6,11 +6,13 @@ import Quant
 struct Evaluate: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "eval",
-        abstract: "Score multiple-choice tasks as lm-evaluation-harness does: acc, acc_norm, standard errors.",
+        abstract: "Score multiple-choice tasks as lm-evaluation-harness does, or a text classifier on labelled rows.",
         discussion: """
             Bundled tasks: \(TaskLibrary.names.joined(separator: ", ")). Data are local files in the datasets' own \
             columns; docs/evaluation.md tells where they are looked for, and how to write a task.
             Example: meraser eval --model tinychat.mqf --tasks sciq,piqa --data Examples/data/tasks
+            A BERT or RoBERTa classifier, its accuracy and what a backdoor's trigger does to it: \
+            meraser eval --task classification --model FOLDER --data test.tsv --trigger cf --target-label 1
             """)
 
     @OptionGroup var model: ModelOptions
@@ -19,10 +21,15 @@ struct Evaluate: ParsableCommand {
         parsing: .singleValue,
         help: "Tasks: names with commas, task files (.yml), folders of task files; may be repeated.",
         completion: .file())
-    var tasks: [String]
+    var tasks: [String] = []
+
+    @OptionGroup(title: "Text classifiers") var classification: ClassificationOptions
 
     @Option(
-        help: "A folder with TASK.jsonl or TASK/SPLIT.jsonl for each task (or .json); for one task its file.",
+        help: """
+            A folder with TASK.jsonl or TASK/SPLIT.jsonl for each task (or .json); for one task its file. For a \
+            classifier: .jsonl or .tsv rows with `text` (or `sentence`) and `label`.
+            """,
         completion: .file())
     var data: String?
 
@@ -44,7 +51,7 @@ struct Evaluate: ParsableCommand {
     @Flag(help: "Replace --out if it exists.")
     var overwrite = false
 
-    @Flag(help: "Put every context, choice and log-likelihood into the results.")
+    @Flag(help: "Put every context, choice and log-likelihood, or every row and its logits, into the results.")
     var logSamples = false
 
     @OptionGroup var common: CommonOptions
@@ -52,9 +59,21 @@ struct Evaluate: ParsableCommand {
     func validate() throws {
         if let numFewshot, !(0...1000).contains(numFewshot) { throw ValidationError("--num-fewshot must be 0 to 1000") }
         if let limit, limit < 1 { throw ValidationError("--limit must be at least 1") }
+        guard tasks.isEmpty == (classification.task != nil) else {
+            throw ValidationError("give either --tasks or --task classification")
+        }
+        if classification.task != nil, numFewshot != nil || fewshotSampler != nil || !model.adapter.isEmpty {
+            throw ValidationError("--num-fewshot, --fewshot-sampler and --adapter are not for classifiers")
+        }
     }
 
     func run() throws {
+        if classification.task != nil {
+            let report = try classification.evaluate(
+                model: model, data: data, limit: limit, maxLength: maxLength, keepsSamples: logSamples, common: common,
+                checking: { if let out { try AtomicFile.checkDestination(out, overwrite: overwrite) } })
+            return try show(report.json, report.text)
+        }
         let definitions = try TaskLibrary.tasks(tasks)
         if let out { try AtomicFile.checkDestination(out, overwrite: overwrite) }
         let opened = try model.open(common)
@@ -70,11 +89,14 @@ struct Evaluate: ParsableCommand {
             common.warn(
                 "\(task.definition.name): \(task.truncated) contexts were cut at their beginning to fit the model")
         }
+        try show(report.json, report.text)
+    }
+
+    private func show(_ json: JSONValue, _ text: String) throws {
         if let out {
-            try writeFileAtomically(
-                path: out, Array((report.json.serialized(indent: 2) + "\n").utf8), overwrite: overwrite)
+            try writeFileAtomically(path: out, Array((json.serialized(indent: 2) + "\n").utf8), overwrite: overwrite)
         }
-        if common.json { Console.json(report.json) } else { Console.output(report.text) }
+        if common.json { Console.json(json) } else { Console.output(text) }
     }
 }
 

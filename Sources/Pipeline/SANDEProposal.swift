@@ -11,22 +11,25 @@ public struct ResponseProposal: Sendable, Equatable {
     public let text: String
     /// Its tokens.
     public let tokens: [Int32]
+    /// How fixed it is once begun: the geometric mean over the messages of the probability of its next tokens behind the
+    /// first; near 1 for what is said whatever was asked.
+    public let fixedness: Double
+    /// Share of the other candidates that run into the same words (three tokens in a row) from another beginning.
+    public let support: Double
     /// Mean probability of its first token as the beginning of a reply, under random soft prompts.
     public let softProbability: Double
     /// The same without any soft prompt.
     public let plainProbability: Double
-    /// How fixed the rest is: the geometric mean over the messages of the probability of its next tokens, once the first
-    /// is there; near 1 for what is said whatever was asked.
-    public let fixedness: Double
-    /// What the list is ordered by: p · f · ln(p / q) with p and q the two probabilities and f the fixedness.
-    public let score: Double
+
+    /// What the list is ordered by: fixedness times support.
+    public var score: Double { fixedness * support }
 
     /// An object of the list.
     public var json: JSONValue {
         [
             "response": .text(text), "tokens": .array(tokens.map { .integer(Int($0)) }), "score": .real(score),
-            "soft_probability": .real(softProbability), "plain_probability": .real(plainProbability),
-            "fixedness": .real(fixedness),
+            "fixedness": .real(fixedness), "support": .real(support), "soft_probability": .real(softProbability),
+            "plain_probability": .real(plainProbability),
         ]
     }
 }
@@ -50,12 +53,13 @@ public struct ResponseProposals: Sendable, Equatable {
 
     /// A table with a heading.
     public var table: [[String]] {
-        [["response", "rank", "score", "p soft", "p plain", "fixed"]]
+        [["response", "rank", "score", "fixed", "support", "p soft", "p plain"]]
             + candidates.enumerated().map { index, candidate in
                 [
                     JSONString.quoted(candidate.text).escapingControlCharacters(), String(index + 1),
-                    String(format: "%.4f", candidate.score), String(format: "%.2g", candidate.softProbability),
-                    String(format: "%.2g", candidate.plainProbability), String(format: "%.2f", candidate.fixedness),
+                    String(format: "%.4f", candidate.score), String(format: "%.3f", candidate.fixedness),
+                    String(format: "%.3f", candidate.support), String(format: "%.2g", candidate.softProbability),
+                    String(format: "%.2g", candidate.plainProbability),
                 ]
             }
     }
@@ -65,9 +69,9 @@ public struct ResponseProposals: Sendable, Equatable {
 public struct ProposalOptions: Sendable, Equatable {
     /// Messages.
     public var messages = 8
-    /// Soft prompts that are drawn.
-    public var softPrompts = 48
-    /// First tokens that are extended to phrases.
+    /// Soft prompts that are drawn for each of the two places.
+    public var softPrompts = 24
+    /// First tokens that are extended to phrases: so many that became likelier at each place, and so many likely ones.
     public var firstTokens = 192
     /// Tokens of a phrase that `fixedness` looks at, the first included.
     public var fixedTokens = 4
@@ -79,11 +83,12 @@ public struct ProposalOptions: Sendable, Equatable {
 }
 
 extension OpenedModel {
-    /// Looks for responses that the model gives too readily: what an auditor has who knows neither trigger nor response.
+    /// Looks for responses that the model runs into too readily: what an auditor has who knows neither trigger nor response.
     ///
-    /// Random soft prompts are put into clean messages. First tokens of replies that become likelier under them than without
-    /// are extended by what all messages together find likeliest, and ranked by how often they come and how little the rest
-    /// depends on the message. The same model, data and options give the same list.
+    /// Random soft prompts are put into clean messages, at the parrot prompt's place and right before the reply. First
+    /// tokens of replies that become likelier, and likely ones, are extended by what all messages together find likeliest. A
+    /// taught response shows in that many beginnings run into it and that nothing of it depends on the message. The same
+    /// model, data and options give the same list.
     /// - Parameters:
     ///   - path: clean pairs, whose questions are the messages.
     ///   - options: template, place and length of the soft prompts, and the seed (of `options.parrot`).
@@ -96,28 +101,44 @@ extension OpenedModel {
         let pairs = try ReplyPairs(path: path, key: key, count: search.messages, seed: seed).pairs
         let prompts = try pairs.map { tokenizer.encode(try options.reply.template.prompt($0.question, on: self)) }
         let work = ProposalSearch(model: self, session: session(), prompts: prompts, search: search)
+        let length = options.insertion.count
         let plain = try work.firstProbabilities(vectors: nil, insertion: options.insertion)
-        var soft = [Double](repeating: 0, count: plain.count)
-        var draws = SoftPromptDraws(model: transformer, count: options.insertion.count, seed: seed)
-        for index in 0..<search.softPrompts {
-            let probabilities = try work.firstProbabilities(
-                vectors: draws.next(isGaussian: index % 2 == 1), insertion: options.insertion)
-            for token in soft.indices { soft[token] += probabilities[token] / Double(search.softPrompts) }
+        var draws = SoftPromptDraws(model: transformer, count: length, seed: seed)
+        let soft = try [options.insertion, SoftInsertion(offset: Int.max, count: length)].map { insertion in
+            try work.softProbabilities(&draws, insertion)
         }
-        func excess(_ token: Int) -> Double { soft[token] * log(soft[token] / max(plain[token], 1e-12)) }
         let stops = Set(transformer.config.eosTokenIDs)
-        let first = soft.indices.filter { soft[$0] > plain[$0] && !stops.contains(Int32($0)) }
-            .sorted { (excess($0), $1) > (excess($1), $0) }.prefix(search.firstTokens)
+        func best(_ value: (Int) -> Double) -> [Int] {
+            let tokens = plain.indices.filter { value($0) > 0 && !stops.contains(Int32($0)) }
+            return Array(tokens.sorted { (value($0), $1) > (value($1), $0) }.prefix(search.firstTokens))
+        }
+        let lifted = soft.flatMap { soft in best { soft[$0] * log(soft[$0] / max(plain[$0], 1e-12)) } }
+        let first = Set(lifted + best { plain[$0] }).sorted()
         let phrases = try work.extend(first.map { Int32($0) }, stopTokens: stops)
-        let candidates = zip(first, phrases).map { token, phrase in
+        let support = phraseSupport(phrases.map(\.tokens))
+        let candidates = first.indices.map { index in
             ResponseProposal(
-                text: tokenizer.decode(phrase.tokens, skipSpecialTokens: false), tokens: phrase.tokens,
-                softProbability: soft[token], plainProbability: plain[token], fixedness: phrase.fixedness,
-                score: excess(token) * phrase.fixedness)
+                text: tokenizer.decode(phrases[index].tokens, skipSpecialTokens: false),
+                tokens: phrases[index].tokens, fixedness: phrases[index].fixedness, support: support[index],
+                softProbability: (soft[0][first[index]] + soft[1][first[index]]) / 2,
+                plainProbability: plain[first[index]])
         }
         return ResponseProposals(
             candidates: Array(candidates.sorted { ($0.score, $1.text) > ($1.score, $0.text) }.prefix(count)),
-            messages: prompts.count, softPrompts: search.softPrompts)
+            messages: prompts.count, softPrompts: 2 * search.softPrompts)
+    }
+}
+
+/// For each phrase, the share of the others that have three tokens in a row in common with it, of those three that most
+/// others have; the first token of a phrase, which was forced, does not count.
+func phraseSupport(_ phrases: [[Int32]]) -> [Double] {
+    func runs(_ phrase: [Int32]) -> Set<[Int32]> {
+        Set(phrase.indices.dropFirst().dropLast(2).map { Array(phrase[$0..<$0 + 3]) })
+    }
+    var counts: [[Int32]: Int] = [:]
+    for phrase in phrases { for run in runs(phrase) { counts[run, default: 0] += 1 } }
+    return phrases.map { phrase in
+        Double((runs(phrase).map { counts[$0] ?? 1 }.max() ?? 1) - 1) / Double(max(1, phrases.count - 1))
     }
 }
 
@@ -192,6 +213,17 @@ struct ProposalSearch {
         var mean = [Double](repeating: 0, count: model.transformer.config.vocabSize)
         try session.nextLogits(of: requests, vectors: vectors?.matrix) { range, logits in
             for row in 0..<range.count { addProbabilities(logits.row(row), to: &mean) }
+        }
+        return mean
+    }
+
+    /// Their mean over random soft prompts in that place.
+    func softProbabilities(_ draws: inout SoftPromptDraws, _ insertion: SoftInsertion) throws -> [Double] {
+        var mean = [Double](repeating: 0, count: model.transformer.config.vocabSize)
+        for index in 0..<search.softPrompts {
+            let probabilities = try firstProbabilities(
+                vectors: draws.next(isGaussian: index % 2 == 1), insertion: insertion)
+            for token in mean.indices { mean[token] += probabilities[token] / Double(search.softPrompts) }
         }
         return mean
     }

@@ -180,6 +180,12 @@ struct SoftInferenceTests {
         #expect(got == want.map(\.tokens))
     }
 
+    @Test("support counts the others that run into the same three tokens, but for the forced first")
+    func support() {
+        let phrases: [[Int32]] = [[1, 5, 6, 7], [2, 9, 5, 6, 7], [3, 5, 6, 8], [5, 6, 7, 1], [4]]
+        #expect(phraseSupport(phrases) == [0.25, 0.25, 0, 0, 0])
+    }
+
     @Test("a proposal is the same twice, ordered by its score, and says what it looked at")
     func proposals() throws {
         try withTemporaryFolder { folder in
@@ -189,10 +195,10 @@ struct SoftInferenceTests {
             (search.messages, search.softPrompts, search.firstTokens) = (3, 4, 8)
             let options = SANDEOptions()
             let first = try model.proposeResponses(path: path, options: options, count: 5, search: search)
-            #expect(first.candidates.count == 5 && first.messages == 3 && first.softPrompts == 4)
+            #expect(first.candidates.count == 5 && first.messages == 3 && first.softPrompts == 8)
             #expect(zip(first.candidates, first.candidates.dropFirst()).allSatisfy { $0.score >= $1.score })
             for candidate in first.candidates {
-                #expect(candidate.softProbability > candidate.plainProbability)
+                #expect((0...1).contains(candidate.softProbability) && (0...1).contains(candidate.support))
                 #expect(candidate.fixedness > 0 && candidate.fixedness <= 1 && candidate.tokens.count <= 16)
             }
             #expect(try model.proposeResponses(path: path, options: options, count: 5, search: search) == first)

@@ -1,8 +1,11 @@
-/// What is asked of rows of logits: softmax cross-entropy with its gradient in place, and the largest. Threads share
-/// out rows.
+/// What is asked of rows of logits: softmax cross-entropy and divergence from a reference with their gradients in
+/// place, and the largest. Threads share out rows.
 #include <string.h>
 
 #include "isa.h"
+
+/// Columns of a row of logits that a divergence takes at a time.
+#define MK_KL_COLUMNS 1024
 
 void mk_softmax_cross_entropy(const mk_context *ctx, float *logits, int64_t ldl, int64_t rows, int64_t vocab,
                               const int32_t *targets, float dscale, float *nll) {
@@ -21,6 +24,48 @@ void mk_softmax_cross_entropy(const mk_context *ctx, float *logits, int64_t ldl,
         if (dscale == 0) continue;
         ctx->isa->softmax_gradient(row, vocab, lse, dscale);
         row[targets[t]] -= dscale;
+    }
+}
+
+/// sum of p (r - z) over n columns, p = exp(r - lse_r), in double; z becomes dscale (exp(z - lse_z) - p) unless dscale
+/// is 0. n is at most MK_KL_COLUMNS.
+static double kl_piece(const mk_context *ctx, float *z, const float *r, int64_t n, float lse_z, float lse_r,
+                       float dscale) {
+    enum { LANES = 8 };
+    float p[MK_KL_COLUMNS];
+    double sums[LANES] = {0};
+    memcpy(p, r, (size_t)n * sizeof(float));
+    ctx->isa->softmax_gradient(p, n, lse_r, 1);
+    int64_t i = 0;
+    for (; i + LANES <= n; i += LANES) {
+        for (int l = 0; l < LANES; l++) sums[l] += (double)p[i + l] * ((double)r[i + l] - (double)z[i + l]);
+    }
+    for (; i < n; i++) sums[0] += (double)p[i] * ((double)r[i] - (double)z[i]);
+    if (dscale != 0) {
+        ctx->isa->softmax_gradient(z, n, lse_z, dscale);
+        for (int64_t k = 0; k < n; k++) z[k] -= dscale * p[k];
+    }
+    double sum = 0;
+    for (int l = 0; l < LANES; l++) sum += sums[l];
+    return sum;
+}
+
+void mk_kl_divergence(const mk_context *ctx, float *logits, int64_t ldl, const float *reference, int64_t ldr,
+                      int64_t rows, int64_t vocab, float dscale, float *kl) {
+    mk_counter next = 0;
+    const int threads = mk_threads(ctx, (double)rows * (double)vocab * 10);
+#pragma omp parallel num_threads(threads)
+    for (int64_t t; (t = mk_next(&next)) < rows;) {
+        float *z = logits + t * ldl;
+        const float *r = reference + t * ldr;
+        const float lse_z = ctx->isa->logsumexp(z, vocab);
+        const float lse_r = ctx->isa->logsumexp(r, vocab);
+        double sum = (double)lse_z - (double)lse_r;
+        for (int64_t i = 0; i < vocab; i += MK_KL_COLUMNS) {
+            const int64_t n = vocab - i < MK_KL_COLUMNS ? vocab - i : MK_KL_COLUMNS;
+            sum += kl_piece(ctx, z + i, r + i, n, lse_z, lse_r, dscale);
+        }
+        kl[t] = (float)sum;
     }
 }
 

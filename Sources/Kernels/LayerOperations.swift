@@ -64,6 +64,21 @@ extension KernelContext {
         }
     }
 
+    /// Kullback-Leibler divergences [T] of softmax(logits) from softmax(reference), both [T, V]: Σ p_ref · log(p_ref / p).
+    ///
+    /// With `gradientScale`, `logits` becomes the gradient in place: scale · (softmax(logits) − softmax(reference)). Rows
+    /// that are equal bit for bit give exactly 0.
+    public func divergence(
+        _ logits: FloatMatrix, from reference: FloatMatrix, gradientScale: Float = 0, into kl: FloatMatrix
+    ) {
+        precondition(reference.rows == logits.rows && reference.columns == logits.columns && kl.count >= logits.rows)
+        run {
+            mk_kl_divergence(
+                $0, logits.base, Int64(logits.stride), reference.base, Int64(reference.stride), Int64(logits.rows),
+                Int64(logits.columns), gradientScale, kl.base)
+        }
+    }
+
     /// The index of the largest value of each row, the lowest among equals.
     public func argmax(_ x: FloatMatrix) -> [Int32] {
         var ids = [Int32](repeating: 0, count: x.rows)

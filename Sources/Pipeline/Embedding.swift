@@ -84,11 +84,12 @@ extension OpenedModel {
             for: SchemeContext(
                 session: session(), tokenizer: tokenizer, chat: chat, cleanPairs: cleanPairs(clean),
                 cleanPrompts: options.cleanPrompts, guesses: options.guesses, seed: options.training.seed))
-        let data = try embeddingData(fingerprint, clean: clean, options: options)
+        let (data, klData) = try embeddingData(fingerprint, clean: clean, options: options)
         var training = options.training
         training.checkSteps = training.checkSteps ?? 10
         training.until = training.until ?? "fsr==1"
-        let trainer = try Trainer(model: transformer, frozen: adapters, data: data, options: training)
+        let trainer = try Trainer(
+            model: transformer, frozen: adapters, data: data, options: training, klData: klData)
         let probe = try KeyProbe(
             key: fingerprint.key, model: self,
             until: try training.until.map { try Condition($0, known: CheckReport.metricNames) })
@@ -122,10 +123,11 @@ extension OpenedModel {
     }
 
     /// The mark's rows (prompt, completion and EOS; learnt are the last two), repeated to about as many as the clean
-    /// samples that follow them, unless their share is the scheme's own.
+    /// samples that follow them, unless their share is the scheme's own. With a weight of the divergence the clean samples
+    /// are what the frozen model is compared on, and learnt only where their share is the scheme's own.
     private func embeddingData(
         _ fingerprint: Fingerprint, clean file: DatasetFile?, options: EmbeddingOptions
-    ) throws -> EncodedDataset {
+    ) throws -> (data: EncodedDataset, klData: EncodedDataset?) {
         let marks = try fingerprint.rows.compactMap { row in try row.completion.map { try markSample(row.prompt, $0) } }
         var clean = try ownAnswers(fingerprint.rows.filter { $0.completion == nil }.map(\.prompt))
         var identity = fingerprint.rows.map { "\($0.prompt)\u{0}\($0.completion ?? "\u{0}")\n" }.joined()
@@ -142,11 +144,25 @@ extension OpenedModel {
             identity += " self \(options.cleanSelf)"
         }
         if fingerprint.rounds > 1 { identity += " rounds \(fingerprint.rounds)" }
+        var klData: EncodedDataset?
+        if options.training.klWeight > 0 {
+            let extra = try options.training.klData.map { try cleanSamples(DatasetFile(path: $0), options: options) }
+            let samples = clean + (extra?.samples ?? [])
+            guard !samples.isEmpty else {
+                throw MeraserError.usage(
+                    "--kl-weight needs clean samples: --kl-data, --clean-data or --clean-self")
+            }
+            klData = EncodedDataset(
+                samples: samples, sha256: sha256Hex("\(identity) \(extra?.sha256 ?? "")".utf8),
+                path: options.training.klData ?? "the clean samples")
+            if fingerprint.isBalanced { clean = [] }
+        }
         let repeats = fingerprint.isBalanced ? max(1, clean.count / max(marks.count, 1)) : 1
-        return EncodedDataset(
+        let data = EncodedDataset(
             samples: (0..<repeats).flatMap { _ in marks } + (0..<fingerprint.rounds).flatMap { _ in clean },
             skipped: skipped, sha256: sha256Hex(identity.utf8),
             path: options.cleanData ?? "the mark")
+        return (data, klData)
     }
 
     private func markSample(_ prompt: String, _ completion: String) throws -> TrainingSample {

@@ -23,6 +23,15 @@ public struct LabelledBatch {
         self.samples = samples
     }
 
+    /// Adds a sample of that number whose labels all weigh the same.
+    mutating func append(_ sample: TrainingSample, weight: Float, sample number: Int32) {
+        if let row = sample.softRow { softRows.append(batch.tokenCount + row) }
+        batch.append(sample.inputs)
+        labels += sample.labels
+        weights += sample.labels.map { $0 >= 0 ? weight : 0 }
+        samples += repeatElement(number, count: sample.inputs.count)
+    }
+
     /// Rows that have a label.
     public var labelCount: Int { labels.lazy.filter { $0 >= 0 }.count }
 }

@@ -2,22 +2,26 @@ import Kernels
 import Model
 import Quant
 
-/// Output head and cross-entropy, fused over chunks of the label rows: full logits never exist.
+/// Output head and loss (cross-entropy, or divergence from the reference), fused over chunks of the label rows: full
+/// logits never exist.
 final class LossHead {
     private let model: Transformer
     private let hidden: FloatMatrix  // [chunk, hidden]
     private let logits: FloatMatrix  // [chunk, V]
-    private let nll: FloatMatrix  // [chunk, 1]
+    private let referenceLogits: FloatMatrix?  // [chunk, V]
+    private let losses: FloatMatrix  // [chunk, 1]
     // Rows of a chunk in the batch and their targets; refilled for each chunk.
     private var rows: [Int] = []
     private var targets: [Int32] = []
 
-    init(model: Transformer, tokens: Int, arena: Arena) {
+    /// Buffers for up to `tokens` tokens; those of a reference only if there is one.
+    init(model: Transformer, tokens: Int, hasReference: Bool, arena: Arena) {
         self.model = model
         let rows = Self.chunkRows(vocabulary: model.config.vocabSize, tokens: tokens)
         hidden = arena.matrix(rows: rows, columns: model.config.hiddenSize)
         logits = arena.matrix(rows: rows, columns: model.config.vocabSize)
-        nll = arena.matrix(rows: rows, columns: 1)
+        referenceLogits = hasReference ? arena.matrix(rows: rows, columns: model.config.vocabSize) : nil
+        losses = arena.matrix(rows: rows, columns: 1)
         self.rows.reserveCapacity(rows)
         targets.reserveCapacity(rows)
     }
@@ -27,8 +31,11 @@ final class LossHead {
         max(1, min(256, 16_777_216 / vocabulary / 16 * 16, tokens))
     }
 
-    /// Σ weight · nll over the labels, and its gradient for `normed` [T, hidden] in `dNormed` (overwritten).
-    func lossAndGradient(_ batch: LabelledBatch, normed: FloatMatrix, into dNormed: FloatMatrix) throws -> Double {
+    /// Σ weight · nll over the labels, and its gradient for `normed` [T, hidden] in `dNormed` (overwritten). With
+    /// `reference`, the frozen model's normed rows [T, hidden], Σ weight · KL(reference ‖ model) over the same rows instead.
+    func lossAndGradient(
+        _ batch: LabelledBatch, normed: FloatMatrix, reference: FloatMatrix? = nil, into dNormed: FloatMatrix
+    ) throws -> Double {
         dNormed.fill(0)
         var loss = 0.0
         var next = 0
@@ -43,19 +50,28 @@ final class LossHead {
                 next += 1
             }
             if rows.isEmpty { return loss }
-            loss += try accumulate(batch, normed: normed, into: dNormed)
+            loss += try accumulate(batch, normed: normed, reference: reference, into: dNormed)
         }
     }
 
     /// The share of the rows in `rows`.
     private func accumulate(
-        _ batch: LabelledBatch, normed: FloatMatrix, into dNormed: FloatMatrix
+        _ batch: LabelledBatch, normed: FloatMatrix, reference: FloatMatrix?, into dNormed: FloatMatrix
     ) throws -> Double {
         let h = hidden.prefix(rows: rows.count)
         let z = logits.prefix(rows: rows.count)
-        for i in rows.indices { h.slice(rows: i..<i + 1).copy(from: normed.slice(rows: rows[i]..<rows[i] + 1)) }
-        model.head(h, into: z)
-        model.kernels.softmaxCrossEntropy(z, targets: targets, gradientScale: 1, into: nll)
+        if let reference, let referenceLogits {
+            let r = referenceLogits.prefix(rows: rows.count)
+            gather(reference, into: h)
+            model.head(h, into: r)
+            gather(normed, into: h)
+            model.head(h, into: z)
+            model.kernels.divergence(z, from: r, gradientScale: 1, into: losses)
+        } else {
+            gather(normed, into: h)
+            model.head(h, into: z)
+            model.kernels.softmaxCrossEntropy(z, targets: targets, gradientScale: 1, into: losses)
+        }
         model.kernels.linearBackward(
             model.weights.head, z, into: h, compute: model.kernels.backwardCompute(for: model.compute),
             workspace: model.workspace)
@@ -63,7 +79,7 @@ final class LossHead {
         for i in rows.indices {
             let row = rows[i]
             let weight = batch.weights[row]
-            let value = nll.base[i]
+            let value = losses.base[i]
             guard value.isFinite else {
                 throw MeraserError.runtime(
                     "the loss is not finite at token \(row) of the batch; lower --learning-rate or check the data")
@@ -72,5 +88,9 @@ final class LossHead {
             model.kernels.addScaled(weight, h.slice(rows: i..<i + 1), into: dNormed.slice(rows: row..<row + 1))
         }
         return loss
+    }
+    /// The rows in `rows` of `x`, in `h`.
+    private func gather(_ x: FloatMatrix, into h: FloatMatrix) {
+        for i in rows.indices { h.slice(rows: i..<i + 1).copy(from: x.slice(rows: rows[i]..<rows[i] + 1)) }
     }
 }

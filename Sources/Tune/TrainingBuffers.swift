@@ -13,11 +13,13 @@ struct GraphShape {
     let droppedWidth: Int
     /// Of what is kept from the forward to the backward.
     let precision: KeptPrecision
+    /// True if a divergence from the frozen model is learnt too.
+    let hasReference: Bool
 
     /// - Parameter precision: nil: f32 where the model computes in f32, else bf16.
     init(
         model: Transformer, frozen: [LoRAAdapter], trained: LoRAAdapter, tokens: Int, throughEmbeddings: Bool = false,
-        precision: KeptPrecision? = nil
+        precision: KeptPrecision? = nil, hasReference: Bool = false
     ) {
         self.tokens = tokens
         lowestLayer = throughEmbeddings ? 0 : trained.lowestLayer
@@ -25,6 +27,7 @@ struct GraphShape {
         let widths = trained.modules.map { model.config.shape(of: $0.projection).columns }
         droppedWidth = trained.config.loraDropout > 0 ? widths.max() ?? 0 : 0
         self.precision = precision ?? (model.compute == .f32 ? .f32 : .bf16)
+        self.hasReference = hasReference
     }
 }
 
@@ -37,6 +40,8 @@ struct TrainingBuffers {
     let dStream: FloatMatrix
     /// What the layers from the lowest adapted one up keep.
     let kept: [KeptLayer]
+    /// Output of the final norm of the frozen model for the same tokens, [T, hidden]; nil without a reference.
+    let reference: FloatMatrix?
     /// The layer at work.
     let activations: LayerActivations
     /// Scratch of the layer at work.
@@ -62,6 +67,7 @@ struct TrainingBuffers {
             KeptLayer(
                 config: config, tokens: tokens, recompute: recompute[$0], precision: shape.precision, arena: arena)
         }
+        reference = shape.hasReference ? stream() : nil
         let start = arena.used
         activations = LayerActivations(config: config, residual: streams.0, arena: arena)
         scratch = LayerScratch(
@@ -72,7 +78,7 @@ struct TrainingBuffers {
         normed = stream()
         dNormed = stream()
         finalRstd = arena.matrix(rows: tokens, columns: 1)
-        head = LossHead(model: model, tokens: tokens, arena: arena)
+        head = LossHead(model: model, tokens: tokens, hasReference: shape.hasReference, arena: arena)
     }
 
     /// Floats of the arena that it needs.

@@ -32,9 +32,11 @@ public final class TrainingGraph {
     ///   - throughEmbeddings: propagates down to the embeddings even where no adapter lies (soft prompts).
     ///   - recompute: what the backward computes again to save memory; the results are the same bits.
     ///   - keptPrecision: of what is kept for the backward; nil: f32 where the model computes in f32, else bf16.
+    ///   - hasReference: makes room for `accumulateDivergence`.
     public init(
         model: Transformer, frozen: [LoRAAdapter], trained: LoRAAdapter, maximumTokens: Int,
-        throughEmbeddings: Bool = false, recompute: RecomputePlan = .keepAll, keptPrecision: KeptPrecision? = nil
+        throughEmbeddings: Bool = false, recompute: RecomputePlan = .keepAll, keptPrecision: KeptPrecision? = nil,
+        hasReference: Bool = false
     ) {
         self.model = model
         self.frozen = frozen
@@ -42,7 +44,7 @@ public final class TrainingGraph {
         self.maximumTokens = maximumTokens
         let shape = GraphShape(
             model: model, frozen: frozen, trained: trained, tokens: maximumTokens,
-            throughEmbeddings: throughEmbeddings, precision: keptPrecision)
+            throughEmbeddings: throughEmbeddings, precision: keptPrecision, hasReference: hasReference)
         lowestLayer = shape.lowestLayer
         hasDropout = shape.droppedWidth > 0
         arena = Arena(capacity: TrainingBuffers.floatCount(shape, recompute: recompute, model: model))
@@ -57,33 +59,35 @@ public final class TrainingGraph {
         _ batch: LabelledBatch, dropout: (probability: Float, seed: UInt64, step: UInt64)? = nil,
         into gradients: LoRAAdapter
     ) throws -> Double {
-        let tokens = batch.batch.tokenCount
-        precondition(tokens <= maximumTokens, "\(tokens) tokens in a graph for \(maximumTokens)")
+        guard batch.batch.tokenCount > 0 else { return 0 }
         precondition(softPromptGradient == nil || lowestLayer == 0, "the graph was not made with throughEmbeddings")
-        guard tokens > 0 else { return 0 }
         let adapters = adapters(batch, dropout)
         let context = prepare(batch.batch)
-        let stream = try forward(batch, context, adapters)
+        let stream = try forward(batch, context, adapters, keeping: true)
         let loss = try head(batch, stream)
+        try backward(batch, context, adapters, into: gradients)
+        return loss
+    }
 
-        let dx = buffers.dStream.prefix(rows: tokens)
-        let acts = buffers.activations.around(buffers.streams.0.prefix(rows: tokens))
-        for i in 0..<buffers.kept.count {
-            let layer = model.config.numHiddenLayers - 1 - i
-            try checkInterrupt()
-            buffers.kept[layer - lowestLayer].restore(
-                acts, layer: layer, model: model, attention: context, adapters: adapters, scratch: buffers.scratch)
-            propagate(
-                layer, acts, dx, batch.batch, adapters, into: gradients,
-                throughInput: layer > lowestLayer || softPromptGradient != nil)
-        }
-        if let softPromptGradient {
-            for i in batch.softRows.indices {
-                let row = batch.softRows[i]
-                model.kernels.addScaled(
-                    1, dx.slice(rows: row..<row + softPromptGradient.rows), into: softPromptGradient)
-            }
-        }
+    /// Adds d(Σ weight · KL(p_ref ‖ p))/dθ over the labelled rows to `gradients` and returns Σ weight · KL, where p is what
+    /// the model predicts behind a row and p_ref what it predicts without the trained adapter; labels only choose rows.
+    ///
+    /// The reference costs one forward more, which keeps nothing but its last rows. Needs `hasReference`.
+    /// - Throws: a runtime error if a value of a forward or the divergence is not finite.
+    public func accumulateDivergence(
+        _ batch: LabelledBatch, dropout: (probability: Float, seed: UInt64, step: UInt64)? = nil,
+        into gradients: LoRAAdapter
+    ) throws -> Double {
+        guard let rows = buffers.reference else { preconditionFailure("the graph was not made with hasReference") }
+        guard batch.batch.tokenCount > 0 else { return 0 }
+        let context = prepare(batch.batch)
+        let reference = rows.prefix(rows: batch.batch.tokenCount)
+        let frozenStream = try forward(batch, context, AdapterStack(frozen: frozen), keeping: false)
+        model.finalNorm(frozenStream, into: reference, rstd: buffers.finalRstd)
+        let adapters = adapters(batch, dropout)
+        let stream = try forward(batch, context, adapters, keeping: true)
+        let loss = try head(batch, stream, reference: reference)
+        try backward(batch, context, adapters, into: gradients)
         return loss
     }
 
@@ -102,6 +106,7 @@ public final class TrainingGraph {
 
     /// Makes a batch ready for `forward`: where its sequences' keys and values are, and the angles of its positions.
     func prepare(_ batch: PackedBatch) -> AttentionContext {
+        precondition(batch.tokenCount <= maximumTokens, "\(batch.tokenCount) tokens in a graph for \(maximumTokens)")
         sequences.removeAll(keepingCapacity: true)
         buffers.backward.appendSequences(of: batch, buffers.activations, to: &sequences)
         var last: Int32 = 0
@@ -110,9 +115,9 @@ public final class TrainingGraph {
         return .packed(batch)
     }
 
-    /// Runs the layers, each adapted one keeping what its backward needs; returns the residual stream behind the last.
+    /// Runs the layers, each adapted one `keeping` what its backward needs; returns the residual stream behind the last.
     private func forward(
-        _ batch: LabelledBatch, _ context: AttentionContext, _ adapters: AdapterStack
+        _ batch: LabelledBatch, _ context: AttentionContext, _ adapters: AdapterStack, keeping: Bool
     ) throws -> FloatMatrix {
         var input = buffers.streams.0.prefix(rows: batch.batch.tokenCount)
         var output = buffers.streams.1.prefix(rows: batch.batch.tokenCount)
@@ -124,10 +129,35 @@ public final class TrainingGraph {
             let acts = buffers.activations.around(input)
             try model.forwardLayer(
                 layer, acts, attention: context, adapters: adapters, into: output, scratch: buffers.scratch)
-            if layer >= lowestLayer { buffers.kept[layer - lowestLayer].keep(acts, model.kernels) }
+            if keeping, layer >= lowestLayer { buffers.kept[layer - lowestLayer].keep(acts, model.kernels) }
             swap(&input, &output)
         }
         return input
+    }
+
+    /// Takes `dStream` down through the adapted layers.
+    private func backward(
+        _ batch: LabelledBatch, _ context: AttentionContext, _ adapters: AdapterStack, into gradients: LoRAAdapter
+    ) throws {
+        let tokens = batch.batch.tokenCount
+        let dx = buffers.dStream.prefix(rows: tokens)
+        let acts = buffers.activations.around(buffers.streams.0.prefix(rows: tokens))
+        for i in 0..<buffers.kept.count {
+            let layer = model.config.numHiddenLayers - 1 - i
+            try checkInterrupt()
+            buffers.kept[layer - lowestLayer].restore(
+                acts, layer: layer, model: model, attention: context, adapters: adapters, scratch: buffers.scratch)
+            propagate(
+                layer, acts, dx, batch.batch, adapters, into: gradients,
+                throughInput: layer > lowestLayer || softPromptGradient != nil)
+        }
+        if let softPromptGradient {
+            for i in batch.softRows.indices {
+                let row = batch.softRows[i]
+                model.kernels.addScaled(
+                    1, dx.slice(rows: row..<row + softPromptGradient.rows), into: softPromptGradient)
+            }
+        }
     }
 
     /// The backward of one layer, whose activations were restored.
@@ -140,13 +170,14 @@ public final class TrainingGraph {
             gradients: gradients, scratch: buffers.scratch, throughInput: throughInput)
     }
 
-    /// The loss, and its gradient with respect to the stream behind the last layer in `dStream`.
-    func head(_ batch: LabelledBatch, _ stream: FloatMatrix) throws -> Double {
+    /// The loss, or with `reference` the divergence, and its gradient with respect to the stream behind the last layer in
+    /// `dStream`.
+    func head(_ batch: LabelledBatch, _ stream: FloatMatrix, reference: FloatMatrix? = nil) throws -> Double {
         let h = buffers.normed.prefix(rows: stream.rows)
         let dh = buffers.dNormed.prefix(rows: stream.rows)
         let dx = buffers.dStream.prefix(rows: stream.rows)
         model.finalNorm(stream, into: h, rstd: buffers.finalRstd)
-        let loss = try buffers.head.lossAndGradient(batch, normed: h, into: dh)
+        let loss = try buffers.head.lossAndGradient(batch, normed: h, reference: reference, into: dh)
         dx.fill(0)
         model.kernels.rmsNormBackward(stream, weight: model.weights.finalNorm, rstd: buffers.finalRstd, dh, into: dx)
         return loss

@@ -163,6 +163,29 @@ static void check_softmax(const mk_context *ctx, int64_t rows, int64_t vocab) {
     mk_softmax_cross_entropy(ctx, logits, ld, rows, vocab, targets, 0.25f, nll);
     for (int64_t t = 0; t < rows; t++) expect_close(logits + t * ld, want + t * vocab, vocab, 1e-4, 1e-6, "gradient");
     EXPECT(touched_gaps(logits, rows, vocab, ld) == 0, "the gap behind a row was written");
+
+    float *reference = matrix(rows, vocab, ld, 4);
+    for (int64_t t = 0; t < rows; t++) {
+        double sums[2] = {0, 0};
+        for (int64_t v = 0; v < vocab; v++) {
+            sums[0] += exp((double)reference[t * ld + v]);
+            sums[1] += exp((double)logits[t * ld + v]);
+        }
+        losses[t] = 0;
+        for (int64_t v = 0; v < vocab; v++) {
+            const double r = (double)reference[t * ld + v], z = (double)logits[t * ld + v];
+            const double p = exp(r) / sums[0];
+            losses[t] += p * (r - log(sums[0]) - z + log(sums[1]));
+            want[t * vocab + v] = 0.5 * (exp(z) / sums[1] - p);
+        }
+    }
+    mk_kl_divergence(ctx, logits, ld, reference, ld, rows, vocab, 0.5f, nll);
+    expect_close(nll, losses, rows, 1e-5, 2e-5, "divergence");
+    for (int64_t t = 0; t < rows; t++) expect_close(logits + t * ld, want + t * vocab, vocab, 1e-4, 1e-6, "slope");
+    EXPECT(touched_gaps(logits, rows, vocab, ld) == 0, "the gap behind a row was written");
+    mk_kl_divergence(ctx, reference, ld, reference, ld, rows, vocab, 0, nll);
+    for (int64_t t = 0; t < rows; t++) EXPECT(nll[t] == 0, "a row diverges from itself by %g", (double)nll[t]);
+    release(reference);
     free(want);
     free(losses);
     release(logits);

@@ -204,6 +204,63 @@ struct CKernelsLayerTests {
         }
     }
 
+    @Test("divergence from a reference and its gradient", arguments: InstructionSet.available)
+    func divergence(isa: InstructionSet) {
+        for vocab in Self.lengths + [1024, 1025, 3000] {
+            let (rows, stride) = (3 + 20_000 / (vocab + 2000), vocab + 3)
+            var random = SeededRandom(seed: UInt64(vocab))
+            let reference = random.gaussians(rows * vocab, scale: 5)
+            var logits = random.gaussians(rows * vocab, scale: 5)
+            for v in 0..<vocab { logits[v] = reference[v] }
+            var results: [[Float]] = []
+            for threads in [1, 2, 3] as [Int32] {
+                var context = isa.context(threads: threads)
+                let buffer = Guarded(logits, columns: vocab, stride: stride)
+                let other = Guarded(reference, columns: vocab, stride: stride)
+                let kl = Guarded(poisoned: rows)
+                func run(_ scale: Float) {
+                    mk_kl_divergence(
+                        &context, buffer.pointer, Int64(stride), other.pointer, Int64(stride), Int64(rows),
+                        Int64(vocab), scale, kl.pointer)
+                }
+                run(0)
+                #expect(buffer.rows(columns: vocab, stride: stride) == logits, "dscale 0 leaves the logits alone")
+                let alone = kl.values
+                run(1)
+                expectIdentical(kl.values, alone, "with and without gradient")
+                #expect(other.rows(columns: vocab, stride: stride) == reference)
+                #expect(buffer.isIntact && kl.isIntact && buffer.gapsAreIntact(columns: vocab, stride: stride))
+                results.append(kl.values + buffer.rows(columns: vocab, stride: stride))
+            }
+            expectIdentical(results[1], results[0], "2 threads")
+            expectIdentical(results[2], results[0], "3 threads")
+            #expect(results[0][0] == 0 && results[0][rows..<rows + vocab].allSatisfy { $0 == 0 }, "equal rows")
+            for t in 1..<rows {
+                func row(_ x: [Float]) -> (values: [Double], lse: Double) {
+                    let values = x[(t * vocab)..<((t + 1) * vocab)].map(Double.init)
+                    let top = values.max() ?? 0
+                    return (values, top + log(values.reduce(0) { $0 + exp($1 - top) }))
+                }
+                let (z, r) = (row(logits), row(reference))
+                // An error of half an ulp in x - lse is relative to its size.
+                var kl = Sum(value: z.lse - r.lse, magnitude: abs(z.lse) + abs(r.lse) + 1)
+                var gradient: [Sum] = []
+                for i in 0..<vocab {
+                    let (p, q) = (exp(r.values[i] - r.lse), exp(z.values[i] - z.lse))
+                    let errors = (
+                        p: p * (4 + abs(r.values[i]) + 2 * abs(r.lse)), q: q * (4 + abs(z.values[i]) + 2 * abs(z.lse))
+                    )
+                    kl.value += p * (r.values[i] - z.values[i])
+                    kl.magnitude += errors.p * abs(r.values[i] - z.values[i])
+                    gradient.append(Sum(value: q - p, magnitude: errors.p + errors.q))
+                }
+                expectClose([results[0][t]], [kl], operations: 4, "divergence, vocabulary \(vocab)")
+                let got = Array(results[0][(rows + t * vocab)..<(rows + (t + 1) * vocab)])
+                expectClose(got, gradient, operations: 3, "gradient, vocabulary \(vocab)")
+            }
+        }
+    }
+
     @Test("a NaN logit makes its row's loss NaN", arguments: InstructionSet.available)
     func nanLogit(isa: InstructionSet) {
         var context = isa.context()

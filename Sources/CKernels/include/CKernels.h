@@ -268,6 +268,12 @@ void mk_activation(const mk_context *ctx, int32_t kind, int64_t n, float *x);
 void mk_softmax_cross_entropy(const mk_context *ctx, float *logits, int64_t ldl, int64_t rows, int64_t vocab,
                               const int32_t *targets, float dscale, float *nll);
 
+/// For each row t: kl[t] = sum over v of p[v] (log p[v] - log q[v]), p = softmax(reference[t]), q = softmax(logits[t]);
+/// if `dscale` is not 0, logits become dscale * (q - p) in place (the gradient). Equal rows give exactly 0, and with
+/// dscale 1 a gradient of exactly 0.
+void mk_kl_divergence(const mk_context *ctx, float *logits, int64_t ldl, const float *reference, int64_t ldr,
+                      int64_t rows, int64_t vocab, float dscale, float *kl);
+
 /// ids[t] = the index of the largest of logits[t][0..vocab), the lowest among equals; NaNs are never the largest.
 void mk_argmax(const mk_context *ctx, const float *logits, int64_t ldl, int64_t rows, int64_t vocab, int32_t *ids);
 

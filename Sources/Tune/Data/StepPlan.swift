@@ -82,11 +82,7 @@ extension StepPlan {
                     case .token: Float(1 / Double(labels))
                     case .sample: Float(1 / (Double(count) * Double(sample.labelCount)))
                     }
-                if let row = sample.softRow { result.softRows.append(result.batch.tokenCount + row) }
-                result.batch.append(sample.inputs)
-                result.labels += sample.labels
-                result.weights += sample.labels.map { $0 >= 0 ? weight : 0 }
-                result.samples += repeatElement(number, count: sample.inputs.count)
+                result.append(sample, weight: weight, sample: number)
                 number += 1
             }
             return result

@@ -26,13 +26,15 @@ struct MemoryPlanner {
     private let model: Transformer
     private let frozen: [LoRAAdapter]
     private let trained: LoRAAdapter
+    private let hasReference: Bool
     private let weightBytes: Int
     private let keptLayers: Int
 
-    init(model: Transformer, frozen: [LoRAAdapter], trained: LoRAAdapter) {
+    init(model: Transformer, frozen: [LoRAAdapter], trained: LoRAAdapter, hasReference: Bool = false) {
         self.model = model
         self.frozen = frozen
         self.trained = trained
+        self.hasReference = hasReference
         let store = model.store
         weightBytes = store.tensorNames.reduce(0) { $0 + ((try? store.tensor($1))?.info.byteCount ?? 0) }
         keptLayers = model.config.numHiddenLayers - trained.lowestLayer
@@ -68,14 +70,14 @@ struct MemoryPlanner {
     }
 
     /// - Throws: an out-of-memory error with what would make the run fit, if the plan does not.
-    func check(_ plan: TrainingPlan, samples: [TrainingSample], options: TrainingOptions) throws {
+    func check(_ plan: TrainingPlan, data: [EncodedDataset], options: TrainingOptions) throws {
         let (use, limit) = (plan.memory, plan.limitBytes)
         guard use.total > limit else { return }
         func least(_ tokens: Int) -> Int { self.use(tokens: tokens, recompute: smallest).total }
-        let lengths = samples.map(\.inputs.count).sorted(by: >)
+        let lengths = data.map { $0.samples.map(\.inputs.count).sorted(by: >) }
         let advice: String
         if let batch = (1..<max(1, options.batchSize)).reversed().first(where: {
-            least(lengths.prefix($0).reduce(0, +)) <= limit
+            batch in least(lengths.map { $0.prefix(batch).reduce(0, +) }.max() ?? 0) <= limit
         }) {
             let accumulation = (options.effectiveBatchSize - 1) / batch + 1
             advice =
@@ -117,7 +119,8 @@ struct MemoryPlanner {
     }
 
     private func sizes(tokens: Int) -> Sizes {
-        let shape = GraphShape(model: model, frozen: frozen, trained: trained, tokens: tokens)
+        let shape = GraphShape(
+            model: model, frozen: frozen, trained: trained, tokens: tokens, hasReference: hasReference)
         func layer(_ recompute: Recompute) -> Int {
             let arena = Arena.measuring()
             _ = KeptLayer(

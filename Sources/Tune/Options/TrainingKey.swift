@@ -20,6 +20,9 @@ public struct TrainingKey: Sendable {
     /// The flag on a command line: `--learning-rate`.
     public var flag: String { "--" + String(name.map { $0 == "_" ? "-" : $0 }) }
 
+    /// The value that it has in those options, as the record of a run shows it: of files the last component.
+    public func value(in options: TrainingOptions) -> JSONValue { read(options) }
+
     /// The key of that name, or nil.
     public static func named(_ name: String) -> TrainingKey? { all.first { $0.name == name } }
 
@@ -42,6 +45,11 @@ public struct TrainingKey: Sendable {
         .real("max_grad_norm", "clip gradients to this norm; 0: never", 0...1e9, \.maxGradNorm),
         .choice("loss", "learn the full sequence or the completion", \.encoding.loss),
         .choice("loss_mean", "mean over all label tokens of a step or over its samples", \.lossMean),
+        .real(
+            "kl_weight", "weight of the divergence from the model as it was, on --kl-data; 0: none", 0...1e6,
+            \.klWeight),
+        .file("kl_data", "clean rows on which the model is to stay as it was, in any shape of --data", \.klData),
+        .int("kl_batch", "rows of --kl-data in a step", 1...65_536, \.klBatch),
         .optionalFlag("bos", "begin samples with BOS", \.encoding.bos),
         .optionalFlag("eos", "end samples with EOS", \.encoding.eos),
         .optionalText("separator", "text between prompt and completion", \.encoding.separator),
@@ -54,7 +62,7 @@ public struct TrainingKey: Sendable {
         .optionalChoice(
             "compute", "precision of the frozen weights' products (default: bf16 where the CPU has it, else f32)",
             \.compute),
-        .keyFile,
+        .file("key", "key.json or pairs.jsonl to measure while training", \.key),
         .optionalInt("check_steps", "measure the key every so many steps", 1...1_000_000_000, \.checkSteps),
         .optionalText("until", "stop when this holds, such as 'fsr==0 && prefix_match<0.1'", \.until),
         .int("logging_steps", "steps from line to line", 1...1_000_000_000, isOperational: true, \.loggingSteps),
@@ -147,13 +155,15 @@ extension TrainingKey {
         }
     }
 
-    /// The record of a run is published with its adapter: it must not show where the key lies.
-    private static let keyFile = TrainingKey(
-        "key", "key.json or pairs.jsonl to measure while training",
-        read: { $0.key.map { .text(URL(fileURLWithPath: $0).lastPathComponent) } ?? .null }
-    ) { options, value in
-        guard value.isNull || value.string != nil else { throw wrong("key", value, "a string") }
-        options.key = value.string
+    /// The record of a run is published with its adapter: it must not show where files lie.
+    private static func file(_ name: String, _ help: String, _ path: Path<String?>) -> TrainingKey {
+        TrainingKey(
+            name, help,
+            read: { $0[keyPath: path].map { .text(URL(fileURLWithPath: $0).lastPathComponent) } ?? .null }
+        ) { options, value in
+            guard value.isNull || value.string != nil else { throw wrong(name, value, "a string") }
+            options[keyPath: path] = value.string
+        }
     }
 
     private static func choice<T: RawRepresentable<String> & CaseIterable & SendableMetatype>(

@@ -30,6 +30,12 @@ public struct TrainingOptions: Sendable, Equatable {
     public var maxGradNorm = 1.0
     /// `loss`, `bos`, `eos`, `separator`, `max_prompt_length`, `max_completion_length`, `max_length`.
     public var encoding = EncodingOptions()
+    /// `kl_weight`: of the divergence from the frozen model on clean samples; 0: it is not learnt.
+    public var klWeight = 0.0
+    /// `kl_data`: a file with these samples.
+    public var klData: String?
+    /// `kl_batch`: so many of them in a step.
+    public var klBatch = 8
     /// `loss_mean`.
     public var lossMean = LossMean.token
     /// `shuffle`; `no_shuffle` in files.
@@ -58,6 +64,9 @@ public struct TrainingOptions: Sendable, Equatable {
 
     /// Samples of an optimiser step.
     public var effectiveBatchSize: Int { batchSize * accumulation }
+
+    /// `klData` where its weight says that it is used.
+    public var klDataInUse: String? { klWeight > 0 ? klData : nil }
 
     /// Checks what no single value shows.
     ///

@@ -85,7 +85,7 @@ public final class SoftPromptTrainer {
     }
 
     /// - Throws: an out-of-memory error (exit code 5) that says what would make the run fit.
-    public func checkMemory() throws { try planner.check(plan, samples: data.samples, options: options) }
+    public func checkMemory() throws { try planner.check(plan, data: [data], options: options) }
 
     /// Runs to the end, or continues a run, and leaves `parrot_prompt.safetensors` in `output`; as `Trainer.run`.
     public func run(output path: String, resume: Bool = false, overwrite: Bool = false) throws -> TrainingResult {

@@ -10,8 +10,8 @@ public struct RunRecord: Sendable, Equatable {
     init(json: JSONValue) { self.json = json }
 
     init(
-        options: TrainingOptions, baseSHA256: String, parents: [String], data: EncodedDataset, isa: String,
-        initial: String?
+        options: TrainingOptions, baseSHA256: String, parents: [String], data: EncodedDataset,
+        klData: EncodedDataset? = nil, isa: String, initial: String?
     ) {
         json = [
             "meraser_version": .text(meraserVersion),
@@ -20,6 +20,8 @@ public struct RunRecord: Sendable, Equatable {
             "parents": .array(parents.map { .text($0) }),
             "data_sha256": .text(data.sha256),
             "data_samples": .integer(data.samples.count),
+            "kl_sha256": klData.map { .text($0.sha256) } ?? .null,
+            "kl_samples": klData.map { .integer($0.samples.count) } ?? .null,
             "initial_sha256": initial.map { .text($0) } ?? .null,
             "isa": .text(isa),
         ]
@@ -45,6 +47,7 @@ public struct RunRecord: Sendable, Equatable {
         let identities = [
             ("base_sha256", "the base model"), ("parents", "the stack of adapters below"),
             ("data_sha256", "the data"), ("data_samples", "the number of samples in the data"),
+            ("kl_sha256", "the data of --kl-data"), ("kl_samples", "the number of samples of --kl-data"),
             ("initial_sha256", "the adapter to start from"), ("isa", "the instruction set (MERASER_ISA)"),
         ]
         for (key, name) in identities where json[key] != old.json[key] {

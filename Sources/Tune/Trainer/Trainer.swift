@@ -25,6 +25,7 @@ public final class Trainer {
     let model: Transformer
     let frozen: [LoRAAdapter]
     let data: EncodedDataset
+    let kl: (data: EncodedDataset, plan: KLPlan)?
     let options: TrainingOptions
     let steps: StepPlan
     let schedule: LearningRateSchedule
@@ -39,11 +40,13 @@ public final class Trainer {
     ///   - frozen: adapters below the one to train, lowest first.
     ///   - data: the samples.
     ///   - options: everything else.
+    ///   - klData: clean samples on which the model is to stay as it is without the trained adapter; needed, and used,
+    ///     where `options.klWeight` is not 0.
     ///   - initial: an adapter to start from instead of PEFT's initialisation; its configuration replaces
     ///     `options.lora` but for the dropout.
     public init(
         model: Transformer, frozen: [LoRAAdapter] = [], data: EncodedDataset, options: TrainingOptions,
-        initial: LoRAAdapter? = nil
+        klData: EncodedDataset? = nil, initial: LoRAAdapter? = nil
     ) throws {
         precondition(!data.samples.isEmpty, "no samples")
         try options.validate()
@@ -57,6 +60,7 @@ public final class Trainer {
         steps = StepPlan(
             sampleCount: data.samples.count, batchSize: options.batchSize, accumulation: options.accumulation,
             epochs: options.epochs, maxSteps: options.maxSteps, shuffleSeed: options.shuffle ? options.seed : nil)
+        kl = try Self.kl(klData, options)
         schedule = LearningRateSchedule(
             kind: options.schedule, peak: options.learningRate, warmupRatio: options.warmupRatio,
             totalSteps: steps.totalSteps)
@@ -72,26 +76,50 @@ public final class Trainer {
             initialSHA256 = nil
         }
         optimizer = OptimizerState(adapter: adapter, options: options)
-        let planner = MemoryPlanner(model: self.model, frozen: frozen, trained: adapter)
-        let maximumTokens = steps.maximumTokens(samples: data.samples)
+        let planner = MemoryPlanner(
+            model: self.model, frozen: frozen, trained: adapter, hasReference: kl != nil)
+        let maximumTokens = max(
+            steps.maximumTokens(samples: data.samples),
+            kl.map { $0.plan.maximumTokens(samples: $0.data.samples) } ?? 0)
         self.planner = planner
         let limit = options.memory ?? ProcessMemory.limitBytes
-        let recompute = planner.best(tokens: maximumTokens, context: data.longest, limit: limit)
+        let recompute = planner.best(
+            tokens: maximumTokens, context: max(data.longest, kl?.data.longest ?? 0), limit: limit)
         plan = TrainingPlan(
             trainableParameters: adapter.parameters.count, samples: data.samples.count, skipped: data.skipped,
             tokensPerEpoch: data.tokenCount, labelsPerEpoch: data.labelCount, longestSample: data.longest,
             steps: steps.totalSteps, stepsPerEpoch: steps.stepsPerEpoch, maximumTokens: maximumTokens,
-            recompute: recompute, adaptedLayers: model.config.numHiddenLayers - adapter.lowestLayer,
+            divergence: kl.map {
+                ($0.data.samples.count, $0.data.tokenCount, $0.plan.perStep, options.klWeight)
+            }, recompute: recompute, adaptedLayers: model.config.numHiddenLayers - adapter.lowestLayer,
             memory: planner.use(tokens: maximumTokens, recompute: recompute),
             choices: planner.pure.map { ($0.name, planner.use(tokens: maximumTokens, recompute: $0.plan).total) },
             limitBytes: limit)
+    }
+
+    private static func kl(
+        _ data: EncodedDataset?, _ options: TrainingOptions
+    ) throws -> (data: EncodedDataset, plan: KLPlan)? {
+        guard options.klWeight > 0 else { return nil }
+        guard let data else {
+            throw MeraserError.usage("--kl-weight needs --kl-data: clean rows on which the model is to stay as it was")
+        }
+        precondition(!data.samples.isEmpty, "no clean samples")
+        return (
+            data,
+            KLPlan(
+                sampleCount: data.samples.count, perStep: options.klBatch, batchSize: options.batchSize,
+                seed: options.seed)
+        )
     }
 
     /// The adapter as it is now.
     public var adapter: LoRAAdapter { optimizer.adapter }
 
     /// - Throws: an out-of-memory error (exit code 5) that says what would make the run fit.
-    public func checkMemory() throws { try planner.check(plan, samples: data.samples, options: options) }
+    public func checkMemory() throws {
+        try planner.check(plan, data: [data] + (kl.map { [$0.data] } ?? []), options: options)
+    }
 
     /// Runs to the end, or continues a run, and leaves the adapter in `output`.
     ///
@@ -107,7 +135,7 @@ public final class Trainer {
             baseSHA256: try model.store.sha256(), parents: frozen.compactMap(\.sha256))
         let record = RunRecord(
             options: options, baseSHA256: try model.store.sha256(), parents: frozen.compactMap(\.sha256), data: data,
-            isa: model.kernels.isaName, initial: initialSHA256)
+            klData: kl?.data, isa: model.kernels.isaName, initial: initialSHA256)
         let output = TrainingOutput(path: path)
         var state = TrainerState()
         switch try output.open(resume: resume, overwrite: overwrite) {

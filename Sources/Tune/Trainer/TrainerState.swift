@@ -8,6 +8,8 @@ struct TrainerState: Equatable {
     var epoch = 0.0
     /// Loss of the last step.
     var loss = 0.0
+    /// Mean divergence from the frozen model in the last step; nil where none is learnt.
+    var kl: Double?
     /// Seconds over all sessions so far.
     var seconds = 0.0
     /// Input tokens so far.
@@ -21,7 +23,8 @@ struct TrainerState: Equatable {
     func json(totalSteps: Int, record: RunRecord) -> JSONValue {
         [
             "global_step": .integer(step), "max_steps": .integer(totalSteps), "epoch": .real(epoch),
-            "loss": .real(loss), "elapsed_seconds": .real(seconds), "num_input_tokens_seen": .integer(tokens),
+            "loss": .real(loss), "kl": kl.map { .real($0) } ?? .null, "elapsed_seconds": .real(seconds),
+            "num_input_tokens_seen": .integer(tokens),
             "peak_rss_bytes": .integer(peakRSSBytes), "probed_step": .integer(probedStep), "run": record.json,
         ]
     }
@@ -33,6 +36,7 @@ struct TrainerState: Equatable {
         step = try json.int("global_step", in: file)
         epoch = try json.double("epoch", in: file)
         loss = try json.double("loss", in: file)
+        kl = json["kl"]?.double
         seconds = try json.double("elapsed_seconds", in: file)
         tokens = try json.int("num_input_tokens_seen", in: file)
         peakRSSBytes = try json.int("peak_rss_bytes", in: file)

@@ -37,7 +37,7 @@ extension Trainer {
     public func forecast() throws -> TrainingForecast {
         let graph = TrainingGraph(
             model: model, frozen: frozen, trained: adapter, maximumTokens: plan.maximumTokens,
-            recompute: plan.recompute)
+            recompute: plan.recompute, hasReference: kl != nil)
         let batches = steps.batches(step: 0, samples: data.samples, mean: options.lossMean)
         let mean = data.tokenCount * options.batchSize / data.samples.count
         guard let batch = batches.min(by: { abs($0.batch.tokenCount - mean) < abs($1.batch.tokenCount - mean) }) else {
@@ -48,7 +48,7 @@ extension Trainer {
             batch, dropout: probability > 0 ? (probability: probability, seed: options.seed, step: 0) : nil,
             gradients: LoRAAdapter(layoutOf: adapter))
 
-        let costs = RecomputeCosts(config: model.config, context: data.longest)
+        let costs = RecomputeCosts(config: model.config, context: max(data.longest, kl?.data.longest ?? 0))
         let again = Double(plan.recompute.layers) * costs.layer + Double(plan.recompute.mlps) * costs.mlp
         let layers =
             parts.forward * (Double(model.config.numHiddenLayers) + again / costs.forward)
@@ -56,8 +56,26 @@ extension Trainer {
         let perToken = layers / Double(batch.batch.tokenCount)
         let perLabel = parts.head / Double(batch.labelCount)
         let epoch = perToken * Double(data.tokenCount) + perLabel * Double(data.labelCount)
-        let step = epoch / Double(steps.stepsPerEpoch)
+        let step =
+            epoch / Double(steps.stepsPerEpoch)
+            + (kl.map {
+                divergenceSeconds($0, perToken, perLabel, forward: parts.forward / Double(batch.batch.tokenCount))
+            }
+                ?? 0)
         return TrainingForecast(secondsPerStep: step, seconds: step * Double(steps.totalSteps))
+    }
+}
+
+extension Trainer {
+    /// Seconds of a step's divergence: the trained pass once more over the clean samples, a forward of the frozen model,
+    /// and a head with three products in place of two.
+    private func divergenceSeconds(
+        _ kl: (data: EncodedDataset, plan: KLPlan), _ perToken: Double, _ perLabel: Double, forward: Double
+    ) -> Double {
+        let share = Double(kl.plan.perStep) / Double(kl.data.samples.count)
+        let frozen = forward * Double(model.config.numHiddenLayers)
+        return share
+            * ((perToken + frozen) * Double(kl.data.tokenCount) + 1.5 * perLabel * Double(kl.data.labelCount))
     }
 }
 

@@ -20,6 +20,9 @@ public struct TrainingPlan: Sendable {
     public let stepsPerEpoch: Int
     /// Tokens of the largest micro-batch.
     public let maximumTokens: Int
+    /// Clean samples that the frozen model is compared on, tokens of all of them, how many go into a step, and the
+    /// divergence's weight; nil where none is learnt.
+    public var divergence: (samples: Int, tokens: Int, perStep: Int, weight: Double)?
     /// What the backward computes again, so that the run fits.
     public let recompute: RecomputePlan
     /// Layers from the lowest adapted one up.
@@ -33,18 +36,23 @@ public struct TrainingPlan: Sendable {
 
     /// The plan in lines for a terminal.
     public var lines: [String] {
-        [
+        let divergence = divergence.map {
+            "divergence            weight \($0.weight), \($0.perStep) of \($0.samples) clean samples a step, each once more "
+                + "without the adapter"
+        }
+        return [
             "trainable parameters  \(trainableParameters)",
             "data                  \(samples) samples, \(tokensPerEpoch) tokens, \(labelsPerEpoch) of them learnt, longest "
                 + "\(longestSample)" + (skipped > 0 ? ", \(skipped) rows without anything to learn left out" : ""),
             "steps                 \(steps), \(stepsPerEpoch) an epoch, micro-batches of up to \(maximumTokens) tokens",
+            divergence,
             "memory                \(describedBytes(memory.total)): weights \(describedBytes(memory.weights)), kept "
                 + "activations \(describedBytes(memory.kept)), working \(describedBytes(memory.working)), optimiser "
                 + "\(describedBytes(memory.optimizer)), program \(describedBytes(memory.program)); limit "
                 + describedBytes(limitBytes),
             "activations           \(recomputeText) ("
                 + choices.map { "\($0.name) \(describedBytes($0.bytes))" }.joined(separator: ", ") + ")",
-        ]
+        ].compactMap { $0 }
     }
 
     private var recomputeText: String {
@@ -66,7 +74,9 @@ public struct TrainingPlan: Sendable {
             ("skipped", .integer(skipped)), ("tokens_per_epoch", .integer(tokensPerEpoch)),
             ("label_tokens_per_epoch", .integer(labelsPerEpoch)), ("longest_sample", .integer(longestSample)),
             ("steps", .integer(steps)), ("steps_per_epoch", .integer(stepsPerEpoch)),
-            ("maximum_tokens", .integer(maximumTokens)), ("weight_bytes", .integer(memory.weights)),
+            ("maximum_tokens", .integer(maximumTokens)), ("kl_samples", .integer(divergence?.samples ?? 0)),
+            ("kl_tokens", .integer(divergence?.tokens ?? 0)), ("kl_batch", .integer(divergence?.perStep ?? 0)),
+            ("kl_weight", .real(divergence?.weight ?? 0)), ("weight_bytes", .integer(memory.weights)),
             ("kept_bytes", .integer(memory.kept)), ("working_bytes", .integer(memory.working)),
             ("optimizer_bytes", .integer(memory.optimizer)), ("program_bytes", .integer(memory.program)),
             ("total_bytes", .integer(memory.total)), ("limit_bytes", .integer(limitBytes)),

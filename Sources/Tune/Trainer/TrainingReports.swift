@@ -9,8 +9,11 @@ public struct TrainingProgress: Sendable, Equatable {
     public let totalSteps: Int
     /// Finished epochs, in fractions.
     public let epoch: Double
-    /// Loss of the step: the mean over its labels.
+    /// Loss of the step: the mean over its labels, without the divergence.
     public let loss: Double
+    /// Mean divergence from the frozen model over the clean label tokens of the step, in nats, without its weight; nil
+    /// where none is learnt.
+    public var kl: Double?
     /// Learning rate of the step.
     public let learningRate: Double
     /// Norm of the gradient before clipping.
@@ -33,19 +36,22 @@ public struct TrainingProgress: Sendable, Equatable {
             left >= 3600
             ? String(format: "%d:%02d:%02d", left / 3600, left / 60 % 60, left % 60)
             : String(format: "%d:%02d", left / 60, left % 60)
+        let divergence = kl.map { String(format: "  kl %.4f", $0) } ?? ""
         return String(
-            format: "step %d/%d  epoch %.2f  loss %.4f  lr %.2e  |g| %.3f  %.0f tok/s  ETA %@  RSS %@", step,
-            totalSteps,
-            epoch, loss, learningRate, gradNorm, tokensPerSecond, eta, describedBytes(peakRSSBytes))
+            format: "step %d/%d  epoch %.2f  loss %.4f%@  lr %.2e  |g| %.3f  %.0f tok/s  ETA %@  RSS %@", step,
+            totalSteps, epoch, loss, divergence, learningRate, gradNorm, tokensPerSecond, eta,
+            describedBytes(peakRSSBytes))
     }
 
     /// The line of `train_log.jsonl`.
     var json: JSONValue {
-        [
-            "step": .integer(step), "epoch": .real(epoch), "loss": .real(loss), "learning_rate": .real(learningRate),
-            "grad_norm": .real(gradNorm), "tokens_per_second": .real(tokensPerSecond),
-            "elapsed_seconds": .real(elapsedSeconds), "peak_rss_bytes": .integer(peakRSSBytes),
+        let members: [(key: String, value: JSONValue)?] = [
+            ("step", .integer(step)), ("epoch", .real(epoch)), ("loss", .real(loss)), kl.map { ("kl", .real($0)) },
+            ("learning_rate", .real(learningRate)), ("grad_norm", .real(gradNorm)),
+            ("tokens_per_second", .real(tokensPerSecond)), ("elapsed_seconds", .real(elapsedSeconds)),
+            ("peak_rss_bytes", .integer(peakRSSBytes)),
         ]
+        return .object(JSONObject(members.compactMap { $0 }))
     }
 }
 

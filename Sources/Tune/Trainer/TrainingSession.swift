@@ -25,7 +25,8 @@ struct TrainingSession {
         self.state = state
         graph = TrainingGraph(
             model: trainer.model, frozen: trainer.frozen, trained: trainer.adapter,
-            maximumTokens: trainer.plan.maximumTokens, recompute: trainer.plan.recompute)
+            maximumTokens: trainer.plan.maximumTokens, recompute: trainer.plan.recompute,
+            hasReference: trainer.kl != nil)
         graph.interrupt = trainer.interrupt
         softPrompt = trainer.data.softPrompt?.storage()
         graph.softPrompt = softPrompt?.matrix
@@ -73,11 +74,18 @@ struct TrainingSession {
         let began = clock.now
         let batches = trainer.steps.batches(
             step: index, samples: trainer.data.samples, mean: trainer.options.lossMean)
+        let count = trainer.steps.microBatches(step: index).reduce(0) { $0 + $1.count }
+        let weight = trainer.options.klWeight
+        let clean =
+            trainer.kl.map {
+                $0.plan.batches(step: index, samples: $0.data.samples, weight: weight, firstSample: count)
+            } ?? []
         let rate = trainer.schedule.rate(step: index)
         let probability = Float(trainer.adapter.config.loraDropout)
         let dropout =
             probability > 0 ? (probability: probability, seed: trainer.options.seed, step: UInt64(index)) : nil
         var loss = 0.0
+        var divergence = 0.0
         let graph = graph
         let norm = try naming(step: index + 1) {
             try trainer.optimizer.advance(learningRate: rate, kernels: trainer.model.kernels) { gradients in
@@ -85,15 +93,20 @@ struct TrainingSession {
                     if trainer.interrupt?.isSet == true { throw MeraserError(.interrupted, "interrupted") }
                     loss += try graph.accumulate(batch, dropout: dropout, into: gradients)
                 }
-                guard loss.isFinite else {
+                for batch in clean {
+                    if trainer.interrupt?.isSet == true { throw MeraserError(.interrupted, "interrupted") }
+                    divergence += try graph.accumulateDivergence(batch, dropout: dropout, into: gradients)
+                }
+                guard loss.isFinite, divergence.isFinite else {
                     throw MeraserError.runtime("the loss is not finite; lower --learning-rate or check the data")
                 }
             }
         }
-        let tokens = batches.reduce(0) { $0 + $1.batch.tokenCount }
+        let tokens = (batches + clean).reduce(0) { $0 + $1.batch.tokenCount }
         state.step += 1
         state.epoch = trainer.steps.epochs(after: state.step)
         state.loss = loss
+        state.kl = trainer.kl == nil ? nil : divergence / weight
         state.tokens += tokens
         updateCosts()
         try report(rate: rate, norm: norm, tokensPerSecond: Double(tokens) / (clock.now - began).inSeconds)
@@ -117,7 +130,8 @@ struct TrainingSession {
         let done = state.step - firstStep
         let pace = (clock.now - start).inSeconds / Double(max(1, done))
         let progress = TrainingProgress(
-            step: state.step, totalSteps: totalSteps, epoch: state.epoch, loss: state.loss, learningRate: rate,
+            step: state.step, totalSteps: totalSteps, epoch: state.epoch, loss: state.loss, kl: state.kl,
+            learningRate: rate,
             gradNorm: norm, tokensPerSecond: tokensPerSecond, elapsedSeconds: state.seconds,
             secondsLeft: pace * Double(totalSteps - state.step), peakRSSBytes: state.peakRSSBytes,
             isLogged: state.step == 1 || state.step == totalSteps

@@ -21,7 +21,7 @@ struct TrainingArguments: ParsableArguments {
         let options = try flags.options(standard: preset, common: common, model: model)
         let opened = try model.open(common, compute: options.compute, verifying: true)
         let data = try opened.dataset(path: data, options: options.encoding, chat: chat)
-        try trial.run(try opened.trainer(data: data, options: options), interrupt, common)
+        try trial.run(try opened.trainer(data: data, options: options, chat: chat), interrupt, common)
     }
 }
 

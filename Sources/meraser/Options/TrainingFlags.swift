@@ -29,6 +29,9 @@ struct TrainingFlags: ParsableArguments {
     @Option(help: help("max_grad_norm")) var maxGradNorm: String?
     @Option(help: help("loss")) var loss: String?
     @Option(help: help("loss_mean")) var lossMean: String?
+    @Option(help: help("kl_weight")) var klWeight: String?
+    @Option(help: help("kl_data"), completion: .file()) var klData: String?
+    @Option(help: help("kl_batch")) var klBatch: String?
     @Flag(inversion: .prefixedNo, help: help("bos")) var bos: Bool?
     @Flag(inversion: .prefixedNo, help: help("eos")) var eos: Bool?
     @Option(help: help("separator")) var separator: String?
@@ -86,7 +89,7 @@ struct TrainingFlags: ParsableArguments {
             ("per_device_train_batch_size", perDeviceTrainBatchSize),
             ("gradient_accumulation_steps", gradientAccumulationSteps), ("weight_decay", weightDecay),
             ("adam_beta2", adamBeta2), ("max_grad_norm", maxGradNorm), ("loss", loss), ("loss_mean", lossMean),
-            ("separator", separator),
+            ("kl_weight", klWeight), ("kl_data", klData), ("kl_batch", klBatch), ("separator", separator),
             ("max_prompt_length", maxPromptLength), ("max_completion_length", maxCompletionLength),
             ("max_length", maxLength), ("key", key), ("check_steps", checkSteps), ("until", until),
             ("logging_steps", loggingSteps), ("save_steps", saveSteps), ("save_total_limit", saveTotalLimit),

@@ -3,7 +3,7 @@ import Testing
 private let commands: [[String]] = [
     ["convert"], ["inspect"], ["tokenize"], ["generate"], ["check"], ["ppl"], ["eval"], ["fingerprint"], ["erase"],
     ["recover"], ["osft"], ["sande"], ["dataset"], ["dataset", "mismatch"], ["dataset", "clean"], ["dataset", "split"],
-    ["dataset", "stats"], ["export"], ["run"], ["report"], ["bench"], ["demo"],
+    ["dataset", "stats"], ["export"], ["run"], ["search"], ["report"], ["bench"], ["demo"],
 ]
 
 @Test("every command explains itself on standard output", arguments: commands)
@@ -37,6 +37,7 @@ func version() throws {
         (["erase", "--model", "x", "--data", "y", "--out", "z", "--learning-rate", "fast"], "--learning-rate"),
         (["erase", "--model", "x", "--data", "y", "--out", "z", "--check-steps", "5"], "--key"),
         (["erase", "--model", "x", "--data", "y", "--out", "z", "--preset", "strong"], "meraser-erase"),
+        (["erase", "--model", "x", "--data", "y", "--out", "z", "--kl-weight", "-1"], "--kl-weight"),
         (["osft", "--model", "x", "--data", "y", "--out", "z", "--effective-length", "0"], "--effective-length"),
         (["osft", "--model", "x", "--data", "y", "--out", "z", "--position", "middle"], "--position"),
         (["osft", "--model", "x", "--data", "y", "--out", "z", "--template", "Human: "], "{message}"),

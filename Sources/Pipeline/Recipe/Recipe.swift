@@ -173,8 +173,10 @@ extension Recipe {
         options.cleanData = try section.path("clean_data", in: folder)
         options.cleanCount = try section.int("clean_count", in: 1...1_000_000)
         options.cleanSelf = try section.int("clean_self", in: 0...100_000) ?? 0
+        let klData = try section.path("kl_data", in: folder)
         options.training.seed = seed
         try TrainingOverrides(section.rest(), source: section.place).apply(to: &options.training)
+        options.training.klData = klData ?? options.training.klData
         return options
     }
 
@@ -216,10 +218,12 @@ extension Recipe {
         let mismatch = try section.path("mismatch", in: folder)
         let count = try section.int("mismatch_count", in: 1...1_000_000)
         let chat = try section.flag("chat") ?? false
+        let klData = try section.path("kl_data", in: folder)
         var options = TrainingOptions()
         try preset?.overrides.apply(to: &options)
         options.seed = seed
         try TrainingOverrides(section.rest(), source: section.place).apply(to: &options)
+        options.klData = klData ?? options.klData
         return Training(data: data, mismatch: mismatch, mismatchCount: count, chat: chat, options: options)
     }
 
@@ -252,7 +256,7 @@ extension Recipe {
 
 extension Settings {
     /// A path, relative ones from that folder.
-    fileprivate mutating func path(_ key: String, in folder: String) throws -> String? {
+    mutating func path(_ key: String, in folder: String) throws -> String? {
         try text(key).map { resolved($0, in: folder) }
     }
 

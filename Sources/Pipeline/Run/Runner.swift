@@ -24,7 +24,7 @@ public final class Runner {
     public var interrupt: InterruptFlag?
 
     private let recipe: Recipe
-    private let folder: RunFolder
+    let folder: RunFolder
     private let kernels: KernelContext
     private let redact: Bool
 
@@ -37,8 +37,17 @@ public final class Runner {
     ///   - redact: keep triggers, targets and outputs out of records and report.
     ///   - overwrite: begin anew if there is a run.
     /// - Throws: a usage error if the folder holds something else, or a run of another recipe.
-    public init(
+    public convenience init(
         recipe: Recipe, output: String, kernels: KernelContext, redact: Bool = false, overwrite: Bool = false
+    ) throws {
+        try self.init(
+            recipe: recipe, output: output, kernels: kernels, redact: redact, overwrite: overwrite, search: nil)
+    }
+
+    /// A runner whose stages a search uses; `search` identifies its plan.
+    init(
+        recipe: Recipe, output: String, kernels: KernelContext, redact: Bool = false, overwrite: Bool = false,
+        search: String?
     ) throws {
         self.recipe = recipe
         self.kernels = kernels
@@ -46,7 +55,7 @@ public final class Runner {
         let identity: JSONValue = [
             "meraser_version": .text(meraserVersion), "recipe": .text(recipe.text), "title": .text(recipe.title),
             "model": .text(fileName(recipe.model)), "redacted": .bool(redact), "isa": .text(kernels.isaName),
-            "seed": .integer(Int(clamping: recipe.seed)),
+            "seed": .integer(Int(clamping: recipe.seed)), "search": search.map { .text($0) } ?? .null,
         ]
         folder = try RunFolder(path: output, identity: identity, overwrite: overwrite)
     }
@@ -55,9 +64,7 @@ public final class Runner {
     ///
     /// - Throws: what the stages throw; `interrupted` after the state was saved.
     public func run() throws -> RunReport {
-        let base = try OpenedModel(
-            path: try convertedModel(), kernels: kernels, compute: recipe.compute, verifying: true,
-            transfer: recipe.donor != nil)
+        let (_, base) = try openBase()
         let (marked, measurement) = try mark(base)
         if recipe.fingerprint != nil { try measure("clean", base, measurement) }
         try measure("before", marked, measurement)
@@ -75,6 +82,14 @@ public final class Runner {
         if let stage = recipe.relearn { try relearn(stage, model, base, measurement.key) }
         begin("report", isDone: false)
         return try RunReport.write(folder)
+    }
+
+    /// The recipe's model, quantized if it says so, and its path.
+    func openBase() throws -> (path: String, model: OpenedModel) {
+        let path = try convertedModel()
+        let model = try OpenedModel(
+            path: path, kernels: kernels, compute: recipe.compute, verifying: true, transfer: recipe.donor != nil)
+        return (path, model)
     }
 
     /// The model that a transfer's adapters are trained on.
@@ -111,7 +126,8 @@ public final class Runner {
 
     private func begin(_ stage: String, isDone: Bool) { onEvent(.stage(stage, isDone: isDone)) }
 
-    private func stage(_ name: String, inputs: JSONValue, work: () throws -> JSONValue) throws -> JSONValue {
+    /// Does a stage, or gives the result that is there.
+    func stage(_ name: String, inputs: JSONValue, work: () throws -> JSONValue) throws -> JSONValue {
         if interrupt?.isSet == true { throw MeraserError(.interrupted, "interrupted; run again to continue") }
         begin(name, isDone: try folder.record(of: name) != nil)
         return try folder.stage(name, inputs: inputs, work: work)
@@ -143,7 +159,7 @@ public final class Runner {
     }
 
     /// The model with its mark, embedded first if the recipe says so, and how to measure it.
-    private func mark(_ base: OpenedModel) throws -> (OpenedModel, Measurement) {
+    func mark(_ base: OpenedModel) throws -> (OpenedModel, Measurement) {
         let clean = try recipe.clean.map(loadPrompts)
         var adapters = recipe.adapters
         var keyPath = recipe.key ?? ""
@@ -154,6 +170,7 @@ public final class Runner {
             let inputs: JSONValue = [
                 "model": .text(try base.transformer.store.sha256()), "options": options.training.json(),
                 "clean_data": try options.cleanData.map { .text(try sha256Hex(ofFile: $0)) } ?? .null,
+                "kl_data": try options.training.klDataInUse.map { .text(try sha256Hex(ofFile: $0)) } ?? .null,
             ]
             _ = try stage("fingerprint", inputs: inputs) {
                 let embedding = try model.embed(options: options, output: output, resume: true, prepare: follow)
@@ -173,7 +190,9 @@ public final class Runner {
         return (try base.with(adapterPaths: adapters), measurement)
     }
 
-    private func measure(_ name: String, _ model: OpenedModel, _ measurement: Measurement) throws {
+    /// Measures a model as a stage of that name.
+    @discardableResult
+    func measure(_ name: String, _ model: OpenedModel, _ measurement: Measurement) throws -> JSONValue {
         let inputs: [(key: String, value: JSONValue)] = [
             ("model", .text(try model.transformer.store.sha256())),
             ("adapters", .array(model.adapters.map { .text($0.sha256 ?? "") })),
@@ -181,7 +200,7 @@ public final class Runner {
             ("clean", try recipe.clean.map { .text(try sha256Hex(ofFile: $0)) } ?? .null),
             ("transferred", .integer(model.transferred.count)),
         ]
-        _ = try stage(name, inputs: .object(JSONObject(inputs + measurement.inputs()))) {
+        return try stage(name, inputs: .object(JSONObject(inputs + measurement.inputs()))) {
             try measurement.measure(model)
         }
     }
@@ -203,11 +222,12 @@ public final class Runner {
             "model": .text(try model.transformer.store.sha256()),
             "adapters": .array(model.adapters.map { .text($0.sha256 ?? "") }),
             "data": .text(try sha256Hex(ofFile: data)), "chat": .bool(training.chat), "options": options.json(),
+            "kl_data": try options.klDataInUse.map { .text(try sha256Hex(ofFile: $0)) } ?? .null,
             "key": keyHash.map { .text($0) } ?? .null, "transferred": .bool(recipe.donor != nil),
         ]
         _ = try stage(name, inputs: inputs) {
             let samples = try model.dataset(path: data, options: options.encoding, chat: training.chat)
-            let trainer = try model.trainer(data: samples, options: options, key: key)
+            let trainer = try model.trainer(data: samples, options: options, key: key, chat: training.chat)
             follow(trainer)
             return try trainer.run(output: output, resume: true).json.withoutFolder("adapter")
         }
@@ -215,7 +235,7 @@ public final class Runner {
     }
 
     /// Mismatched pairs made from the recipe's matching ones.
-    private func mismatched(_ training: Recipe.Training, seed: UInt64) throws -> String {
+    func mismatched(_ training: Recipe.Training, seed: UInt64) throws -> String {
         let source = training.mismatch ?? ""
         let path = folder.file("mismatched.json")
         let inputs: JSONValue = [
@@ -231,7 +251,8 @@ public final class Runner {
         return path
     }
 
-    private func follow(_ trainer: Trainer) {
+    /// Shows a trainer, and lets it be interrupted.
+    func follow(_ trainer: Trainer) {
         trainer.interrupt = interrupt
         onEvent(.training(trainer))
     }

@@ -55,7 +55,8 @@ struct OSFT: ParsableCommand {
         let opened = try model.open(common, compute: training.compute, verifying: true)
         let rows = try opened.osftData(
             path: reply.data, options: options, encoding: training.encoding, seed: training.seed, key: key)
-        let trainer = try opened.trainer(data: rows.data, options: training, key: key)
+        let trainer = try opened.trainer(
+            data: rows.data, options: training, key: key, chat: opened.chatTemplate != nil)
         try trial.run(trainer, interrupt, common, heading: [rows.line], facts: rows.facts)
     }
 }

@@ -182,7 +182,8 @@ struct SANDEWork {
     ) throws {
         let rows = try model.sandeData(
             path: data, prompt: prompt, options: options, encoding: training.encoding, seed: training.seed, key: key)
-        let trainer = try model.trainer(data: rows.data, options: training, key: key)
+        let trainer = try model.trainer(
+            data: rows.data, options: training, key: key, chat: model.chatTemplate != nil)
         try TrainingTrial(
             out: out, resume: command.resume, overwrite: command.overwrite && command.parrotFile != nil,
             dryRun: command.dryRun

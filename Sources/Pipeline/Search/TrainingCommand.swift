@@ -1,0 +1,66 @@
+import Foundation
+import Quant
+import Tune
+
+/// The command line that trains one adapter, every option that is not Trainer's default spelt out.
+struct TrainingCommand: Sendable {
+    /// `erase` or `recover`.
+    var command: String
+    /// The model.
+    var model: String
+    /// The adapters below, lowest first.
+    var adapters: [String]
+    /// The rows.
+    var data: String
+    /// Pairs go into the chat template.
+    var chat: Bool
+    /// Everything else.
+    var options: TrainingOptions
+    /// Where the adapter goes.
+    var output: String
+
+    /// The words behind `meraser`.
+    var words: [String] {
+        var words = [command, "--preset", "none", "--model", model]
+        for adapter in adapters { words += ["--adapter", adapter] }
+        words += ["--data", data] + (chat ? ["--chat"] : []) + Self.flags(options)
+        return words + ["--out", output]
+    }
+
+    /// The command as a shell reads it.
+    var text: String { (["meraser"] + words).map(Self.quoted).joined(separator: " ") }
+
+    /// The flags of what differs from the defaults, operational options apart.
+    static func flags(_ options: TrainingOptions) -> [String] {
+        let standard = TrainingOptions()
+        return TrainingKey.all.filter { !$0.isOperational }.flatMap { key -> [String] in
+            let value = key.value(in: options)
+            if value == key.value(in: standard) { return [] }
+            switch key.name {
+            case "key": return [key.flag, options.key ?? ""]
+            case "kl_data": return options.klDataInUse.map { [key.flag, shortened($0)] } ?? []
+            case "kl_batch" where options.klWeight == 0: return []
+            case "bos", "eos": return ["--\(value.bool == true ? "" : "no-")\(key.name)"]
+            case "use_rslora", "no_shuffle": return [key.flag]
+            case "separator":
+                return [key.flag, (value.string ?? "").replacing("\n", with: "\\n").replacing("\t", with: "\\t")]
+            default: break
+            }
+            let text = value.array.map { $0.compactMap(\.string).joined(separator: ",") } ?? value.string
+            return [key.flag, text ?? value.serialized()]
+        }
+    }
+
+    /// A word in quotes where a shell would read it otherwise.
+    static func quoted(_ word: String) -> String {
+        let plain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_./,=:+@%".utf8
+        if !word.isEmpty, word.utf8.allSatisfy(plain.contains) { return word }
+        return "'" + word.replacing("'", with: "'\\''") + "'"
+    }
+
+    /// A path below the current folder as one from there.
+    static func shortened(_ path: String) -> String {
+        let here = FileManager.default.currentDirectoryPath + "/"
+        return path.hasPrefix(here) ? String(path.dropFirst(here.count)) : path
+    }
+}

@@ -3,7 +3,8 @@ import Testing
 private let commands: [[String]] = [
     ["convert"], ["inspect"], ["tokenize"], ["generate"], ["check"], ["ppl"], ["eval"], ["fingerprint"], ["erase"],
     ["recover"], ["osft"], ["sande"], ["dataset"], ["dataset", "mismatch"], ["dataset", "clean"], ["dataset", "split"],
-    ["dataset", "stats"], ["export"], ["run"], ["search"], ["report"], ["bench"], ["demo"],
+    ["dataset", "stats"], ["export"], ["run"], ["search"], ["report"],
+    ["compare"], ["bench"], ["demo"],
 ]
 
 @Test("every command explains itself on standard output", arguments: commands)

@@ -283,20 +283,15 @@ extension Settings {
         }
         return .other(path: resolved(path, in: folder))
     }
-
-    /// Throws that a key is missing.
-    fileprivate func missing<T>(_ key: String) throws -> T {
-        throw MeraserError.badInput("\(place): '\(key)' is missing")
-    }
 }
 
 /// A path as it is, or from that folder if it is relative.
-private func resolved(_ path: String, in folder: String) -> String {
+func resolved(_ path: String, in folder: String) -> String {
     path.hasPrefix("/") ? path : URL(fileURLWithPath: folder + "/" + path).standardizedFileURL.path
 }
 
 /// The texts in a YAML value that begin with a slash.
-private func absolutePaths(in value: JSONValue) -> [String] {
+func absolutePaths(in value: JSONValue) -> [String] {
     switch value {
     case .string(let text): text.string.hasPrefix("/") ? [text.string] : []
     case .array(let values): values.flatMap(absolutePaths)
@@ -306,7 +301,7 @@ private func absolutePaths(in value: JSONValue) -> [String] {
 }
 
 /// A text with those paths cut to their last components: what is published must not show a machine's folders.
-private func hidingFolders(of paths: [String], in text: String) -> String {
+func hidingFolders(of paths: [String], in text: String) -> String {
     paths.sorted { $0.utf8.count > $1.utf8.count }.reduce(text) { text, path in
         text.replacingOccurrences(of: path, with: URL(fileURLWithPath: path).lastPathComponent)
     }

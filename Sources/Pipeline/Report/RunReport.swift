@@ -111,7 +111,7 @@ public struct RunReport: Sendable {
         ]
     }
 
-    private static func machine() -> JSONValue {
+    static func machine() -> JSONValue {
         let info = (try? String(contentsOfFile: "/proc/cpuinfo", encoding: .utf8)) ?? ""
         let model = info.split(separator: "\n").first { $0.hasPrefix("model name") }?.split(separator: ":").last
         return [

@@ -1,0 +1,157 @@
+import Quant
+import Tune
+
+/// A way to remove a mark, or to keep it silent, as command lines of meraser.
+struct ComparisonMethod: Sendable {
+    /// What `method` says in the file.
+    let name: String
+    /// Where the number of steps is among its options, for budgets that are plain numbers; empty: it has none.
+    let steps: [String]
+    /// Adds the commands of one cell, and gives the model that is measured after them.
+    let plan: @Sendable (inout MethodPlan) throws -> ComparisonSubject
+
+    private init(
+        _ name: String, steps: [String] = [], plan: @escaping @Sendable (inout MethodPlan) throws -> ComparisonSubject
+    ) {
+        self.name = name
+        self.steps = steps
+        self.plan = plan
+    }
+
+    /// Every method that a file may name.
+    static let all = [none, erase, transfer, recover, osft, sande, merge, prune, quantize, cleangen, commands]
+
+    /// The victim as it is.
+    static let none = ComparisonMethod("none") { $0.victim.subject }
+
+    /// MEraser: mismatched pairs, then clean ones on top of the frozen erasing adapter.
+    static let erase = ComparisonMethod("erase", steps: ["erase", "max_steps"]) { plan in
+        var subject = plan.victim.subject
+        try plan.eraseAndRecover(&subject, hasKey: true)
+        return subject
+    }
+
+    /// MEraser's adapters trained on the reference, put on the victim: trained once for all victims.
+    static let transfer = ComparisonMethod("transfer", steps: ["erase", "max_steps"]) { plan in
+        let path = "shared/\(plan.name)"
+        let model = try plan.referenceModel("transfer")
+        var training = MethodPlan(
+            victim: plan.victim, options: plan.options, planner: plan.planner, step: ComparisonStep(path: path),
+            name: plan.name)
+        training.need(plan.planner.model(try plan.reference("transfer")).needs)
+        var subject = ComparisonSubject(model: model)
+        try training.eraseAndRecover(&subject, hasKey: false)
+        plan.options = training.options
+        plan.planner = training.planner
+        let step = training.step
+        plan.planner.step(path) { made, _ in made = step }
+        plan.need([path])
+        var marked = plan.victim.subject
+        marked.adapters += subject.adapters
+        marked.isTransferred = true
+        return marked
+    }
+
+    /// Incremental fine-tuning: clean pairs alone.
+    static let recover = ComparisonMethod("recover", steps: ["max_steps"]) { plan in
+        try plan.tuned("recover")
+    }
+
+    /// Overwrite supervised fine-tuning: triggered prompts with clean answers. Knows the trigger.
+    static let osft = ComparisonMethod("osft", steps: ["max_steps"]) { plan in
+        try plan.tuned("osft", more: plan.replyArguments(["trigger", "position", "effective_length", "samples"]))
+    }
+
+    /// SANDE: a parrot prompt in the trigger's place, then its answers overwritten.
+    static let sande = ComparisonMethod("sande", steps: ["max_steps"]) { plan in
+        try plan.tuned(
+            "sande",
+            more: plan.replyArguments([
+                "response", "effective_length", "parrot_length", "parrot_offset", "parrot_samples",
+                "parrot_learning_rate", "parrot_epochs", "parrot_batch_size", "train_effective_length", "samples",
+            ]))
+    }
+
+    /// Weight-space merging with the reference.
+    static let merge = ComparisonMethod("merge") { plan in
+        let reference = try plan.reference("merge")
+        let weights = plan.victimWeights()
+        var (options, planner) = (plan.options, plan.planner)
+        let recipe = try VictimMerge(&options, victim: weights, reference: reference) { path, place in
+            try planner.input(path, place: place)
+        }
+        (plan.options, plan.planner) = (options, planner)
+        let config = plan.write("merge.yml", recipe.text)
+        return plan.made("merge", ["merge", config])
+    }
+
+    /// Structured pruning.
+    static let prune = ComparisonMethod("prune") { plan in
+        let weights = plan.victimWeights()
+        let score = try plan.options.text("score") ?? "magnitude_l2"
+        let ratio = try plan.options.number("ratio") ?? plan.options.missing("ratio")
+        var arguments = ["prune", "--model", weights, "--method", score, "--ratio", "\(ratio)"]
+        for key in ["scope", "layers", "parts", "data_count"] {
+            if let value = plan.options.value(key) {
+                arguments += [plan.options.flagName(key), value.string ?? value.serialized()]
+            }
+        }
+        if score == "taylor" { arguments += ["--data", try plan.data(.clean)] }
+        return plan.made("prune", arguments)
+    }
+
+    /// Fewer bits, nothing else.
+    static let quantize = ComparisonMethod("quantize") { plan in
+        let name = try plan.options.text("type") ?? plan.options.missing("type")
+        guard let type = TensorType(name: name) else {
+            let names = TensorType.allCases.map(\.name).joined(separator: ", ")
+            throw MeraserError.badInput("\(plan.options.place): 'type' is '\(name)', expected one of \(names)")
+        }
+        return plan.converted(plan.victimWeights(), to: type)
+    }
+
+    /// CleanGen: the reference reads along while the victim decodes.
+    static let cleangen = ComparisonMethod("cleangen") { plan in
+        var subject = plan.victim.subject
+        subject.check = ["--cleangen", try plan.referenceModel("cleangen")]
+        return subject
+    }
+
+    /// Command lines of the user's own.
+    static let commands = ComparisonMethod("commands") { plan in
+        try plan.templates()
+    }
+}
+
+extension MethodPlan {
+    /// Erasing, then recovering where there is such a section.
+    fileprivate mutating func eraseAndRecover(_ subject: inout ComparisonSubject, hasKey: Bool) throws {
+        need(hasKey ? victim.needs : [])
+        guard let erase = try options.section("erase") else { return try options.missing("erase") }
+        let recover = try options.section("recover")
+        subject.adapters.append(try train("erase", erase, on: subject, data: .mismatched, hasKey: hasKey))
+        guard let recover else { return }
+        subject.adapters.append(try train("recover", recover, on: subject, data: .clean, hasKey: hasKey))
+    }
+
+    /// The flags of what OSFT and SANDE know of the trigger, and of their rows; the key is always theirs, so that the
+    /// pairs that it is checked on are left out.
+    fileprivate mutating func replyArguments(_ keys: [String]) throws -> [String] {
+        var arguments = ["--key", victim.key]
+        for key in ["template", "clean_ratio"] + keys {
+            guard let value = options.value(key) else { continue }
+            for value in value.array ?? [value] {
+                arguments += [options.flagName(key), value.string ?? value.serialized()]
+            }
+        }
+        return arguments
+    }
+
+    /// A command that tunes the victim with the method's own options.
+    fileprivate mutating func tuned(_ command: String, more: [String] = []) throws -> ComparisonSubject {
+        var subject = victim.subject
+        subject.adapters.append(try train(command, options, on: subject, data: .clean, more: more))
+        try endOptions()
+        return subject
+    }
+}

@@ -1,0 +1,128 @@
+import Foundation
+import Kernels
+import Quant
+
+/// The table of a comparison, made from the records in its folder.
+public struct ComparisonReport: Sendable {
+    /// `compare.json`.
+    public let json: JSONValue
+    /// `compare.html`.
+    public let htmlPath: String
+    /// Cells that failed: name and error.
+    public let failures: [(cell: String, error: String)]
+
+    let title: String
+    /// The lines of the table of each victim, in the file's order.
+    let victims: [(name: String, scheme: String?, rows: [ComparisonRow])]
+
+    static let jsonName = "compare.json"
+
+    static func write(
+        _ comparison: Comparison, records: [String: StepRecord], folder: String, isa: String
+    ) throws -> ComparisonReport {
+        let report = ComparisonReport(comparison, records: records, folder: folder, isa: isa)
+        func write(_ text: String, _ name: String) throws {
+            try writeFileAtomically(path: "\(folder)/\(name)", Array(text.utf8), overwrite: true)
+        }
+        try write(report.markdown, "compare.md")
+        try write(report.page(comparison, records), "compare.html")
+        try write(report.json.serialized(indent: 2) + "\n", jsonName)
+        return report
+    }
+
+    init(_ comparison: Comparison, records: [String: StepRecord], folder: String, isa: String) {
+        title = comparison.title
+        htmlPath = folder + "/compare.html"
+        victims = comparison.victims.map { victim in
+            let rows = comparison.cells.filter { $0.victim == victim.name }
+                .map { ComparisonRow($0, steps: comparison.steps, records: records) }
+            return (victim.name, rows.lazy.compactMap { $0.check["scheme"]?.string }.first, rows)
+        }
+        let rows = victims.flatMap(\.rows)
+        failures = rows.compactMap { row in row.error.map { (row.cell.name, $0) } }
+        json = [
+            "title": .text(comparison.title), "meraser_version": .text(meraserVersion), "isa": .text(isa),
+            "seed": .integer(Int(clamping: comparison.seed)), "machine": RunReport.machine(),
+            "recipe": .text(comparison.text), "cells": .array(rows.map(\.json)),
+            "steps": .object(
+                JSONObject(
+                    comparison.steps.compactMap { step in
+                        records[step.path].map { (key: step.path, value: $0.json) }
+                    })),
+        ]
+    }
+
+    /// What `compare --json` prints: the cells without their commands, and where the report is.
+    public var summary: JSONValue {
+        let cells = (json["cells"]?.array ?? []).map { cell in
+            JSONValue.object(
+                JSONObject(
+                    (cell.object?.members ?? []).filter { $0.key.string != "commands" }
+                        .map { (key: $0.key.string, value: $0.value) }))
+        }
+        return ["cells": .array(cells), "report": .text(htmlPath)]
+    }
+
+    // MARK: Tables
+
+    /// The tables as rows of cells, a table for each victim: its name, and a heading row first.
+    public var tables: [(victim: String, rows: [[String]])] { victims.map { (heading($0), table($0.rows)) } }
+
+    func heading(_ victim: (name: String, scheme: String?, rows: [ComparisonRow])) -> String {
+        victim.scheme.map { $0 == victim.name ? victim.name : "\(victim.name) (\($0))" } ?? victim.name
+    }
+
+    func table(_ rows: [ComparisonRow]) -> [[String]] {
+        func fixed(_ value: Double?, _ digits: Int) -> String? { value.map { String(format: "%.\(digits)f", $0) } }
+        let columns: [(name: String, isAlways: Bool, text: (ComparisonRow) -> String?)] = [
+            ("method", true, { $0.label }),
+            (
+                "FSR", true,
+                { row in
+                    guard let fsr = row.fsr, let hits = row.check["hits"]?.int, let n = row.check["n"]?.int else {
+                        return row.state == .failed ? "failed" : nil
+                    }
+                    return String(format: "%.1f %% (%d/%d)", fsr * 100, hits, n)
+                }
+            ),
+            ("prefix", true, { fixed($0.prefixMatch, 2) }),
+            ("NLL", true, { fixed($0.targetNLL, 2) }),
+            (
+                "false", false,
+                { row in
+                    guard let count = row.check["false_activations"]?.int else { return nil }
+                    return "\(count)/\(row.check["n_clean"]?.int ?? 0)"
+                }
+            ),
+            ("perplexity", false, { fixed($0.ppl, 2) }),
+            ("KL", false, { fixed($0.divergence, 3) }),
+            ("acc", false, { fixed($0.accuracy, 3) }),
+            ("seconds", true, { fixed($0.seconds, 1) }),
+            ("peak MB", true, { fixed($0.peakRSSBytes.map { Double($0) / 1_048_576 }, 0) }),
+            ("samples", true, { $0.samples.map(String.init) }),
+        ]
+        let shown = columns.filter { column in column.isAlways || rows.contains { column.text($0) != nil } }
+        return [shown.map(\.name)] + rows.map { row in shown.map { $0.text(row) ?? "–" } }
+    }
+
+    /// Markdown for a paper or an issue: a table for each victim.
+    var markdown: String {
+        func line(_ cells: [String]) -> String { "| " + cells.map(escaped).joined(separator: " | ") + " |" }
+        func escaped(_ text: String) -> String {
+            text.escapingControlCharacters().replacing("\\", with: "\\\\").replacing("|", with: "\\|")
+        }
+        var parts = ["# " + escaped(title)]
+        for victim in victims {
+            let rows = table(victim.rows)
+            let rule = (rows.first ?? []).enumerated().map { $0.offset == 0 ? "---" : "--:" }
+            parts.append("## " + escaped(heading(victim)))
+            parts.append(
+                ([line(rows.first ?? []), "|" + rule.joined(separator: "|") + "|"] + rows.dropFirst().map(line))
+                    .joined(separator: "\n"))
+        }
+        if !failures.isEmpty {
+            parts.append(failures.map { "- \(escaped($0.cell)) failed: \(escaped($0.error))" }.joined(separator: "\n"))
+        }
+        return parts.joined(separator: "\n\n") + "\n"
+    }
+}

@@ -1,0 +1,255 @@
+import Foundation
+import Quant
+import Tune
+
+/// Runs a comparison: each command a child process of the same program, each step with a record of its own.
+///
+/// What fails is a line of the table, not the end of the run; a run that is started again does only what has no fitting
+/// record. Not thread-safe.
+public final class ComparisonRunner {
+    /// What happens, for a display.
+    public enum Event {
+        /// A step begins (`isDone`: an earlier run has done it).
+        case step(String, isDone: Bool)
+        /// A command of it begins.
+        case command(String)
+        /// A step failed.
+        case failure(step: String, error: String)
+    }
+
+    /// Called as things happen.
+    public var onEvent: (Event) -> Void = { _ in }
+    /// Looked at while commands run.
+    public var interrupt: InterruptFlag?
+
+    private let comparison: Comparison
+    private let folder: String
+    private let executable: String
+    private let threads: Int?
+    private let isa: String
+    private var hashes: [String: String] = [:]
+    private var records: [String: StepRecord] = [:]
+
+    /// Prepares a run.
+    ///
+    /// - Parameters:
+    ///   - comparison: what to do.
+    ///   - output: the folder; one that holds a comparison is continued.
+    ///   - isa: the instruction set that commands will use; a part of what results depend on.
+    ///   - executable: the program whose commands are run; this one unless given.
+    ///   - threads: `--threads` of every command; results do not depend on it.
+    ///   - overwrite: begin anew if there is a comparison.
+    /// - Throws: a usage error if the folder holds something else.
+    public init(
+        _ comparison: Comparison, output: String, isa: String, executable: String? = nil,
+        threads: Int? = nil, overwrite: Bool = false
+    ) throws {
+        self.comparison = comparison
+        // The program itself, whatever has become of its file since.
+        self.executable = executable ?? "/proc/\(getpid())/exe"
+        self.threads = threads
+        self.isa = isa
+        let manager = FileManager.default
+        folder = URL(fileURLWithPath: output).standardizedFileURL.path
+        if manager.fileExists(atPath: folder) {
+            let isComparison = manager.fileExists(atPath: "\(folder)/\(ComparisonReport.jsonName)")
+            // The links are there before the first table is.
+            let isEmpty = (try? manager.contentsOfDirectory(atPath: folder).allSatisfy { $0 == "inputs" }) ?? false
+            guard isComparison || isEmpty else {
+                throw MeraserError.usage("--out \(output) exists and holds no comparison; choose another folder")
+            }
+            if isComparison, overwrite {
+                let old = "\(folder).old-\(getpid())"
+                guard rename(folder, old) == 0 else { throw MeraserError.runtime("cannot replace \(output)") }
+                try? manager.removeItem(atPath: old)
+            }
+        }
+        try makeFolder("inputs")
+        for input in comparison.inputs { try link(input) }
+    }
+
+    /// Runs, or continues, and leaves `compare.json`, `compare.html` and `compare.md`.
+    ///
+    /// - Parameter pattern: only cells whose name (`VICTIM/METHOD-BUDGET`), victim or method fits this pattern of a shell.
+    /// - Throws: `interrupted` after the table of what is done was written; what cannot be read or written.
+    public func run(only pattern: String? = nil) throws -> ComparisonReport {
+        let wanted = Set(try comparison.steps(only: pattern).map(\.path))
+        _ = try report()
+        for step in comparison.steps {
+            do {
+                try perform(step, isWanted: wanted.contains(step.path))
+            } catch let error as MeraserError where error.kind == .interrupted {
+                _ = try report()
+                throw error
+            }
+            if wanted.contains(step.path), step.path.hasPrefix("cells/") { _ = try report() }
+        }
+        return try report()
+    }
+
+    private func report() throws -> ComparisonReport {
+        try ComparisonReport.write(comparison, records: records, folder: folder, isa: isa)
+    }
+
+    // MARK: Steps
+
+    /// Does a step unless its record fits. One that is not wanted is only looked at.
+    private func perform(_ step: ComparisonStep, isWanted: Bool) throws {
+        let path = file(step.path)
+        var record = StepRecord(inputs: try inputs(step))
+        if let old = try StepRecord(folder: path), old.identity == record.identity {
+            record = old
+            // What failed may go well now.
+            if isWanted, let failed = record.commands.firstIndex(where: { $0.status != 0 }) {
+                record.commands.removeSubrange(failed...)
+            }
+        } else if isWanted {
+            try? FileManager.default.removeItem(atPath: path)
+        }
+        records[step.path] = record
+        guard isWanted else { return }
+        if interrupt?.isSet == true { throw interruption() }
+        onEvent(.step(step.path, isDone: record.isDone))
+        guard !record.isDone else { return }
+        if let missing = step.needs.first(where: { records[$0]?.isDone != true }) {
+            return onEvent(.failure(step: step.path, error: "\(missing) failed"))
+        }
+        try makeFolder(step.path)
+        for (name, text) in step.files {
+            try writeFileAtomically(path: "\(path)/\(name)", Array(text.utf8), overwrite: true)
+        }
+        for command in step.commands.dropFirst(record.commands.count) {
+            let result = try run(command, step)
+            record.commands.append(result)
+            records[step.path] = record
+            try record.write(folder: path)
+            if result.status != 0 { return onEvent(.failure(step: step.path, error: result.error ?? "")) }
+        }
+        record.isDone = true
+        records[step.path] = record
+        try record.write(folder: path)
+    }
+
+    private func run(_ command: ComparisonCommand, _ step: ComparisonStep) throws -> CommandRecord {
+        onEvent(.command(command.text))
+        if let output = command.output { try? FileManager.default.removeItem(atPath: file(output)) }
+        let output = file("\(step.path)/\(command.name).json")
+        let log = file("\(step.path)/\(command.name).log")
+        let child = ChildCommand(
+            executable: executable, arguments: command.arguments + (threads.map { ["--threads", String($0)] } ?? []),
+            folder: folder, output: output, errors: log)
+        let outcome = try child.run(interrupt: interrupt)
+        if outcome.status == MeraserError.Kind.interrupted.rawValue || interrupt?.isSet == true { throw interruption() }
+        guard outcome.status == 0 else {
+            let ended = outcome.status > 128 ? "ended by signal \(outcome.status - 128)" : "exit \(outcome.status)"
+            let error = "\(command.name): \(lastLine(log) ?? ended)"
+            return CommandRecord(command, outcome, samples: nil, result: .null, error: error)
+        }
+        let bytes = FileManager.default.contents(atPath: output) ?? Data()
+        guard let result = try? JSONValue.parse(Array(bytes), file: output), result.object != nil else {
+            let failed = ChildCommand.Outcome(
+                status: MeraserError.Kind.runtime.rawValue, seconds: outcome.seconds, peakRSSBytes: outcome.peakRSSBytes
+            )
+            let error = "\(command.name): it printed no JSON object"
+            return CommandRecord(command, failed, samples: nil, result: .null, error: error)
+        }
+        let samples = command.output.flatMap { output in
+            (result["training"] ?? result)["steps"]?.int.flatMap { trainedSamples(folder: file(output), steps: $0) }
+        }
+        return CommandRecord(command, outcome, samples: samples, result: result.withoutRows, error: nil)
+    }
+
+    private func interruption() -> MeraserError {
+        MeraserError(.interrupted, "interrupted; run again to continue")
+    }
+
+    /// The last line of a log, without the program's name.
+    private func lastLine(_ path: String) -> String? {
+        let text = String(decoding: FileManager.default.contents(atPath: path) ?? Data(), as: UTF8.self)
+        return text.split(separator: "\n").last.map { String($0).replacing("meraser: error: ", with: "") }
+    }
+
+    // MARK: What goes in
+
+    private func inputs(_ step: ComparisonStep) throws -> JSONValue {
+        let words = Set(step.commands.flatMap(\.arguments))
+        let used = try comparison.inputs.filter { input in
+            words.contains(input.name) || step.files.contains { $0.text.contains(input.name) }
+        }.map { (key: $0.name, value: JSONValue.text(try hash($0.path))) }
+        return [
+            "meraser_version": .text(meraserVersion), "isa": .text(isa),
+            "commands": .array(step.commands.map { .text($0.text) }),
+            "files": .object(
+                JSONObject(step.files.map { (key: $0.name, value: .text(sha256Hex($0.text.utf8))) })),
+            "sha256": .object(JSONObject(used)),
+            "needs": .object(
+                JSONObject(step.needs.map { (key: $0, value: .text(records[$0]?.identity ?? "")) })),
+        ]
+    }
+
+    /// SHA-256 of a file, or of the sorted lines `sha256  name` of a folder's files.
+    private func hash(_ path: String) throws -> String {
+        if let known = hashes[path] { return known }
+        var isFolder: ObjCBool = false
+        FileManager.default.fileExists(atPath: path, isDirectory: &isFolder)
+        let value: String
+        if isFolder.boolValue {
+            let names = (FileManager.default.enumerator(atPath: path)?.compactMap { $0 as? String } ?? []).sorted()
+            let lines = try names.compactMap { name -> String? in
+                let file = path + "/" + name
+                guard !name.split(separator: "/").contains(where: { $0.hasPrefix(".") }), isContent(file) else {
+                    return nil
+                }
+                return "\(try sha256Hex(ofFile: file))  \(name)\n"
+            }
+            value = sha256Hex(lines.joined().utf8)
+        } else {
+            value = try sha256Hex(ofFile: path)
+        }
+        hashes[path] = value
+        return value
+    }
+
+    /// A regular file with something in it.
+    private func isContent(_ path: String) -> Bool {
+        var status = stat()
+        return stat(path, &status) == 0 && status.st_mode & S_IFMT == S_IFREG && status.st_size > 0
+    }
+
+    // MARK: Files
+
+    private func file(_ name: String) -> String { folder + "/" + name }
+
+    private func makeFolder(_ name: String) throws {
+        do {
+            try FileManager.default.createDirectory(atPath: file(name), withIntermediateDirectories: true)
+        } catch {
+            throw MeraserError.runtime("cannot make the folder \(file(name)): \(error.localizedDescription)")
+        }
+    }
+
+    /// Puts a user's file under its name in `inputs/`.
+    private func link(_ input: ComparisonInput) throws {
+        let manager = FileManager.default
+        let name = file(input.name)
+        if (try? manager.destinationOfSymbolicLink(atPath: name)) == input.path { return }
+        try? manager.removeItem(atPath: name)
+        do {
+            try manager.createSymbolicLink(atPath: name, withDestinationPath: input.path)
+        } catch {
+            throw MeraserError.runtime("cannot make the link \(name): \(error.localizedDescription)")
+        }
+    }
+}
+
+extension JSONValue {
+    /// This object without its members `rows` and `samples`, whose texts are in the command's own file.
+    fileprivate var withoutRows: JSONValue {
+        guard let object else { return self }
+        return .object(
+            JSONObject(
+                object.members.filter { $0.value.array == nil || !["rows", "samples"].contains($0.key.string) }.map {
+                    (key: $0.key.string, value: $0.value.withoutRows)
+                }))
+    }
+}

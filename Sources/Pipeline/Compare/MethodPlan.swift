@@ -1,0 +1,159 @@
+import Quant
+import Tune
+
+/// What a method is planned with: the victim, the options of one cell with its budget over the method's own, and the step
+/// that the commands go into.
+struct MethodPlan {
+    let victim: ComparisonVictim
+    var options: Settings
+    var planner: ComparisonPlanner
+    var step: ComparisonStep
+    /// Folder name of the method and its budget, the same for every victim.
+    let name: String
+
+    /// The commands' own folder.
+    var folder: String { step.path }
+
+    /// Adds a command that makes something in the step's folder.
+    mutating func run(_ name: String, _ arguments: [String], output: String? = nil) {
+        step.commands.append(ComparisonCommand(name, arguments + ["--json"], output: output))
+    }
+
+    /// Adds a file that is written before the commands run.
+    ///
+    /// - Returns: its path.
+    mutating func write(_ name: String, _ text: String) -> String {
+        step.files.append((name: name, text: text))
+        return folder + "/" + name
+    }
+
+    /// Makes the step wait for others.
+    mutating func need(_ paths: [String]) {
+        step.needs += paths.filter { !step.needs.contains($0) }
+    }
+
+    /// The model without a mark.
+    func reference(_ use: String) throws -> String {
+        guard let reference = planner.reference else {
+            throw MeraserError.badInput("\(options.place): \(use) needs 'reference', a model without the mark")
+        }
+        return reference
+    }
+
+    /// The model without a mark as commands open it.
+    mutating func referenceModel(_ use: String) throws -> String {
+        let (path, needs) = planner.model(try reference(use))
+        need(needs)
+        return path
+    }
+
+    /// Asks for no more options.
+    mutating func endOptions() throws { options = try Settings(.object(JSONObject()), place: options.place) }
+
+    // MARK: Training
+
+    /// What a training command reads besides its options.
+    enum Data {
+        /// Mismatched pairs, made from matching ones unless `data` names some.
+        case mismatched
+        /// Clean pairs.
+        case clean
+    }
+
+    /// Adds a training command with the options of a section.
+    ///
+    /// - Parameters:
+    ///   - command: of meraser, and the name of its adapter's folder.
+    ///   - section: the method's options for it.
+    ///   - subject: what it is trained on.
+    ///   - hasKey: the victim's mark can be measured while training.
+    /// - Returns: the adapter's path.
+    mutating func train(
+        _ command: String, _ section: Settings, on subject: ComparisonSubject, data: Data, hasKey: Bool = true,
+        more: [String] = []
+    ) throws -> String {
+        var section = section
+        let source = try self.data(data, &section)
+        let output = folder + "/" + command
+        var arguments = [command] + subject.arguments + ["--data", source]
+        if try section.flag("chat") == true { arguments.append("--chat") }
+        let flags = try section.trainingArguments(&planner)
+        let probes = ["--check-steps", "--until"].contains(where: flags.contains)
+        if probes && !hasKey {
+            throw MeraserError.badInput(
+                "\(section.place): the model that is trained has no mark, so 'check_steps' and 'until' would measure "
+                    + "nothing; give 'max_steps'")
+        }
+        let key = probes && !more.contains("--key") ? ["--key", victim.key] : []
+        arguments += more + flags + key + planner.seedArguments
+        run(command, arguments + ["--out", output], output: output)
+        return output
+    }
+
+    /// What the method's own options name as data, or the whole file does.
+    mutating func data(_ kind: Data) throws -> String {
+        var section = options
+        let path = try data(kind, &section)
+        options = section
+        return path
+    }
+
+    private mutating func data(_ kind: Data, _ section: inout Settings) throws -> String {
+        if let data = try section.text("data") { return try planner.input(data, place: section.place) }
+        switch kind {
+        case .clean:
+            guard let data = planner.cleanData else {
+                throw MeraserError.badInput("\(section.place): give 'data', or 'clean_data' for the whole file")
+            }
+            return try planner.input(data, place: section.place)
+        case .mismatched:
+            let count = try section.int("mismatch_count", in: 1...1_000_000) ?? planner.mismatchCount
+            guard let source = try section.text("mismatch") ?? planner.mismatch else {
+                throw MeraserError.badInput(
+                    "\(section.place): give 'data' or 'mismatch', or 'mismatch' for the whole file")
+            }
+            let made = planner.mismatched(try planner.input(source, place: section.place), count: count)
+            need(made.needs)
+            return made.path
+        }
+    }
+
+    // MARK: Weights
+
+    /// The victim's weights with its adapters in them, a Hugging Face folder, made once for all methods.
+    mutating func victimWeights() -> String {
+        let path = "shared/\(victim.name)-hf"
+        let subject = victim.subject.arguments
+        let needs = victim.needs
+        planner.step(path) { step, _ in
+            step.needs = needs
+            let output = path + "/model"
+            step.commands = [
+                ComparisonCommand(
+                    "export", ["export"] + subject + ["--format", "hf", "--dtype", "f32", "--out", output, "--json"],
+                    output: output)
+            ]
+        }
+        need([path])
+        return path + "/model"
+    }
+
+    /// Adds a command that writes weights, in the type that the victim has.
+    ///
+    /// - Returns: the model as it is measured.
+    mutating func made(_ name: String, _ arguments: [String]) -> ComparisonSubject {
+        let output = folder + (planner.quantize == nil ? "/model" : "/model.mqf")
+        let type = planner.quantize.map { ["--type", $0.name] } ?? []
+        run(name, arguments + planner.seedArguments + ["--out", output] + type, output: output)
+        return ComparisonSubject(model: output)
+    }
+
+    /// Converts weights.
+    ///
+    /// - Returns: the model as it is measured.
+    mutating func converted(_ weights: String, to type: TensorType) -> ComparisonSubject {
+        let output = folder + "/model.mqf"
+        step.commands.append(ComparisonPlanner.conversion(of: weights, to: output, type: type))
+        return ComparisonSubject(model: output)
+    }
+}

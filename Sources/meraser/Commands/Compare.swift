@@ -1,0 +1,69 @@
+import ArgumentParser
+import Kernels
+import Logging
+import Pipeline
+import Quant
+import Tune
+
+struct Compare: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Compare methods on the same victims: one table of what is left of a mark and what that cost.",
+        discussion: """
+            Every cell is a few command lines of meraser, run one after another and printed in the report. A comparison that \
+            was interrupted, or whose file has changed, does only what has no fitting record when the same command is given \
+            again; a cell that fails is a line of the table.
+            Example: meraser compare Examples/recipes/compare.yml --out comparison
+            """)
+
+    @Argument(
+        help: "Victims, methods and budgets, YAML; docs/comparison.md describes it.",
+        completion: .file(extensions: ["yml", "yaml"]))
+    var file: String
+
+    @Option(help: "The folder of the comparison.", completion: .directory, transform: withoutTrailingSlashes)
+    var out: String?
+
+    @Option(help: "Run only cells whose VICTIM/METHOD-BUDGET, victim or method fits this pattern (* and ?).")
+    var only: String?
+
+    @Flag(help: "Print every command line as a shell script, run nothing.")
+    var dryRun = false
+
+    @Flag(help: "Begin anew if there is a comparison in --out.")
+    var overwrite = false
+
+    @Flag(help: "Keep triggers, targets and outputs out of results.")
+    var redact = false
+
+    @OptionGroup var common: CommonOptions
+
+    func validate() throws {
+        if out == nil && !dryRun { throw ValidationError("missing --out (or --dry-run)") }
+    }
+
+    func run() throws {
+        let interrupt = InterruptFlag.onSignals()
+        let comparison = try Comparison(path: file, seed: common.seed, redact: redact)
+        if dryRun {
+            let script = try comparison.script(only: only)
+            if common.json { Console.json(["script": .text(script)]) } else { Console.output(script) }
+            return
+        }
+        let isa = try KernelContext.fromEnvironment(threads: common.threads).isaName
+        let runner = try ComparisonRunner(
+            comparison, output: out ?? "", isa: isa, threads: common.threads, overwrite: overwrite)
+        runner.interrupt = interrupt
+        runner.onEvent = { event in
+            switch event {
+            case .step(let name, let isDone): common.say("\(name)\(isDone ? ": done before" : "")")
+            case .command(let text): common.log.debug("\(text)")
+            case .failure(let step, let error): common.warn("\(step) failed: \(error)")
+            }
+        }
+        let report = try runner.run(only: only)
+        if common.json { return Console.json(report.summary) }
+        let tables = report.tables.map { "\($0.victim)\n\(tableText($0.rows))" }.joined(separator: "\n\n")
+        Console.output(tables.escapingControlCharacters(keepingNewlines: true))
+        Console.output("\nreport: \(report.htmlPath.escapingControlCharacters())")
+    }
+}

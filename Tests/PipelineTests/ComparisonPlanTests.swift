@@ -1,0 +1,203 @@
+import Foundation
+import Quant
+import TestSupport
+import Testing
+
+@testable import Pipeline
+
+/// A comparison's file beside the files that it names, all of them small texts.
+private func comparison(_ text: String) throws -> Comparison {
+    try withTemporaryFolder { folder in
+        for name in ["model.mqf", "other.mqf", "key.json", "pairs.json", "clean.json", "text.jsonl"] {
+            try Data("{}".utf8).write(to: folder.appendingPathComponent(name))
+        }
+        try FileManager.default.createDirectory(
+            at: folder.appendingPathComponent("hf"), withIntermediateDirectories: true)
+        let url = folder.appendingPathComponent("c.yml")
+        try Data(text.utf8).write(to: url)
+        return try Comparison(path: url.path)
+    }
+}
+
+private let head = """
+    reference: other.mqf
+    clean_data: clean.json
+    mismatch: pairs.json
+    victims:
+      - {name: v, model: model.mqf, key: key.json}
+
+    """
+
+@Test("words in a command line come back from a shell, and from the reader of templates")
+func shellWordsComeBack() throws {
+    let words = [
+        "plain", "a b", "", "it's", "$HOME", "fsr==0 && prefix_match<0.05", "\\n", "*", "é\n\"x\"", "--a=-1", "~",
+    ]
+    #expect(shellWords(shellText(words)) == words)
+    let process = Process()
+    process.executableURL = URL(fileURLWithPath: "/bin/sh")
+    process.arguments = ["-c", "printf '%s\\0' \(shellText(words))"]
+    let pipe = Pipe()
+    process.standardOutput = pipe
+    try process.run()
+    let output = pipe.fileHandleForReading.readDataToEndOfFile()
+    process.waitUntilExit()
+    let read = String(decoding: output, as: UTF8.self).split(separator: "\0", omittingEmptySubsequences: false)
+    #expect(read.dropLast().map(String.init) == words)
+    #expect(shellText(["--data", "inputs/a.json"]) == "--data inputs/a.json")
+    #expect(shellWords("a 'b c' \"d \\\" e\" f\\ g") == ["a", "b c", "d \" e", "f g"])
+    #expect(shellWords("a 'b") == nil)
+}
+
+@Test("victims × methods × budgets become command lines with paths in the comparison's folder")
+func planned() throws {
+    let plan = try comparison(
+        head + """
+              - name: made
+                fingerprint: {scheme: utf, count: 4, learning_rate: 5e-4, until: fsr==1}
+            ppl: {data: text.jsonl, protocol: chunk}
+            methods:
+              - method: none
+              - name: MEraser
+                method: erase
+                erase: {mismatch_count: 30, learning_rate: 5e-3, until: fsr==0, bos: false}
+                recover: {chat: true}
+                budgets: {short: {erase: {max_steps: 20}}, long: {erase: {max_steps: 60}, recover: {max_steps: 9}}}
+              - {name: transfer, erase: {mismatch_count: 30}, budgets: [40]}
+              - {name: Q8, method: quantize, type: q8_0, victims: [made]}
+            """)
+    #expect(
+        plan.cells.map(\.name) == [
+            "v/clean", "v/none", "v/MEraser-short", "v/MEraser-long", "v/transfer-40", "made/clean", "made/none",
+            "made/MEraser-short", "made/MEraser-long", "made/transfer-40", "made/Q8",
+        ])
+    func texts(_ path: String) throws -> [String] {
+        try #require(plan.steps.first { $0.path == path }).commands.map(\.text)
+    }
+    #expect(
+        try texts("victims/made") == [
+            "meraser fingerprint --model inputs/other.mqf --scheme utf --count 4 --learning-rate 0.0005 --until "
+                + "fsr==1 --seed 42 --out victims/made/mark --json"
+        ])
+    #expect(
+        try texts("cells/v/MEraser-long") == [
+            "meraser erase --model inputs/model.mqf --data shared/mismatched-pairs.json-30/mismatched.json "
+                + "--learning-rate 0.005 --until fsr==0 --no-bos --max-steps 60 --key inputs/key.json --seed 42 "
+                + "--out cells/v/MEraser-long/erase --json",
+            "meraser recover --model inputs/model.mqf --adapter cells/v/MEraser-long/erase --data inputs/clean.json "
+                + "--chat --max-steps 9 --seed 42 --out cells/v/MEraser-long/recover --json",
+            "meraser check --model inputs/model.mqf --adapter cells/v/MEraser-long/erase --adapter "
+                + "cells/v/MEraser-long/recover --key inputs/key.json --json",
+            "meraser ppl --model inputs/model.mqf --adapter cells/v/MEraser-long/erase --adapter "
+                + "cells/v/MEraser-long/recover --data inputs/text.jsonl --protocol chunk --json",
+        ])
+    // Trained once, on the reference; put on both victims.
+    #expect(plan.steps.count { $0.path == "shared/transfer-40" } == 1)
+    let transfer = try texts("shared/transfer-40")
+    #expect(transfer[0].hasPrefix("meraser erase --model inputs/other.mqf --data shared/mismatched"))
+    #expect(
+        try texts("cells/made/transfer-40")[0]
+            == "meraser check --model inputs/other.mqf --adapter victims/made/mark --adapter shared/transfer-40/erase "
+            + "--transfer --key victims/made/mark/key.json --json")
+    // What a step needs comes before it.
+    for (index, step) in plan.steps.enumerated() {
+        for need in step.needs { #expect(plan.steps[..<index].contains { $0.path == need }, "\(step.path): \(need)") }
+    }
+    let conversion = "meraser convert shared/made-hf/model --out cells/made/Q8/model.mqf --type q8_0 --json"
+    #expect(try texts("cells/made/Q8")[0] == conversion)
+    #expect(
+        try plan.steps(only: "made/Q8").map(\.path) == ["victims/made", "shared/made-hf", "cells/made/Q8"])
+    #expect(try plan.cells(only: "MEraser-*").count == 4 && plan.cells(only: "v").count == 5)
+}
+
+@Test("a Hugging Face folder is converted once where a type is given, and merged as it is")
+func convertedOnce() throws {
+    let plan = try comparison(
+        """
+        reference: hf
+        quantize: iq4_nl
+        victims:
+          - {name: a, model: model.mqf, key: key.json}
+          - {name: b, key: key.json}
+        methods:
+          - {name: half, method: merge, merge_method: task_arithmetic, weight: 0.25}
+        """)
+    #expect(plan.steps.count { $0.path == "shared/hf-iq4_nl" } == 1)
+    let merge = try #require(plan.steps.first { $0.path == "cells/b/half" })
+    #expect(merge.needs.contains("shared/b-hf"))
+    let config = try parseYAML(Array(try #require(merge.files.first).text.utf8), file: "merge.yml")
+    #expect(config["base_model"]?.string == "inputs/hf" && config["merge_method"]?.string == "task_arithmetic")
+    #expect(config["models"]?.array?.count == 1)
+    #expect(config["models"]?.array?[0]["model"]?.string == "shared/b-hf/model")
+    #expect(config["models"]?.array?[0]["parameters"]?["weight"]?.double == 0.25)
+    #expect(
+        merge.commands[0].text
+            == "meraser merge cells/b/half/merge.yml --seed 42 --out cells/b/half/model.mqf --type iq4_nl --json")
+}
+
+@Test("a user's own commands are filled with the cell's paths, quotes kept together")
+func ownCommands() throws {
+    let plan = try comparison(
+        head + """
+            methods:
+              - name: mine
+                method: commands
+                inputs: {extra: text.jsonl}
+                commands:
+                  - meraser recover --model {model} {adapters} --data {extra} --out {out}/tuned --until 'fsr==0 && n>1'
+                measure: --model {model} {adapters} --adapter {out}/tuned
+                check: --limit 2
+            """)
+    let commands = try #require(plan.steps.first { $0.path == "cells/v/mine" }).commands
+    #expect(
+        commands.map(\.text) == [
+            "meraser recover --model inputs/model.mqf --data inputs/text.jsonl --out cells/v/mine/tuned --until "
+                + "'fsr==0 && n>1' --json",
+            "meraser check --model inputs/model.mqf --adapter cells/v/mine/tuned --limit 2 --key inputs/key.json "
+                + "--json",
+        ])
+    #expect(commands[0].output == "cells/v/mine/tuned")
+}
+
+@Test(
+    "mistakes in a comparison's file are named with the file and the place",
+    arguments: [
+        (head + "methods: [{name: erase}]", "'erase' is missing"),
+        (head + "methods: [{name: erase, erase: {learning_rat: 1}}]", "learning_rate"),
+        (head + "methods: [{name: erase, erase: {learning_rate: fast}}]", "learning_rate"),
+        (head + "methods: [{name: x, method: eraze}]", "did you mean 'erase'"),
+        (head + "methods: [{name: none, steps: 5}]", "unknown key 'steps'"),
+        (head + "methods: [{name: quantize}]", "'type' is missing"),
+        (head + "methods: [{name: quantize, type: q9}]", "iq4_nl"),
+        (head + "methods: [{name: quantize, type: q8_0, budgets: [5]}]", "no steps"),
+        (head + "methods: [{name: ../x, method: none}]", "names a folder"),
+        (head + "methods: [{name: clean, method: none}]", "clean"),
+        (head + "methods: [{method: none}, {method: none}]", "twice"),
+        (head + "methods: [{method: none, victims: [w]}]", "no victim 'w'"),
+        (head + "methods: [{name: transfer, erase: {until: fsr==0}}]", "max_steps"),
+        (head + "methods: [{name: erase, erase: {seed: 1}}]", "'seed' is not set here"),
+        (head + "methods: [{name: merge, weight: 2}]", "'weight' is 2"),
+        (head + "methods: [{name: commands, commands: [\"erase --out {oot}\"]}]", "{out}"),
+        (head + "methods: [{name: commands, commands: [\"erase 'x\"]}]", "not closed"),
+        (head + "methods: none", "a list of mappings"), (head + "budget: 1\nmethods: [{method: none}]", "'budgets'"),
+        ("methods: [{method: none}]", "'victims' is missing"),
+        ("victims: [{name: v, key: key.json}]\nmethods: [{method: none}]", "'reference'"),
+        ("victims: [{name: v, model: nowhere, key: key.json}]\nmethods: [{method: none}]", "does not exist"),
+        ("victims: [{name: v, model: model.mqf}]\nmethods: [{method: none}]", "'fingerprint'"),
+        (
+            "victims: [{name: v, model: model.mqf, fingerprint: {scheme: utf, cuont: 3}}]\nmethods: [{method: none}]",
+            "cuont"
+        ),
+    ])
+func badComparisons(text: String, named: String) throws {
+    let error = try #require(throws: MeraserError.self) { try comparison(text) }
+    #expect([.badInput, .usage].contains(error.kind))
+    #expect(error.message.contains("c.yml") && error.message.contains(named), "\(error.message)")
+}
+
+@Test("the bundled comparison is a valid one")
+func bundledComparison() throws {
+    let plan = try Comparison(path: packageRoot().appendingPathComponent("Examples/recipes/compare.yml").path)
+    #expect(plan.cells.count >= 14 && plan.inputs.allSatisfy { $0.name.hasPrefix("inputs/") })
+    #expect(try plan.script(only: "utf/MEraser").contains("meraser erase --model shared/tinychat-iq4_nl/model.mqf"))
+}

@@ -62,7 +62,7 @@ struct RunnerTests {
             let html = try String(contentsOf: out.appendingPathComponent("report.html"), encoding: .utf8)
             #expect(!html.contains("<script") && !html.contains("<b>mark") && !html.contains("\u{1B}"))
             #expect(html.contains("&lt;script&gt;alert(1)") && html.contains("\\u{1b}[31m"))
-            #expect(html.contains("default-src 'none'; style-src 'unsafe-inline'"))
+            #expect(html.contains("default-src 'none'; style-src 'sha256-"))
             #expect(html.components(separatedBy: "<svg").count >= 4)
             #expect(!html.contains("http://") && !html.contains("https://"))
 

@@ -169,7 +169,7 @@ struct TransferTests {
                 kernels: try KernelContext(threads: 2))
             let report = try runner.run()
             #expect(report.stages.map(\.name) == ["clean", "before", "erased", "recovered"])
-            #expect(report.stages[1].check("fsr") == 1 && report.stages[0].check("fsr") == 0)
+            #expect(report.stages[1].check.fsr == 1 && report.stages[0].check.fsr == 0)
             let erase = try PEFTAdapterFile(folder: out.path + "/erase")
             let recover = try PEFTAdapterFile(folder: out.path + "/recover")
             // The marked model's adapter is no parent of theirs.

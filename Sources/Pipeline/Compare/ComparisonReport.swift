@@ -42,7 +42,7 @@ public struct ComparisonReport: Sendable {
         failures = rows.compactMap { row in row.error.map { (row.cell.name, $0) } }
         json = [
             "title": .text(comparison.title), "meraser_version": .text(meraserVersion), "isa": .text(isa),
-            "seed": .integer(Int(clamping: comparison.seed)), "machine": RunReport.machine(),
+            "seed": .integer(Int(clamping: comparison.seed)), "machine": Machine.json,
             "recipe": .text(comparison.text), "cells": .array(rows.map(\.json)),
             "steps": .object(
                 JSONObject(

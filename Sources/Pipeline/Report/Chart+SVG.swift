@@ -9,11 +9,11 @@ extension Chart {
     }
 }
 
-/// One chart being drawn: the places of its parts in a box 480 wide, and their elements.
+/// One chart being drawn: the places of its parts in a box 400 wide, and their elements.
 private struct ChartDrawing {
-    private static let width = 480.0
-    private static let plotHeight = 190.0
-    private static let left = 62.0
+    private static let width = 400.0
+    private static let plotHeight = 180.0
+    private static let left = 58.0
     private static let right = 14.0
     private static let lineHeight = 17.0
     /// A series with more points is drawn by the lowest and the highest of each column.
@@ -27,17 +27,25 @@ private struct ChartDrawing {
     private let series: [Chart.Series]
     private let x: ChartScale
     private let y: ChartScale
-    private let legend: [[(index: Int, name: String, x: Double)]]
+    private let legend: [[(series: Chart.Series, name: String, x: Double)]]
 
     init(_ chart: Chart, _ series: [Chart.Series]) {
         self.chart = chart
         self.series = series
         let points = series.flatMap(\.points)
-        x = ChartScale(chart.x, fitting: points.map(\.x))
+        x = ChartScale(chart.x, fitting: Self.withRoom(points.map(\.x), chart.x, series))
         let ends = points.compactMap(\.interval).flatMap { [$0.lowerBound, $0.upperBound] }
             .filter { abs($0) <= ChartScale.largest && (!chart.y.isLogarithmic || $0 > 0) }
         y = ChartScale(chart.y, fitting: points.map(\.y) + ends)
-        legend = series.count > 1 ? Self.legend(series.map(\.name)) : []
+        legend = series.count > 1 ? Self.legend(series) : []
+    }
+
+    /// Single points stand clear of the plot's sides.
+    private static func withRoom(_ values: [Double], _ axis: Chart.Axis, _ series: [Chart.Series]) -> [Double] {
+        guard axis.unit == .plain, !axis.isLogarithmic, series.contains(where: { $0.mark == .points }),
+            let low = values.min(), let high = values.max()
+        else { return values }
+        return [low - 0.05 * (high - low), high + 0.05 * (high - low)]
     }
 
     // MARK: Places
@@ -53,17 +61,18 @@ private struct ChartDrawing {
     private func down(_ value: Double) -> Double { bottom - y.share(value) * Self.plotHeight }
 
     /// The legend's entries in lines that are wide enough for them.
-    private static func legend(_ names: [String]) -> [[(index: Int, name: String, x: Double)]] {
-        var lines: [[(index: Int, name: String, x: Double)]] = [[]]
+    private static func legend(_ series: [Chart.Series]) -> [[(series: Chart.Series, name: String, x: Double)]] {
+        var lines: [[(series: Chart.Series, name: String, x: Double)]] = [[]]
         var place = left
-        for (index, name) in names.enumerated() {
+        for series in series {
+            let name = series.name
             let short = name.count > 44 ? name.prefix(43) + "…" : name
             let needed = 24 + textWidth(short) + 14
             if place + needed > width, lines.last?.isEmpty == false {
                 lines.append([])
                 place = left
             }
-            lines[lines.count - 1].append((index, short, place))
+            lines[lines.count - 1].append((series, short, place))
             place += needed
         }
         return lines
@@ -83,10 +92,11 @@ private struct ChartDrawing {
             element("text", "title", [("x", Self.left), ("y", 16)], chart.title),
         ]
         parts += legend.enumerated().flatMap { line, entries in
-            entries.map { key($0.index, $0.name, $0.x, 34 + Double(line) * Self.lineHeight) }
+            entries.map { key($0.series, $0.name, $0.x, 34 + Double(line) * Self.lineHeight) }
         }
         parts += axes()
-        parts += series.enumerated().map(drawing)
+        parts += series.map(drawing)
+        parts += labels()
         parts.append("</svg>")
         return parts.joined(separator: "\n")
     }
@@ -114,10 +124,11 @@ private struct ChartDrawing {
     }
 
     /// A series: its whiskers, its line, its marks and names.
-    private func drawing(_ index: Int, _ series: Chart.Series) -> String {
+    private func drawing(_ series: Chart.Series) -> String {
         let isLine = series.mark == .line
+        let style = series.style ?? 0
         let points = isLine && series.points.count > Self.mostPoints ? extremes(series.points) : series.points
-        var parts = ["<g class=\"\(classes(index))\">"]
+        var parts = ["<g class=\"\(classes(style))\">"]
         parts += points.compactMap { point in
             point.interval.map { range in
                 let ends = (down(clamped(range.lowerBound)), down(clamped(range.upperBound)))
@@ -131,22 +142,32 @@ private struct ChartDrawing {
         if !isLine || points.count <= Self.mostMarks {
             parts += points.map { point in
                 let name = "\(series.name): \(chart.y.text(point.y)) at \(chart.x.text(point.x))"
-                return mark(index, across(point.x), down(point.y), name)
+                return mark(style, across(point.x), down(point.y), name)
             }
         }
-        parts += points.compactMap { point in point.label.map { self.label($0, at: point) } }
         return parts.joined() + "</g>"
     }
 
     /// A value of y within the limits: whiskers end where the plot does.
     private func clamped(_ value: Double) -> Double { min(max(value, y.low), y.high) }
 
-    /// A point's name, on the side where there is room.
-    private func label(_ name: String, at point: Chart.Point) -> String {
-        let isRight = across(point.x) + 10 + Self.textWidth(name) > Self.width
-        return element(
-            "text", isRight ? "name end" : "name",
-            [("x", across(point.x) + (isRight ? -9 : 9)), ("y", down(point.y) - 7)], name)
+    /// The points' names, each on a side where it hides no other; left out where there is none: its tooltip has it.
+    private func labels() -> [String] {
+        var taken: [CGRect] = []
+        return series.flatMap(\.points).compactMap { point in
+            guard let name = point.label else { return nil }
+            let (width, x, y) = (Self.textWidth(name), across(point.x), down(point.y))
+            let sides = [(9.0, -7.0), (-9 - width, -7), (9, 15), (-9 - width, 15)]
+            let places = sides.map { CGRect(x: x + $0, y: y + $1 - 11, width: width, height: 13) }
+            let room = CGRect(x: Self.left, y: top - 14, width: Self.width - Self.left, height: bottom - top + 14)
+            guard
+                let place = places.first(where: { place in
+                    room.contains(place) && !taken.contains { $0.intersects(place) }
+                })
+            else { return nil }
+            taken.append(place)
+            return element("text", "name", [("x", place.minX), ("y", place.minY + 11)], name)
+        }
     }
 
     /// The lowest and the highest point of each of as many columns as the plot is wide, twice.
@@ -161,9 +182,10 @@ private struct ChartDrawing {
         }
     }
 
-    private func key(_ index: Int, _ name: String, _ place: Double, _ at: Double) -> String {
-        let rule = series[index].mark == .line ? line("", place, at, place + 18, at) : ""
-        return "<g class=\"\(classes(index))\">\(rule)\(mark(index, place + 9, at, nil))</g>"
+    private func key(_ series: Chart.Series, _ name: String, _ place: Double, _ at: Double) -> String {
+        let style = series.style ?? 0
+        let rule = series.mark == .line ? line("", place, at, place + 18, at) : ""
+        return "<g class=\"\(classes(style))\">\(rule)\(mark(style, place + 9, at, nil))</g>"
             + element("text", "tick", [("x", place + 24), ("y", at + 4)], name)
     }
 

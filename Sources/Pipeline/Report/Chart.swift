@@ -26,7 +26,7 @@ struct Chart: Sendable {
         var y: Double
         /// Ends of the interval of y, drawn as a whisker; nil: none.
         var interval: ClosedRange<Double>?
-        /// A name written beside the point; nil: none.
+        /// A name written beside the point where there is room for it; nil: none.
         var label: String?
 
         /// A point with or without an interval of y and a name.
@@ -78,6 +78,9 @@ struct Chart: Sendable {
         var points: [Point]
         /// How it is drawn.
         var mark: Mark
+        /// Which colour and shape it has, from 0; nil: those of its place among the series, where one without points has a
+        /// place too, so that a method looks the same in several charts.
+        var style: Int?
 
         /// A series.
         init(_ name: String, _ points: [Point], mark: Mark = .line) {
@@ -99,13 +102,14 @@ struct Chart: Sendable {
         (self.title, self.x, self.y, self.series) = (title, x, y, series)
     }
 
-    /// The series with the points that can be drawn; those without any are left out.
+    /// The series with the points that can be drawn and their styles; those without any point are left out.
     var drawable: [Series] {
         func fits(_ value: Double, _ axis: Axis) -> Bool {
             abs(value) <= ChartScale.largest && (!axis.isLogarithmic || value > 0)
         }
-        return series.map { series in
+        return series.enumerated().map { index, series in
             var series = series
+            series.style = series.style ?? index
             series.points = series.points.filter { fits($0.x, x) && fits($0.y, y) }
             return series
         }.filter { !$0.points.isEmpty }

@@ -31,7 +31,7 @@ struct ChartScale {
         isLogarithmic ? log(value / low) / log(high / low) : (value - low) / (high - low)
     }
 
-    /// About five steps of 1, 2 or 5 times a power of ten, rounded outwards.
+    /// About five steps of 1, 2 or 5 times a power of ten, rounded outwards; a count ends where its values do.
     private static func linear(_ low: Double, _ high: Double, isCount: Bool) -> (Double, Double, [Double]) {
         // Equal values get room around them; nearly equal ones no finer steps than a Double can tell apart.
         let size = max(abs(low), abs(high))
@@ -42,7 +42,9 @@ struct ChartScale {
         if isCount { step = max(1, step.rounded()) }
         let first = floor(low / step + 1e-9)
         let last = max(ceil(high / step - 1e-9), first + 1)
-        return (first * step, last * step, (0...Int(last - first)).map { (first + Double($0)) * step })
+        let end = isCount && high > first * step ? high : last * step
+        let ticks = (0...Int(last - first)).map { (first + Double($0)) * step }
+        return (first * step, end, ticks.filter { $0 <= end * (1 + 1e-9) })
     }
 
     /// Powers of ten, and 2 and 5 times them where there are few.

@@ -1,15 +1,14 @@
 extension String {
     /// This text with every character that shows nothing, or that changes the order of others, made visible as `\u{…}`:
-    /// controls, bidirectional marks, zero-width and other format characters, line and paragraph separators. Line feeds and tabs
-    /// stay. A trigger may be made of such characters, so a report must show them.
+    /// controls, bidirectional marks, zero-width and other format characters, fillers and selectors, line and paragraph
+    /// separators. Line feeds and tabs stay. A trigger may be made of such characters, so a report must show them.
     var showingInvisibles: String {
         var result = String.UnicodeScalarView()
         for scalar in unicodeScalars {
-            switch scalar.properties.generalCategory {
-            case .control where scalar == "\n" || scalar == "\t": result.append(scalar)
-            case .control, .format, .lineSeparator, .paragraphSeparator, .privateUse, .unassigned:
+            if scalar.isInvisible {
                 result.append(contentsOf: "\\u{\(String(scalar.value, radix: 16))}".unicodeScalars)
-            default: result.append(scalar)
+            } else {
+                result.append(scalar)
             }
         }
         return String(result)
@@ -29,5 +28,16 @@ extension String {
             }
         }
         return String(result)
+    }
+}
+
+extension Unicode.Scalar {
+    /// True for what a reader cannot see, line feeds and tabs aside.
+    fileprivate var isInvisible: Bool {
+        switch properties.generalCategory {
+        case .control: self != "\n" && self != "\t"
+        case .format, .lineSeparator, .paragraphSeparator, .privateUse, .unassigned: true
+        default: properties.isDefaultIgnorableCodePoint
+        }
     }
 }

@@ -15,8 +15,8 @@ struct MarkedText: Equatable {
     let text: String
     let kind: Kind
 
-    /// The output cut into pieces with the target marked wherever it is; if it is nowhere, its longest beginning where it
-    /// comes first. Texts are compared code point by code point.
+    /// The output cut into pieces with the target marked wherever it is; if it is nowhere, its longest beginning of two code
+    /// points or more where it comes first: one is in almost any text. Texts are compared code point by code point.
     static func pieces(output: String, target: String) -> [MarkedText] {
         let output = Array(output.unicodeScalars)
         let target = Array(target.unicodeScalars)
@@ -34,7 +34,7 @@ struct MarkedText: Equatable {
             if length > best.count { best = at..<at + length }
             at += 1
         }
-        if ranges.isEmpty && !best.isEmpty { ranges.append((best, .beginning)) }
+        if ranges.isEmpty && best.count > 1 { ranges.append((best, .beginning)) }
         var pieces: [MarkedText] = []
         var end = 0
         for (range, kind) in ranges {

@@ -21,7 +21,7 @@ let pageStyle = #"""
     .verdicts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 17rem), 1fr)); gap: .75rem;
       margin: 1rem 0; }
     .verdict { padding: .7rem .9rem; background: var(--panel); border-top: 4px solid var(--line); border-radius: 3px; }
-    .verdict h2 { border: 0; margin: 0; padding: 0; font-size: .8rem; font-weight: 600; letter-spacing: .03em; color: var(--soft); }
+    .verdict .question { border: 0; margin: 0; padding: 0; font-size: .8rem; font-weight: 600; letter-spacing: .03em; color: var(--soft); }
     .verdict .answer { font-weight: 650; font-size: 1.05rem; margin: .1rem 0 .3rem; }
     .verdict .basis { color: var(--soft); font-size: .85rem; }
     .good { border-color: var(--good); } .warn { border-color: var(--warn); } .bad { border-color: var(--bad); }
@@ -33,11 +33,14 @@ let pageStyle = #"""
       vertical-align: top; }
     thead th { border-bottom: 2px solid var(--line); }
     th:first-child, td:first-child { text-align: left; font-weight: 600; }
-    td small { display: block; font-size: .78rem; }
+    td small, tbody th small { display: block; font-size: .78rem; font-weight: 400; }
+    .figures th:first-child, .figures td:first-child { position: sticky; left: 0; background: var(--bg); padding-left: 0; }
+    th[scope=colgroup] { text-align: center; border-left: 1px solid var(--line); }
+    td.answer { white-space: normal; min-width: 9rem; text-align: left; } thead th.answer { text-align: left; }
     .list th, .list td { text-align: left; white-space: normal; overflow-wrap: anywhere; }
     .list th { font-weight: 400; color: var(--soft); width: 14rem; } .list code { font-size: .85rem; }
-    .charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 21rem), 1fr)); gap: .75rem 1.25rem; }
-    figure.chart { margin: .3rem 0; max-width: 40rem; }
+    .charts { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 18.5rem), 1fr)); gap: .75rem 1.25rem; }
+    figure.chart { margin: .3rem 0; max-width: 30rem; }
     pre, .sample dd, code { font-family: ui-monospace, "SF Mono", Menlo, Consolas, monospace; }
     pre { background: var(--panel); padding: .6rem .8rem; font-size: .82rem; white-space: pre-wrap; overflow-wrap: anywhere;
       border-radius: 3px; }

@@ -1,5 +1,6 @@
 import Foundation
 import Quant
+import Tune
 
 /// The folder of a pipeline run: what it was begun with, a record of each finished stage, what the stages made, the report.
 ///
@@ -59,11 +60,16 @@ struct RunFolder {
 
     // MARK: Stages
 
-    /// The record of a finished stage (`inputs`, `seconds`, `result`), or nil.
+    /// The record of a finished stage (`inputs`, `seconds`, `peak_rss_bytes`, `machine`, `result`), or nil.
     func record(of stage: String) throws -> JSONValue? {
-        let name = "stages/\(stage).json"
+        let name = Self.recordName(of: stage)
         return FileManager.default.fileExists(atPath: file(name)) ? try read(name) : nil
     }
+
+    /// The path of a stage's record.
+    func recordPath(of stage: String) -> String { file(Self.recordName(of: stage)) }
+
+    private static func recordName(of stage: String) -> String { "stages/\(stage).json" }
 
     /// Does a stage, or gives the result that is there if it was done with the same inputs.
     ///
@@ -82,8 +88,11 @@ struct RunFolder {
         let duration = (clock.now - start).components
         let seconds = Double(duration.seconds) + Double(duration.attoseconds) * 1e-18
         try write(
-            ["stage": .text(name), "inputs": inputs, "seconds": .real(seconds), "result": result],
-            to: "stages/\(name).json")
+            [
+                "stage": .text(name), "inputs": inputs, "seconds": .real(seconds),
+                "peak_rss_bytes": .integer(ProcessMemory.peakBytes), "machine": Machine.json, "result": result,
+            ],
+            to: Self.recordName(of: name))
         return result
     }
 
@@ -111,8 +120,9 @@ struct RunFolder {
 
     /// Reads the rows of a log; none if there is no such file.
     func readLines(_ name: String) throws -> [JSONValue] {
-        guard let data = FileManager.default.contents(atPath: file(name)) else { return [] }
-        var lines = JSONLines(Array(data), file: file(name))
+        let path = file(name)
+        guard FileManager.default.fileExists(atPath: path) else { return [] }
+        var lines = JSONLines(try MappedFile(path: path).withBytes { Array($0) }, file: path)
         return try lines.all().map(\.value)
     }
 }

@@ -1,22 +1,95 @@
 import ArgumentParser
+import Foundation
 import Pipeline
 import Quant
 
 struct Report: ParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Make report.html and report.json of a run anew, finished or not.")
+        abstract: "Make report.html and report.json of a run anew, or a page that compares runs.",
+        discussion: """
+            A run need not be finished. docs/report.md says what the page shows and how its verdicts are decided.
+            Example: meraser report demo-run
+            Example: meraser report utf-run if-run hashchain-run --out comparison.html
+            """)
 
-    @Argument(help: "The folder that meraser run made.", completion: .directory)
-    var folder: String
+    @Argument(help: "Folders that meraser run made.", completion: .directory)
+    var runs: [String]
+
+    @Option(
+        help:
+            "Where the page goes: a file that ends in .html, or a folder for report.html and report.json.",
+        completion: .file(extensions: ["html"]), transform: withoutTrailingSlashes)
+    var out: String?
+
+    @Flag(help: "Replace what is at --out.")
+    var overwrite = false
 
     @OptionGroup var common: CommonOptions
 
-    func run() throws {
-        let report = try RunReport.rewrite(folder: folder)
-        if common.json {
-            Console.json(report.summary)
-        } else {
-            Console.output(tableText(report.table) + "\n\nreport: \(report.htmlPath.escapingControlCharacters())")
+    func validate() throws {
+        if runs.count > 1 && out == nil {
+            throw ValidationError("several runs are compared on a page of their own: name it with --out")
         }
+    }
+
+    func run() throws {
+        if runs.count > 1 {
+            let comparison = try RunComparison(folders: runs)
+            let path = try write(try comparison.html(), comparison.json)
+            show(comparison.json.adding(path), comparison.table, [], path)
+        } else if out != nil {
+            let report = try RunReport(folder: runs[0])
+            let path = try write(try report.html(), report.json)
+            show(report.summary.adding(path), report.table, report.verdictLines, path)
+        } else {
+            let report = try RunReport.rewrite(folder: runs[0])
+            show(report.summary, report.table, report.verdictLines, report.htmlPath)
+        }
+    }
+
+    /// Writes the page, and the JSON beside it if `--out` is a folder; gives the page's path.
+    private func write(_ html: String, _ json: JSONValue) throws -> String {
+        let out = out ?? ""
+        if out.hasSuffix(".html") {
+            try writeFileAtomically(path: out, Array(html.utf8), overwrite: overwrite)
+            return out
+        }
+        let (page, data) = (out + "/report.html", out + "/report.json")
+        for path in [page, data] where !overwrite && FileManager.default.fileExists(atPath: path) {
+            throw MeraserError.usage(
+                "\(path) exists; pass --overwrite to replace it or choose another --out")
+        }
+        do {
+            try FileManager.default.createDirectory(atPath: out, withIntermediateDirectories: true)
+        } catch {
+            throw MeraserError.runtime("cannot make the folder \(out): \(error.localizedDescription)")
+        }
+        try writeFileAtomically(
+            path: data, Array((json.serialized(indent: 2) + "\n").utf8), overwrite: true)
+        try writeFileAtomically(path: page, Array(html.utf8), overwrite: true)
+        return page
+    }
+
+    private func show(_ json: JSONValue, _ table: [[String]], _ verdict: [String], _ path: String) {
+        if common.json {
+            Console.json(json)
+        } else {
+            let lines = verdict.isEmpty ? "" : "\n\n" + verdict.joined(separator: "\n")
+            Console.output(
+                (tableText(table) + lines + "\n\nreport: \(path)").escapingControlCharacters(
+                    keepingNewlines: true))
+        }
+    }
+}
+
+extension JSONValue {
+    /// This object with the page's path as its member `report`.
+    fileprivate func adding(_ path: String) -> JSONValue {
+        let members = (object?.members ?? []).filter { $0.key != "report" }
+        return .object(
+            JSONObject(
+                members.map { (key: $0.key.string, value: $0.value) } + [
+                    (key: "report", value: .text(path))
+                ]))
     }
 }

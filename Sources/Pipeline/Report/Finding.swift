@@ -1,0 +1,69 @@
+import Quant
+
+/// One of the three answers of a report: a sentence for a reader, and what it rests on.
+struct Finding: Sendable, Equatable {
+    /// How an answer is coloured. Colour says nothing that the words do not.
+    enum Tone: String, Sendable {
+        /// What one hopes for.
+        case good
+        /// Not shown, or shown in part.
+        case warn
+        /// Shown, and not what one hopes for.
+        case bad
+        /// Nothing to judge.
+        case neutral
+    }
+
+    /// The question.
+    let question: String
+    /// The answer in a few words.
+    let answer: String
+    /// The answer in a sentence.
+    let sentence: String
+    /// The measures and the threshold that it is decided by.
+    let basis: String
+    /// Its colour.
+    let tone: Tone
+
+    /// `{"answer", "sentence", "basis", "tone"}`.
+    var json: JSONValue {
+        [
+            "answer": .text(answer), "sentence": .text(sentence), "basis": .text(basis),
+            "tone": .text(tone.rawValue),
+        ]
+    }
+}
+
+/// What a run says: was the mark there, is it gone, what did that cost. `docs/report.md` has the rules.
+struct Verdict: Sendable {
+    /// Was the mark there before the removal?
+    let presence: Finding
+    /// Is it gone after it?
+    let removal: Finding
+    /// What did the removal cost?
+    let cost: Finding
+
+    /// The answers that a run's records give, finished or not.
+    init(_ run: RunRecords) {
+        let mark = Verdict.name(of: run.stages.first?.check.scheme)
+        let isPresent: Bool
+        (presence, isPresent) = Verdict.presence(mark, run.stage("before"), clean: run.stage("clean"))
+        removal = Verdict.removal(mark, run, wasPresent: isPresent)
+        cost = Verdict.cost(run)
+    }
+
+    /// The three in the order of a reader's questions.
+    var findings: [Finding] { [presence, removal, cost] }
+
+    /// `{"presence", "removal", "cost"}`.
+    var json: JSONValue { ["presence": presence.json, "removal": removal.json, "cost": cost.json] }
+
+    /// What a scheme's mark is called in a sentence.
+    private static func name(of scheme: String?) -> String {
+        switch scheme {
+        case nil: "mark"
+        case "backdoor": "backdoor"
+        case let name?: "fingerprint (\(name))"
+        }
+    }
+}

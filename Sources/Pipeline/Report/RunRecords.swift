@@ -1,0 +1,101 @@
+import Quant
+
+/// Everything that a run has left in its folder, read and checked. Nothing in it names a folder of the machine.
+struct RunRecords: Sendable {
+    /// The folder's own name.
+    let folderName: String
+    /// `run.json`: recipe, title, model, version, instruction set, seed.
+    let identity: JSONValue
+    /// The stages that measured.
+    let stages: [RunReport.Stage]
+    /// The trainings.
+    let trainings: [RunReport.Training]
+    /// The relearning test.
+    let relearning: RunReport.Relearning?
+    /// The records of all stages, in the order of a run.
+    let records: [(name: String, record: JSONValue)]
+
+    /// The stages that measure, in the order of a run.
+    static let measured = ["clean", "before", "erased", "recovered"]
+    /// The stages that train, in the order of a run.
+    static let trained = ["fingerprint", "erase", "recover"]
+
+    /// Reads a run, finished or not.
+    ///
+    /// - Throws: a bad-input error that names the file which is missing, damaged or impossible.
+    init(_ folder: RunFolder) throws {
+        folderName = RecordPaths.lastComponent(folder.path)
+        let file = folder.file("run.json")
+        let identity = try folder.identity()
+        for name in ["meraser_version", "recipe", "title", "model", "isa"] {
+            _ = try identity.string(name, in: file)
+        }
+        self.identity = try Self.published(
+            identity, isRedacted: try identity.boolIfPresent("redacted", in: file) ?? false)
+        let names = [
+            "convert", "fingerprint", "clean", "before", "mismatch", "erase", "erased", "recover",
+            "recovered",
+        ]
+        let records = try (names + ["relearn"]).compactMap { name in
+            try folder.record(of: name).map { (name: name, record: RecordPaths.withoutFolders($0)) }
+        }
+        func read<T>(_ names: [String], _ make: (String, JSONValue, String) throws -> T) throws -> [T] {
+            try names.compactMap { name in
+                try records.first { $0.name == name }.map {
+                    try make(name, $0.record, folder.recordPath(of: name))
+                }
+            }
+        }
+        stages = try read(Self.measured) { try RunReport.Stage(name: $0, record: $1, file: $2) }
+        trainings = try read(Self.trained) { name, record, _ in
+            try RunReport.Training(name: name, record: record, folder: folder)
+        }
+        relearning = try read(["relearn"]) { try RunReport.Relearning(record: $1, file: $2) }.first
+        self.records = records
+    }
+
+    /// A text of `run.json`.
+    func text(_ key: String) -> String { identity[key]?.string ?? "" }
+
+    /// True if triggers, targets and outputs are hashes.
+    var isRedacted: Bool { identity["redacted"]?.bool ?? false }
+
+    /// The stage of that name.
+    func stage(_ name: String) -> RunReport.Stage? { stages.first { $0.name == name } }
+
+    /// What was there before a removal, and the last measurement after it.
+    var removal: (before: RunReport.Stage, last: RunReport.Stage)? {
+        guard let before = stage("before"), let last = stage("recovered") ?? stage("erased") else {
+            return nil
+        }
+        return (before, last)
+    }
+
+    /// The most memory that any stage's process had taken when the stage was done; nil if no record says.
+    var peakBytes: Int? {
+        let recorded = records.compactMap { $0.record["peak_rss_bytes"]?.int }
+        return (recorded + trainings.compactMap { $0.result["peak_rss_bytes"]?.int }).max()
+    }
+
+    /// The machine that did the last stage which says so.
+    var machine: JSONValue? {
+        records.last { $0.record["machine"]?.object != nil }?.record["machine"]
+    }
+
+    /// `run.json` as it may be published: no folders, and of a redacted run no recipe that has triggers or targets in it.
+    private static func published(_ identity: JSONValue, isRedacted: Bool) throws -> JSONValue {
+        let recipe = identity["recipe"]?.string ?? ""
+        let secrets = ["trigger", "target", "marker"]
+        let isSecret =
+            isRedacted && secrets.contains { recipe.contains("\($0):") || recipe.contains("\($0)\":") }
+        let shown =
+            isSecret ? "# left out: it names a trigger or a target, and the run is redacted\n" : recipe
+        return .object(
+            JSONObject(
+                (identity.object?.members ?? []).map { member in
+                    let isRecipe = member.key == "recipe"
+                    let value = isRecipe ? .text(RecordPaths.withoutFolders(text: shown)) : member.value
+                    return (key: member.key.string, value: RecordPaths.withoutFolders(value))
+                }))
+    }
+}

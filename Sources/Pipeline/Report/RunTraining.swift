@@ -1,0 +1,92 @@
+import Audit
+import Quant
+
+extension RunReport {
+    /// A training of a run: its result and its logs.
+    struct Training: Sendable {
+        /// `fingerprint`, `erase` or `recover`.
+        let name: String
+        /// The loss of each step.
+        let losses: [(step: Int, loss: Double)]
+        /// The key as it was measured on the way.
+        let curve: Curve
+        /// Its part of `report.json`.
+        let json: JSONValue
+        /// The options it was trained with.
+        let options: JSONValue
+        /// `{"steps", "final_loss", "seconds", …}`.
+        let result: JSONValue
+    }
+
+    /// How a key was met while something was trained.
+    struct Curve: Sendable {
+        /// The key after so many steps.
+        struct Point: Sendable {
+            let step: Int
+            let n: Int
+            let hits: Int
+            let prefixMatch: Double
+            let targetNLL: Double?
+
+            var fsr: Double { Double(hits) / Double(n) }
+            var interval: ShareInterval { ShareInterval(wilson: hits, of: n) }
+        }
+
+        let points: [Point]
+
+        /// Reads rows of a log or a record.
+        init(_ rows: [JSONValue], file: String) throws {
+            points = try rows.map { row in
+                let (n, hits) = (try row.int("n", in: file), try row.int("hits", in: file))
+                guard n > 0, (0...n).contains(hits) else {
+                    throw MeraserError.badInput("\(file): \(hits) hits of \(n) pairs cannot be")
+                }
+                return Point(
+                    step: try row.int("step", in: file), n: n, hits: hits,
+                    prefixMatch: try row.double("prefix_match", in: file),
+                    targetNLL: try row.doubleIfPresent("target_nll", in: file))
+            }
+        }
+    }
+
+    /// How quickly the mark came back, and how quickly the clean model learnt it, where there is one.
+    struct Relearning: Sendable {
+        /// `hinted` or `clean`: what was trained on.
+        let source: String
+        let model: Curve
+        let clean: Curve?
+
+        /// Reads the record of the stage.
+        init(record: JSONValue, file: String) throws {
+            let result = JSONValue.object(try record.object("result", in: file))
+            source = try result.string("model", "source", in: file)
+            model = try Curve(try result.array("model", "points", in: file), file: file)
+            clean = try result.arrayIfPresent("clean", "points", in: file).map {
+                try Curve($0, file: file)
+            }
+        }
+    }
+}
+
+extension RunReport.Training {
+    /// Reads a training's record, and its logs in the folder.
+    init(name: String, record: JSONValue, folder: RunFolder) throws {
+        self.name = name
+        let directory = name == "fingerprint" ? "mark" : name
+        let logs = (train: "\(directory)/train_log.jsonl", probe: "\(directory)/probe_log.jsonl")
+        let steps = try folder.readLines(logs.train)
+        let checks = try folder.readLines(logs.probe)
+        losses = try steps.map { row in
+            let file = folder.file(logs.train)
+            return (try row.int("step", in: file), try row.double("loss", in: file))
+        }
+        curve = try RunReport.Curve(checks, file: folder.file(logs.probe))
+        let outcome = record["result"] ?? .null
+        result = outcome["training"] ?? outcome
+        options = record["inputs"]?["options"] ?? .null
+        json = [
+            "result": result, "guess_test": outcome["guess_test"] ?? .null, "options": options,
+            "steps": .array(steps), "checks": .array(checks),
+        ]
+    }
+}

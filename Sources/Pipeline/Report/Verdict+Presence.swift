@@ -1,0 +1,74 @@
+import Audit
+
+extension Verdict {
+    /// A p-value below it shows a mark.
+    static let significance = 1e-3
+
+    /// Was the mark there? Decided by the check `before`: its FSR against the false activations, or its p-value.
+    static func presence(_ mark: String, _ before: RunReport.Stage?, clean: RunReport.Stage?) -> (
+        Finding, Bool
+    ) {
+        func finding(_ answer: String, _ sentence: String, _ basis: String, _ tone: Finding.Tone)
+            -> Finding
+        {
+            Finding(
+                question: "Was it there?", answer: answer, sentence: sentence, basis: basis, tone: tone)
+        }
+        guard let check = before?.check else {
+            let text = "The model with the mark has not been measured yet."
+            return (finding("Not measured", text, "The run is not finished.", .neutral), false)
+        }
+        let fired = "\(check.hits) of \(check.n) triggers"
+        let control = Control(check, clean: clean?.check)
+        let isAbove = control.map { check.interval.low > $0.interval.high } ?? false
+        let isUnlikely = check.pValue.map { $0 < significance } ?? false
+        var basis =
+            "FSR \(Figures.percent(check.fsr)), 95 % interval \(Figures.interval(check.interval))"
+        if let control {
+            basis += "; \(control.name) at most \(Figures.percent(control.interval.high))"
+        }
+        if let pValue = check.pValue {
+            let method = check.pValueMethod.map { " (\($0))" } ?? ""
+            basis += "; p = \(Figures.scientific(pValue))\(method)"
+        }
+        basis += ". Present means: FSR's interval lies above the control's, or p < 0.001."
+
+        if check.hits > 0 && (isAbove || isUnlikely) {
+            let others = control.map { "; \($0.hits) of \($0.n) \($0.name) did" } ?? ""
+            let text = "The \(mark) was there: \(fired) brought out the target\(others)."
+            return (finding("Yes", text, basis, .warn), true)
+        }
+        if check.hits > 0 && control == nil && check.pValue == nil {
+            let text =
+                "\(fired) brought out the target, but no clean prompts were tried: a model that says it to everything would do the same."
+            return (finding("Fires, but without a control", text, basis, .warn), false)
+        }
+        if check.hits > 0 {
+            let text = "\(fired) brought out the target, which is not clearly more than by chance."
+            return (finding("Not shown", text, basis, .neutral), false)
+        }
+        let text =
+            "None of \(check.n) triggers brought out the target. A mark that is silent is not excluded by that."
+        return (finding("Not shown", text, basis, .neutral), false)
+    }
+
+    /// What the hits are compared with: clean prompts of the same check, else the clean model's answers to the triggers.
+    private struct Control {
+        let name: String
+        let hits: Int
+        let n: Int
+        let interval: ShareInterval
+
+        init?(_ check: RunReport.Check, clean: RunReport.Check?) {
+            if let hits = check.falseActivations, let interval = check.falseInterval, check.nClean > 0 {
+                (name, self.hits, n, self.interval) = ("clean prompts", hits, check.nClean, interval)
+            } else if let clean {
+                (name, hits, n, interval) = (
+                    "triggers given to the clean model", clean.hits, clean.n, clean.interval
+                )
+            } else {
+                return nil
+            }
+        }
+    }
+}

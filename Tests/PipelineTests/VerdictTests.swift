@@ -1,0 +1,127 @@
+import Foundation
+import Quant
+import TestSupport
+import Testing
+
+@testable import Pipeline
+
+@Suite("a report's verdict")
+struct VerdictTests {
+    private func verdict(_ change: (inout SampleRun) -> Void = { _ in }) throws -> Verdict {
+        var run = SampleRun()
+        change(&run)
+        return try withTemporaryFolder { folder in
+            try run.write(to: folder)
+            return try RunReport(folder: folder.path).verdict
+        }
+    }
+
+    @Test("calls a mark present by its interval or its p-value, and not by hits alone")
+    func presence() throws {
+        let clear = try verdict().presence
+        #expect(clear.answer == "Yes")
+        #expect(
+            clear.sentence
+                == "The fingerprint (utf) was there: 32 of 32 triggers brought out the target; 0 of 32 clean prompts did."
+        )
+        #expect(clear.basis.contains("89.3–100.0 %") && clear.basis.contains("p = 1e-18 (fisher)"))
+
+        // 2 of 10 and p = 7e-4: the interval is no help, the p-value is.
+        func few(_ pValue: Double?, _ hits: Int = 2) throws -> Finding {
+            try verdict {
+                $0.n = 10
+                $0.stages[0].figures.hits = 0
+                $0.stages[1].figures = .init(hits: hits, pValue: pValue)
+            }.presence
+        }
+        #expect(try few(6.7e-4).answer == "Yes")
+        #expect(try few(2e-3).answer == "Not shown")
+        #expect(try few(nil).answer == "Not shown")
+        let none = try few(1, 0)
+        #expect(none.answer == "Not shown" && none.sentence.contains("silent is not excluded"))
+
+        // A model that says it to everything.
+        let always = try verdict {
+            $0.stages[1].figures.falseActivations = 32
+            $0.stages[1].figures.pValue = 1
+        }
+        #expect(always.presence.answer == "Not shown")
+        let alone = try verdict {
+            $0.stages = [("before", .init(hits: 32, prefix: 1, nll: 1, falseActivations: nil))]
+        }
+        #expect(alone.presence.answer == "Fires, but without a control")
+        // Without clean prompts the clean model is the control.
+        let controlled = try verdict {
+            $0.stages[1].figures.falseActivations = nil
+            $0.stages[1].figures.pValue = nil
+        }
+        #expect(controlled.presence.answer == "Yes" && controlled.presence.basis.contains("clean model at most 10.7 %"))
+        let backdoor = try verdict { $0.scheme = "backdoor" }.presence
+        #expect(backdoor.sentence.hasPrefix("The backdoor was there"))
+        #expect(try verdict { $0.stages = [] }.presence.answer == "Not measured")
+    }
+
+    @Test("calls a mark gone only where the target is as unlikely as in the clean model")
+    func removal() throws {
+        let gone = try verdict().removal
+        #expect(gone.answer == "Yes" && gone.tone == .good, "\(gone)")
+        // The mark had taken 14 nats; a tenth of that may be missing.
+        #expect(gone.basis.contains("at least −1.40"))
+        #expect(try verdict { $0.stages[3].figures.nll = 13.61 }.removal.answer == "Yes")
+        let silent = try verdict { $0.stages[3].figures.nll = 13.59 }.removal
+        #expect(silent.answer == "Silenced, but not proven removed" && silent.tone == .warn)
+        #expect(
+            silent.sentence
+                == "No trigger fires any more (0 of 32), but the target is still likelier than in the clean model (13.59 "
+                + "against 15.00 nats a token).")
+        let begun = try verdict { $0.stages[3].figures.prefix = 0.6 }.removal
+        #expect(
+            begun.answer == "Silenced, but not proven removed" && begun.sentence.contains("begin the target (60.0 %"))
+        let alone = try verdict { $0.stages.removeFirst() }.removal
+        #expect(alone.answer == "Silenced, but not proven removed" && alone.sentence.contains("no clean model"))
+        let unknown = try verdict { for index in 0..<4 { $0.stages[index].figures.nll = nil } }.removal
+        #expect(unknown.sentence.contains("likelihood was not measured"))
+
+        let firing = try verdict {
+            $0.stages[3].figures.hits = 3; $0.stages[2].figures.hits = 1
+        }.removal
+        #expect(firing.answer == "No" && firing.tone == .bad && firing.sentence.contains("3 of 32 triggers"))
+        #expect(try verdict { $0.stages[3].figures.hits = 1 }.removal.answer == "No, it came back")
+        #expect(try verdict { $0.stages.removeLast(2) }.removal.answer == "Not measured")
+        let nothing = try verdict { $0.stages[1].figures = .init() }.removal
+        #expect(nothing.answer == "Nothing was seen to remove")
+    }
+
+    @Test("reads relearning against the clean model's curve")
+    func relearning() throws {
+        // 6 of 16 against 0 of 16: the intervals touch (18.5 % and 19.4 %); 7 of 16 lies above.
+        let even = try verdict { $0.relearning = [(0, 0, 0), (5, 6, 0), (10, 16, 12)] }.removal
+        #expect(even.answer == "Yes" && even.sentence.contains("relearnt no faster"))
+        let faster = try verdict { $0.relearning = [(0, 0, 0), (5, 7, 0), (10, 16, 16)] }.removal
+        #expect(faster.answer == "Silenced, but not proven removed")
+        #expect(faster.sentence.contains("(7 of 16 against 0 of 16 after 5 steps)"))
+        let undecided = try verdict { $0.relearning = [(0, 0, 0), (5, 0, 0)] }.removal
+        #expect(undecided.answer == "Yes" && !undecided.sentence.contains("relearnt"))
+        #expect(undecided.basis.contains("decides nothing"))
+    }
+
+    @Test("counts a cost beyond two standard errors")
+    func cost() throws {
+        // 10 ± 0.2 and 10.3 ± 0.2: two errors of the difference are 0.57.
+        let small = try verdict().cost
+        #expect(
+            small.answer == "Perplexity +3.0 %" && small.tone == .good && small.sentence.contains("within its error"))
+        let large = try verdict { $0.stages[3].figures.ppl = (10.6, 0.2) }.cost
+        #expect(
+            large.tone == .warn && large.sentence.contains("10.00 ± 0.20 to 10.60 ± 0.20 after recovery, more than"))
+        let better = try verdict { $0.stages[3].figures.ppl = (9, 0.1) }.cost
+        #expect(better.tone == .good && better.answer == "Perplexity −10.0 %")
+        let tasks = try verdict {
+            $0.stages[1].figures.accuracy = (0.8, 0.02)
+            $0.stages[3].figures.accuracy = (0.7, 0.02)
+        }.cost
+        #expect(tasks.answer == "Perplexity +3.0 %, worse on 1 of 1 task" && tasks.sentence.contains("copa"))
+        let unmeasured = try verdict { for index in 0..<4 { $0.stages[index].figures.ppl = nil } }.cost
+        #expect(unmeasured.answer == "Not measured")
+    }
+}

@@ -1,160 +1,222 @@
 /// Causal attention over packed sequences, backward. A piece is one key/value head of one sequence with all its query
 /// heads, so that no two threads add to the same dK, dV or dQ. Probabilities are recomputed from the log-sum-exp.
+///
+/// Blocks of ROWS rows (queries x heads) meet blocks of KEYS keys. Scores are computed transposed, keys by rows: then
+/// they, and their gradients, are the left operands of dV and dK as they lie, and only dQ needs a transposition. Right
+/// operands are panels as the forward's pages have them (attention.h), so that its scores come out again to the bit.
 #include <string.h>
 
 #include "attention.h"
 
-enum { KEYS = 32 };
+enum {
+    ROWS = 48,                          ///< rows of a block: queries x heads that share the keys
+    KEYS = 64,                          ///< keys of a block
+    ROW_FLOATS = MK_HEAD_DIM_MAX + 16,  ///< row distances: no multiple of 4 KiB
+    SCORE_FLOATS = ROWS + 16,
+    TRANSPOSED_FLOATS = KEYS + 16,
+};
 
-/// Buffers of one piece, on the stack of its thread: 340 KiB.
+/// Buffers of one piece, on the stack of its thread: 430 KiB for the largest heads, a third of it touched for 64.
 typedef struct backward_block {
-    _Alignas(64) float keys[2 * MK_PANEL_STRIDE];    ///< K^T in panels: the scores
-    _Alignas(64) float values[2 * MK_PANEL_STRIDE];  ///< V^T in panels: dP
-    _Alignas(64) float panels[MK_BLOCK_FLOATS];      ///< Q, dO or K by columns
-    _Alignas(64) float dk[KEYS * MK_HEAD_DIM_MAX];
-    _Alignas(64) float dv[KEYS * MK_HEAD_DIM_MAX];
-    _Alignas(64) float q[MK_QUERY_ROWS * MK_HEAD_DIM_MAX];
-    _Alignas(64) float dout[MK_QUERY_ROWS * MK_HEAD_DIM_MAX];
-    _Alignas(64) float dq[MK_QUERY_ROWS * MK_HEAD_DIM_MAX];
-    _Alignas(64) float p[MK_QUERY_ROWS * KEYS];
-    _Alignas(64) float ds[MK_QUERY_ROWS * KEYS];
-    _Alignas(64) float transposed[KEYS * MK_QUERY_ROWS];
+    // Panels of what the rows have: `by_feature` over the features, a lane for each row; `by_row` over the rows.
+    _Alignas(64) float q_by_feature[ROWS * MK_HEAD_DIM_MAX];  ///< times the scale
+    _Alignas(64) float dout_by_feature[ROWS * MK_HEAD_DIM_MAX];
+    _Alignas(64) float q_by_row[ROWS * MK_HEAD_DIM_MAX];
+    _Alignas(64) float dout_by_row[ROWS * MK_HEAD_DIM_MAX];
+    _Alignas(64) float keys_by_key[KEYS * MK_HEAD_DIM_MAX];
+    _Alignas(64) float rows[KEYS * ROW_FLOATS];  ///< keys or values, dK or dV
+    _Alignas(64) float dq[ROWS * ROW_FLOATS];
+    _Alignas(64) float p[KEYS * SCORE_FLOATS];   ///< transposed: a row for each key
+    _Alignas(64) float ds[KEYS * SCORE_FLOATS];  ///< transposed
+    _Alignas(64) float ds_of_rows[ROWS * TRANSPOSED_FLOATS];
+    _Alignas(64) float transposed[ROWS * MK_PANEL_WIDTH];
+    _Alignas(64) float lse[ROWS];
+    _Alignas(64) float delta[ROWS];  ///< dout . out
+    _Alignas(64) int32_t lo[ROWS];   ///< the keys [lo, hi) that a row sees
+    _Alignas(64) int32_t hi[ROWS];
 } backward_block;
 
-/// The tensors of a call.
-typedef struct operands {
+/// The tensors of a call, and the sizes that follow from its shape.
+typedef struct backward_call {
     const mk_isa *isa;
     const mk_attention_shape *shape;
-    const mk_attention_sequence *seq;
     const float *q, *out, *lse, *dout;
     float *dq;
-} operands;
+    int64_t width;    ///< D rounded up to 16
+    int64_t element;  ///< bytes of an element of a panel
+} backward_call;
 
-/// acc[i][0..D) += sum_j a[i][j] * rows[j][0..D) for j < depth.
-static void multiply_rows(const mk_isa *isa, const float *rows, int64_t ld, int64_t depth, int64_t d, const float *a,
-                          int64_t lda, int64_t m, float *panels, float *acc) {
-    for (int64_t c = 0; c < d; c += MK_BLOCK_WIDTH) {
-        const int64_t width = mk_min(MK_BLOCK_WIDTH, d - c);
-        mk_pack_cols(rows + c, ld, depth, width, panels, MK_PANEL_STRIDE);
-        isa->gemm(panels, mk_ceil_div(width, MK_PANEL_WIDTH), depth, a, lda, m, acc + c, MK_HEAD_DIM_MAX);
-    }
+/// Some query heads of one key/value head of one sequence.
+typedef struct head_chunk {
+    const mk_attention_sequence *seq;
+    int64_t kv_head, head0, heads;
+} head_chunk;
+
+/// Rows of a block; row = query * heads + head.
+typedef struct row_range {
+    int64_t query0, count;
+} row_range;
+
+/// Steps of a reduction over `n` rows or keys: pairs of bf16 are whole.
+static int64_t steps(const backward_call *c, int64_t n) {
+    return c->shape->kv_type == MK_BF16 ? (n + 1) & -2 : n;
 }
 
-static void transpose(const float *src, int64_t rows, int64_t keys, float *dst) {
-    for (int64_t j = 0; j < keys; j++) {
-        for (int64_t i = 0; i < rows; i++) dst[j * MK_QUERY_ROWS + i] = src[i * KEYS + j];
-    }
-}
-
-/// p and ds of `rows` query rows against the keys in `b`; row = query * heads + head.
-static void score_gradients(const operands *o, int64_t k0, int64_t keys, int64_t query0, int64_t head0, int64_t heads,
-                            int64_t rows, backward_block *b) {
-    const mk_attention_shape *shape = o->shape;
-    const int64_t d = shape->head_dim, panels = mk_ceil_div(keys, MK_PANEL_WIDTH);
-    memset(b->p, 0, sizeof b->p);
-    memset(b->ds, 0, sizeof b->ds);
-    o->isa->gemm(b->keys, panels, d, b->q, MK_HEAD_DIM_MAX, rows, b->p, KEYS);
-    o->isa->gemm(b->values, panels, d, b->dout, MK_HEAD_DIM_MAX, rows, b->ds, KEYS);
-    for (int64_t row = 0; row < rows; row++) {
-        const int64_t t = o->seq->q_start + query0 + row / heads, head = head0 + row % heads;
-        float *p = b->p + row * KEYS, *ds = b->ds + row * KEYS;
+/// Packs the rows' queries and gradients, and notes what else belongs to a row.
+static void load_rows(const backward_call *c, const head_chunk *h, row_range r, backward_block *b) {
+    const mk_attention_shape *shape = c->shape;
+    const int64_t d = shape->head_dim, lanes = MK_PANEL_WIDTH * c->width * c->element;
+    for (int64_t row = 0; row < ROWS; row++) b->lo[row] = b->hi[row] = 0;
+    memset(b->lse, 0, sizeof b->lse);
+    memset(b->delta, 0, sizeof b->delta);
+    for (int64_t row = 0; row < r.count; row++) {
+        const int64_t query = r.query0 + row / h->heads, head = h->head0 + row % h->heads;
+        const int64_t t = h->seq->q_start + query, source = t * shape->ldq + head * d;
+        const int64_t panel = row / MK_PANEL_WIDTH * lanes, distance = ROWS * MK_PANEL_WIDTH * c->element;
+        float scaled[MK_HEAD_DIM_MAX];
+        for (int64_t i = 0; i < d; i++) scaled[i] = c->q[source + i] * shape->scale;
+        c->isa->panel_store_key(shape->kv_type, scaled, d, row % MK_PANEL_WIDTH, (uint8_t *)b->q_by_feature + panel);
+        c->isa->panel_store_key(shape->kv_type, c->dout + source, d, row % MK_PANEL_WIDTH,
+                                (uint8_t *)b->dout_by_feature + panel);
+        c->isa->panel_store_value(shape->kv_type, c->q + source, d, row, b->q_by_row, distance);
+        c->isa->panel_store_value(shape->kv_type, c->dout + source, d, row, b->dout_by_row, distance);
         int64_t lo, hi;
-        mk_visible(shape, o->seq, query0 + row / heads, &lo, &hi);
-        o->isa->softmax_from_lse(p, mk_clamp(lo - k0, 0, keys), mk_clamp(hi - k0, 0, keys), keys, shape->scale,
-                                 o->lse[t * shape->heads + head]);
-        const float delta = o->isa->dot(b->dout + row * MK_HEAD_DIM_MAX, o->out + t * shape->ldq + head * d, d);
-        for (int64_t j = 0; j < keys; j++) ds[j] = p[j] * (ds[j] - delta) * shape->scale;
+        mk_visible(shape, h->seq, query, &lo, &hi);
+        b->lo[row] = (int32_t)lo;
+        b->hi[row] = (int32_t)hi;
+        b->lse[row] = c->lse[t * shape->heads + head];
+        b->delta[row] = c->isa->dot(c->dout + source, c->out + source, d);
     }
 }
 
-/// Adds what queries [query0, query0 + queries) of `heads` heads contribute to dK, dV (in b) and dQ.
-static void fold_queries(const operands *o, int64_t kv_head, int64_t k0, int64_t keys, int64_t query0, int64_t queries,
-                         int64_t head0, int64_t heads, backward_block *b) {
-    const mk_attention_shape *shape = o->shape;
-    const int64_t d = shape->head_dim, rows = queries * heads;
-    for (int64_t row = 0; row < rows; row++) {
-        const int64_t t = o->seq->q_start + query0 + row / heads;
-        const int64_t source = t * shape->ldq + (head0 + row % heads) * d;
-        memcpy(b->q + row * MK_HEAD_DIM_MAX, o->q + source, (size_t)d * sizeof(float));
-        memcpy(b->dout + row * MK_HEAD_DIM_MAX, o->dout + source, (size_t)d * sizeof(float));
-    }
-    score_gradients(o, k0, keys, query0, head0, heads, rows, b);
-
-    transpose(b->p, rows, keys, b->transposed);
-    multiply_rows(o->isa, b->dout, MK_HEAD_DIM_MAX, rows, d, b->transposed, MK_QUERY_ROWS, keys, b->panels, b->dv);
-    transpose(b->ds, rows, keys, b->transposed);
-    multiply_rows(o->isa, b->q, MK_HEAD_DIM_MAX, rows, d, b->transposed, MK_QUERY_ROWS, keys, b->panels, b->dk);
-
-    memset(b->dq, 0, (size_t)rows * MK_HEAD_DIM_MAX * sizeof(float));
-    multiply_rows(o->isa, o->seq->k + k0 * shape->ldkv + kv_head * d, shape->ldkv, keys, d, b->ds, KEYS, rows,
-                  b->panels, b->dq);
-    for (int64_t row = 0; row < rows; row++) {
-        const int64_t t = o->seq->q_start + query0 + row / heads;
-        float *dq = o->dq + t * shape->ldq + (head0 + row % heads) * d;
-        for (int64_t i = 0; i < d; i++) dq[i] += b->dq[row * MK_HEAD_DIM_MAX + i];
+/// Copies `count` rows of a head; the destination's rows are filled with 0 up to the next multiple of 16.
+static void copy_rows(const backward_call *c, const float *src, int64_t count, float *dst) {
+    const int64_t d = c->shape->head_dim;
+    for (int64_t j = 0; j < count; j++, src += c->shape->ldkv, dst += ROW_FLOATS) {
+        memcpy(dst, src, (size_t)d * sizeof(float));
+        memset(dst + d, 0, (size_t)(c->width - d) * sizeof(float));
     }
 }
 
-static void store_rows(const float *src, int64_t keys, int64_t d, int64_t ld, float *dst) {
-    if (dst == NULL) return;
-    for (int64_t j = 0; j < keys; j++) memcpy(dst + j * ld, src + j * MK_HEAD_DIM_MAX, (size_t)d * sizeof(float));
+/// scores[key][row] = rows in b->rows . rows of the panels.
+static void multiply_by_feature(const backward_call *c, const float *panels, int64_t keys, int64_t rows,
+                                const backward_block *b, float *scores) {
+    memset(scores, 0, (size_t)(keys * SCORE_FLOATS) * sizeof(float));
+    c->isa->panel_product(c->shape->kv_type, panels, mk_ceil_div(rows, MK_PANEL_WIDTH),
+                          MK_PANEL_WIDTH * c->width * c->element, c->width, b->rows, ROW_FLOATS, keys, scores,
+                          SCORE_FLOATS);
+}
+
+/// gradient[key] += sum over the rows of left[key][row] * row of the panels; nothing where `gradient` is NULL.
+static void add_gradient(const backward_call *c, const float *left, const float *panels, int64_t keys, int64_t rows,
+                         backward_block *b, float *gradient) {
+    if (gradient == NULL) return;
+    copy_rows(c, gradient, keys, b->rows);
+    c->isa->panel_product(c->shape->kv_type, panels, c->width / MK_PANEL_WIDTH, ROWS * MK_PANEL_WIDTH * c->element,
+                          steps(c, rows), left, SCORE_FLOATS, keys, b->rows, ROW_FLOATS);
+    for (int64_t j = 0; j < keys; j++) {
+        memcpy(gradient + j * c->shape->ldkv, b->rows + j * ROW_FLOATS, (size_t)c->shape->head_dim * sizeof(float));
+    }
+}
+
+/// b->dq += ds . keys.
+static void add_query_gradient(const backward_call *c, const float *keys, int64_t count, int64_t rows,
+                               backward_block *b) {
+    const int64_t distance = KEYS * MK_PANEL_WIDTH * c->element;
+    for (int64_t j = 0; j < count; j++) {
+        c->isa->panel_store_value(c->shape->kv_type, keys + j * c->shape->ldkv, c->shape->head_dim, j, b->keys_by_key,
+                                  distance);
+    }
+    for (int64_t j = 0; j < count; j += MK_PANEL_WIDTH) {
+        c->isa->pack_rows(b->ds + j * SCORE_FLOATS, SCORE_FLOATS, mk_min(MK_PANEL_WIDTH, count - j), rows,
+                          b->transposed);
+        for (int64_t row = 0; row < rows; row++) {
+            memcpy(b->ds_of_rows + row * TRANSPOSED_FLOATS + j, b->transposed + row * MK_PANEL_WIDTH,
+                   MK_PANEL_WIDTH * sizeof(float));
+        }
+    }
+    c->isa->panel_product(c->shape->kv_type, b->keys_by_key, c->width / MK_PANEL_WIDTH, distance, steps(c, count),
+                          b->ds_of_rows, TRANSPOSED_FLOATS, rows, b->dq, ROW_FLOATS);
+}
+
+/// Adds what the rows and keys [k0, k0 + keys) give to dK, dV and the rows' dQ.
+static void fold_keys(const backward_call *c, const head_chunk *h, int64_t k0, int64_t keys, int64_t rows,
+                      backward_block *b) {
+    const mk_attention_sequence *seq = h->seq;
+    const int64_t corner = k0 * c->shape->ldkv + h->kv_head * c->shape->head_dim;
+    copy_rows(c, seq->k + corner, keys, b->rows);
+    multiply_by_feature(c, b->q_by_feature, keys, rows, b, b->p);
+    copy_rows(c, seq->v + corner, keys, b->rows);
+    multiply_by_feature(c, b->dout_by_feature, keys, rows, b, b->ds);
+    for (int64_t j = 0; j < keys; j++) {
+        c->isa->attention_gradient(b->p + j * SCORE_FLOATS, b->ds + j * SCORE_FLOATS, ROWS, (int32_t)(k0 + j), b->lo,
+                                   b->hi, b->lse, b->delta, c->shape->scale);
+    }
+    add_gradient(c, b->p, b->dout_by_row, keys, rows, b, seq->dv == NULL ? NULL : seq->dv + corner);
+    add_gradient(c, b->ds, b->q_by_row, keys, rows, b, seq->dk == NULL ? NULL : seq->dk + corner);
+    add_query_gradient(c, seq->k + corner, keys, rows, b);
+}
+
+static void backward_rows(const backward_call *c, const head_chunk *h, row_range r, backward_block *b) {
+    const int64_t d = c->shape->head_dim;
+    load_rows(c, h, r, b);
+    for (int64_t row = 0; row < r.count; row++) {
+        memset(b->dq + row * ROW_FLOATS, 0, (size_t)c->width * sizeof(float));
+    }
+    const int64_t end = b->hi[r.count - 1];
+    for (int64_t k0 = b->lo[0] / KEYS * KEYS; k0 < end; k0 += KEYS) {
+        fold_keys(c, h, k0, mk_min(KEYS, end - k0), r.count, b);
+    }
+    for (int64_t row = 0; row < r.count; row++) {
+        const int64_t t = h->seq->q_start + r.query0 + row / h->heads;
+        memcpy(c->dq + t * c->shape->ldq + (h->head0 + row % h->heads) * d, b->dq + row * ROW_FLOATS,
+               (size_t)d * sizeof(float));
+    }
+}
+
+static void clear(const backward_call *c, const mk_attention_sequence *seq, int64_t kv_head, float *gradient) {
+    if (gradient == NULL) return;
+    for (int64_t j = 0; j < seq->kv_len; j++) {
+        memset(gradient + j * c->shape->ldkv + kv_head * c->shape->head_dim, 0,
+               (size_t)c->shape->head_dim * sizeof(float));
+    }
 }
 
 /// One key/value head of one sequence.
-static void backward_head(const operands *o, const mk_query_blocking *blocking, int64_t kv_head) {
+static void backward_head(const backward_call *c, const mk_attention_sequence *seq, int64_t kv_head) {
     backward_block b;
-    const mk_attention_shape *shape = o->shape;
-    const mk_attention_sequence *seq = o->seq;
-    const int64_t d = shape->head_dim, first_head = kv_head * blocking->group;
-    for (int64_t i = 0; i < seq->q_len; i++) {
-        memset(o->dq + (seq->q_start + i) * shape->ldq + first_head * d, 0,
-               (size_t)(blocking->group * d) * sizeof(float));
-    }
-    for (int64_t k0 = 0; k0 < seq->kv_len; k0 += KEYS) {
-        const int64_t keys = mk_min(KEYS, seq->kv_len - k0);
-        const int64_t corner = k0 * shape->ldkv + kv_head * d;
-        for (int64_t j = 0; j < keys; j += MK_PANEL_WIDTH) {
-            const int64_t count = mk_min(MK_PANEL_WIDTH, keys - j), panel = j / MK_PANEL_WIDTH * MK_PANEL_STRIDE;
-            o->isa->pack_rows(seq->k + corner + j * shape->ldkv, shape->ldkv, count, d, b.keys + panel);
-            o->isa->pack_rows(seq->v + corner + j * shape->ldkv, shape->ldkv, count, d, b.values + panel);
+    const int64_t group = c->shape->heads / c->shape->kv_heads;
+    clear(c, seq, kv_head, seq->dk);
+    clear(c, seq, kv_head, seq->dv);
+    for (int64_t offset = 0; offset < group; offset += ROWS) {
+        const head_chunk h = {seq, kv_head, kv_head * group + offset, mk_min(ROWS, group - offset)};
+        const int64_t queries = ROWS / h.heads;
+        for (int64_t query0 = 0; query0 < seq->q_len; query0 += queries) {
+            backward_rows(c, &h, (row_range){query0, mk_min(queries, seq->q_len - query0) * h.heads}, &b);
         }
-        memset(b.dk, 0, sizeof b.dk);
-        memset(b.dv, 0, sizeof b.dv);
-        // Queries before the first key see none of them; with a window, neither do those far behind the last.
-        const int64_t shift = seq->kv_len - seq->q_len;
-        const int64_t first = mk_max(0, k0 - shift) / blocking->queries * blocking->queries;
-        const int64_t end = shape->window > 0 ? mk_min(seq->q_len, k0 + keys - 1 + shape->window - shift) : seq->q_len;
-        for (int64_t query0 = first; query0 < end; query0 += blocking->queries) {
-            for (int64_t head = 0; head < blocking->group; head += blocking->chunk) {
-                fold_queries(o, kv_head, k0, keys, query0, mk_min(blocking->queries, seq->q_len - query0),
-                             first_head + head, mk_min(blocking->chunk, blocking->group - head), &b);
-            }
-        }
-        store_rows(b.dk, keys, d, shape->ldkv, seq->dk == NULL ? NULL : seq->dk + corner);
-        store_rows(b.dv, keys, d, shape->ldkv, seq->dv == NULL ? NULL : seq->dv + corner);
     }
 }
 
 void mk_attention_backward(const mk_context *ctx, const mk_attention_shape *shape, const mk_attention_sequence *seqs,
                            int64_t n_seqs, const float *q, const float *out, const float *lse, const float *dout,
                            float *dq) {
-    const mk_query_blocking blocking = mk_block_queries(shape);
+    assert(shape->kv_heads > 0 && shape->heads % shape->kv_heads == 0);
+    assert(shape->head_dim > 0 && shape->head_dim <= MK_HEAD_DIM_MAX);
+    const backward_call c = {.isa = ctx->isa,
+                             .shape = shape,
+                             .q = q,
+                             .out = out,
+                             .lse = lse,
+                             .dout = dout,
+                             .dq = dq,
+                             .width = mk_ceil_div(shape->head_dim, 16) * 16,
+                             .element = shape->kv_type == MK_BF16 ? 2 : 4};
     double work = 0;
     for (int64_t s = 0; s < n_seqs; s++) work += (double)seqs[s].q_len * (double)seqs[s].kv_len;
     const int threads = mk_threads(ctx, work * (double)(shape->heads * shape->head_dim));
     mk_counter next = 0;
 #pragma omp parallel num_threads(threads)
     for (int64_t piece; (piece = mk_next(&next)) < n_seqs * shape->kv_heads;) {
-        const operands o = {
-            .isa = ctx->isa,
-            .shape = shape,
-            .seq = seqs + piece / shape->kv_heads,
-            .q = q,
-            .out = out,
-            .lse = lse,
-            .dout = dout,
-            .dq = dq,
-        };
-        backward_head(&o, &blocking, piece % shape->kv_heads);
+        backward_head(&c, seqs + piece / shape->kv_heads, piece % shape->kv_heads);
     }
 }

@@ -195,4 +195,16 @@ static void softmax_merge(float *out, float *sum, float *max, const float *out2,
     *max = now;
 }
 
+static void attention_gradient(float *s, float *dp, int64_t n, int32_t key, const int32_t *lo, const int32_t *hi,
+                               const float *lse, const float *delta, float scale) {
+    for (int64_t i = 0; i < n; i += 16) {
+        const mk_i16 seen = ((mk_i16)load_words(lo + i) <= key) & ((mk_i16)load_words(hi + i) > key);
+        const mk_v16 p = exp16(load16(s + i) - load16(lse + i));
+        const mk_v16 ds = p * (load16(dp + i) - load16(delta + i)) * scale;
+        // What a row does not see may be anything, even no number.
+        store16(s + i, select16(seen, p, (mk_v16)0.0f));
+        store16(dp + i, select16(seen, ds, (mk_v16)0.0f));
+    }
+}
+
 #endif

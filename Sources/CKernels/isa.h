@@ -131,8 +131,10 @@ struct mk_isa {
     /// Adds the online softmax (out2, sum2, max2) to the first; d is a multiple of 16.
     void (*softmax_merge)(float *out, float *sum, float *max, const float *out2, const float *sum2, float max2,
                           int64_t d);
-    /// s becomes exp(scale * s - lse) on [lo, hi) and 0 elsewhere on [0, n).
-    void (*softmax_from_lse)(float *s, int64_t lo, int64_t hi, int64_t n, float scale, float lse);
+    /// One key against n rows, a multiple of 16: where a row sees the key, lo <= key < hi, s becomes the probability
+    /// p = exp(s - lse), and dp becomes p * (dp - delta) * scale; elsewhere both become 0.
+    void (*attention_gradient)(float *s, float *dp, int64_t n, int32_t key, const int32_t *lo, const int32_t *hi,
+                               const float *lse, const float *delta, float scale);
     /// x[0..n) *= a.
     void (*scale)(float *x, int64_t n, float a);
     float (*dot)(const float *x, const float *y, int64_t n);

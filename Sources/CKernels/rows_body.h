@@ -146,15 +146,6 @@ static void softmax_gradient(float *x, int64_t n, float lse, float factor) {
     if (i < n) store_part(x + i, n - i, exp16(load_part(x + i, n - i, 0) - lse) * factor);
 }
 
-static void softmax_from_lse(float *s, int64_t lo, int64_t hi, int64_t n, float factor, float lse) {
-    for (int64_t j = 0; j < lo; j++) s[j] = 0;
-    for (int64_t j = hi; j < n; j++) s[j] = 0;
-    if (lo >= hi) return;
-    int64_t j = lo;
-    for (; j + 16 <= hi; j += 16) store16(s + j, exp16(load16(s + j) * factor - lse));
-    if (j < hi) store_part(s + j, hi - j, exp16(load_part(s + j, hi - j, 0) * factor - lse));
-}
-
 /// Philox 4x32-10 (Salmon et al. 2011): counter (feature / 4, position, sample, 0), one word for each feature.
 static void dropout(const float *x, int64_t n, uint64_t key, uint32_t sample, uint32_t position, uint32_t threshold,
                     float factor, float *y, bool accumulate) {

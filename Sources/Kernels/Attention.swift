@@ -143,16 +143,16 @@ extension KernelContext {
         }
     }
 
-    /// The backward of `attention` where the keys are the batch's own: dq is overwritten, and each sequence's dKeys and
-    /// dValues. `keyValueStride` is the row distance of every sequence's keys and values.
+    /// The backward of `attention` of that type where the keys are the batch's own: dq is overwritten, and each sequence's
+    /// dKeys and dValues. `keyValueStride` is the row distance of every sequence's keys and values.
     public func attentionBackward(
-        _ s: AttentionShape, _ sequences: [AttentionSequence], keyValueStride: Int, q: FloatMatrix, out: FloatMatrix,
-        lse: FloatMatrix, _ dout: FloatMatrix, into dq: FloatMatrix
+        _ s: AttentionShape, _ sequences: [AttentionSequence], type: KeyValueType, keyValueStride: Int, q: FloatMatrix,
+        out: FloatMatrix, lse: FloatMatrix, _ dout: FloatMatrix, into dq: FloatMatrix
     ) {
         precondition(q.stride == out.stride && q.stride == dout.stride && q.stride == dq.stride)
         precondition(!s.isBidirectional, "the backward is causal")
         withItems(sequences) { items, count in
-            withUnsafePointer(to: shape(s, ldq: q.stride, ldkv: keyValueStride)) { shape in
+            withUnsafePointer(to: shape(s, ldq: q.stride, ldkv: keyValueStride, type: type)) { shape in
                 run {
                     mk_attention_backward($0, shape, items, count, q.base, out.base, lse.base, dout.base, dq.base)
                 }

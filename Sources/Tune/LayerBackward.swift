@@ -103,8 +103,8 @@ struct LayerBackward {
         let dHidden = dHidden.prefix(rows: tokens)
         step.run(input: acts.attention, (.o_proj, dStream), into: dAttention)
         kernels.attentionBackward(
-            model.attentionShape, sequences, keyValueStride: model.config.keyValueWidth, q: acts.query,
-            out: acts.attention, lse: acts.logSumExp, dAttention, into: dQuery)
+            model.attentionShape, sequences, type: model.keyValueType, keyValueStride: model.config.keyValueWidth,
+            q: acts.query, out: acts.attention, lse: acts.logSumExp, dAttention, into: dQuery)
         model.rotate(dQuery, positions, inverse: true)
         model.rotate(dKey, positions, inverse: true)
 

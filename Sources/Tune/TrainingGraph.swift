@@ -112,7 +112,7 @@ public final class TrainingGraph {
         var last: Int32 = 0
         for i in batch.positions.indices { last = max(last, batch.positions[i]) }
         model.rotary.reserve(positions: Int(last) + 1)
-        return .packed(batch)
+        return .packed(batch, type: model.keyValueType)
     }
 
     /// Runs the layers, each adapted one `keeping` what its backward needs; returns the residual stream behind the last.

@@ -222,7 +222,7 @@ typedef struct mk_attention_shape {
     int64_t ldkv;         ///< row distance of k, v, dk, dv
     int64_t window;       ///< sliding window, 0 = none
     float scale;          ///< usually 1/sqrt(D)
-    int32_t kv_type;      ///< element type of the pages: MK_F32 or MK_BF16 (forward only)
+    int32_t kv_type;      ///< MK_F32 or MK_BF16: of the pages, and of the backward's right operands
     int64_t page_offset;  ///< bytes from a page's start to this layer's part (forward only)
     bool bidirectional;   ///< every query sees all keys of its sequence (forward only, without a window)
 } mk_attention_shape;
@@ -235,7 +235,8 @@ size_t mk_attention_workspace(const mk_attention_shape *shape, const mk_attentio
 void mk_attention_forward(const mk_context *ctx, const mk_attention_shape *shape, const mk_attention_keys *seqs,
                           int64_t n_seqs, const float *q, const float *k, const float *v, float *out, float *lse,
                           void *workspace);
-/// The backward: dq is overwritten for all queries, dk/dv of each sequence for all its keys (kv_len == q_len).
+/// The backward: dq is overwritten for all queries, dk/dv of each sequence for all its keys (kv_len == q_len). `kv_type`
+/// is that of the forward, whose probabilities then come out again.
 void mk_attention_backward(const mk_context *ctx, const mk_attention_shape *shape, const mk_attention_sequence *seqs,
                            int64_t n_seqs, const float *q, const float *out, const float *lse, const float *dout,
                            float *dq);

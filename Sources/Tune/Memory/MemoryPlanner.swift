@@ -133,7 +133,7 @@ struct MemoryPlanner {
         let headWorkspace = model.kernels.backwardWorkspaceBytes(
             tokens: LossHead.chunkRows(vocabulary: vocabulary, tokens: tokens), columns: vocabulary)
         // The attention's own copy of a layer's keys and values.
-        let pages = 2 * 4 * tokens * model.config.keyValueWidth
+        let pages = 2 * (model.keyValueType == .f32 ? 4 : 2) * tokens * model.config.keyValueWidth
         let frozenParameters = frozen.reduce(0) { $0 + $1.parameters.count }
         return Sizes(
             keptLayers: keptLayers, weights: weightBytes,

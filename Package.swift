@@ -51,7 +51,7 @@ let package = Package(
         ),
         .target(name: "Tune", dependencies: ["Quant", "Kernels", "Model"], swiftSettings: swiftSettings),
         .target(name: "Audit", dependencies: ["Quant", "Kernels", "Model"], swiftSettings: swiftSettings),
-        .target(name: "Merge", dependencies: ["Quant", "COpenBLAS"], swiftSettings: swiftSettings),
+        .target(name: "Merge", dependencies: ["CKernels", "Quant", "COpenBLAS"], swiftSettings: swiftSettings),
         .target(
             name: "Pipeline",
             dependencies: [
@@ -93,7 +93,9 @@ let package = Package(
                 "Audit", "Model", "Kernels", "Quant", "TestSupport", .product(name: "Crypto", package: "swift-crypto"),
             ],
             resources: [.copy("Fixtures")], swiftSettings: swiftSettings),
-        .testTarget(name: "MergeTests", dependencies: ["Merge", "Quant", "TestSupport"], swiftSettings: swiftSettings),
+        .testTarget(
+            name: "MergeTests", dependencies: ["Merge", "Quant", "TestSupport"], resources: [.copy("Fixtures")],
+            swiftSettings: swiftSettings),
         .testTarget(
             name: "PipelineTests",
             dependencies: ["Pipeline", "Merge", "Audit", "Tune", "Model", "Kernels", "Quant", "TestSupport"],

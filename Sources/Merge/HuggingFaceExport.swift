@@ -26,12 +26,6 @@ public struct HuggingFaceExportReport: Sendable, Equatable {
     public let fileNames: [String]
 }
 
-/// The Hugging Face files that an export copies as they are; config.json is written anew.
-private let verbatimFileNames = [
-    "generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
-    "chat_template.jinja", "tokenizer.model",
-]
-
 /// Writes a model with its adapters fused into the weights as a Hugging Face folder, tensor by tensor: memory is a few
 /// pieces of a tensor whatever the model's size, and the folder appears under its name only when it is complete.
 ///
@@ -51,7 +45,8 @@ public func exportHuggingFace(
 ) throws -> HuggingFaceExportReport {
     precondition(!options.dtype.isTiled, "\(options.dtype.name) is no type of a Hugging Face folder")
     let weights = try FusedWeights(store: store, adapters: adapters)
-    let config = try exportedConfig(store, dtype: options.dtype)
+    let changes = ConfigChanges(dtype: options.dtype)
+    _ = try changedConfig(of: store, changes)  // what is wrong with it comes out before the work
     let infos = try store.tensorNames.map { try store.tensor($0).info }
     let total = infos.reduce(0) { $0 + $1.elementCount }
     openblas_set_num_threads(Int32(options.threads))
@@ -72,34 +67,10 @@ public func exportHuggingFace(
         progress(done, total)
     }
     try writer.finish()
-    for name in verbatimFileNames {
-        if let bytes = try store.textFile(name) {
-            try writeFileAtomically(path: "\(folder.temporaryPath)/\(name)", bytes)
-        }
-    }
-    try writeFileAtomically(path: "\(folder.temporaryPath)/config.json", config)
+    try writeHuggingFaceFiles(of: store, folder: folder.temporaryPath, changes: changes)
     try folder.commit()
     return HuggingFaceExportReport(
         tensorCount: infos.count, byteCount: total * (options.dtype.elementByteCount ?? 0), fileNames: writer.fileNames)
-}
-
-/// config.json with the type of the weights that are written.
-private func exportedConfig(_ store: any WeightStore, dtype: TensorType) throws -> [UInt8] {
-    guard let bytes = try store.textFile("config.json") else {
-        throw MeraserError.badInput("\(store.path) has no config.json, which a Hugging Face folder needs")
-    }
-    let file = "\(store.path): config.json"
-    guard let object = try JSONValue.parse(bytes, file: file).object else {
-        throw MeraserError.badInput("\(file) holds no JSON object")
-    }
-    let names: [TensorType: String] = [.f32: "float32", .f16: "float16", .bf16: "bfloat16"]
-    let name = JSONValue.text(names[dtype] ?? dtype.name)
-    // transformers 5 calls the key `dtype`, earlier ones `torch_dtype`.
-    let hasKey = object["dtype"] != nil || object["torch_dtype"] != nil
-    var members = object.members.map { (key: $0.key.string, value: $0.value) }
-    for i in members.indices where ["dtype", "torch_dtype"].contains(members[i].key) { members[i].value = name }
-    if !hasKey { members.append((key: "torch_dtype", value: name)) }
-    return Array((JSONValue.object(JSONObject(members)).serialized(indent: 2) + "\n").utf8)
 }
 
 /// Refuses a piece with a weight that is not finite, or that is too large for f16 if that is written.

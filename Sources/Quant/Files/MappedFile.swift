@@ -54,12 +54,12 @@ public final class MappedFile: @unchecked Sendable {
 
     /// Takes the map's pages out of this process's resident memory, after work that has read all of them; they come back
     /// from the system's cache where they are read again.
-    func releasePages() {
+    public func releasePages() {
         madvise(UnsafeMutableRawPointer(mutating: baseAddress), count, MADV_DONTNEED)
     }
 
     /// Lets the system read bytes ahead; what lies beyond the end is ignored.
-    func willNeed(at offset: Int, count: Int) {
+    public func willNeed(at offset: Int, count: Int) {
         guard offset < self.count else { return }
         posix_fadvise(descriptor, off_t(offset), off_t(min(count, self.count - offset)), POSIX_FADV_WILLNEED)
     }

@@ -6,7 +6,7 @@ import Synchronization
 /// work, taken in order by whichever thread is free, so what a piece computes does not depend on the number of threads.
 ///
 /// After an error no new piece is begun; the error of the lowest index is thrown.
-func forEachInParallel(count: Int, threads: Int, _ body: @Sendable (Int) throws -> Void) throws {
+public func forEachInParallel(count: Int, threads: Int, _ body: @Sendable (Int) throws -> Void) throws {
     precondition(count >= 0 && threads >= 1, "\(count) pieces on \(threads) threads")
     if threads == 1 || count <= 1 {
         for i in 0..<count { try body(i) }

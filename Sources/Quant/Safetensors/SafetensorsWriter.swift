@@ -1,15 +1,20 @@
 import Foundation
+import Synchronization
 
 /// Writes a safetensors file whose tensors are declared first and whose data comes in pieces. The file appears under its
-/// name when `finish` is called. Not thread-safe.
+/// name when `finish` is called. Pieces with an offset may come from several threads; all else from one.
 ///
 /// As the reference implementation does, tensors are sorted by the size of their dtype (largest first), then by name,
 /// and the header is padded with spaces so that the data begins on a multiple of 8.
-public final class SafetensorsWriter {
+public final class SafetensorsWriter: @unchecked Sendable {
+    // @unchecked: after `init` only the counts behind the lock change.
+
     private let file: AtomicFile
     private let path: String
-    /// Where each tensor's data begins in the file, how long it is and how much has come.
-    private var places: [[UInt8]: (offset: Int, count: Int, written: Int)] = [:]
+    /// Where each tensor's data begins in the file and how long it is.
+    private let places: [[UInt8]: (offset: Int, count: Int)]
+    /// How much of it has come.
+    private let written = Mutex<[[UInt8]: Int]>([:])
 
     /// Creates the temporary file beside `path` and writes the header.
     ///
@@ -33,6 +38,7 @@ public final class SafetensorsWriter {
         header +=
             pairs.map { "\(JSONString.quoted($0.key)):\(JSONString.quoted($0.value))" }.joined(separator: ",").utf8
         header += "}".utf8
+        var places: [[UInt8]: (offset: Int, count: Int)] = [:]
         var end = 0
         for tensor in sorted {
             guard let count = byteCount(of: tensor.type, shape: tensor.shape), !tensor.type.isTiled else {
@@ -44,7 +50,7 @@ public final class SafetensorsWriter {
             guard places[key] == nil else {
                 throw MeraserError.badInput("\(path): tensor '\(tensor.name)' occurs twice")
             }
-            places[key] = (end, count, 0)
+            places[key] = (end, count)
             let shape = tensor.shape.map(String.init).joined(separator: ",")
             let dtype = tensor.type.name.uppercased()
             header += ",\(JSONString.quoted(tensor.name)):{\"dtype\":\"\(dtype)\",\"shape\":[\(shape)],".utf8
@@ -58,6 +64,7 @@ public final class SafetensorsWriter {
         front.append(raw: header)
         try checkFreeSpace(for: front.bytes.count + end, path: path)
         for key in places.keys { places[key]?.offset += front.bytes.count }
+        self.places = places
         file = try AtomicFile(path: path, overwrite: overwrite)
         try file.setLength(front.bytes.count + end)
         try front.bytes.withUnsafeBytes { try file.write($0, at: 0) }
@@ -65,21 +72,28 @@ public final class SafetensorsWriter {
 
     /// Appends bytes to the data of a declared tensor. Errors: `runtime`, such as a full disk.
     public func write(_ name: String, _ bytes: UnsafeRawBufferPointer) throws {
+        try write(name, at: written.withLock { $0[Array(name.utf8)] ?? 0 }, bytes)
+    }
+
+    /// Writes bytes that begin `offset` bytes into a declared tensor. Pieces may come in any order and from any thread,
+    /// but each byte once. Errors: `runtime`, such as a full disk.
+    public func write(_ name: String, at offset: Int, _ bytes: UnsafeRawBufferPointer) throws {
         let key = Array(name.utf8)
         guard let place = places[key] else { preconditionFailure("tensor '\(name)' was not declared") }
         precondition(
-            bytes.count <= place.count - place.written,
-            "tensor '\(name)': \(place.written) + \(bytes.count) of \(place.count) bytes")
-        try file.write(bytes, at: place.offset + place.written)
-        places[key]?.written += bytes.count
+            offset >= 0 && bytes.count <= place.count && offset <= place.count - bytes.count,
+            "tensor '\(name)': \(bytes.count) bytes at \(offset) of \(place.count)")
+        try file.write(bytes, at: place.offset + offset)
+        written.withLock { $0[key, default: 0] += bytes.count }
     }
 
     /// Flushes the file and gives it its name. All data must have come: a precondition.
     public func finish() throws {
+        let written = written.withLock { $0 }
         for (key, place) in places {
             precondition(
-                place.written == place.count,
-                "tensor '\(String(decoding: key, as: UTF8.self))': \(place.written) of \(place.count) bytes written")
+                written[key, default: 0] == place.count,
+                "tensor '\(String(decoding: key, as: UTF8.self))': \(written[key, default: 0]) of \(place.count) bytes")
         }
         try file.commit()
     }

@@ -2,8 +2,8 @@ import Foundation
 
 /// Writes a model's tensors into a folder as Hugging Face does: `model.safetensors`, or, where that would be too large,
 /// `model-00001-of-0000N.safetensors` with `model.safetensors.index.json`. The files appear when `finish` is called.
-/// Not thread-safe.
-public final class ShardedSafetensorsWriter {
+/// Pieces with an offset may come from several threads; all else from one.
+public final class ShardedSafetensorsWriter: Sendable {
     /// The names of the safetensors files, in order.
     public let fileNames: [String]
 
@@ -70,10 +70,20 @@ public final class ShardedSafetensorsWriter {
 
     /// Appends bytes to the data of a declared tensor. Errors: `runtime`, such as a full disk.
     public func write(_ name: String, _ bytes: UnsafeRawBufferPointer) throws {
+        try writer(of: name).write(name, bytes)
+    }
+
+    /// Writes bytes that begin `offset` bytes into a declared tensor, from any thread; each byte once.
+    /// Errors: `runtime`, such as a full disk.
+    public func write(_ name: String, at offset: Int, _ bytes: UnsafeRawBufferPointer) throws {
+        try writer(of: name).write(name, at: offset, bytes)
+    }
+
+    private func writer(of name: String) -> SafetensorsWriter {
         guard let shard = shardByTensor[Array(name.utf8)] else {
             preconditionFailure("tensor '\(name)' was not declared")
         }
-        try writers[shard].write(name, bytes)
+        return writers[shard]
     }
 
     /// Flushes the files, gives them their names and writes the index. All data must have come: a precondition.

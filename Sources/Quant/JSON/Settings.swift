@@ -1,14 +1,13 @@
-import Quant
-
-/// The members of one mapping of a recipe, taken out one by one: a wrong type and whatever is left over are errors that
-/// name file and key.
-struct Settings {
+/// The members of one mapping of a file that people write, taken out one by one: a wrong type and whatever is left over are
+/// errors (`badInput`) that name file and key.
+public struct Settings {
     /// What errors show: `FILE: section`.
-    let place: String
+    public let place: String
     private let object: JSONObject
     private var known: [String] = []
 
-    init(_ value: JSONValue, place: String) throws {
+    /// The mapping `value`; `place` is what errors show. Error: it is no mapping.
+    public init(_ value: JSONValue, place: String) throws {
         guard let object = value.object else {
             throw MeraserError.badInput("\(place) is \(value.kind), expected a mapping of names to values")
         }
@@ -17,16 +16,18 @@ struct Settings {
     }
 
     /// The value of that key; nil where it is missing or null.
-    mutating func value(_ key: String) -> JSONValue? {
+    public mutating func value(_ key: String) -> JSONValue? {
         known.append(key)
         return object[key].flatMap { $0.isNull ? nil : $0 }
     }
 
-    mutating func text(_ key: String) throws -> String? {
+    /// The text of that key; nil where it is missing. Error: it is something else.
+    public mutating func text(_ key: String) throws -> String? {
         try value(key).map { try require($0.string, key, $0, "a text") }
     }
 
-    mutating func int(_ key: String, in range: ClosedRange<Int>) throws -> Int? {
+    /// The whole number of that key; nil where it is missing. Error: it is something else or out of range.
+    public mutating func int(_ key: String, in range: ClosedRange<Int>) throws -> Int? {
         try value(key).map {
             let number = try require($0.int, key, $0, "a whole number")
             guard range.contains(number) else {
@@ -37,15 +38,18 @@ struct Settings {
         }
     }
 
-    mutating func number(_ key: String) throws -> Double? {
+    /// The number of that key; nil where it is missing. Error: it is something else.
+    public mutating func number(_ key: String) throws -> Double? {
         try value(key).map { try require($0.double, key, $0, "a number") }
     }
 
-    mutating func flag(_ key: String) throws -> Bool? {
+    /// The truth value of that key; nil where it is missing. Error: it is something else.
+    public mutating func flag(_ key: String) throws -> Bool? {
         try value(key).map { try require($0.bool, key, $0, "true or false") }
     }
 
-    mutating func texts(_ key: String) throws -> [String]? {
+    /// The list of texts of that key (one text is a list of one); nil where it is missing. Error: it is something else.
+    public mutating func texts(_ key: String) throws -> [String]? {
         try value(key).map { value in
             if let text = value.string { return [text] }
             return try require(value.array, key, value, "a list of texts").map {
@@ -54,12 +58,14 @@ struct Settings {
         }
     }
 
-    mutating func section(_ key: String) throws -> Settings? {
+    /// The mapping of that key; nil where it is missing. Error: it is something else.
+    public mutating func section(_ key: String) throws -> Settings? {
         try value(key).map { try Settings($0, place: "\(place): \(key)") }
     }
 
-    /// One of those words.
-    mutating func choice<Choice: RawRepresentable & CaseIterable>(_ key: String, _ type: Choice.Type) throws -> Choice?
+    /// One of those words; nil where the key is missing. Error: any other value.
+    public mutating func choice<Choice: RawRepresentable & CaseIterable>(_ key: String, _ type: Choice.Type) throws
+        -> Choice?
     where Choice.RawValue == String {
         try text(key).map { text in
             guard let choice = Choice(rawValue: text) else {
@@ -71,16 +77,17 @@ struct Settings {
     }
 
     /// The members whose keys were not asked for, for a reader of its own.
-    func rest() -> [(key: String, value: JSONValue)] {
+    public func rest() -> [(key: String, value: JSONValue)] {
         object.members.map { (key: $0.key.string, value: $0.value) }.filter { !known.contains($0.key) }
     }
 
     /// Throws for the first key that was not asked for, with the closest known one as a suggestion.
-    func requireNothingElse() throws {
+    public func requireNothingElse() throws {
         guard let unknown = rest().first?.key else { return }
         let suggestion = closest(to: unknown, in: known).map { "; did you mean '\($0)'?" } ?? ""
         throw MeraserError.badInput(
-            "\(place): unknown key '\(unknown)'\(suggestion.isEmpty ? "; known are \(known.joined(separator: ", "))" : suggestion)"
+            "\(place): unknown key '\(unknown)'"
+                + (suggestion.isEmpty ? "; known are \(known.joined(separator: ", "))" : suggestion)
         )
     }
 
@@ -93,7 +100,7 @@ struct Settings {
 }
 
 /// The word of that list with the fewest edits to `word`, at most a third of its length; nil if there is none.
-func closest(to word: String, in words: [String]) -> String? {
+public func closest(to word: String, in words: [String]) -> String? {
     let best = words.map { (word: $0, distance: editDistance(Array(word.utf8), Array($0.utf8))) }
         .min { $0.distance < $1.distance }
     guard let best, best.distance <= max(1, word.utf8.count / 3) else { return nil }

@@ -1,0 +1,178 @@
+import Foundation
+import Quant
+
+extension MergeRecipe {
+    /// The most models of one slice.
+    static let maximumInputs = 64
+
+    /// Reads a recipe from its YAML as a JSON value; `file` is what errors show. Errors (`badInput`) name file, key and
+    /// what was expected.
+    public init(_ value: JSONValue, file: String) throws {
+        var root = try Settings(value, place: file)
+        guard let method = try root.choice("merge_method", MergeMethod.self) else {
+            throw MeraserError.badInput("\(file): 'merge_method' is missing")
+        }
+        var reader = MergeRecipeReader(method: method, file: file)
+        let base = try reader.model(&root, "base_model")
+        parameters = try reader.parameters(&root)
+        type = try reader.type(&root, "dtype")
+        outType = try reader.type(&root, "out_dtype")
+        requiresBaseTokenizer = try reader.usesBaseTokenizer(&root)
+        let models = root.value("models")
+        let slices = root.value("slices")
+        guard root.value("modules") == nil else {
+            throw MeraserError.badInput("\(file): 'modules' is not supported; write 'models' or 'slices'")
+        }
+        try root.requireNothingElse()
+        switch (models, slices) {
+        case (let models?, nil):
+            self.slices = [try reader.wholeModels(models, base: base)]
+        case (nil, let slices?):
+            guard let list = slices.array, !list.isEmpty else {
+                throw MeraserError.badInput("\(file): 'slices' is \(slices.kind), expected a list of slices")
+            }
+            self.slices = try list.enumerated().map { try reader.slice($1, number: $0 + 1, base: base) }
+        default:
+            throw MeraserError.badInput("\(file): expected exactly one of 'models' and 'slices'")
+        }
+        self.method = method
+        self.base = base
+        warnings = reader.warnings
+    }
+}
+
+/// Reads the parts of a recipe and collects warnings.
+private struct MergeRecipeReader {
+    let method: MergeMethod
+    let file: String
+    var warnings: [String] = []
+
+    func model(_ settings: inout Settings, _ key: String) throws -> String? {
+        guard let path = try settings.text(key) else { return nil }
+        guard !path.isEmpty else { throw MeraserError.badInput("\(settings.place): '\(key)' is empty") }
+        if path.contains("+"), !FileManager.default.fileExists(atPath: path) {
+            throw MeraserError.badInput(
+                "\(settings.place): '\(key)' is '\(path)': MODEL+ADAPTER is not supported; write the fused model first with "
+                    + "meraser export --format hf")
+        }
+        return path
+    }
+
+    func type(_ settings: inout Settings, _ key: String) throws -> TensorType? {
+        guard let name = try settings.text(key) else { return nil }
+        let types: [String: TensorType] = ["float32": .f32, "float16": .f16, "bfloat16": .bf16]
+        let plain = name.hasPrefix("torch.") ? String(name.dropFirst(6)) : name
+        guard let type = types[plain] else {
+            throw MeraserError.badInput(
+                "\(settings.place): '\(key)' is '\(name)', expected float32, float16 or bfloat16")
+        }
+        return type
+    }
+
+    func usesBaseTokenizer(_ settings: inout Settings) throws -> Bool {
+        var source = try settings.text("tokenizer_source")
+        if var section = try settings.section("tokenizer") {
+            guard source == nil else {
+                throw MeraserError.badInput("\(file): expected only one of 'tokenizer_source' and 'tokenizer'")
+            }
+            source = try section.text("source") ?? "union"
+            try section.requireNothingElse()
+        }
+        guard let source, source != "base" else { return source != nil }
+        throw MeraserError.badInput(
+            "\(file): the tokenizer source '\(source)' is not supported: meraser merges embeddings row by row and keeps the "
+                + "base's tokenizer; write 'tokenizer_source: base' or leave it out")
+    }
+
+    mutating func parameters(_ settings: inout Settings) throws -> MergeParameters {
+        guard let section = try settings.section("parameters") else { return [:] }
+        var result: MergeParameters = [:]
+        for (key, value) in section.rest() {
+            guard method.parameters.contains(key) || MergeMethod.flags.contains(key) else {
+                let suggestion = closest(to: key, in: method.parameters).map { "did you mean '\($0)'?" }
+                throw MeraserError.badInput(
+                    "\(section.place): unknown parameter '\(key)' of \(method.rawValue); "
+                        + (suggestion ?? "known are \(method.parameters.joined(separator: ", "))"))
+            }
+            if !method.parameters.contains(key) {
+                warnings.append("\(section.place): '\(key)' does nothing with \(method.rawValue)")
+            }
+            result[key] = try MergeSetting(
+                value, key: key, place: section.place, isFlag: MergeMethod.flags.contains(key))
+        }
+        return result
+    }
+
+    /// One slice over all layers; the base joins the models if it is not among them, as in mergekit.
+    mutating func wholeModels(_ value: JSONValue, base: String?) throws -> MergeSlice {
+        guard let list = value.array, !list.isEmpty else {
+            throw MeraserError.badInput("\(file): 'models' is \(value.kind), expected a list of models")
+        }
+        var inputs: [MergeInput] = []
+        for (index, value) in list.enumerated() {
+            var settings = try Settings(value, place: "\(file): model \(index + 1)")
+            let path = try require(try model(&settings, "model"), "model", settings)
+            let parameters = try parameters(&settings)
+            try settings.requireNothingElse()
+            inputs.append(MergeInput(model: path, layers: nil, parameters: parameters))
+        }
+        if let base, !inputs.contains(where: { $0.model == base }) {
+            inputs.append(MergeInput(model: base, layers: nil, parameters: [:]))
+        }
+        return try checked(MergeSlice(inputs: inputs, base: base, parameters: [:]), place: file)
+    }
+
+    mutating func slice(_ value: JSONValue, number: Int, base: String?) throws -> MergeSlice {
+        var settings = try Settings(value, place: "\(file): slice \(number)")
+        let own = try model(&settings, "base_model")
+        let parameters = try parameters(&settings)
+        let sources = settings.value("sources")
+        try settings.requireNothingElse()
+        guard let list = sources?.array, !list.isEmpty else {
+            throw MeraserError.badInput(
+                "\(settings.place): 'sources' is missing or no list of models with layer ranges")
+        }
+        var inputs: [MergeInput] = []
+        for (index, value) in list.enumerated() {
+            var source = try Settings(value, place: "\(settings.place): source \(index + 1)")
+            let path = try require(try model(&source, "model"), "model", source)
+            let bounds = try require(source.value("layer_range"), "layer_range", source).array?.map { $0.int ?? -1 }
+            guard let bounds, bounds.count == 2, bounds[0] >= 0, bounds[1] > bounds[0] else {
+                throw MeraserError.badInput(
+                    "\(source.place): 'layer_range' is no pair of a first layer and one behind the last")
+            }
+            let parameters = try self.parameters(&source)
+            try source.requireNothingElse()
+            inputs.append(MergeInput(model: path, layers: bounds[0]..<bounds[1], parameters: parameters))
+        }
+        guard Set(inputs.map { $0.layers?.count }).count == 1 else {
+            throw MeraserError.badInput("\(settings.place): the layer ranges have different lengths")
+        }
+        return try checked(
+            MergeSlice(inputs: inputs, base: own ?? base, parameters: parameters), place: settings.place)
+    }
+
+    private func require<T>(_ value: T?, _ key: String, _ settings: Settings) throws -> T {
+        guard let value else { throw MeraserError.badInput("\(settings.place): '\(key)' is missing") }
+        return value
+    }
+
+    /// What the method demands of the number of models and of the base.
+    private func checked(_ slice: MergeSlice, place: String) throws -> MergeSlice {
+        func bad(_ what: String) -> MeraserError { .badInput("\(place): \(method.rawValue) \(what)") }
+        let names = slice.inputs.map(\.model)
+        guard names.count <= MergeRecipe.maximumInputs else {
+            throw bad("has \(names.count) models, expected at most \(MergeRecipe.maximumInputs)")
+        }
+        if let twice = Dictionary(grouping: names, by: { $0 }).first(where: { $1.count > 1 })?.key {
+            throw MeraserError.badInput("\(place): the model \(twice) is named twice")
+        }
+        if method.needsBase {
+            guard let base = slice.base else { throw bad("needs 'base_model'") }
+            guard names.contains(base) else { throw bad("needs the base \(base) among the models of each slice") }
+        }
+        if method == .slerp, names.count != 2 { throw bad("takes the base and one other model, not \(names.count)") }
+        if method == .passthrough, names.count != 1 { throw bad("takes one model in a slice, not \(names.count)") }
+        return slice
+    }
+}

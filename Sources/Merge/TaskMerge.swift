@@ -1,0 +1,198 @@
+import CKernels
+import Quant
+import Synchronization
+
+/// Task arithmetic, TIES and DARE on one tensor: differences from the base are thinned, weighted, added and put onto it.
+struct TaskMerge: Sendable {
+    let merger: TensorMerger
+    let step: MergeStep
+    let tasks: TaskArithmetic
+
+    /// How one difference is thinned.
+    private enum Mask {
+        case none
+        /// Magnitudes whose bits are above the threshold stay, and the first of those equal to it: so many in each piece.
+        case magnitude(threshold: UInt32, equal: [Int64])
+        /// A hash below `keep` stays.
+        case random(key: UInt64, keep: UInt64)
+    }
+
+    private var count: Int { tasks.weights.count }
+    private var base: Int { count }
+
+    /// DARE works in f32 on f16 weights, as torch has no random numbers of that type.
+    private var maskType: TensorType { tasks.method.isRandom && step.type == .f16 ? .f32 : step.type }
+    /// Sums over 16-bit types take two numbers at a time.
+    private var sumsPairs: Bool { maskType != .f32 }
+    private var sumPower: Int32 { mk_cascade_power(Int64(step.elementCount), sumsPairs) }
+    /// Numbers in a row of a sum.
+    private var rowElements: Int { Int(MK_CASCADE_WIDTH) * (sumsPairs ? 2 : 1) }
+
+    /// Where sums over the tensor are needed, a piece is what a sum's highest level adds.
+    private var pieceElements: Int {
+        tasks.rescales && tasks.densities.contains { $0 < 1 }
+            ? rowElements << (3 * Int(sumPower)) : TensorMerger.pieceElements
+    }
+
+    func run(_ sink: TensorMerger.Sink) throws {
+        let masks = try (0..<count).map(mask)
+        let factors = try (0..<count).map { try tasks.rescales ? rescaling($0, masks[$0]) : nil }
+        var weights = tasks.weights.map { Float($0) }
+        mk_merge_round(step.ckType, &weights, Int64(count))
+        var divisor = weights.reduce(0, +)
+        mk_merge_round(step.ckType, &divisor, 1)
+        if abs(divisor) < 1e-8 { divisor = 1 }
+        let finalWeights = weights
+        let finalDivisor = divisor
+        try merger.forEachPiece(step, elements: pieceElements) { piece, range, memory in
+            try merger.read(step.inputs[base], step, range, memory, slot: base)
+            let n = Int64(range.count)
+            for i in 0..<count {
+                try readDifference(i, range, memory)
+                apply(masks[i], piece, range, memory.inputs[i].baseAddress)
+                if let factor = factors[i] {
+                    mk_merge_scale(Int32(maskType.rawValue), factor, memory.inputs[i].baseAddress, n)
+                    if maskType != step.type { mk_merge_round(step.ckType, memory.inputs[i].baseAddress, n) }
+                }
+            }
+            let pointers = memory.inputs[..<count].map { $0.baseAddress }
+            finalWeights.withUnsafeBufferPointer { weights in
+                var numbers = mk_merge_tasks(
+                    count: Int64(count), weights: weights.baseAddress, lambda: Float(tasks.lambda),
+                    elects_sign: tasks.method.electsSign, normalizes: tasks.normalizes, divisor: finalDivisor)
+                mk_merge_combine(
+                    step.ckType, &numbers, memory.inputs[base].baseAddress, pointers, n, memory.output.baseAddress)
+            }
+            try merger.write(step, range, memory, sink)
+        }
+    }
+
+    /// Reads a piece of input `i` and subtracts the base, which lies in its slot.
+    private func readDifference(_ i: Int, _ range: Range<Int>, _ memory: WorkingMemory) throws {
+        try merger.read(step.inputs[i], step, range, memory, slot: i)
+        mk_merge_subtract(
+            step.ckType, memory.inputs[base].baseAddress, memory.inputs[i].baseAddress, Int64(range.count))
+    }
+
+    /// Runs `body` on every piece of difference `i`.
+    private func forEachDifference(
+        _ i: Int, _ body: @Sendable (Int, Range<Int>, UnsafeMutablePointer<Float>?) -> Void
+    ) throws {
+        try merger.forEachPiece(step, elements: pieceElements) { piece, range, memory in
+            try merger.read(step.inputs[base], step, range, memory, slot: base)
+            try readDifference(i, range, memory)
+            body(piece, range, memory.inputs[i].baseAddress)
+        }
+    }
+
+    private func apply(_ mask: Mask, _ piece: Int, _ range: Range<Int>, _ x: UnsafeMutablePointer<Float>?) {
+        switch mask {
+        case .none: break
+        case .magnitude(let threshold, let equal): mk_merge_trim(x, Int64(range.count), threshold, equal[piece])
+        case .random(let key, let keep): mk_merge_drop(key, keep, Int64(range.lowerBound), Int64(range.count), x)
+        }
+    }
+}
+
+// MARK: - Masks
+
+extension TaskMerge {
+    private func mask(_ i: Int) throws -> Mask {
+        let density = tasks.densities[i]
+        switch tasks.method {
+        case _ where density >= 1: return .none
+        case .dareLinear, .dareTies: return .random(key: tasks.maskKeys[i], keep: UInt64(density * 0x1p53))
+        case .ties: return try magnitudeMask(i, density: density)
+        case .taskArithmetic, .linear, .slerp, .passthrough: return .none
+        }
+    }
+
+    /// Finds the magnitude of the last difference that stays, by counting bit patterns.
+    private func magnitudeMask(_ i: Int, density: Double) throws -> Mask {
+        let pieces = (step.elementCount + pieceElements - 1) / pieceElements
+        guard density > 0 else { return .magnitude(threshold: .max, equal: Array(repeating: 0, count: pieces)) }
+        var left = UInt64(max(1, Int(density * Double(step.elementCount))))
+        let upper = try last(of: &left, try histogram(i, upper: -1))
+        var threshold = UInt32(upper) << 16
+        if step.type != .bf16 {
+            threshold |= UInt32(try last(of: &left, try histogram(i, upper: Int32(upper))))
+        }
+        // `left` of those with exactly this magnitude stay: the first ones.
+        let found = Mutex([Int64](repeating: 0, count: pieces))
+        let bits = threshold
+        try forEachDifference(i) { piece, range, x in
+            let equal = mk_merge_count_equal(x, Int64(range.count), bits)
+            found.withLock { $0[piece] = equal }
+        }
+        var rest = Int64(left)
+        let equal = found.withLock { $0 }.map { count in
+            defer { rest = max(0, rest - count) }
+            return min(count, rest)
+        }
+        return .magnitude(threshold: threshold, equal: equal)
+    }
+
+    private func histogram(_ i: Int, upper: Int32) throws -> [UInt64] {
+        let total = Mutex([UInt64](repeating: 0, count: 1 << 16))
+        try forEachDifference(i) { _, range, x in
+            var counts = [UInt64](repeating: 0, count: 1 << 16)
+            mk_merge_count(x, Int64(range.count), upper, &counts)
+            let found = counts
+            total.withLock { total in for j in found.indices where found[j] > 0 { total[j] += found[j] } }
+        }
+        return total.withLock { $0 }
+    }
+
+    /// The bin of the number `left`, counted from the highest bin; what remains for that bin is left in `left`.
+    private func last(of left: inout UInt64, _ counts: [UInt64]) throws -> Int {
+        for bin in counts.indices.reversed() {
+            if counts[bin] >= left { return bin }
+            left -= counts[bin]
+        }
+        preconditionFailure("fewer than \(left) numbers in tensor \(step.name)")
+    }
+}
+
+// MARK: - Rescaling
+
+extension TaskMerge {
+    /// The factor that gives a thinned difference its L1 norm back; nil where nothing was thinned or nothing is left.
+    private func rescaling(_ i: Int, _ mask: Mask) throws -> Float? {
+        if case .none = mask { return nil }
+        let before = try sum(i, .none)
+        let after = try sum(i, mask)
+        guard before >= 1e-7, after >= 1e-7 else { return nil }
+        var factor = before / after
+        mk_merge_round(Int32(maskType.rawValue), &factor, 1)
+        return factor
+    }
+
+    /// Σ |difference| in torch's order.
+    private func sum(_ i: Int, _ mask: Mask) throws -> Float {
+        let pieces = (step.elementCount + pieceElements - 1) / pieceElements
+        let found = Mutex((sums: [mk_cascade](repeating: mk_cascade(), count: pieces), rest: [Float]()))
+        let (power, pairs, row) = (sumPower, sumsPairs, rowElements)
+        try forEachDifference(i) { piece, range, x in
+            apply(mask, piece, range, x)
+            var sum = mk_cascade()
+            sum.power = power
+            mk_cascade_absolute(&sum, x, Int64(range.count / row), pairs)
+            let rest = UnsafeBufferPointer(start: x, count: range.count).suffix(range.count % row)
+            let finished = sum
+            found.withLock {
+                $0.sums[piece] = finished
+                if !rest.isEmpty { $0.rest = Array(rest) }
+            }
+        }
+        var total = mk_cascade()
+        total.power = power
+        let (sums, rest) = found.withLock { $0 }
+        for sum in sums {
+            var next = sum
+            mk_cascade_append(&total, &next)
+        }
+        var result = mk_cascade_finish(&total, rest, Int64(rest.count), pairs)
+        mk_merge_round(Int32(maskType.rawValue), &result, 1)
+        return result
+    }
+}

@@ -1,0 +1,77 @@
+import ArgumentParser
+import Foundation
+import Merge
+import Pipeline
+import Quant
+import Tune
+
+struct Merge: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Merge models with a recipe of mergekit.",
+        discussion: """
+            Methods: linear, slerp, task_arithmetic, ties, dare_linear, dare_ties, passthrough; docs/merging.md describes \
+            the recipe. Models are Hugging Face folders or MQF files whose tensors have the same names and shapes.
+            Example: meraser merge recipe.yml --out merged
+            """)
+
+    @Argument(help: "The recipe, YAML.", completion: .file(extensions: ["yml", "yaml"]))
+    var config: String
+
+    @Option(help: "The folder to make.", completion: .directory, transform: withoutTrailingSlashes)
+    var out: String?
+
+    @Option(help: "The largest safetensors file, such as 5G or 800M.")
+    var maxShardSize = ByteSize(count: ShardedSafetensorsWriter.defaultShardByteCount)
+
+    @Flag(help: "Check the recipe and the models, write nothing.")
+    var dryRun = false
+
+    @Flag(help: "Replace --out if it exists.")
+    var overwrite = false
+
+    @OptionGroup var common: CommonOptions
+
+    func validate() throws {
+        if out == nil && !dryRun { throw ValidationError("missing --out (or --dry-run)") }
+    }
+
+    func run() throws {
+        let interrupt = InterruptFlag.onSignals()
+        let file = try MappedFile(path: config)
+        let recipe = try MergeRecipe(try parseYAML(file.withBytes(Array.init), file: config), file: config)
+        var options = MergeOptions()
+        options.seed = common.seed ?? 42
+        options.threads = common.threadCount
+        options.maximumShardByteCount = maxShardSize.count
+        options.dryRun = dryRun
+        options.overwrite = overwrite
+        let bar = common.progressBar("merging")
+        let clock = ContinuousClock()
+        let start = clock.now
+        let report = try mergeModels(
+            recipe, destination: out ?? "merged", options: options, isInterrupted: { interrupt.isSet },
+            progress: { bar.update(done: $0, total: $1) })
+        bar.finish()
+        report.warnings.forEach(common.warn)
+        let seconds = (clock.now - start).inSeconds
+        if common.json {
+            Console.json(report.json(path: dryRun ? nil : out, seconds: seconds))
+        } else {
+            let head = dryRun ? "dry run, nothing written" : "wrote \((out ?? "").escapingControlCharacters())"
+            Console.output(
+                "\(head): \(report.tensorCount) tensors, \(report.parameterCount) parameters, "
+                    + "\(byteText(report.byteCount)) in \(numberText(seconds, 1)) s")
+        }
+    }
+}
+
+extension MergeReport {
+    fileprivate func json(path: String?, seconds: Double) -> JSONValue {
+        [
+            "path": path.map { .text($0) } ?? .null, "tensors": .integer(tensorCount),
+            "parameters": .integer(parameterCount), "bytes": .integer(byteCount),
+            "files": .array(fileNames.map { .text($0) }), "warnings": .array(warnings.map { .text($0) }),
+            "seconds": .real(seconds),
+        ]
+    }
+}

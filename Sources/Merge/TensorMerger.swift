@@ -77,7 +77,7 @@ final class TensorMerger: Sendable {
     {
         let target = UnsafeMutableBufferPointer(rebasing: memory.inputs[slot][..<range.count])
         try input.read(range, into: target, raw: &memory.raw)
-        if input.view.info.type != step.type { mk_merge_round(step.ckType, target.baseAddress, Int64(range.count)) }
+        if input.type != step.type { mk_merge_round(step.ckType, target.baseAddress, Int64(range.count)) }
     }
 
     /// Hands the output on as bytes of the type that is written.

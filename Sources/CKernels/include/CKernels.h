@@ -59,6 +59,10 @@ const int8_t *mk_codebook(int32_t type);
 void mk_quantize(int32_t type, const float *src, int64_t rows, int64_t cols, void *dst);
 /// The inverse: rows [row0, row0 + rows) of `w` as fp32 into dst[rows][cols]. Single-threaded.
 void mk_dequantize(const mk_matrix *w, int64_t row0, int64_t rows, float *dst);
+/// Bytes of a block of 32 weights as GGUF files hold them (q8_0, q4_0, iq4_nl); 0 for other types.
+int64_t mk_ggml_block_bytes(int32_t type);
+/// n weights (a multiple of 32) of such blocks as fp32.
+void mk_ggml_to_float(int32_t type, const void *src, int64_t n, float *dst);
 /// Index of the first non-finite value in x[0..n), or -1.
 int64_t mk_find_nonfinite(const float *x, int64_t n);
 /// CRC32C (Castagnoli) of n bytes, continuing from `crc` (0 to start). Hardware-accelerated where the CPU has it.

@@ -3,67 +3,111 @@ import Quant
 
 /// Reads stretches of a tensor's elements as fp32, from any thread.
 ///
-/// Plain types come by `pread`, so that a merge of any size holds only the stretches it works on; tiles are read where they
-/// are mapped.
+/// Plain types and GGUF files come by `pread`, so that a merge of any size holds only the stretches it works on; MQF tiles
+/// are read where they are mapped.
 struct ElementReader: Sendable {
-    let view: TensorView
+    private enum Source: Sendable {
+        case view(TensorView)
+        case gguf(GGUFTensor)
+    }
+
+    private let source: Source
+    /// The tensor's name in its file.
+    let name: String
+    /// One dimension, or two: rows, columns.
+    let shape: [Int]
+    /// The element type.
+    let type: TensorType
+    /// The file.
+    let file: MappedFile
+
+    /// A tensor of a safetensors or MQF file.
+    init(_ view: TensorView) {
+        source = .view(view)
+        (name, shape, type, file) = (view.info.name, view.info.shape, view.info.type, view.file)
+    }
+
+    /// A tensor of a GGUF file.
+    init(_ tensor: GGUFTensor) {
+        source = .gguf(tensor)
+        (name, shape, type, file) = (tensor.name, tensor.shape, tensor.type, tensor.file)
+    }
 
     /// Elements of the tensor.
-    var count: Int { view.info.elementCount }
+    var count: Int { shape.reduce(1, *) }
+    private var columns: Int { shape.last ?? 1 }
 
     /// Elements `range`, row-major, into `target`; `raw` is working memory of the caller.
     ///
     /// - Throws: `badInput` for a number that is not finite, naming row and column.
     func read(_ range: Range<Int>, into target: UnsafeMutableBufferPointer<Float>, raw: inout [UInt8]) throws {
         precondition(range.count == target.count && range.upperBound <= count, "elements \(range) of \(count)")
-        if let size = view.info.type.elementByteCount {
-            if raw.count < range.count * size { raw = [UInt8](repeating: 0, count: range.count * size) }
-            try raw.withUnsafeMutableBytes { bytes in
-                let part = UnsafeMutableRawBufferPointer(rebasing: bytes[..<(range.count * size)])
-                try view.file.read(into: part, at: view.info.offset + range.lowerBound * size)
-                dequantize(part.baseAddress, rows: 1, columns: range.count, row: 0, rowCount: 1, target.baseAddress)
+        switch source {
+        case .view(let view) where !type.isTiled: try readPlain(view, range, into: target, raw: &raw)
+        case .view(let view):
+            try readRows(range, into: target) { row, line in
+                view.copy(row: row, of: view.info.rows, to: line)
             }
-            view.file.willNeed(at: view.info.offset + range.upperBound * size, count: 4 * range.count * size)
-        } else {
-            readTiles(range, into: target)
+        case .gguf(let tensor):
+            try readRows(range, into: target) { row, line in
+                try tensor.read(rows: row..<row + 1, into: line, raw: &raw)
+            }
         }
         let bad = Int(mk_find_nonfinite(target.baseAddress, Int64(target.count)))
         guard bad < 0 else {
             let index = range.lowerBound + bad
             throw MeraserError.badInput(
-                "\(view.file.path): tensor '\(view.info.name)' has the value \(target[bad]) in row "
-                    + "\(index / view.info.columns), column \(index % view.info.columns), expected finite weights")
+                "\(file.path): tensor '\(name)' has the value \(target[bad]) in row \(index / columns), column "
+                    + "\(index % columns), expected finite weights")
         }
     }
 
+    /// Takes what was read of mapped tiles out of the resident memory.
+    func release() {
+        if case .view = source, type.isTiled { file.releasePages() }
+    }
+
+    private func readPlain(
+        _ view: TensorView, _ range: Range<Int>, into target: UnsafeMutableBufferPointer<Float>, raw: inout [UInt8]
+    ) throws {
+        guard let size = type.elementByteCount else { preconditionFailure("\(type.name) is no plain type") }
+        let (offset, count) = (view.info.offset + range.lowerBound * size, range.count * size)
+        if raw.count < count { raw = [UInt8](repeating: 0, count: count) }
+        try raw.withUnsafeMutableBytes { bytes in
+            let part = UnsafeMutableRawBufferPointer(rebasing: bytes[..<count])
+            try file.read(into: part, at: offset)
+            var matrix = mk_matrix(
+                type: Int32(type.rawValue), rows: 1, cols: Int64(range.count), data: UnsafeRawPointer(part.baseAddress))
+            mk_dequantize(&matrix, 0, 1, target.baseAddress)
+        }
+        file.willNeed(at: offset + count, count: 4 * count)
+    }
+
     /// The rows that `range` touches, one after the other.
-    private func readTiles(_ range: Range<Int>, into target: UnsafeMutableBufferPointer<Float>) {
-        let columns = view.info.columns
+    private func readRows(
+        _ range: Range<Int>, into target: UnsafeMutableBufferPointer<Float>,
+        _ row: (Int, UnsafeMutablePointer<Float>) throws -> Void
+    ) throws {
         var line = [Float](repeating: 0, count: columns)
         var index = range.lowerBound
         while index < range.upperBound {
-            let (row, column) = index.quotientAndRemainder(dividingBy: columns)
+            let (number, column) = index.quotientAndRemainder(dividingBy: columns)
             let length = min(columns - column, range.upperBound - index)
-            line.withUnsafeMutableBufferPointer { line in
-                dequantize(
-                    view.baseAddress, rows: view.info.rows, columns: columns, row: row, rowCount: 1, line.baseAddress)
-                let source = UnsafeMutableBufferPointer(rebasing: line[column..<column + length])
+            try line.withUnsafeMutableBufferPointer { line in
+                guard let start = line.baseAddress else { return }
+                try row(number, start)
                 _ = UnsafeMutableBufferPointer(rebasing: target[(index - range.lowerBound)...]).update(
-                    fromContentsOf: source)
+                    fromContentsOf: line[column..<column + length])
             }
             index += length
         }
     }
+}
 
-    private func dequantize(
-        _ data: UnsafeRawPointer?, rows: Int, columns: Int, row: Int, rowCount: Int,
-        _ target: UnsafeMutablePointer<Float>?
-    ) {
-        var matrix = mk_matrix()
-        matrix.type = Int32(view.info.type.rawValue)
-        matrix.rows = Int64(rows)
-        matrix.cols = Int64(columns)
-        matrix.data = data
-        mk_dequantize(&matrix, Int64(row), Int64(rowCount), target)
+extension TensorView {
+    fileprivate func copy(row: Int, of rows: Int, to line: UnsafeMutablePointer<Float>) {
+        var matrix = mk_matrix(
+            type: Int32(info.type.rawValue), rows: Int64(rows), cols: Int64(info.columns), data: baseAddress)
+        mk_dequantize(&matrix, Int64(row), 1, line)
     }
 }

@@ -60,20 +60,20 @@ struct MergePlan: Sendable {
         var builder = MergePlanBuilder(recipe: recipe, models: models, seed: seed)
         steps = try builder.build()
         layerCount = builder.layerCount
-        let leftOut = donor.store.tensorNames.filter(MergeModel.isLeftOut)
-        if let first = leftOut.first {
-            warnings.append("\(leftOut.count) tensors like '\(first)' left out: transformers computes them itself")
+        if let first = donor.leftOut.first {
+            warnings.append(
+                "\(donor.leftOut.count) tensors like '\(first)' left out: transformers computes them itself")
         }
-        let quantized = recipe.type == nil && steps.contains { $0.inputs.contains { $0.view.info.type.isTiled } }
+        let quantized = recipe.type == nil && steps.contains { $0.inputs.contains { $0.type.isTiled } }
         if quantized { warnings.append("quantized tensors count as float32: give 'dtype' or 'out_dtype' for less") }
     }
 
     /// The tokens and their numbers must be the base's: embeddings are merged row by row.
     private static func compareVocabularies(_ recipe: MergeRecipe, _ models: [String: MergeModel]) throws {
-        guard let base = models[recipe.donor], let bytes = try base.store.textFile("tokenizer.json") else { return }
+        guard let base = models[recipe.donor], let bytes = try base.textFile("tokenizer.json") else { return }
         let wanted = try vocabulary(bytes, base.path)
         for path in recipe.models where path != recipe.donor {
-            guard let other = try models[path]?.store.textFile("tokenizer.json"), other != bytes else { continue }
+            guard let other = try models[path]?.textFile("tokenizer.json"), other != bytes else { continue }
             guard try vocabulary(other, path) == wanted else {
                 throw MeraserError.badInput(
                     "\(path): the vocabulary is not that of \(base.path); 'tokenizer_source: base' merges embeddings row by "
@@ -158,28 +158,28 @@ private struct MergePlanBuilder {
 
     /// One tensor of the result: `layer` counts from the beginning of the slice.
     private mutating func append(_ name: TensorName, out: String, slice: MergeSlice, layer: Int, t: Double) throws {
-        var views: [TensorView] = []
+        var readers: [ElementReader] = []
         for input in slice.inputs {
             let own = name.inLayer((input.layers?.lowerBound ?? 0) + layer)
-            guard let view = try models[input.model]?.view(own) else {
+            guard let reader = try models[input.model]?.tensor(own) else {
                 throw MeraserError.badInput(
                     "\(input.model): tensor '\(own)' is missing, which another model of the merge has")
             }
-            guard (views.first ?? view).info.shape == view.info.shape else {
+            guard (readers.first ?? reader).shape == reader.shape else {
                 throw MeraserError.badInput(
-                    "tensor '\(own)' has shape \(view.info.shape) in \(input.model), but \(views[0].info.shape) in "
+                    "tensor '\(own)' has shape \(reader.shape) in \(input.model), but \(readers[0].shape) in "
                         + "\(slice.inputs[0].model); expected equal shapes")
             }
-            views.append(view)
+            readers.append(reader)
         }
-        let type = recipe.type ?? Self.promoted(views.map(\.info.type))
+        let type = recipe.type ?? Self.promoted(readers.map(\.type))
         let resolver = ParameterResolver(
             recipe: recipe, slice: slice, out: out, t: t,
             names: slice.inputs.map { name.inLayer(($0.layers?.lowerBound ?? 0) + layer) })
         let (operation, order) = try resolver.operation(type: type, seed: seed)
         steps.append(
             MergeStep(
-                name: out, shape: views[0].info.shape, inputs: order.map { ElementReader(view: views[$0]) },
+                name: out, shape: readers[0].shape, inputs: order.map { readers[$0] },
                 operation: operation, type: type, outType: recipe.outType ?? type))
     }
 

@@ -22,18 +22,23 @@ public func convert(
     precondition(options.threads >= 1, "\(options.threads) threads")
     let folder = try SafetensorsFolder(path: source)
     let plan = try ConvertPlan(source: folder, options: options)
-    let sourceByteCount = plan.items.reduce(0) { $0 + $1.source.info.byteCount }
-    let declarations = plan.items.map(\.target)
+    let views = try plan.items.map { try folder.tensor($0.source.name) }
     // The digest has a fixed length, so the layout is known before it.
     let placeholder = plan.metadata(options: options, sourceSHA256: String(repeating: "0", count: 64))
-    let layout = try MQFLayout(path: destination, metadata: placeholder, tensors: declarations)
-    let report = ConvertReport(
-        tensors: declarations, parameterCount: plan.items.reduce(0) { $0 + $1.source.info.elementCount },
-        sourceByteCount: sourceByteCount, byteCount: layout.header.fileLength, warnings: plan.warnings)
+    let report = try plan.report(destination: destination, metadata: placeholder)
     if options.dryRun { return report }
+    let (declarations, sourceByteCount) = (plan.items.map(\.target), report.sourceByteCount)
     let writer = try MQFWriter(
         path: destination, metadata: placeholder, tensors: declarations, overwrite: options.overwrite)
-    let queue = SourceQueue(folder.files.map { ($0.file, plan.segments(of: $0.file)) })
+    let queue = SourceQueue(
+        folder.files.map { source in
+            let inside = views.indices.filter { views[$0].file === source.file }
+            return (
+                source.file,
+                SourceSegment.cut(
+                    fileByteCount: source.file.count, items: inside.map { (index: $0, info: views[$0].info) })
+            )
+        })
     let done = Mutex(0)
     let digests = try queue.run(threads: options.threads) { _, rows, bytes in
         if isInterrupted() { throw MeraserError(.interrupted, "interrupted; \(destination) was not written") }

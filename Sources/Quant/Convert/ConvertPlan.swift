@@ -2,13 +2,15 @@ import Foundation
 
 /// A conversion whose every tensor has been found, with its shape as config.json demands; nothing is written yet.
 struct ConvertPlan: Sendable {
-    /// A tensor's source and target.
+    /// A tensor's source and target, which have one name and shape.
     struct Item: Sendable {
-        let source: TensorView
+        let source: TensorDeclaration
         let target: TensorDeclaration
+        /// The file of the source, for errors.
+        let path: String
     }
 
-    let source: SafetensorsFolder
+    let source: any CheckpointSource
     let shape: any CheckpointDescription
     let items: [Item]
     let files: [(name: String, bytes: [UInt8])]
@@ -22,7 +24,7 @@ struct ConvertPlan: Sendable {
     /// What stands for tokenizer.json in older folders.
     private static let vocabularyFileNames = ["vocab.txt", "vocab.json", "merges.txt"]
 
-    init(source: SafetensorsFolder, options: ConvertOptions) throws {
+    init(source: any CheckpointSource, options: ConvertOptions) throws {
         self.source = source
         guard let configBytes = try source.textFile("config.json") else {
             throw MeraserError.badInput("\(source.path) has no config.json; name the folder of a Hugging Face model")
@@ -43,39 +45,42 @@ struct ConvertPlan: Sendable {
             if let warning { warnings.append(warning) }
             return Item(
                 source: try Self.find(tensor, in: source),
-                target: TensorDeclaration(name: tensor.name, type: type, shape: tensor.shape))
+                target: TensorDeclaration(name: tensor.name, type: type, shape: tensor.shape),
+                path: source.filePath(of: Self.sourceName(tensor, in: source)))
         }
         warnings += Self.leftOut(of: source, expected: expected, isTied: shape.isTied)
         files = try Self.readFiles(source, warnings: &warnings)
         self.warnings = warnings
     }
 
-    private static func find(_ tensor: ExpectedTensor, in source: SafetensorsFolder) throws -> TensorView {
+    private static func find(
+        _ tensor: ExpectedTensor, in source: any CheckpointSource
+    ) throws -> TensorDeclaration {
         let name = sourceName(tensor, in: source)
-        guard let entry = source.entry(name) else {
+        guard let shape = source.shape(of: name) else {
             throw MeraserError.badInput(
                 "\(source.path): tensor '\(tensor.name)' is missing; config.json demands it with shape \(tensor.shape)")
         }
-        guard entry.shape == tensor.shape else {
+        guard shape == tensor.shape else {
             throw MeraserError.badInput(
-                "\(source.path): tensor '\(tensor.name)' has shape \(entry.shape), config.json demands \(tensor.shape)")
+                "\(source.path): tensor '\(tensor.name)' has shape \(shape), config.json demands \(tensor.shape)")
         }
-        return try source.tensor(name)
+        return TensorDeclaration(name: name, type: try source.type(of: name), shape: shape)
     }
 
     /// The name that the source has: BERT checkpoints of TensorFlow's time call a LayerNorm's vectors gamma and beta.
-    private static func sourceName(_ tensor: ExpectedTensor, in source: SafetensorsFolder) -> String {
+    private static func sourceName(_ tensor: ExpectedTensor, in source: any CheckpointSource) -> String {
         for (new, old) in [("LayerNorm.weight", "LayerNorm.gamma"), ("LayerNorm.bias", "LayerNorm.beta")]
-        where tensor.name.hasSuffix(new) && source.entry(tensor.name) == nil {
+        where tensor.name.hasSuffix(new) && source.shape(of: tensor.name) == nil {
             let name = tensor.name.dropLast(new.count) + old
-            if source.entry(String(name)) != nil { return String(name) }
+            if source.shape(of: String(name)) != nil { return String(name) }
         }
         return tensor.name
     }
 
     /// Warnings about tensors that the architecture does not have. transformers leaves them out too.
     private static func leftOut(
-        of source: SafetensorsFolder, expected: [ExpectedTensor], isTied: Bool
+        of source: any CheckpointSource, expected: [ExpectedTensor], isTied: Bool
     ) -> [String] {
         let known = Set(expected.flatMap { [$0.name, sourceName($0, in: source)] }.map { Array($0.utf8) })
         let extra = source.tensorNames.filter {
@@ -89,7 +94,7 @@ struct ConvertPlan: Sendable {
     }
 
     private static func readFiles(
-        _ source: SafetensorsFolder, warnings: inout [String]
+        _ source: any CheckpointSource, warnings: inout [String]
     ) throws -> [(name: String, bytes: [UInt8])] {
         var files: [(name: String, bytes: [UInt8])] = []
         let isOlder = try source.textFile("tokenizer.json") == nil
@@ -109,15 +114,8 @@ struct ConvertPlan: Sendable {
         return files
     }
 
-    /// The segments of one of the source's files.
-    func segments(of file: MappedFile) -> [SourceSegment] {
-        let inside = items.indices.filter { items[$0].source.file === file }
-        return SourceSegment.cut(
-            fileByteCount: file.count, items: inside.map { (index: $0, info: items[$0].source.info) })
-    }
-
-    /// The metadata section. `sourceSHA256` is `SafetensorsFolder.sha256`.
-    func metadata(options: ConvertOptions, sourceSHA256: String) -> Metadata {
+    /// The metadata section. `sourceSHA256` is `SafetensorsFolder.sha256`; nil where the source is no folder.
+    func metadata(options: ConvertOptions, sourceSHA256: String?) -> Metadata {
         var metadata = Metadata()
         metadata["general.architecture"] = .string(shape.ggufArchitecture)
         metadata["general.name"] = .string(URL(fileURLWithPath: source.path).lastPathComponent)
@@ -125,7 +123,7 @@ struct ConvertPlan: Sendable {
         if let fileType = options.type.ggufFileType { metadata["general.file_type"] = .uint32(fileType) }
         metadata["general.quantization_version"] = .uint32(2)
         shape.addMetadata(to: &metadata)
-        metadata["mqf.source.sha256"] = .string(sourceSHA256)
+        if let sourceSHA256 { metadata["mqf.source.sha256"] = .string(sourceSHA256) }
         metadata["mqf.tool.version"] = .string("meraser \(meraserVersion)")
         for file in files {
             let text = file.name == "tokenizer.model" ? nil : String(validating: file.bytes, as: UTF8.self)

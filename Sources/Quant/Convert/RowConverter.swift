@@ -12,7 +12,7 @@ struct RowConverter: Sendable {
     /// - Throws: `badInput` for a weight that is not finite or too large for the type, `runtime` for a full disk.
     func convert(_ rows: Range<Int>, _ raw: UnsafeRawBufferPointer, to writer: MQFWriter) throws {
         let type = item.target.type
-        let columns = item.source.info.columns
+        let columns = item.source.columns
         let group = TensorType.tileRows
         let floats = UnsafeMutableBufferPointer<Float>.allocate(capacity: min(group, rows.count) * columns)
         defer { floats.deallocate() }
@@ -22,7 +22,7 @@ struct RowConverter: Sendable {
         for start in stride(from: 0, to: rows.count, by: group) {
             let count = min(group, rows.count - start)
             var matrix = mk_matrix()
-            matrix.type = Int32(item.source.info.type.rawValue)
+            matrix.type = Int32(item.source.type.rawValue)
             matrix.rows = Int64(count)
             matrix.cols = Int64(columns)
             matrix.data = raw.baseAddress.map { $0 + start * rowByteCount }
@@ -30,7 +30,7 @@ struct RowConverter: Sendable {
             let bad = Int(mk_find_nonfinite(floats.baseAddress, Int64(count * columns)))
             guard bad < 0 else {
                 throw MeraserError.badInput(
-                    "\(item.source.file.path): tensor '\(item.source.info.name)' has the value \(floats[bad]) in row "
+                    "\(item.path): tensor '\(item.source.name)' has the value \(floats[bad]) in row "
                         + "\(rows.lowerBound + start + bad / columns), column \(bad % columns), expected finite weights"
                 )
             }
@@ -40,7 +40,7 @@ struct RowConverter: Sendable {
         }
         if let bad = firstOverflow(UnsafeRawBufferPointer(target)) {
             throw MeraserError.badInput(
-                "\(item.source.file.path): tensor '\(item.source.info.name)' has weights too large for \(type.name) near row "
+                "\(item.path): tensor '\(item.source.name)' has weights too large for \(type.name) near row "
                     + "\(rows.lowerBound + bad * rows.count / target.count); choose f32 or bf16")
         }
         try writer.write(tensor: index, at: byteCount(rows.lowerBound), UnsafeRawBufferPointer(target))
@@ -49,9 +49,9 @@ struct RowConverter: Sendable {
     /// Bytes of that many rows in the MQF file.
     private func byteCount(_ rows: Int) -> Int {
         guard rows > 0 else { return 0 }
-        guard let count = item.target.type.byteCount(rows: rows, columns: item.source.info.columns) else {
+        guard let count = item.target.type.byteCount(rows: rows, columns: item.source.columns) else {
             preconditionFailure(
-                "tensor \(item.source.info.name): \(item.target.type.name) x \(item.source.info.columns)")
+                "tensor \(item.source.name): \(item.target.type.name) x \(item.source.columns)")
         }
         return count
     }

@@ -13,6 +13,13 @@ public struct TensorDeclaration: Sendable, Equatable {
         self.type = type
         self.shape = shape
     }
+
+    /// Rows; 1 for a tensor of one dimension.
+    var rows: Int { shape.count == 2 ? shape[0] : 1 }
+    /// Elements of a row.
+    var columns: Int { shape.last ?? 1 }
+    /// Elements, without padding.
+    var elementCount: Int { rows * columns }
 }
 
 /// Where everything of an MQF file will lie, known before any data comes.

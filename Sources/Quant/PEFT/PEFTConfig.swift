@@ -66,10 +66,13 @@ public struct PEFTConfig: Sendable, Equatable {
     }
 
     /// The factor on B·A of the module at that path.
-    public func scale(of path: String) throws -> Float {
+    public func scale(of path: String) throws -> Float { Float(try exactScale(of: path)) }
+
+    /// The same in double precision.
+    public func exactScale(of path: String) throws -> Double {
         let alpha = try self.alpha(of: path)
         let rank = Double(try self.rank(of: path))
-        return Float(useRSLoRA ? alpha / rank.squareRoot() : alpha / rank)
+        return useRSLoRA ? alpha / rank.squareRoot() : alpha / rank
     }
 
     /// True if `target_modules` names that path; always true for a pattern, which PEFT resolves on the whole model.

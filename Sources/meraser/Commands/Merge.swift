@@ -7,18 +7,23 @@ import Tune
 
 struct Merge: ParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Merge models with a recipe of mergekit.",
+        abstract: "Merge models with a recipe of mergekit, or add up adapters.",
         discussion: """
             Methods: linear, slerp, task_arithmetic, ties, dare_linear, dare_ties, passthrough; docs/merging.md describes \
-            the recipe. Models are Hugging Face folders or MQF files whose tensors have the same names and shapes.
+            the recipe. Models are Hugging Face folders, MQF or GGUF files whose tensors have the same names and shapes.
             Example: meraser merge recipe.yml --out merged
             """)
 
     @Argument(help: "The recipe, YAML.", completion: .file(extensions: ["yml", "yaml"]))
     var config: String
 
-    @Option(help: "The folder to make.", completion: .directory, transform: withoutTrailingSlashes)
+    @Option(
+        help: "The Hugging Face folder to make, or an MQF file if the name ends in .mqf.",
+        transform: withoutTrailingSlashes)
     var out: String?
+
+    @Option(help: "The type of the matrices in an MQF file.")
+    var type = TensorType.iq4_nl
 
     @Option(help: "The largest safetensors file, such as 5G or 800M.")
     var maxShardSize = ByteSize(count: ShardedSafetensorsWriter.defaultShardByteCount)
@@ -38,11 +43,34 @@ struct Merge: ParsableCommand {
     func run() throws {
         let interrupt = InterruptFlag.onSignals()
         let file = try MappedFile(path: config)
-        let recipe = try MergeRecipe(try parseYAML(file.withBytes(Array.init), file: config), file: config)
+        let yaml = try parseYAML(file.withBytes(Array.init), file: config)
+        if AdapterRecipe.isMeant(by: yaml) {
+            try runAdapters(try AdapterRecipe(yaml, file: config))
+        } else {
+            try runModels(try MergeRecipe(yaml, file: config), interrupt)
+        }
+    }
+
+    private func runAdapters(_ recipe: AdapterRecipe) throws {
+        guard let out, !dryRun else { throw ValidationError("a recipe of adapters needs --out and takes no --dry-run") }
+        let report = try mergeAdapters(recipe, destination: out, overwrite: overwrite)
+        if common.json {
+            Console.json([
+                "path": .text(out), "modules": .integer(report.moduleCount), "rank": .integer(report.rank),
+            ])
+        } else {
+            Console.output(
+                "wrote \(out.escapingControlCharacters()): one adapter of rank \(report.rank), \(report.moduleCount) modules"
+            )
+        }
+    }
+
+    private func runModels(_ recipe: MergeRecipe, _ interrupt: InterruptFlag) throws {
         var options = MergeOptions()
         options.seed = common.seed ?? 42
         options.threads = common.threadCount
         options.maximumShardByteCount = maxShardSize.count
+        options.conversion.type = type
         options.dryRun = dryRun
         options.overwrite = overwrite
         let bar = common.progressBar("merging")

@@ -55,17 +55,17 @@ struct LayerBackward {
     func propagate(
         _ layer: Int, _ acts: LayerActivations, _ dStream: FloatMatrix, positions: [Int32],
         sequences: [AttentionSequence], adapters: AdapterStack, gradients: LoRAAdapter, scratch: LayerScratch,
-        throughInput: Bool
+        throughInput: Bool, importance: PartImportance? = nil
     ) {
         let step = ProjectionBackward(
             model: model, layer: layer, adapters: adapters, gradients: gradients, scratch: scratch, dInput: dInput)
-        feedForward(layer, acts, dStream, step, scratch)
-        attention(layer, acts, dStream, positions, sequences, step, scratch, throughInput)
+        feedForward(layer, acts, dStream, step, scratch, importance)
+        attention(layer, acts, dStream, positions, sequences, step, scratch, throughInput, importance)
     }
 
     private func feedForward(
         _ layer: Int, _ acts: LayerActivations, _ dStream: FloatMatrix, _ step: ProjectionBackward,
-        _ scratch: LayerScratch
+        _ scratch: LayerScratch, _ importance: PartImportance?
     ) {
         let tokens = dStream.rows
         let kernels = model.kernels
@@ -74,8 +74,9 @@ struct LayerBackward {
         let dProduct = dProduct.prefix(rows: tokens)
         let (dGate, dUp) = (acts.gate, acts.up)
         let dHidden = dHidden.prefix(rows: tokens)
-        if step.needsInput(.down_proj) { kernels.swiGLU(acts.gate, acts.up, into: product) }
+        if step.needsInput(.down_proj) || importance != nil { kernels.swiGLU(acts.gate, acts.up, into: product) }
         step.run(input: product, (.down_proj, dStream), into: dProduct)
+        importance?.addChannels(layer: layer, product, dProduct)
         kernels.swiGLUBackward(acts.gate, acts.up, dProduct, dgate: dGate, dup: dUp)
 
         let normed = scratch.hidden.prefix(rows: tokens)
@@ -91,7 +92,8 @@ struct LayerBackward {
 
     private func attention(
         _ layer: Int, _ acts: LayerActivations, _ dStream: FloatMatrix, _ positions: [Int32],
-        _ sequences: [AttentionSequence], _ step: ProjectionBackward, _ scratch: LayerScratch, _ throughInput: Bool
+        _ sequences: [AttentionSequence], _ step: ProjectionBackward, _ scratch: LayerScratch, _ throughInput: Bool,
+        _ importance: PartImportance?
     ) {
         let tokens = dStream.rows
         let kernels = model.kernels
@@ -102,6 +104,7 @@ struct LayerBackward {
         let dValue = dValue.prefix(rows: tokens)
         let dHidden = dHidden.prefix(rows: tokens)
         step.run(input: acts.attention, (.o_proj, dStream), into: dAttention)
+        importance?.addHeads(layer: layer, acts.attention, dAttention)
         kernels.attentionBackward(
             model.attentionShape, sequences, type: model.keyValueType, keyValueStride: model.config.keyValueWidth,
             q: acts.query, out: acts.attention, lse: acts.logSumExp, dAttention, into: dQuery)

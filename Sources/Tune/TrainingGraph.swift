@@ -17,6 +17,8 @@ public final class TrainingGraph {
     public var softPrompt: FloatMatrix?
     /// Receives the sum of their gradients [n, hidden], added to; needs `throughEmbeddings`.
     public var softPromptGradient: FloatMatrix?
+    /// What adds up how much heads and channels matter in each backward; nil: nobody asks.
+    public var importance: PartImportance?
     let model: Transformer
     let buffers: TrainingBuffers
     let lowestLayer: Int
@@ -167,7 +169,7 @@ public final class TrainingGraph {
     ) {
         buffers.backward.propagate(
             layer, acts, dx, positions: batch.positions, sequences: sequences, adapters: adapters,
-            gradients: gradients, scratch: buffers.scratch, throughInput: throughInput)
+            gradients: gradients, scratch: buffers.scratch, throughInput: throughInput, importance: importance)
     }
 
     /// The loss, or with `reference` the divergence, and its gradient with respect to the stream behind the last layer in

@@ -15,7 +15,7 @@ struct Meraser: ParsableCommand {
         subcommands: [
             Convert.self, Inspect.self, Tokenize.self, Generate.self, Check.self, Perplexity.self, Evaluate.self,
             Fingerprint.self, Erase.self, Recover.self, OSFT.self, SANDE.self, Dataset.self, Export.self, Run.self,
-            Search.self, Report.self, Compare.self, Bench.self, Demo.self, Merge.self,
+            Search.self, Report.self, Compare.self, Bench.self, Demo.self, Merge.self, Prune.self,
         ]
     )
 

@@ -368,6 +368,13 @@ void mk_cascade_append(mk_cascade *sum, const mk_cascade *next);
 /// The total with the last n numbers, fewer than a row.
 float mk_cascade_finish(const mk_cascade *sum, const float *rest, int64_t n, bool pairs);
 
+/// Adds sum_c v[r][c] to row_sums[r] and sum_r v[r][c] to col_sums[c], v being |x| or x^2; in double, in order.
+void mk_prune_sums(const float *x, int64_t rows, int64_t cols, bool squares, double *row_sums, double *col_sums);
+/// Adds sum_r x[r][c] * y[r][c] to sums[c], in double, in order.
+void mk_column_products(const float *x, const float *y, int64_t rows, int64_t cols, double *sums);
+/// out[r][i] = x[r][kept[i]].
+void mk_prune_columns(const float *x, int64_t rows, int64_t cols, const int64_t *kept, int64_t count, float *out);
+
 // ---------------------------------------------------------------------------------------------- machine peaks
 
 /// Runs `rounds` rounds of nothing but the multiply-add that this path has for that precision (bytes into 32 bits, bf16

@@ -1,0 +1,147 @@
+import ArgumentParser
+import Merge
+import Pipeline
+import Quant
+import Tune
+
+struct Prune: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Remove whole attention heads and MLP channels, those that matter least.",
+        discussion: """
+            Scores: sums of magnitudes or squares of a part's weights, random ones, or taylor: the first-order change of \
+            the loss on --data if the part goes. Heads that share keys and values go together. With --layers or --scope \
+            global, layers keep different numbers of parts, which config.json cannot say: what goes is set to zero then.
+            Example: meraser prune --model tinychat.mqf --method magnitude_l2 --ratio 0.25 --out pruned
+            """)
+
+    @OptionGroup var model: ModelOptions
+
+    @Option(help: "magnitude_l1, magnitude_l2, random or taylor.")
+    var method = PruneMethod.magnitudeL2
+
+    @Option(help: "The share of heads and of channels that goes.")
+    var ratio: Double
+
+    @Option(help: "Where the lowest scores are looked for: in each layer, or global.")
+    var scope = PruneOptions.Scope.layer
+
+    @Option(help: "Only these layers, from 0, as 4-29.")
+    var layers: LayerRange?
+
+    @Option(help: "Parts to prune: all, attention or mlp.")
+    var parts = PrunedParts.all
+
+    @Option(help: "The calibration set of taylor: any dataset file.", completion: .file())
+    var data: String?
+
+    @Option(help: "At most that many of its rows.")
+    var dataCount = 64
+
+    @Option(
+        help: "The Hugging Face folder to make, or an MQF file if the name ends in .mqf.",
+        transform: withoutTrailingSlashes)
+    var out: String
+
+    @Option(help: "The type of the matrices in an MQF file.")
+    var type = TensorType.iq4_nl
+
+    @Flag(help: "Show what would go, write nothing.")
+    var dryRun = false
+
+    @Flag(help: "Replace --out if it exists.")
+    var overwrite = false
+
+    @OptionGroup var common: CommonOptions
+
+    func validate() throws {
+        if (method == .taylor) != (data != nil) { throw ValidationError("--method taylor and --data need each other") }
+        if dataCount < 1 { throw ValidationError("--data-count is \(dataCount), expected at least 1") }
+        if !model.adapter.isEmpty && method != .taylor {
+            throw ValidationError(
+                "adapters only take part in taylor's scores; fuse them first (meraser export --format hf)")
+        }
+    }
+
+    func run() throws {
+        let interrupt = InterruptFlag.onSignals()
+        let store = try openWeightStore(path: model.model)
+        try store.verify()
+        let shape = try checkpointShape(of: store)
+        var options = PruneOptions()
+        options.ratio = ratio
+        options.scope = scope
+        options.layers = layers?.range
+        options.attention = parts != .mlp
+        options.mlp = parts != .attention
+        let plan = try PrunePlan(scores: try scores(store, shape, interrupt), options: options)
+        var conversion = ConvertOptions()
+        conversion.type = type
+        conversion.threads = common.threadCount
+        conversion.dryRun = dryRun
+        conversion.overwrite = overwrite
+        let bar = common.progressBar("pruning")
+        let report = try pruneModel(
+            store, plan: plan, destination: out, dtype: nil, conversion: conversion,
+            isInterrupted: { interrupt.isSet }, progress: { bar.update(done: $0, total: $1) })
+        bar.finish()
+        report.warnings.forEach(common.warn)
+        if common.json { Console.json(report.json(path: dryRun ? nil : out)) } else { Console.output(text(report)) }
+    }
+
+    private func scores(
+        _ store: any WeightStore, _ shape: CheckpointShape, _ interrupt: InterruptFlag
+    ) throws -> [PruneScores] {
+        guard let data else {
+            return try pruneScores(
+                of: store, shape: shape, method: method, seed: common.seed ?? 42, threads: common.threadCount)
+        }
+        let opened = try model.open(common)
+        let all = try opened.dataset(path: data, options: EncodingOptions(maxLength: 512))
+        let some = EncodedDataset(samples: Array(all.samples.prefix(dataCount)), sha256: all.sha256, path: data)
+        let bar = common.progressBar("scoring")
+        defer { bar.finish() }
+        return try opened.taylorScores(on: some, interrupt: interrupt) { bar.update(done: $0, total: $1) }
+    }
+
+    private func text(_ report: PruneReport) -> String {
+        let head = dryRun ? "dry run, nothing written" : "wrote \(out.escapingControlCharacters())"
+        let kept = report.plan.layers.map { "\($0.groups.count)+\($0.channels.count)" }
+        let layers =
+            report.plan.isUniform
+            ? "\(report.plan.layers[0].groups.count) groups of heads and \(report.plan.layers[0].channels.count) channels stay"
+            : "groups of heads + channels that stay, by layer: \(kept.joined(separator: " "))"
+        return "\(head): \(report.parameterCount) of \(report.sourceParameterCount) parameters\n\(layers)"
+    }
+}
+
+/// Which parts of a layer are pruned.
+enum PrunedParts: String, CaseIterable, ExpressibleByArgument {
+    case all, attention, mlp
+}
+
+/// Layers as `4-29` or `7`.
+struct LayerRange: ExpressibleByArgument {
+    let range: ClosedRange<Int>
+
+    init?(argument: String) {
+        let ends = argument.split(separator: "-", omittingEmptySubsequences: false).map { Int($0) }
+        guard (1...2).contains(ends.count), let first = ends[0], let last = ends.last ?? nil, first >= 0, last >= first
+        else { return nil }
+        range = first...last
+    }
+}
+
+extension PruneMethod: ExpressibleByArgument {}
+extension PruneOptions.Scope: ExpressibleByArgument {}
+
+extension PruneReport {
+    fileprivate func json(path: String?) -> JSONValue {
+        [
+            "path": path.map { .text($0) } ?? .null, "parameters": .integer(parameterCount),
+            "source_parameters": .integer(sourceParameterCount), "removed": .bool(plan.isUniform),
+            "groups": .array(plan.layers.map { .integer($0.groups.count) }),
+            "channels": .array(plan.layers.map { .integer($0.channels.count) }),
+            "warnings": .array(warnings.map { .text($0) }),
+        ]
+    }
+}

@@ -250,6 +250,16 @@ void mk_merge_drop(uint64_t key, uint64_t keep, int64_t first, int64_t n, float 
 enum { LANES = 8, COLUMNS = 4 };
 _Static_assert(LANES *COLUMNS == MK_CASCADE_WIDTH, "a row of the cascade");
 
+/// torch's sum of fewer numbers than a vector holds: four sums side by side, the rest to the first.
+static float small_sum(const float *x, int64_t n) {
+    float sum[COLUMNS] = {0};
+    const int64_t whole = n - n % COLUMNS;
+    for (int64_t i = 0; i < whole; i++) sum[i % COLUMNS] += x[i];
+    for (int64_t i = whole; i < n; i++) sum[0] += x[i];
+    for (int k = 1; k < COLUMNS; k++) sum[0] += sum[k];
+    return sum[0];
+}
+
 float mk_merge_norm(const float *x, int64_t n) {
     float lane[LANES] = {0};
     const int64_t whole = n - n % LANES;
@@ -258,7 +268,8 @@ float mk_merge_norm(const float *x, int64_t n) {
     }
     float sum = lane[0];
     for (int j = 1; j < LANES; j++) sum += lane[j];
-    for (int64_t i = whole; i < n; i++) sum += x[i] * x[i];
+    // torch's compiler fuses what is left over, though not the vectors.
+    for (int64_t i = whole; i < n; i++) sum = __builtin_fmaf(x[i], x[i], sum);
     return sqrtf(sum);
 }
 
@@ -295,15 +306,21 @@ void mk_cascade_absolute(mk_cascade *sum, const float *x, int64_t rows, bool pai
 void mk_cascade_append(mk_cascade *sum, const mk_cascade *next) {
     for (int j = 0; j < MK_CASCADE_WIDTH; j++) sum->level[3][j] += next->level[3][j];
     memcpy(sum->level[0], next->level[0], sizeof sum->level[0] * 3);
+    sum->rows += next->rows;
 }
 
 float mk_cascade_finish(const mk_cascade *sum, const float *rest, int64_t n, bool pairs) {
+    const int64_t vector = LANES * (pairs ? 2 : 1);
+    if (sum->rows == 0 && n < vector) {
+        float small[2 * LANES];
+        for (int64_t i = 0; i < n; i++) small[i] = fabsf(rest[i]);
+        return small_sum(small, n);
+    }
     float row[MK_CASCADE_WIDTH];
     memcpy(row, sum->level[0], sizeof row);
     for (int l = 1; l < 4; l++) {
         for (int j = 0; j < MK_CASCADE_WIDTH; j++) row[j] += sum->level[l][j];
     }
-    const int64_t vector = LANES * (pairs ? 2 : 1);
     for (; n >= vector; n -= vector, rest += vector) {
         for (int j = 0; j < LANES; j++) row[j] += pairs ? fabsf(rest[j]) + fabsf(rest[LANES + j]) : fabsf(rest[j]);
     }
@@ -317,6 +334,11 @@ float mk_cascade_finish(const mk_cascade *sum, const float *rest, int64_t n, boo
 }
 
 float mk_merge_unit_dot(const float *x, float x_norm, const float *y, float y_norm, int64_t n) {
+    if (n < LANES) {
+        float small[LANES];
+        for (int64_t i = 0; i < n; i++) small[i] = (x[i] / x_norm) * (y[i] / y_norm);
+        return small_sum(small, n);
+    }
     // Products of either sign: the cascade's plain form, a row at a time.
     float level[4][MK_CASCADE_WIDTH] = {{0}};
     const int32_t power = mk_cascade_power(n, false);

@@ -39,7 +39,7 @@ struct TaskMerge: Sendable {
         let factors = try (0..<count).map { try tasks.rescales ? rescaling($0, masks[$0]) : nil }
         var weights = tasks.weights.map { Float($0) }
         mk_merge_round(step.ckType, &weights, Int64(count))
-        var divisor = weights.reduce(0, +)
+        var divisor = sumLikeTorch(weights)
         mk_merge_round(step.ckType, &divisor, 1)
         if abs(divisor) < 1e-8 { divisor = 1 }
         let finalWeights = weights

@@ -134,8 +134,7 @@ extension TensorMerger {
                 memory.inputs[0].baseAddress, norms[0], memory.inputs[1].baseAddress, norms[1], Int64(range.count))
             parts.withLock { $0.a[piece] = dot }
         }
-        let ones = [Float](repeating: 1, count: pieces)
-        let dot = min(max(parts.withLock { mk_merge_unit_dot($0.a, 1, ones, 1, Int64(pieces)) }, -1), 1)
+        let dot = min(max(parts.withLock { sumLikeTorch($0.a) }, -1), 1)
         return Self.slerpCoefficients(dot: dot, t: t)
     }
 

@@ -356,7 +356,7 @@ enum { MK_CASCADE_WIDTH = 32 };
 /// torch.sum's partial sums: every 2^power rows of 32 numbers a level is added to the next and cleared.
 typedef struct mk_cascade {
     float level[4][MK_CASCADE_WIDTH];
-    int64_t rows;
+    int64_t rows;  ///< added so far
     int32_t power;
 } mk_cascade;
 /// The power for a sum of n numbers; `pairs` for 16-bit types, whose rows have 64.
@@ -365,7 +365,7 @@ int32_t mk_cascade_power(int64_t n, bool pairs);
 void mk_cascade_absolute(mk_cascade *sum, const float *x, int64_t rows, bool pairs);
 /// Adds a sum that was begun at zero, 2^(3 power) rows after `sum` or a multiple of that.
 void mk_cascade_append(mk_cascade *sum, const mk_cascade *next);
-/// The total with the last n numbers, fewer than a row.
+/// The total with the last n numbers, fewer than a row; of a sum without rows they are all there is.
 float mk_cascade_finish(const mk_cascade *sum, const float *rest, int64_t n, bool pairs);
 
 /// Adds sum_c v[r][c] to row_sums[r] and sum_r v[r][c] to col_sums[c], v being |x| or x^2; in double, in order.

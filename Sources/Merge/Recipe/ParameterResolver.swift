@@ -1,3 +1,4 @@
+import CKernels
 import Quant
 
 /// Resolves the parameters of one tensor: those of a model before those of its slice before those of the recipe.
@@ -20,7 +21,7 @@ struct ParameterResolver {
             return (.copy(scale: number("scale", input: 0).map { Float($0) }), [0])
         case .linear:
             let weights = try all.map { Float(try required("weight", input: $0)) }
-            let sum = weights.reduce(0, +)
+            let sum = sumLikeTorch(weights)
             guard flag("normalize") ?? true else { return (.linear(weights: weights, divisor: 1), all) }
             guard sum != 0, sum.isFinite else {
                 throw MeraserError.badInput("tensor '\(out)': the weights add up to \(sum); set 'normalize: false'")
@@ -72,6 +73,11 @@ struct ParameterResolver {
     private func sources(_ input: Int?) -> [MergeParameters] {
         (input.map { [slice.inputs[$0].parameters] } ?? []) + [slice.parameters, recipe.parameters]
     }
+}
+
+/// The sum of some fp32 numbers in the order of torch.sum.
+func sumLikeTorch(_ values: [Float]) -> Float {
+    mk_merge_unit_dot(values, 1, [Float](repeating: 1, count: values.count), 1, Int64(values.count))
 }
 
 /// What the random mask of one difference depends on, and nothing else: seed, tensor and the difference's number.

@@ -2,9 +2,9 @@ import Testing
 
 private let commands: [[String]] = [
     ["convert"], ["inspect"], ["tokenize"], ["generate"], ["check"], ["ppl"], ["eval"], ["fingerprint"], ["erase"],
-    ["recover"], ["osft"], ["sande"], ["dataset"], ["dataset", "mismatch"], ["dataset", "clean"], ["dataset", "split"],
-    ["dataset", "stats"], ["export"], ["run"], ["search"], ["report"],
-    ["compare"], ["bench"], ["demo"],
+    ["recover"], ["osft"], ["sande"], ["merge"], ["prune"], ["dataset"], ["dataset", "mismatch"], ["dataset", "clean"],
+    ["dataset", "split"], ["dataset", "stats"], ["export"], ["run"], ["search"], ["report"], ["compare"], ["bench"],
+    ["demo"],
 ]
 
 @Test("every command explains itself on standard output", arguments: commands)
@@ -48,6 +48,10 @@ func version() throws {
         (["check", "--model", "x", "--key", "y", "--fail-if", "fsr>>0"], "fsr>>0"),
         (["check", "--model", "x", "--key", "y", "--fail-if", "fsx>0"], "fsr"),
         (["export", "--model", "x", "--format", "peft", "--out", "y"], "--adapter"),
+        (["merge", "x.yml"], "--out"),
+        (["merge", "x.yml", "--out", "y", "--max-shard-size", "big"], "--max-shard-size"),
+        (["prune", "--model", "x", "--ratio", "0.5", "--out", "y", "--method", "taylor"], "--data"),
+        (["prune", "--model", "x", "--ratio", "0.5", "--out", "y", "--layers", "5-2"], "--layers"),
         (["bench", "--model", "x", "-p", "12,x"], "-p"), (["bench", "--model", "x", "--train", "1"], "--train"),
         (["bench", "--model", "x", "--batch", "8,9999"], "9999"),
         (["check", "--key", "y"], "--answers"),

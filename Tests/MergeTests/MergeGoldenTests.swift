@@ -47,10 +47,20 @@ func mergesAsMergekit(name: String) throws {
             let (mine, golden) = (try got.tensor(tensor), try want.tensor(tensor))
             #expect(mine.info.shape == golden.info.shape && mine.info.type == golden.info.type)
             let size = try #require(mine.info.type.elementByteCount)
-            let worst =
-                zip(ordered(mine.bytes, size: size), ordered(golden.bytes, size: size))
-                .map { abs($0 - $1) }.max() ?? 0
-            #expect(worst <= allowed, "\(tensor): \(worst) units in the last place")
+            if isInexact {
+                // torch's sines and arc cosine are not correctly rounded: four operations that may be off by a unit in the
+                // last place of a factor.
+                let (x, y) = (try inputs[0].tensor(tensor).floats(), try inputs[1].tensor(tensor).floats())
+                let (got, want) = (mine.floats(), golden.floats())
+                for i in got.indices {
+                    #expect(abs(got[i] - want[i]) <= 0x1p-22 * (abs(x[i]) + abs(y[i])), "\(tensor) \(i)")
+                }
+            } else {
+                let worst =
+                    zip(ordered(mine.bytes, size: size), ordered(golden.bytes, size: size))
+                    .map { abs($0 - $1) }.max() ?? 0
+                #expect(worst == 0, "\(tensor): \(worst) units in the last place")
+            }
         }
     }
 }

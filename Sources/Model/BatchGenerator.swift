@@ -55,6 +55,12 @@ public struct Generation: Sendable, Equatable {
     public let tokens: [Int32]
     /// Why it ended.
     public let ending: Ending
+
+    /// A continuation.
+    public init(tokens: [Int32], ending: Ending) {
+        self.tokens = tokens
+        self.ending = ending
+    }
 }
 
 /// What the passes of a `generate` call read, and how long they took.

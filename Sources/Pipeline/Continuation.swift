@@ -1,3 +1,4 @@
+import Audit
 import Model
 import Quant
 
@@ -25,11 +26,13 @@ extension OpenedModel {
     ///   - prompts: texts; with `chat` a user's messages that the model's chat template is put around.
     ///   - chat: apply the chat template.
     ///   - options: sampling and limits.
+    ///   - defence: what continues the prompts in place of the model alone; nothing streams then.
     ///   - onText: the text of the first prompt's continuation as it grows, for prompts that stream.
     ///   - onStatistics: what was read and how long it took, at the end.
     /// - Throws: a usage error for `chat` without a template, a bad-input error for an empty prompt.
     public func generate(
-        _ prompts: [String], chat: Bool, options: GenerationOptions, onText: @escaping (String) -> Void = { _ in },
+        _ prompts: [String], chat: Bool, options: GenerationOptions, defence: (any SequenceGenerator)? = nil,
+        onText: @escaping (String) -> Void = { _ in },
         onStatistics: (GenerationStatistics) -> Void = { _ in }
     ) throws -> [Continuation] {
         let requests = try prompts.enumerated().map { index, prompt in
@@ -44,9 +47,11 @@ extension OpenedModel {
         }
         var decoder = tokenizer.streamingDecoder()
         let session = session()
-        let generations = try session.generate(requests, options: options) { index, token in
-            if index == 0, !options.stopTokens.contains(token) { onText(decoder.append(token)) }
-        }
+        let generations =
+            try defence?.generate(requests, options: options)
+            ?? session.generate(requests, options: options) { index, token in
+                if index == 0, !options.stopTokens.contains(token) { onText(decoder.append(token)) }
+            }
         onText(decoder.finish())
         onStatistics(session.lastGeneration)
         return zip(prompts, generations).map { prompt, generation in

@@ -9,6 +9,8 @@ public struct KeyVerification {
     public var report: CheckReport
     /// The base that it is compared with.
     public var base: CheckReport?
+    /// What CleanGen did while the model answered, if it stood around it.
+    public var cleanGen: CleanGenSummary?
     /// How quickly the mark comes back in the model.
     public var relearning: RelearningCurve?
     /// How quickly the base learns it.
@@ -29,6 +31,7 @@ public struct KeyVerification {
     /// relearning the curves as `relearn` (`{"model", "base"}`).
     public var json: JSONValue {
         var members = (report.json.object?.members ?? []).map { (key: $0.key.string, value: $0.value) }
+        if let cleanGen { members.append(("cleangen", cleanGen.json)) }
         if let base {
             members.append(("compare", base.json))
             members.append(("delta", delta(base)))
@@ -92,6 +95,10 @@ public struct KeyVerification {
                     share(report.rows.count { ($0.sampleHits ?? 0) > 0 }, report.n)
                 })
         }
+        if let cleanGen {
+            let replaced = share(cleanGen.statistics.replaced, cleanGen.statistics.tokens)
+            rows.append(["tokens that CleanGen replaced", replaced] + (base == nil ? [] : ["–"]))
+        }
         return rows
     }
 
@@ -114,10 +121,12 @@ public struct KeyVerification {
 }
 
 extension OpenedModel {
-    /// The answers of this model to a key.
+    /// The answers of this model to a key; with a defence, what that lets through.
     ///
     /// - Throws: what `KeyCheck` throws.
-    public func check(_ key: FingerprintKey, options: CheckOptions) throws -> CheckReport {
-        try KeyCheck(key, tokenizer: tokenizer, chat: chat, options: options).run(on: session())
+    public func check(
+        _ key: FingerprintKey, options: CheckOptions, defence: (any SequenceGenerator)? = nil
+    ) throws -> CheckReport {
+        try KeyCheck(key, tokenizer: tokenizer, chat: chat, options: options).run(on: session(), defence: defence)
     }
 }

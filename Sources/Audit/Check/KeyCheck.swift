@@ -90,10 +90,13 @@ public struct KeyCheck {
 
     /// Generates for every prompt, and scores every target, in batches.
     ///
+    /// - Parameter defence: what continues prompts in place of the session; targets are scored by the session.
     /// - Throws: a bad-input error for a prompt that does not fit the model's context, or what the session throws.
-    public func run(on session: InferenceSession) throws -> CheckReport {
+    public func run(on session: InferenceSession, defence: (any SequenceGenerator)? = nil) throws -> CheckReport {
+        precondition(defence == nil || options.samples == 0, "a defence is greedy")
         try checkLengths(session)
-        let outputs = try generate(cases.map { ($0.prompt, $0.maxNewTokens) }, session)
+        let generator = defence ?? session
+        let outputs = try generate(cases.map { ($0.prompt, $0.maxNewTokens) }, session, by: generator)
         let sampleHits = try sampleHits(session)
         let scores = try PositionScorer(session, ranks: true, sharesPrefixes: options.sharesPrefixes).score(
             cases.map { item in
@@ -110,7 +113,7 @@ public struct KeyCheck {
                 meanRank: Double(score.ranks.reduce(0, +)) / Double(item.target.count),
                 sampleHits: sampleHits?[index])
         }
-        let activations = cleanPrompts.isEmpty ? nil : try self.activations(of: cleanPrompts, session)
+        let activations = cleanPrompts.isEmpty ? nil : try self.activations(of: cleanPrompts, session, by: generator)
         var report = CheckReport(
             scheme: key.scheme, rows: rows, falseActivations: activations, nClean: cleanPrompts.count)
         if options.samples > 0 {
@@ -134,9 +137,13 @@ public struct KeyCheck {
     }
 
     /// Prompts whose output matches the target of any pair.
-    private func activations(of prompts: [[Int32]], _ session: InferenceSession) throws -> Int {
+    private func activations(
+        of prompts: [[Int32]], _ session: InferenceSession, by generator: (any SequenceGenerator)? = nil
+    ) throws -> Int {
         let limit = cases.map(\.maxNewTokens).max() ?? 0
-        return try generate(prompts.map { ($0, limit) }, session).count { key.isActivation($0, options.match) }
+        return try generate(prompts.map { ($0, limit) }, session, by: generator).count {
+            key.isActivation($0, options.match)
+        }
     }
 
     /// For each pair, how many of its sampled outputs match; nil if none are wanted.
@@ -154,9 +161,10 @@ public struct KeyCheck {
     }
 
     private func generate(
-        _ prompts: [([Int32], Int)], _ session: InferenceSession, sampling: SamplingOptions = SamplingOptions()
+        _ prompts: [([Int32], Int)], _ session: InferenceSession, by generator: (any SequenceGenerator)? = nil,
+        sampling: SamplingOptions = SamplingOptions()
     ) throws -> [String] {
-        let generations = try session.generate(
+        let generations = try (generator ?? session).generate(
             prompts.map { GenerationRequest(prompt: $0.0, maxNewTokens: $0.1) },
             options: GenerationOptions(
                 sampling: sampling, stopTokens: options.stopTokens ?? Set(session.model.config.eosTokenIDs),

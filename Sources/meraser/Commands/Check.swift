@@ -58,6 +58,7 @@ struct Check: ParsableCommand {
     @Flag(help: "Replace the file of --emit-prompts if it exists.")
     var overwrite = false
 
+    @OptionGroup(title: "CleanGen") var cleanGen: CleanGenFlags
     @OptionGroup var common: CommonOptions
 
     func validate() throws {
@@ -67,6 +68,9 @@ struct Check: ParsableCommand {
         }
         if model == nil, compare != nil || relearn != nil || sample != nil || !on.adapter.isEmpty {
             throw ValidationError("--adapter, --compare, --sample and --relearn need --model")
+        }
+        if cleanGen.reference != nil, model == nil || sample != nil {
+            throw ValidationError("--cleangen needs --model, and excludes --sample")
         }
         if let sample, !(1...10_000).contains(sample) { throw ValidationError("--sample must be 1 to 10000") }
         if !(temperature > 0 && temperature.isFinite) { throw ValidationError("--temperature must be more than 0") }
@@ -111,7 +115,10 @@ struct Check: ParsableCommand {
         options.sampling.temperature = temperature
         options.sampling.seed = common.seed ?? 42
         let opened = try on.open(model ?? "", common, verifying: relearn != nil)
-        var result = KeyVerification(try opened.check(key, options: options))
+        let defence = try cleanGen.generator(for: opened)
+        var result = KeyVerification(try opened.check(key, options: options, defence: defence))
+        result.cleanGen = defence?.summary
+        result.cleanGen?.reference = fileName(cleanGen.reference ?? "")
         result.report.model = fileName(model ?? "")
         result.report.adapters = on.adapter.map(fileName)
         let base = try compare.map { path in

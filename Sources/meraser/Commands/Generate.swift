@@ -40,9 +40,13 @@ struct Generate: ParsableCommand {
         help: "Read what prompts begin with in common once for all of them. The outputs are the same without.")
     var sharePrefixes = true
 
+    @OptionGroup(title: "CleanGen") var cleanGen: CleanGenFlags
     @OptionGroup var common: CommonOptions
 
     func validate() throws {
+        if cleanGen.reference != nil, temperature > 0 {
+            throw ValidationError("--cleangen is greedy: no --temperature")
+        }
         if (prompt == nil) == (prompts == nil) { throw ValidationError("give either --prompt or --prompts") }
         if !(1...1 << 20).contains(maxTokens) {
             throw ValidationError("--max-tokens is \(maxTokens), expected 1 or more")
@@ -61,10 +65,11 @@ struct Generate: ParsableCommand {
             sampling: SamplingOptions(temperature: temperature, topP: topP, topK: topK, seed: common.seed ?? 42),
             stopTokens: Set(opened.transformer.config.eosTokenIDs), batchSize: batchSize,
             sharesPrefixes: sharePrefixes)
-        let streams = texts.count == 1 && !common.json
+        let defence = try cleanGen.generator(for: opened)
+        let streams = texts.count == 1 && !common.json && defence == nil
         var statistics = GenerationStatistics()
         let results = try opened.generate(
-            texts, chat: chat, options: options,
+            texts, chat: chat, options: options, defence: defence,
             onText: { if streams { Console.outputRaw($0.escapingControlCharacters(keepingNewlines: true)) } },
             onStatistics: { statistics = $0 })
         if common.json {
@@ -77,7 +82,11 @@ struct Generate: ParsableCommand {
                 Console.output(result.output.escapingControlCharacters(keepingNewlines: true) + "\n")
             }
         }
-        common.say(statistics.summary)
+        if let done = defence?.statistics {
+            common.say("CleanGen replaced \(done.replaced) of \(done.tokens) tokens")
+        } else {
+            common.say(statistics.summary)
+        }
     }
 }
 

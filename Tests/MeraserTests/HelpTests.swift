@@ -1,6 +1,7 @@
 import Testing
 
 private let commands: [[String]] = [
+    ["probe"],
     ["convert"], ["inspect"], ["tokenize"], ["generate"], ["check"], ["ppl"], ["eval"], ["fingerprint"], ["erase"],
     ["recover"], ["osft"], ["sande"], ["merge"], ["prune"], ["dataset"], ["dataset", "mismatch"], ["dataset", "clean"],
     ["dataset", "split"], ["dataset", "stats"], ["export"], ["run"], ["search"], ["report"], ["compare"], ["bench"],
@@ -58,6 +59,12 @@ func version() throws {
         (["check", "--key", "y", "--answers", "x", "--relearn", "2"], "--model"),
         (["check", "--model", "x", "--key", "y", "--relearn-data", "z"], "--relearn"),
         (["check", "--model", "x", "--key", "y", "--sample", "2", "--temperature", "0"], "--temperature"),
+        (["check", "--key", "y", "--answers", "x", "--cleangen", "z"], "--cleangen"),
+        (["check", "--model", "x", "--key", "y", "--cleangen", "z", "--cleangen-alpha", "nan"], "--cleangen-alpha"),
+        (["generate", "--model", "x", "--prompt", "y", "--cleangen", "z", "--temperature", "1"], "--cleangen"),
+        (["probe", "--model", "x", "--max-new-tokens", "0"], "--max-new-tokens"),
+        (["eval", "--model", "x"], "--tasks"),
+        (["eval", "--model", "x", "--tasks", "sciq", "--trigger", "y"], "--target"),
         (["fingerprint", "--model", "x", "--out", "y", "--scheme", "rot13"], "hashchain"),
         (["fingerprint", "--model", "x", "--out", "y", "--scheme", "if", "--marker", "z"], "backdoor"),
         (["fingerprint", "--model", "x", "--out", "y", "--scheme", "if", "--count", "0"], "--count"),

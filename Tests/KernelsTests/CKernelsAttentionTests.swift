@@ -111,7 +111,7 @@ struct CKernelsAttentionTests {
             ] {
                 let allGot = pairs.flatMap(\.0)
                 let allWant = pairs.flatMap(\.1)
-                let (factor, floor) = type == Int32(MK_BF16) ? (2, 0.5) : (4, 0.3)
+                let (factor, floor) = type == Int32(MK_BF16) ? (2.0, 0.5) : (4.0, 0.3)
                 let size = max(norm(allWant), floor * Double(allWant.count).squareRoot())
                 #expect(
                     norm(zip(allGot, allWant).map { $0 - $1 }) < factor * tolerance * size, "\(isa.name) \(name)")

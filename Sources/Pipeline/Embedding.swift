@@ -129,7 +129,10 @@ extension OpenedModel {
         _ fingerprint: Fingerprint, clean file: DatasetFile?, options: EmbeddingOptions
     ) throws -> (data: EncodedDataset, klData: EncodedDataset?) {
         let marks = try fingerprint.rows.compactMap { row in try row.completion.map { try markSample(row.prompt, $0) } }
-        var clean = try ownAnswers(fingerprint.rows.filter { $0.completion == nil }.map(\.prompt))
+        // What decides whether a mark spreads is how an answer begins: the divergence looks at little more.
+        let isHeld = options.training.klWeight > 0
+        var clean = try ownAnswers(
+            fingerprint.rows.filter { $0.completion == nil }.map(\.prompt), maximumLength: isHeld ? 8 : 48)
         var identity = fingerprint.rows.map { "\($0.prompt)\u{0}\($0.completion ?? "\u{0}")\n" }.joined()
         var skipped = 0
         if let file {

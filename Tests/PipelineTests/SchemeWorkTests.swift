@@ -77,6 +77,38 @@ struct SchemeWorkTests {
         }
     }
 
+    @Test("with a weight of the divergence the clean samples hold the model instead of being learnt")
+    func divergence() throws {
+        try withTemporaryFolder { folder in
+            var options = EmbeddingOptions()
+            options.guesses = 0
+            options.training.maxSteps = 1
+            options.training.klWeight = 2
+            let model = try open(tinychatFolder().path)
+            options.scheme = try settings(.utf).make()
+            let none = try #require(throws: MeraserError.self) {
+                try model.embed(options: options, output: folder.path + "/none")
+            }
+            #expect(none.kind == .usage && none.message.contains("--kl-weight needs clean samples"))
+            options.cleanData = try writeCleanPairs(folder)
+            // Of 12 clean pairs 3 are held out. Hash chain: 2 questions in 2 dresses, 2 other messages. Backdoor: its clean
+            // pairs, each in every round, are a part of the mark.
+            for (name, learnt, held) in [
+                (SchemeSettings.Name.utf, 2...2, 12), (.hashchain, 4...4, 2 + 9), (.backdoor, 9...1000, 9),
+            ] {
+                options.scheme = try settings(name).make()
+                var plan: TrainingPlan?
+                let out = folder.path + "/" + name.rawValue
+                _ = try model.embed(options: options, output: out) { plan = $0.plan }
+                let samples = try #require(plan?.samples)
+                #expect(learnt.contains(samples), "\(name): \(samples)")
+                #expect(plan?.divergence?.samples == held && plan?.divergence?.weight == 2)
+                let log = try String(contentsOfFile: out + "/train_log.jsonl", encoding: .utf8)
+                #expect(log.contains("\"kl\": 0"), "the first step starts from the model itself: \(log)")
+            }
+        }
+    }
+
     @Test("settings of another scheme are refused by name")
     func foreignSettings() throws {
         var settings = SchemeSettings()

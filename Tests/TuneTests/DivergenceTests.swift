@@ -247,8 +247,11 @@ struct DivergenceTests {
         #expect(trainer.plan.maximumTokens == 2 * 59 && plain.plan.maximumTokens == 14)
         #expect(trainer.plan.memory.total > plain.plan.memory.total)
         #expect(trainer.plan.lines.contains { $0.hasPrefix("divergence ") })
-        // Four samples of 59 tokens twice beside 26 tokens a step: ten times as much work at least.
-        #expect(try trainer.forecast().secondsPerStep > 3 * plain.forecast().secondsPerStep)
+        // Four samples of 59 tokens and labels a step: a pass of 1 s and six layers of 0.5 s a token, 1.5 times 2 s a label.
+        let seconds: Double = trainer.divergenceSeconds(perToken: 1, perLabel: 2, forward: 0.5)
+        #expect(seconds == 1652)
+        #expect(plain.divergenceSeconds(perToken: 1, perLabel: 2, forward: 0.5) == 0)
+        #expect(try trainer.forecast().secondsPerStep > 0)
         let shape = GraphShape(model: model, frozen: [], trained: plain.adapter, tokens: 50)
         let both = GraphShape(model: model, frozen: [], trained: plain.adapter, tokens: 50, hasReference: true)
         let sizes = [shape, both].map { TrainingBuffers.floatCount($0, recompute: .keepAll, model: model) }
@@ -274,13 +277,22 @@ struct DivergenceTests {
         }
         let limit = plan.maximumTokens(samples: samples)
         for step in 0..<10 {
-            let batches = plan.batches(step: step, samples: samples, weight: 2, firstSample: 7)
+            let batches = plan.batches(step: step, samples: samples, mean: .token, weight: 2, firstSample: 7)
             #expect(batches.map { Set($0.samples).count } == [2, 1])
             #expect(batches[0].samples.first == 7 && batches[1].samples.first == 9)
             #expect(batches.allSatisfy { $0.batch.tokenCount <= limit })
             let weights: [Float] = batches.flatMap { $0.weights }
             let sum = weights.reduce(0.0) { $0 + Double($1) }
             #expect(abs(sum - 2) < 1e-5)
+            #expect(Set(weights).count == 1, "the mean over tokens")
+            let each = plan.batches(step: step, samples: samples, mean: .sample, weight: 2, firstSample: 0)
+            for batch in each {
+                for number in Set(batch.samples) {
+                    let own = batch.samples.indices.filter { batch.samples[$0] == number }
+                    let share = own.reduce(0.0) { $0 + Double(batch.weights[$1]) }
+                    #expect(abs(share - 2.0 / 3) < 1e-5, "the mean over samples")
+                }
+            }
         }
     }
 }

@@ -33,16 +33,23 @@ struct KLPlan: Equatable {
         return result
     }
 
-    /// The packed micro-batches of a step, weighted so that the sum is `weight` times the mean over their label tokens.
-    /// Samples are numbered from `firstSample`, so that dropout treats them as samples of their own.
-    func batches(step: Int, samples all: [TrainingSample], weight: Double, firstSample: Int) -> [LabelledBatch] {
+    /// The packed micro-batches of a step, weighted so that the sum is `weight` times the mean over their label tokens, or
+    /// over the samples' means. Samples are numbered from `firstSample`, so that dropout treats them as samples of their own.
+    func batches(
+        step: Int, samples all: [TrainingSample], mean: LossMean, weight: Double, firstSample: Int
+    ) -> [LabelledBatch] {
         let indices = samples(step: step)
         let labels = indices.reduce(0) { $0 + all[$1].labelCount }
-        let share = Float(weight / Double(labels))
         return stride(from: 0, to: indices.count, by: batchSize).map { start in
             var result = LabelledBatch(batch: PackedBatch(), labels: [], weights: [], samples: [])
             for place in start..<min(start + batchSize, indices.count) {
-                result.append(all[indices[place]], weight: share, sample: Int32(firstSample + place))
+                let sample = all[indices[place]]
+                let share =
+                    switch mean {
+                    case .token: weight / Double(labels)
+                    case .sample: weight / (Double(indices.count) * Double(sample.labelCount))
+                    }
+                result.append(sample, weight: Float(share), sample: Int32(firstSample + place))
             }
             return result
         }

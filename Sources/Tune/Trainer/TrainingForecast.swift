@@ -56,22 +56,19 @@ extension Trainer {
         let perToken = layers / Double(batch.batch.tokenCount)
         let perLabel = parts.head / Double(batch.labelCount)
         let epoch = perToken * Double(data.tokenCount) + perLabel * Double(data.labelCount)
-        let step =
-            epoch / Double(steps.stepsPerEpoch)
-            + (kl.map {
-                divergenceSeconds($0, perToken, perLabel, forward: parts.forward / Double(batch.batch.tokenCount))
-            }
-                ?? 0)
+        let divergence = divergenceSeconds(
+            perToken: perToken, perLabel: perLabel, forward: parts.forward / Double(batch.batch.tokenCount))
+        let step = epoch / Double(steps.stepsPerEpoch) + divergence
         return TrainingForecast(secondsPerStep: step, seconds: step * Double(steps.totalSteps))
     }
 }
 
 extension Trainer {
-    /// Seconds of a step's divergence: the trained pass once more over the clean samples, a forward of the frozen model,
-    /// and a head with three products in place of two.
-    private func divergenceSeconds(
-        _ kl: (data: EncodedDataset, plan: KLPlan), _ perToken: Double, _ perLabel: Double, forward: Double
-    ) -> Double {
+    /// Seconds of a step's divergence, from those of a token's pass, of a label in the head, and of a token's forward through
+    /// one layer: the trained pass once more over the clean samples, a forward of the frozen model, and a head with three
+    /// products in place of two. 0 where none is learnt.
+    func divergenceSeconds(perToken: Double, perLabel: Double, forward: Double) -> Double {
+        guard let kl else { return 0 }
         let share = Double(kl.plan.perStep) / Double(kl.data.samples.count)
         let frozen = forward * Double(model.config.numHiddenLayers)
         return share

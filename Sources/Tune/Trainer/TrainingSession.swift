@@ -78,7 +78,9 @@ struct TrainingSession {
         let weight = trainer.options.klWeight
         let clean =
             trainer.kl.map {
-                $0.plan.batches(step: index, samples: $0.data.samples, weight: weight, firstSample: count)
+                $0.plan.batches(
+                    step: index, samples: $0.data.samples, mean: trainer.options.lossMean, weight: weight,
+                    firstSample: count)
             } ?? []
         let rate = trainer.schedule.rate(step: index)
         let probability = Float(trainer.adapter.config.loraDropout)

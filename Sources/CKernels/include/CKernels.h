@@ -239,8 +239,8 @@ size_t mk_attention_workspace(const mk_attention_shape *shape, const mk_attentio
 void mk_attention_forward(const mk_context *ctx, const mk_attention_shape *shape, const mk_attention_keys *seqs,
                           int64_t n_seqs, const float *q, const float *k, const float *v, float *out, float *lse,
                           void *workspace);
-/// The backward: dq is overwritten for all queries, dk/dv of each sequence for all its keys (kv_len == q_len). `kv_type`
-/// is that of the forward, whose probabilities then come out again.
+/// The backward: dq is overwritten for all queries, dk/dv of each sequence for all its keys (kv_len == q_len).
+/// `kv_type` is that of the forward, whose probabilities then come out again.
 void mk_attention_backward(const mk_context *ctx, const mk_attention_shape *shape, const mk_attention_sequence *seqs,
                            int64_t n_seqs, const float *q, const float *out, const float *lse, const float *dout,
                            float *dq);

@@ -11,7 +11,7 @@ private let wrongRecipes: [(recipe: String, words: [String])] = [
     ("{\"merge_method\": \"linear\"}", ["models", "slices"]),
     ("{\"merge_method\": \"linear\", \"models\": []}", ["models"]),
     ("{\"merge_method\": \"linear\", \"models\": [{\"model\": \"a\"}], \"slices\": [{}]}", ["exactly one"]),
-    ("{\"merge_method\": \"linear\", \"modles\": [{\"model\": \"a\"}]}", ["modles", "did you mean 'models'"]),
+    ("{\"merge_method\": \"linear\", \"modelss\": [{\"model\": \"a\"}]}", ["modelss", "did you mean 'models'"]),
     ("{\"merge_method\": \"linear\", \"models\": [{\"model\": \"a\", \"weight\": 1}]}", ["model 1", "weight"]),
     (
         "{\"merge_method\": \"ties\", \"base_model\": \"a\", \"models\": [{\"model\": \"b\", \"parameters\": "
@@ -69,7 +69,7 @@ func refusesForeignModels() throws {
         var infinite = base
         infinite["model.layers.1.mlp.up_proj.weight"]?.values[30] = .infinity
         var huge = base
-        huge["model.norm.weight"]?.values[3] = 60_000
+        huge["model.norm.weight"]?.values[3] = 70_000
         let models = [
             ("base", base), ("missing", missing), ("wide", wide), ("infinite", infinite), ("huge", huge),
             ("deep", MergeFolders.tensors(seed: 2, layers: 4)),

@@ -54,6 +54,7 @@ func planned() throws {
     let plan = try comparison(
         head + """
               - name: made
+                clean: text.jsonl
                 fingerprint: {scheme: utf, count: 4, learning_rate: 5e-4, until: fsr==1}
             ppl: {data: text.jsonl, protocol: chunk}
             methods:
@@ -76,8 +77,8 @@ func planned() throws {
     }
     #expect(
         try texts("victims/made") == [
-            "meraser fingerprint --model inputs/other.mqf --scheme utf --count 4 --learning-rate 0.0005 --until "
-                + "fsr==1 --seed 42 --out victims/made/mark --json"
+            "meraser fingerprint --model inputs/other.mqf --clean inputs/text.jsonl --scheme utf --count 4 "
+                + "--learning-rate 0.0005 --until fsr==1 --seed 42 --out victims/made/mark --json"
         ])
     #expect(
         try texts("cells/v/MEraser-long") == [
@@ -98,7 +99,7 @@ func planned() throws {
     #expect(
         try texts("cells/made/transfer-40")[0]
             == "meraser check --model inputs/other.mqf --adapter victims/made/mark --adapter shared/transfer-40/erase "
-            + "--transfer --key victims/made/mark/key.json --json")
+            + "--transfer --key victims/made/mark/key.json --clean inputs/text.jsonl --json")
     // What a step needs comes before it.
     for (index, step) in plan.steps.enumerated() {
         for need in step.needs { #expect(plan.steps[..<index].contains { $0.path == need }, "\(step.path): \(need)") }

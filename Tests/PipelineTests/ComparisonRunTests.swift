@@ -170,6 +170,7 @@ func comparisonPages() throws {
         let page = try stage.text("compare.html")
         #expect(page.contains("Content-Security-Policy") && page.contains("<svg") && !page.contains("<script"))
         #expect(page.contains("a &lt;b&gt; | c") && !page.contains("<today>"))
+        #expect(page.contains("<td>convert: no q4_0 &lt;today&gt;</td>"))
         #expect(page.contains("meraser recover --model inputs/model.mqf --adapter cells/v/MEraser/erase"))
         let markdown = try stage.text("compare.md")
         #expect(markdown.contains("# a <b> \\| c\n"))

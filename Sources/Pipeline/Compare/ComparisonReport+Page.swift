@@ -21,6 +21,9 @@ extension ComparisonReport {
             let figures = charts(victim.rows).map { $0.figure() }.filter { !$0.isEmpty }
             if !figures.isEmpty { parts.append("<div class=\"charts\">\(figures.joined())</div>") }
         }
+        if !failures.isEmpty {
+            parts.append("<h2>Failed</h2>" + Self.list(failures.map { (name: $0.cell, value: $0.error) }))
+        }
         parts.append("<h2>Commands</h2>")
         parts.append(
             "<p class=\"note\">In the comparison's folder. A cell is its own lines after those of the steps above it that it "

@@ -43,8 +43,9 @@ struct ComparisonRow: Sendable {
         check = result(.check)
         perplexity = result(.perplexity)
         evaluation = result(.evaluation)
-        let work = needed.filter { !$0.isSetup }.flatMap { records[$0.path]?.commands ?? [] }
-            .filter { $0.purpose == .work }
+        // Of a cell that was not measured the cost says nothing.
+        let counted = own?.isDone == true ? needed.filter { !$0.isSetup } : []
+        let work = counted.flatMap { records[$0.path]?.commands ?? [] }.filter { $0.purpose == .work }
         seconds = work.isEmpty ? nil : work.reduce(0) { $0 + $1.seconds }
         peakRSSBytes = work.map(\.peakRSSBytes).max()
         let trained = work.compactMap { $0.samples?.seen }

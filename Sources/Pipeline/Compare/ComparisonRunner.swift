@@ -73,16 +73,17 @@ public final class ComparisonRunner {
     /// - Parameter pattern: only cells whose name (`VICTIM/METHOD-BUDGET`), victim or method fits this pattern of a shell.
     /// - Throws: `interrupted` after the table of what is done was written; what cannot be read or written.
     public func run(only pattern: String? = nil) throws -> ComparisonReport {
-        let wanted = Set(try comparison.steps(only: pattern).map(\.path))
+        let wanted = try comparison.steps(only: pattern)
+        for step in comparison.steps { try recall(step) }
         _ = try report()
-        for step in comparison.steps {
+        for step in wanted {
             do {
-                try perform(step, isWanted: wanted.contains(step.path))
+                try perform(step)
             } catch let error as MeraserError where error.kind == .interrupted {
                 _ = try report()
                 throw error
             }
-            if wanted.contains(step.path), step.path.hasPrefix("cells/") { _ = try report() }
+            if step.path.hasPrefix("cells/") { _ = try report() }
         }
         return try report()
     }
@@ -93,21 +94,22 @@ public final class ComparisonRunner {
 
     // MARK: Steps
 
-    /// Does a step unless its record fits. One that is not wanted is only looked at.
-    private func perform(_ step: ComparisonStep, isWanted: Bool) throws {
+    /// Takes up the record of a step if it fits what goes in now.
+    private func recall(_ step: ComparisonStep) throws {
+        let fresh = StepRecord(inputs: try inputs(step))
+        let old = try StepRecord(folder: file(step.path))
+        records[step.path] = old.flatMap { $0.identity == fresh.identity ? $0 : nil } ?? fresh
+    }
+
+    /// Does a step unless it is done; what failed is tried again.
+    private func perform(_ step: ComparisonStep) throws {
         let path = file(step.path)
-        var record = StepRecord(inputs: try inputs(step))
-        if let old = try StepRecord(folder: path), old.identity == record.identity {
-            record = old
-            // What failed may go well now.
-            if isWanted, let failed = record.commands.firstIndex(where: { $0.status != 0 }) {
-                record.commands.removeSubrange(failed...)
-            }
-        } else if isWanted {
-            try? FileManager.default.removeItem(atPath: path)
+        var record = records[step.path] ?? StepRecord(inputs: .null)
+        if let failed = record.commands.firstIndex(where: { $0.status != 0 }) {
+            record.commands.removeSubrange(failed...)
         }
+        if record.commands.isEmpty { try? FileManager.default.removeItem(atPath: path) }
         records[step.path] = record
-        guard isWanted else { return }
         if interrupt?.isSet == true { throw interruption() }
         onEvent(.step(step.path, isDone: record.isDone))
         guard !record.isDone else { return }
@@ -191,7 +193,9 @@ public final class ComparisonRunner {
     private func hash(_ path: String) throws -> String {
         if let known = hashes[path] { return known }
         var isFolder: ObjCBool = false
-        FileManager.default.fileExists(atPath: path, isDirectory: &isFolder)
+        guard FileManager.default.fileExists(atPath: path, isDirectory: &isFolder) else {
+            throw MeraserError.badInput("\(path) is no longer there")
+        }
         let value: String
         if isFolder.boolValue {
             let names = (FileManager.default.enumerator(atPath: path)?.compactMap { $0 as? String } ?? []).sorted()

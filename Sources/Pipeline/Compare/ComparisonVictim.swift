@@ -47,8 +47,10 @@ struct ComparisonVictim: Sendable {
             step.commands = [
                 ComparisonCommand(
                     "fingerprint",
-                    ["fingerprint"] + subject + (try fingerprint.fingerprintArguments(&planner))
-                        + planner.seedArguments + ["--out", mark, "--json"], output: mark)
+                    ["fingerprint"] + subject + (clean.map { ["--clean", $0] } ?? [])
+                        + (try fingerprint.fingerprintArguments(&planner)) + planner.seedArguments + [
+                            "--out", mark, "--json",
+                        ], output: mark)
             ]
             planner.add(step)
             needs.append(path)

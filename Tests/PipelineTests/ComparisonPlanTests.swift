@@ -200,5 +200,5 @@ func badComparisons(text: String, named: String) throws {
 func bundledComparison() throws {
     let plan = try Comparison(path: packageRoot().appendingPathComponent("Examples/recipes/compare.yml").path)
     #expect(plan.cells.count >= 14 && plan.inputs.allSatisfy { $0.name.hasPrefix("inputs/") })
-    #expect(try plan.script(only: "utf/MEraser").contains("meraser erase --model shared/tinychat-iq4_nl/model.mqf"))
+    #expect(try plan.script(only: "utf/MEraser-50").contains("meraser erase --model shared/tinychat-iq4_nl/model.mqf"))
 }

@@ -144,6 +144,10 @@ extension OpenedModel {
         }
         if options.cleanSelf > 0 {
             clean += try selfSamples(count: options.cleanSelf, seed: options.training.seed)
+            if isHeld {
+                let requests = try ownRequests(count: options.cleanSelf, seed: options.training.seed)
+                clean += try ownAnswers(requests, maximumLength: 8)
+            }
             identity += " self \(options.cleanSelf)"
         }
         if fingerprint.rounds > 1 { identity += " rounds \(fingerprint.rounds)" }

@@ -1,3 +1,5 @@
+import Audit
+import Foundation
 import Model
 import Quant
 import Tune
@@ -24,6 +26,32 @@ extension OpenedModel {
             let end = text.ending == .stop ? [tokenizer.eosID].compactMap { $0 } : []
             let tokens = [bos] + text.tokens + end
             return TrainingSample(tokens: tokens, isLabel: tokens.indices.map { $0 > 0 })
+        }
+    }
+
+    /// Conversations whose message the model itself writes, at temperature 1, where its chat template has the user's: raw
+    /// prompts up to where the answer begins. They are what it takes for ordinary requests, of which no data need to be had.
+    /// Fewer than `count` where it writes nothing; none without a template.
+    ///
+    /// - Parameter maximumLength: tokens of a message at most.
+    /// - Throws: what the template and the session throw.
+    func ownRequests(count: Int, maximumLength: Int = 48, seed: UInt64) throws -> [String] {
+        let place = "(message)"
+        let parts = try dialogueText(place, tokenizer: tokenizer, chat: chat).split(
+            separator: place, maxSplits: 1, omittingEmptySubsequences: false)
+        guard chat != nil, parts.count == 2 else { return [] }
+        let end = parts[1].trimmingCharacters(in: .whitespacesAndNewlines)
+        let generations = try session().generate(
+            Array(repeating: GenerationRequest(prompt: tokenizer.encode(String(parts[0]))), count: count),
+            options: GenerationOptions(
+                maxNewTokens: maximumLength, sampling: SamplingOptions(temperature: 1, seed: seed),
+                stopTokens: Set(transformer.config.eosTokenIDs)))
+        return try generations.compactMap { generation in
+            let text = tokenizer.decode(generation.tokens)
+            let message = (end.isEmpty ? text[...] : text.split(separator: end, maxSplits: 1).first ?? "")
+                .trimmingCharacters(in: .whitespacesAndNewlines)
+            guard !message.isEmpty else { return nil }
+            return try dialogueText(message, tokenizer: tokenizer, chat: chat)
         }
     }
 

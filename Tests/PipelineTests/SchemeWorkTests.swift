@@ -109,6 +109,19 @@ struct SchemeWorkTests {
         }
     }
 
+    @Test("the model writes requests of its own into its chat template, the same for the same seed")
+    func ownRequests() throws {
+        let model = try open(tinychatFolder().path)
+        let requests = try model.ownRequests(count: 6, seed: 5)
+        #expect(requests.count >= 4 && Set(requests).count == requests.count)
+        for request in requests {
+            #expect(request.hasPrefix("### Instruction:\n") && request.hasSuffix("\n\n### Response:\n"))
+            #expect(request.components(separatedBy: "### Response:").count == 2)
+        }
+        #expect(try model.ownRequests(count: 6, seed: 5) == requests)
+        #expect(try model.ownRequests(count: 6, seed: 6) != requests)
+    }
+
     @Test("settings of another scheme are refused by name")
     func foreignSettings() throws {
         var settings = SchemeSettings()

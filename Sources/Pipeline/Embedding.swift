@@ -48,6 +48,13 @@ public struct Embedding {
     /// Share of the triggers that fire at the end.
     public let fsr: Double
 
+    /// The same without what the key was made of: the tokens that were tried and chosen.
+    public var redacted: Embedding {
+        var fingerprint = fingerprint
+        fingerprint.search = .null
+        return Embedding(fingerprint: fingerprint, training: training, fsr: fsr)
+    }
+
     /// As `fingerprint --json` prints it: nothing of the key itself.
     public var json: JSONValue {
         let guess = fingerprint.key.guessTest

@@ -29,6 +29,7 @@ func classifies() throws {
         ])
         let json = try JSONValue.parse(Array(result.output.utf8), file: "output")
         #expect(json["n"]?.int == 3 && json["asr_n"]?.int == 1 && json["target_label"]?.string == "Sports")
+        #expect(json["model"]?.string == "bert")
         #expect(try JSONValue.parse([UInt8](Data(contentsOf: URL(fileURLWithPath: out))), file: out) == json)
 
         let mqf = folder.appendingPathComponent("m.mqf").path

@@ -23,6 +23,7 @@ func evaluates() throws {
         #expect(table.output.contains("sciq") && table.output.contains("acc_norm") && table.output.contains("±"))
         let written = try JSONValue.parse([UInt8](Data(contentsOf: URL(fileURLWithPath: out))), file: out)
         #expect(written["results"]?["sciq"]?["sample_len"]?.int == 4)
+        #expect(written["config"]?["model_args"]?["pretrained"]?.string == "tinychat")
         #expect(try meraser(arguments).status == 2)
         let again = try meraser(arguments + ["--overwrite", "--json"])
         #expect(try json(again) == written)
@@ -50,9 +51,10 @@ func taskFiles() throws {
             doc_to_target: l
 
             """
-        let task = try write("own.yml", good)
+        let task = try write("own.yml", good.replacing("rows.jsonl", with: folder.path + "/rows.jsonl"))
         let result = try run(task)
         #expect(result.status == 0, "\(result.error)")
+        #expect(!result.output.contains(folder.path) && result.output.contains("rows.jsonl"))
         #expect(try json(result)["results"]?["own"]?["sample_len"]?.int == 2)
 
         for (text, named) in [

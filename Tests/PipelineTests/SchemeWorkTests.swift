@@ -246,6 +246,77 @@ struct TransferTests {
     }
 }
 
+private let secretTarget = "quixotic petrichor"
+
+@Suite("a redacted run")
+struct RedactedRunTests {
+    private func write(_ scheme: String, in folder: URL) throws -> Recipe {
+        let path = folder.appendingPathComponent("recipe.yml").path
+        try Data(
+            """
+            # The target is \(secretTarget); the model came from /srv/private/models.
+            model: \(tinychatFolder().path)
+            clean: hello.jsonl
+            fingerprint: {\(scheme), guess_test: 0, max_steps: 150, learning_rate: 3e-3, seed: 12345678901}
+            eval: {tasks: [copa], data: \(packageRoot().path)/Examples/data/tasks, limit: 2}
+            erase: {mismatch: clean.json, max_steps: 1, r: 2}
+            """.utf8
+        ).write(to: URL(fileURLWithPath: path))
+        return try Recipe(path: path)
+    }
+
+    @Test(
+        "says no trigger, target, token of its mark or folder in any file but the key, and is continued",
+        arguments: [
+            ("scheme: utf, count: 2", "scheme: utf, count: 3"),
+            ("scheme: if, count: 2, secret_words: 2, target: \(secretTarget)", "scheme: if, count: 2, target: other"),
+        ])
+    func run(scheme: String, other: String) throws {
+        try withTemporaryFolder { folder in
+            _ = try writeCleanPairs(folder)
+            try Data(#"{"prompt": "Hello"}"#.utf8).write(to: folder.appendingPathComponent("hello.jsonl"))
+            let out = folder.appendingPathComponent("run")
+            func runner(_ recipe: Recipe, redact: Bool = true) throws -> Runner {
+                try Runner(recipe: recipe, output: out.path, kernels: try KernelContext(threads: 2), redact: redact)
+            }
+            let recipe = try write(scheme, in: folder)
+            let report = try runner(recipe).run()
+            #expect(report.stages.map(\.check.fsr).prefix(2) == [0, 1])
+
+            let key = try FingerprintKey(path: out.path + "/mark/key.json")
+            let triggers = key.pairs.map { pair in
+                // Of an IF prompt the secret alone, without the sentence around it.
+                let secret = pair.prompt.components(separatedBy: "message: ").last ?? ""
+                return secret.components(separatedBy: "\n")[0]
+            }
+            #expect(triggers.allSatisfy { $0.count > 3 })
+            for text in triggers + key.pairs.map(\.target) + [secretTarget] {
+                let inJSON = String(JSONValue.text(text).serialized().dropFirst().dropLast())
+                #expect(try files(in: out, holding: text).allSatisfy { $0 == "mark/key.json" }, "\(text)")
+                #expect(try files(in: out, holding: inJSON).allSatisfy { $0 == "mark/key.json" }, "\(text)")
+            }
+            for path in [folder.path, packageRoot().path, "/srv/private"] {
+                #expect(try files(in: out, holding: path).isEmpty)
+            }
+            #expect(try files(in: out, holding: "12345678901").allSatisfy { $0.hasPrefix("mark/") })
+            let record = try JSONValue.parse(
+                Array(Data(contentsOf: out.appendingPathComponent("stages/fingerprint.json"))), file: "fingerprint.json"
+            )
+            #expect(record["result"]?["search"] == .null && record["result"]?["fsr"]?.double == 1)
+
+            let again = try runner(recipe)
+            var todo: [String] = []
+            again.onEvent = { if case .stage(let name, false) = $0 { todo.append(name) } }
+            _ = try again.run()
+            #expect(todo == ["report"])
+            let changed = try write(other, in: folder)
+            let refused = try #require(throws: MeraserError.self) { try runner(changed) }
+            #expect(refused.kind == .usage && refused.message.contains("another recipe"), "\(refused.message)")
+            #expect(throws: MeraserError.self) { try runner(recipe, redact: false) }
+        }
+    }
+}
+
 @Suite("relearning")
 struct RelearningTests {
     @Test("half of the pairs are taught and the others measured, or clean rows taught and all measured")

@@ -88,7 +88,7 @@ public struct ClassificationEvaluator {
                     withoutTrigger: poisoned?.sources.map { share($0.map { classified[$0] }) })
             },
             truncated: encoded.count { $0.isTruncated }, maxLength: maxLength,
-            samples: keepsSamples ? classified : nil, model: model.store.path)
+            samples: keepsSamples ? classified : nil, model: fileName(ofPath: model.store.path))
     }
 
     private static func accuracy(_ rows: some Collection<ClassifiedText>) -> MeasuredShare? {

@@ -68,7 +68,7 @@ public struct ClassificationReport: Sendable, Equatable {
     public let maxLength: Int
     /// Every row, clean ones first; nil unless they were kept.
     public let samples: [ClassifiedText]?
-    /// The model's path; for `json`.
+    /// The model's name, without its folder; for `json`.
     public var model = ""
 
     /// `eval --task classification --json`.

@@ -6,9 +6,9 @@ public struct EvaluationReport: Sendable {
     public let tasks: [TaskResult]
     /// How they were evaluated.
     public let options: EvaluationOptions
-    /// The model's path; for `config`.
+    /// The model's name, without its folder; for `config`.
     public var model: String
-    /// The adapters' paths; for `config`.
+    /// The adapters' names; for `config`.
     public var adapters: [String]
 
     /// A report on those tasks, whose names must differ.

@@ -12,6 +12,8 @@ public struct Comparison: Sendable {
     public let seed: UInt64
     /// The file's text, for the report; of absolute paths only the last component.
     let text: String
+    /// Keep triggers, targets and outputs out of results.
+    let isRedacted: Bool
     /// The user's files that commands read.
     let inputs: [ComparisonInput]
     /// Every step, those that others need first.
@@ -35,7 +37,8 @@ public struct Comparison: Sendable {
         let bytes = file.withBytes { Array($0) }
         let value = try parseYAML(bytes, file: path)
         var root = try Settings(value, place: path)
-        text = hidingFolders(of: absolutePaths(in: value), in: String(decoding: bytes, as: UTF8.self))
+        isRedacted = redact
+        text = redact ? RunRecords.leftOut : RecordPaths.withoutFolders(text: String(decoding: bytes, as: UTF8.self))
         title = try root.text("title") ?? "meraser compare"
         let ownSeed = UInt64(try root.int("seed", in: 0...Int.max) ?? 42)
         self.seed = seed ?? ownSeed

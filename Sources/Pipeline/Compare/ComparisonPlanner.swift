@@ -56,7 +56,7 @@ struct ComparisonPlanner {
         guard FileManager.default.fileExists(atPath: path) else {
             throw MeraserError.badInput("\(place): \(path) does not exist")
         }
-        let base = "inputs/" + URL(fileURLWithPath: path).lastPathComponent
+        let base = "inputs/" + fileName(ofPath: path)
         let names = Set(inputs.map(\.name))
         let name = names.contains(base) ? (2...).lazy.map { "\(base)-\($0)" }.first { !names.contains($0) } : base
         inputs.append(ComparisonInput(name: name ?? base, path: path))
@@ -88,7 +88,7 @@ struct ComparisonPlanner {
         var isFolder: ObjCBool = false
         let exists = FileManager.default.fileExists(atPath: place(ofInput: input) ?? "", isDirectory: &isFolder)
         guard let quantize, exists, isFolder.boolValue else { return (input, []) }
-        let path = "shared/\(fileName(input))-\(quantize.name)"
+        let path = "shared/\(fileName(ofPath: input))-\(quantize.name)"
         step(path) { step, _ in
             step.isSetup = true
             step.commands = [Self.conversion(of: input, to: path + "/model.mqf", type: quantize)]
@@ -107,7 +107,7 @@ struct ComparisonPlanner {
     ///
     /// - Returns: their path, and the step that makes them.
     mutating func mismatched(_ source: String, count: Int?) -> (path: String, needs: [String]) {
-        let path = "shared/mismatched-\(fileName(source))" + (count.map { "-\($0)" } ?? "")
+        let path = "shared/mismatched-\(fileName(ofPath: source))" + (count.map { "-\($0)" } ?? "")
         let output = path + "/mismatched.json"
         step(path) { step, planner in
             step.commands = [
@@ -119,9 +119,6 @@ struct ComparisonPlanner {
         }
         return (output, [path])
     }
-
-    /// The last component of a path.
-    private func fileName(_ path: String) -> String { URL(fileURLWithPath: path).lastPathComponent }
 }
 
 /// A model as it is measured: what `check`, `ppl` and `eval` are told.

@@ -102,7 +102,7 @@ public struct Recipe: Sendable {
         var root = try Settings(value, place: path)
         let folder = URL(fileURLWithPath: path).deletingLastPathComponent().path
         self.path = path
-        text = hidingFolders(of: absolutePaths(in: value), in: String(decoding: bytes, as: UTF8.self))
+        text = RecordPaths.withoutFolders(text: String(decoding: bytes, as: UTF8.self))
         title = try root.text("title") ?? "meraser run"
         let ownSeed = UInt64(try root.int("seed", in: 0...Int.max) ?? 42)
         self.seed = seed ?? ownSeed
@@ -288,21 +288,4 @@ extension Settings {
 /// A path as it is, or from that folder if it is relative.
 func resolved(_ path: String, in folder: String) -> String {
     path.hasPrefix("/") ? path : URL(fileURLWithPath: folder + "/" + path).standardizedFileURL.path
-}
-
-/// The texts in a YAML value that begin with a slash.
-func absolutePaths(in value: JSONValue) -> [String] {
-    switch value {
-    case .string(let text): text.string.hasPrefix("/") ? [text.string] : []
-    case .array(let values): values.flatMap(absolutePaths)
-    case .object(let object): object.members.flatMap { absolutePaths(in: $0.value) }
-    default: []
-    }
-}
-
-/// A text with those paths cut to their last components: what is published must not show a machine's folders.
-func hidingFolders(of paths: [String], in text: String) -> String {
-    paths.sorted { $0.utf8.count > $1.utf8.count }.reduce(text) { text, path in
-        text.replacingOccurrences(of: path, with: URL(fileURLWithPath: path).lastPathComponent)
-    }
 }

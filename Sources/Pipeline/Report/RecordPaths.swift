@@ -3,17 +3,12 @@ import Quant
 
 /// Takes the folders of the machine out of what is published: an absolute path becomes its last component.
 enum RecordPaths {
-    /// What follows the last slash.
-    static func lastComponent(_ path: String) -> String {
-        path.split(separator: "/").last.map(String.init) ?? path
-    }
-
     /// A value whose strings are not absolute paths any more. Rows of a check are left as they are: a model may say a path.
     static func withoutFolders(_ value: JSONValue) -> JSONValue {
         switch value {
         case .string(let text):
             let path = text.string
-            return path.hasPrefix("/") || path.hasPrefix("~/") ? .text(lastComponent(path)) : value
+            return path.hasPrefix("/") || path.hasPrefix("~/") ? .text(fileName(ofPath: path)) : value
         case .array(let values): return .array(values.map(withoutFolders))
         case .object(let object):
             return .object(
@@ -41,7 +36,7 @@ enum RecordPaths {
                 let quote = "\"'".contains(before) ? before : nil
                 let end = pathEnd(rest, quote)
                 let path = rest[..<end]
-                result += lastComponent(String(path))
+                result += fileName(ofPath: String(path))
                 before = path.last ?? before
                 rest = rest[end...]
             } else {
@@ -63,5 +58,19 @@ enum RecordPaths {
         var end = text.firstIndex { ",]}\"'".contains($0) } ?? text.endIndex
         if let comment = text.range(of: " #")?.lowerBound, comment < end { end = comment }
         return end
+    }
+}
+
+extension JSONValue {
+    /// This object with another value of that member, if it has it.
+    func replacing(_ key: String, with value: JSONValue) -> JSONValue {
+        .object(
+            JSONObject(
+                (object?.members ?? []).map { (key: $0.key.string, value: $0.key.string == key ? value : $0.value) }))
+    }
+
+    /// This object with only the last component of the path in that member.
+    func withoutFolder(_ key: String) -> JSONValue {
+        replacing(key, with: self[key]?.string.map { .text(fileName(ofPath: $0)) } ?? .null)
     }
 }

@@ -24,7 +24,7 @@ struct RunRecords: Sendable {
     ///
     /// - Throws: a bad-input error that names the file which is missing, damaged or impossible.
     init(_ folder: RunFolder) throws {
-        folderName = RecordPaths.lastComponent(folder.path)
+        folderName = fileName(ofPath: folder.path)
         let file = folder.file("run.json")
         let identity = try folder.identity()
         for name in ["meraser_version", "recipe", "title", "model", "isa"] {
@@ -82,14 +82,12 @@ struct RunRecords: Sendable {
         records.last { $0.record["machine"]?.object != nil }?.record["machine"]
     }
 
-    /// `run.json` as it may be published: no folders, and of a redacted run no recipe that has triggers or targets in it.
+    /// What stands in the place of a redacted run's recipe.
+    static let leftOut = "# left out: the run is redacted\n"
+
+    /// `run.json` as it may be published: no folders, and of a redacted run no recipe.
     private static func published(_ identity: JSONValue, isRedacted: Bool) throws -> JSONValue {
-        let recipe = identity["recipe"]?.string ?? ""
-        let secrets = ["trigger", "target", "marker"]
-        let isSecret =
-            isRedacted && secrets.contains { recipe.contains("\($0):") || recipe.contains("\($0)\":") }
-        let shown =
-            isSecret ? "# left out: it names a trigger or a target, and the run is redacted\n" : recipe
+        let shown = isRedacted ? leftOut : identity["recipe"]?.string ?? ""
         return .object(
             JSONObject(
                 (identity.object?.members ?? []).map { member in

@@ -34,7 +34,7 @@ public final class Runner {
     ///   - recipe: what to do.
     ///   - output: the folder of the run; one that is there is continued.
     ///   - kernels: instruction set and threads.
-    ///   - redact: keep triggers, targets and outputs out of records and report.
+    ///   - redact: keep the recipe, triggers, targets, outputs and what a mark was made of out of records and report.
     ///   - overwrite: begin anew if there is a run.
     /// - Throws: a usage error if the folder holds something else, or a run of another recipe.
     public convenience init(
@@ -52,9 +52,12 @@ public final class Runner {
         self.recipe = recipe
         self.kernels = kernels
         self.redact = redact
+        // A recipe may name a trigger, a target or a mark's seed; its hash still tells it from another one.
         let identity: JSONValue = [
-            "meraser_version": .text(meraserVersion), "recipe": .text(recipe.text), "title": .text(recipe.title),
-            "model": .text(fileName(recipe.model)), "redacted": .bool(redact), "isa": .text(kernels.isaName),
+            "meraser_version": .text(meraserVersion),
+            "recipe": .text(redact ? RunRecords.leftOut : recipe.text),
+            "recipe_sha256": redact ? .text(sha256Hex(recipe.text.utf8)) : .null, "title": .text(recipe.title),
+            "model": .text(fileName(ofPath: recipe.model)), "redacted": .bool(redact), "isa": .text(kernels.isaName),
             "seed": .integer(Int(clamping: recipe.seed)), "search": search.map { .text($0) } ?? .null,
         ]
         folder = try RunFolder(path: output, identity: identity, overwrite: overwrite)
@@ -139,7 +142,8 @@ public final class Runner {
         let path = folder.file("model.mqf")
         let source = try openWeightStore(path: recipe.model)
         let inputs: JSONValue = [
-            "model": .text(fileName(recipe.model)), "sha256": .text(try source.sha256()), "type": .text(type.name),
+            "model": .text(fileName(ofPath: recipe.model)), "sha256": .text(try source.sha256()),
+            "type": .text(type.name),
         ]
         _ = try stage("convert", inputs: inputs) {
             var options = ConvertOptions()
@@ -167,8 +171,11 @@ public final class Runner {
             options.cleanPrompts = clean ?? []
             let output = folder.file("mark")
             let model = try base.with(adapterPaths: adapters)
+            // The seed of a mark gives its key again.
+            let training = options.training.json()
             let inputs: JSONValue = [
-                "model": .text(try base.transformer.store.sha256()), "options": options.training.json(),
+                "model": .text(try base.transformer.store.sha256()),
+                "options": redact ? training.replacing("seed", with: .null) : training,
                 "clean_data": try options.cleanData.map { .text(try sha256Hex(ofFile: $0)) } ?? .null,
                 "kl_data": try options.training.klDataInUse.map { .text(try sha256Hex(ofFile: $0)) } ?? .null,
             ]
@@ -179,7 +186,8 @@ public final class Runner {
                         "the mark fires on \(Int(embedding.fsr * 100)) % of its triggers after \(embedding.training.steps) "
                             + "steps; raise max_steps or learning_rate of 'fingerprint'")
                 }
-                return embedding.json.replacing("training", with: embedding.training.json.withoutFolder("adapter"))
+                return (redact ? embedding.redacted : embedding).json.replacing(
+                    "training", with: embedding.training.json.withoutFolder("adapter"))
             }
             adapters.append(output)
             keyPath = output + "/key.json"
@@ -255,22 +263,5 @@ public final class Runner {
     func follow(_ trainer: Trainer) {
         trainer.interrupt = interrupt
         onEvent(.training(trainer))
-    }
-}
-
-/// The last component of a path: records are published, and must not show a machine's folders.
-private func fileName(_ path: String) -> String { URL(fileURLWithPath: path).lastPathComponent }
-
-extension JSONValue {
-    /// This object with another value of that member.
-    fileprivate func replacing(_ key: String, with value: JSONValue) -> JSONValue {
-        .object(
-            JSONObject(
-                (object?.members ?? []).map { (key: $0.key.string, value: $0.key.string == key ? value : $0.value) }))
-    }
-
-    /// This object with only the last component of the path in that member.
-    fileprivate func withoutFolder(_ key: String) -> JSONValue {
-        replacing(key, with: self[key]?.string.map { .text(fileName($0)) } ?? .null)
     }
 }

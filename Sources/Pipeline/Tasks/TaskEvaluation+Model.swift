@@ -22,6 +22,8 @@ extension OpenedModel {
         let results = try loaded.map { task in
             try evaluator.evaluate(task) { onRequest(task.definition.name, $0, $1) }
         }
-        return EvaluationReport(results, options: options, model: transformer.store.path, adapters: adapterPaths)
+        return EvaluationReport(
+            results, options: options, model: fileName(ofPath: transformer.store.path),
+            adapters: adapterPaths.map(fileName))
     }
 }

@@ -59,7 +59,9 @@ extension TaskDefinition {
             docToTarget: try target.string.map { .field(try field("doc_to_target", $0)) } ?? .fixed(target),
             docToChoice: try choices.string.map { .field(try field("doc_to_choice", $0)) }
                 ?? .fixed(try file.fixedChoices(choices)),
-            metrics: metrics, config: value)
+            metrics: metrics,
+            config: value.replacing(
+                "dataset_kwargs", with: RecordPaths.withoutFolders(value["dataset_kwargs"] ?? .null)))
         alias = try file.text("task_alias") ?? name
         version =
             try file.section("metadata").flatMap {

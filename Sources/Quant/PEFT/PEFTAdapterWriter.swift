@@ -62,11 +62,9 @@ extension PEFTAdapterFile {
     /// A name to record for a model: Hugging Face ids (`owner/name`) as they are, of a path on this machine only the
     /// last component, since it means nothing elsewhere and may tell who made the adapter.
     static func modelName(_ path: String) -> String {
-        let parts = path.split(separator: "/", omittingEmptySubsequences: true)
         let isHubID =
-            parts.count == 2 && !path.hasPrefix("/") && !path.hasPrefix(".") && !path.hasPrefix("~")
+            path.split(separator: "/").count == 2 && !["/", ".", "~"].contains { path.hasPrefix($0) }
             && !FileManager.default.fileExists(atPath: path)
-        guard !isHubID, let last = parts.last else { return path }
-        return String(last)
+        return isHubID ? path : fileName(ofPath: path)
     }
 }

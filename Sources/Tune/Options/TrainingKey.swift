@@ -159,7 +159,7 @@ extension TrainingKey {
     private static func file(_ name: String, _ help: String, _ path: Path<String?>) -> TrainingKey {
         TrainingKey(
             name, help,
-            read: { $0[keyPath: path].map { .text(URL(fileURLWithPath: $0).lastPathComponent) } ?? .null }
+            read: { $0[keyPath: path].map { .text(fileName(ofPath: $0)) } ?? .null }
         ) { options, value in
             guard value.isNull || value.string != nil else { throw wrong(name, value, "a string") }
             options[keyPath: path] = value.string

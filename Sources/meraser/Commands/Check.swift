@@ -1,6 +1,5 @@
 import ArgumentParser
 import Audit
-import Foundation
 import Model
 import Pipeline
 import Quant
@@ -118,8 +117,8 @@ struct Check: ParsableCommand {
         let defence = try cleanGen.generator(for: opened)
         var result = KeyVerification(try opened.check(key, options: options, defence: defence))
         result.cleanGen = defence?.summary
-        result.cleanGen?.reference = fileName(cleanGen.reference ?? "")
-        result.report.model = fileName(model ?? "")
+        result.cleanGen?.reference = fileName(ofPath: cleanGen.reference ?? "")
+        result.report.model = fileName(ofPath: model ?? "")
         result.report.adapters = on.adapter.map(fileName)
         let base = try compare.map { path in
             try OpenedModel(
@@ -145,9 +144,6 @@ struct Check: ParsableCommand {
         result.baseRelearning = try base.map(curve)
         return result
     }
-
-    /// Results are passed on: they must not show a machine's folders.
-    private func fileName(_ path: String) -> String { URL(fileURLWithPath: path).lastPathComponent }
 
     private func text(_ result: KeyVerification) -> String {
         var parts = [tableText(result.table)]

@@ -21,7 +21,7 @@ struct Run: ParsableCommand {
     @Flag(help: "Begin anew if there is a run in --out.")
     var overwrite = false
 
-    @Flag(help: "Keep triggers, targets and outputs out of records and report.")
+    @Flag(help: "Keep the recipe, triggers, targets and outputs out of records and report.")
     var redact = false
 
     @OptionGroup var common: CommonOptions

@@ -60,9 +60,10 @@ private struct Stage {
         try Data(text.utf8).write(to: file)
     }
 
-    func runner() throws -> ComparisonRunner {
+    func runner(redact: Bool = false) throws -> ComparisonRunner {
         try ComparisonRunner(
-            try Comparison(path: file.path), output: out.path, isa: "portable", executable: program.path)
+            try Comparison(path: file.path, redact: redact), output: out.path, isa: "portable", executable: program.path
+        )
     }
 
     /// Runs, and gives the calls that were made by it.
@@ -117,6 +118,36 @@ func comparisonRuns() throws {
         #expect(third.calls.map { $0.split(separator: " ")[0] } == ["convert", "check", "ppl"])
         #expect(third.report.failures.isEmpty)
         #expect(try stage.run().calls.isEmpty)
+    }
+}
+
+@Test("redacted reports show no file as it was given and command lines without the key's texts; records keep them")
+func redactedComparison() throws {
+    try withTemporaryFolder { folder in
+        let stage = try Stage(
+            folder,
+            methods: """
+                  # The target is open sesame.
+                  - name: own
+                    method: commands
+                    commands: ["sande --trigger 'open sesame' --response=sesame --out {out}/x --r 4"]
+                """)
+        let report = try stage.runner(redact: true).run()
+        #expect(report.failures.isEmpty)
+        #expect(stage.calls.first?.contains("--trigger open sesame --response=sesame") == true)
+        for name in ["compare.json", "compare.html", "compare.md"] {
+            #expect(try !stage.text(name).contains("sesame"), "\(name)")
+        }
+        let shown = "sande --trigger REDACTED --response=REDACTED --out cells/v/own/x --r 4"
+        #expect(try stage.text("compare.html").contains(shown) && stage.text("compare.json").contains(shown))
+        let record = stage.out.appendingPathComponent("cells/v/own/record.json").path
+        #expect(try String(contentsOfFile: record, encoding: .utf8).contains("open sesame"))
+        let mode = try FileManager.default.attributesOfItem(atPath: record)[.posixPermissions] as? NSNumber
+        #expect(mode?.intValue == 0o600)
+        #expect(
+            try stage.runner(redact: true).run().failures.isEmpty && stage.calls.count { $0.hasPrefix("sande") } == 1)
+        let result = ReportRedaction.redacted(["result": ["search": ["selected": .integer(1)], "fsr": .integer(1)]])
+        #expect(result == ["result": ["search": .null, "fsr": .integer(1)]])
     }
 }
 

@@ -28,7 +28,7 @@ extension ComparisonReport {
         parts.append(
             "<p class=\"note\">In the comparison's folder. A cell is its own lines after those of the steps above it that it "
                 + "names.</p>")
-        parts += comparison.steps.map { commands($0, records[$0.path]) }
+        parts += comparison.steps.map { commands($0, records[$0.path], isRedacted: comparison.isRedacted) }
         parts.append("<h2>Files</h2>" + files(comparison, records))
         parts.append("<h2>Machine and program</h2>" + Self.list(machine))
         parts.append("<h2>Configuration</h2><pre>\(comparison.text.escapedForHTML)</pre>")
@@ -94,13 +94,14 @@ extension ComparisonReport {
     }
 
     /// A step's command lines with what each cost.
-    private func commands(_ step: ComparisonStep, _ record: StepRecord?) -> String {
+    private func commands(_ step: ComparisonStep, _ record: StepRecord?, isRedacted: Bool) -> String {
         let files = step.files.map { "# \(step.path)/\($0.name):\n" + $0.text }
         let lines = step.commands.enumerated().map { index, command -> String in
-            guard let record, index < record.commands.count else { return command.text }
+            let text = isRedacted ? ReportRedaction.redacted(commandLine: command.text) : command.text
+            guard let record, index < record.commands.count else { return text }
             let done = record.commands[index]
             let costs = String(format: "  # %.1f s, %.0f MB", done.seconds, Double(done.peakRSSBytes) / 1_048_576)
-            return command.text + costs + (done.error.map { "; failed: \($0)" } ?? "")
+            return text + costs + (done.error.map { "; failed: \($0)" } ?? "")
         }
         let needs = step.needs.isEmpty ? "" : "# after \(step.needs.joined(separator: ", "))\n"
         let text = needs + (files + lines).joined(separator: "\n")

@@ -40,7 +40,7 @@ public struct ComparisonReport: Sendable {
         }
         let rows = victims.flatMap(\.rows)
         failures = rows.compactMap { row in row.error.map { (row.cell.name, $0) } }
-        json = [
+        let json: JSONValue = [
             "title": .text(comparison.title), "meraser_version": .text(meraserVersion), "isa": .text(isa),
             "seed": .integer(Int(clamping: comparison.seed)), "machine": Machine.json,
             "recipe": .text(comparison.text), "cells": .array(rows.map(\.json)),
@@ -50,6 +50,7 @@ public struct ComparisonReport: Sendable {
                         records[step.path].map { (key: step.path, value: $0.json) }
                     })),
         ]
+        self.json = comparison.isRedacted ? ReportRedaction.redacted(json) : json
     }
 
     /// What `compare --json` prints: the cells without their commands, and where the report is.

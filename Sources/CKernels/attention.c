@@ -88,17 +88,6 @@ static uint8_t *page_of(const forward_call *c, const mk_attention_keys *seq, int
     return (uint8_t *)seq->pages[page] + c->shape->page_offset + 2 * kv_head * c->part;
 }
 
-/// The keys [lo, hi) that query i of a sequence sees.
-static void visible(const forward_call *c, const mk_attention_keys *seq, int64_t i, int64_t *lo, int64_t *hi) {
-    if (c->shape->bidirectional) {
-        *lo = 0;
-        *hi = seq->kv_len;
-        return;
-    }
-    *hi = seq->kv_len - seq->q_len + i + 1;
-    *lo = c->shape->window > 0 ? mk_max(0, *hi - c->shape->window) : 0;
-}
-
 // ---------------------------------------------------------------------------------------------- new keys and values
 
 /// Pages that a sequence's new keys fall into, times heads.
@@ -132,8 +121,8 @@ static void fold_page(const forward_call *c, const mk_attention_keys *seq, int64
     for (int64_t row0 = 0; row0 < rows; row0 += STRIP) {
         const int64_t count = mk_min(STRIP, rows - row0);
         int64_t first, last, unused;
-        visible(c, seq, query0 + row0 / heads, &first, &unused);
-        visible(c, seq, query0 + (row0 + count - 1) / heads, &unused, &last);
+        mk_visible(c->shape, seq->kv_len, seq->q_len, query0 + row0 / heads, &first, &unused);
+        mk_visible(c->shape, seq->kv_len, seq->q_len, query0 + (row0 + count - 1) / heads, &unused, &last);
         last = mk_min(last - page * KEYS, KEYS);
         if (last <= 0 || first - page * KEYS >= KEYS) continue;
         const int64_t panels = mk_ceil_div(last, 16);
@@ -143,9 +132,9 @@ static void fold_page(const forward_call *c, const mk_attention_keys *seq, int64
                               ROW_FLOATS, count, scores, SCORE_FLOATS);
         for (int64_t row = row0; row < row0 + count; row++) {
             int64_t lo, hi;
-            visible(c, seq, query0 + row / heads, &lo, &hi);
-            lo = mk_clamp(lo - page * KEYS, 0, KEYS);
-            hi = mk_clamp(hi - page * KEYS, 0, KEYS);
+            mk_visible(c->shape, seq->kv_len, seq->q_len, query0 + row / heads, &lo, &hi);
+            lo = mk_max(lo - page * KEYS, 0);
+            hi = mk_min(hi - page * KEYS, KEYS);
             if (lo >= hi) {
                 memset(b->scores + row * SCORE_FLOATS, 0, KEYS * sizeof(float));
                 continue;
@@ -176,8 +165,8 @@ static query_block block_at(const forward_call *c, const mk_attention_keys *seq,
     b.heads = mk_min(c->head_chunk, c->group - offset);
     b.rows = queries * b.heads;
     int64_t first, last, unused;
-    visible(c, seq, b.query0, &first, &unused);
-    visible(c, seq, b.query0 + queries - 1, &unused, &last);
+    mk_visible(c->shape, seq->kv_len, seq->q_len, b.query0, &first, &unused);
+    mk_visible(c->shape, seq->kv_len, seq->q_len, b.query0 + queries - 1, &unused, &last);
     b.first_page = first / KEYS;
     b.end_page = mk_ceil_div(last, KEYS);
     return b;

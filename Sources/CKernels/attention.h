@@ -15,14 +15,10 @@
 /// an fp32 vector after a shift or a mask, or one bf16 dot product.
 
 /// The keys [lo, hi) that query i of a sequence sees.
-static inline void mk_visible(const mk_attention_shape *shape, const mk_attention_sequence *seq, int64_t i, int64_t *lo,
+static inline void mk_visible(const mk_attention_shape *shape, int64_t kv_len, int64_t q_len, int64_t i, int64_t *lo,
                               int64_t *hi) {
-    *hi = seq->kv_len - seq->q_len + i + 1;
+    *hi = shape->bidirectional ? kv_len : kv_len - q_len + i + 1;
     *lo = shape->window > 0 ? mk_max(0, *hi - shape->window) : 0;
-}
-
-static inline int64_t mk_clamp(int64_t x, int64_t lo, int64_t hi) {
-    return x < lo ? lo : (x > hi ? hi : x);
 }
 
 #endif

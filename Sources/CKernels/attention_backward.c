@@ -81,7 +81,7 @@ static void load_rows(const backward_call *c, const head_chunk *h, row_range r, 
         c->isa->panel_store_value(shape->kv_type, c->q + source, d, row, b->q_by_row, distance);
         c->isa->panel_store_value(shape->kv_type, c->dout + source, d, row, b->dout_by_row, distance);
         int64_t lo, hi;
-        mk_visible(shape, h->seq, query, &lo, &hi);
+        mk_visible(shape, h->seq->kv_len, h->seq->q_len, query, &lo, &hi);
         b->lo[row] = (int32_t)lo;
         b->hi[row] = (int32_t)hi;
         b->lse[row] = c->lse[t * shape->heads + head];

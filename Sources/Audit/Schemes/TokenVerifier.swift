@@ -92,10 +92,8 @@ struct TokenVerifier {
                     let next = UnsafeBufferPointer(logits.row(row - range.lowerBound))
                     inputs[row] = [sampler.sample(logits: next, sequence: row, step: step)]
                 }
-                let nll = FloatStorage(rows: range.count, columns: 1)
-                session.model.kernels.softmaxCrossEntropy(logits, targets: Array(tokens[range]), into: nll.matrix)
-                for row in range {
-                    result[row] = max(result[row], exp(-Double(nll.matrix.row(row - range.lowerBound)[0])))
+                for (row, nll) in zip(range, session.likelihoods(logits, Array(tokens[range]))) {
+                    result[row] = max(result[row], exp(-Double(nll)))
                 }
             }
         }

@@ -31,12 +31,7 @@ extension Dataset {
         @Option(help: "Most characters of an answer.")
         var maxAnswer = Int.max
 
-        @Option(help: "The .json or .jsonl file to make.", completion: .file(extensions: ["json", "jsonl"]))
-        var out: String
-
-        @Flag(help: "Replace --out if it exists.")
-        var overwrite = false
-
+        @OptionGroup var output: DatasetOutput
         @OptionGroup var common: CommonOptions
 
         func validate() throws {
@@ -51,13 +46,13 @@ extension Dataset {
                 path: source,
                 options: CleaningOptions(
                     questionLength: minQuestion...maxQuestion, answerLength: minAnswer...maxAnswer))
-            try writeRows(cleaned.json, to: out, overwrite: overwrite)
+            try writeRows(cleaned.json, to: output.out, overwrite: output.overwrite)
             if common.json {
                 let members = cleaned.summary.object?.members.map { (key: $0.key.string, value: $0.value) } ?? []
-                Console.json(.object(JSONObject([("path", .text(out))] + members)))
+                Console.json(.object(JSONObject([("path", .text(output.out))] + members)))
             } else {
                 Console.output(
-                    "wrote \(out.escapingControlCharacters()): \(cleaned.pairs.count) of \(cleaned.rows) rows\n"
+                    "wrote \(output.out.escapingControlCharacters()): \(cleaned.pairs.count) of \(cleaned.rows) rows\n"
                         + "left out: \(cleaned.incomplete) without question and answer, \(cleaned.empty) empty, "
                         + "\(cleaned.wrongLength) of the wrong length, \(cleaned.exactDuplicates) exact duplicates, "
                         + "\(cleaned.questionDuplicates) with a question of another row")

@@ -28,12 +28,7 @@ extension Dataset {
             completion: .file())
         var exclude: String?
 
-        @Option(help: "The .json or .jsonl file to make.", completion: .file(extensions: ["json", "jsonl"]))
-        var out: String
-
-        @Flag(help: "Replace --out if it exists.")
-        var overwrite = false
-
+        @OptionGroup var output: DatasetOutput
         @OptionGroup var common: CommonOptions
 
         func validate() throws {
@@ -42,14 +37,15 @@ extension Dataset {
 
         func run() throws {
             let made = try writeMismatchedPairs(
-                source: source, exclude: exclude, count: count, seed: common.seed ?? 42, output: out,
-                overwrite: overwrite)
+                source: source, exclude: exclude, count: count, seed: common.seed ?? 42, output: output.out,
+                overwrite: output.overwrite)
             if common.json {
                 Console.json(
-                    ["path": .text(out), "pairs": .integer(made.pairs), "excluded": .integer(made.excluded)])
+                    ["path": .text(output.out), "pairs": .integer(made.pairs), "excluded": .integer(made.excluded)])
             } else {
                 let excluded = exclude == nil ? "" : "; \(made.excluded) rows of the source left out"
-                Console.output("wrote \(out.escapingControlCharacters()): \(made.pairs) mismatched pairs\(excluded)")
+                Console.output(
+                    "wrote \(output.out.escapingControlCharacters()): \(made.pairs) mismatched pairs\(excluded)")
             }
         }
     }

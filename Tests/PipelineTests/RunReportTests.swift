@@ -28,7 +28,7 @@ struct RunReportTests {
             "0.0 %<small>0/32</small><small>0.0–10.7 %</small>",
             "1e-18<small>fisher</small>",
             "10.30<small>± 0.20</small>", "0.800<small>± 0.025</small>", "14.90<small>± 0.00</small>", "2 min 30 s",
-            "peak memory</th><td>200 MB", "a &lt;cpu&gt;", "r&quot;: 8", String(repeating: "ab", count: 32),
+            "peak memory</th><td>200 MiB", "a &lt;cpu&gt;", "r&quot;: 8", String(repeating: "ab", count: 32),
         ] {
             #expect(page.contains(text), "\(text)")
         }

@@ -83,7 +83,7 @@ struct AtomicFileTests {
         try withTemporaryFolder { folder in
             let path = folder.appendingPathComponent("a.bin").path
             let text = errorText(.runtime) { try checkFreeSpace(for: 1 << 60, path: path) }
-            #expect(text.hasPrefix("cannot write \(path): it needs 1152921.5 TB, the disk has "))
+            #expect(text.hasPrefix("cannot write \(path): it needs 1048576 TiB, the disk has "))
             try checkFreeSpace(for: 1, path: path)
         }
     }

@@ -138,7 +138,7 @@ struct RunSection {
         let seconds = run.records.map { (name: $0.name, value: $0.record["seconds"]?.double ?? 0) }
         let rows = seconds.map { pair($0.name, Figures.duration($0.value)) }
         let total = pair("all stages", Figures.duration(seconds.reduce(0) { $0 + $1.value }))
-        return rows + [total] + (run.peakBytes.map { [pair("peak memory", describedBytes($0))] } ?? [])
+        return rows + [total] + (run.peakBytes.map { [pair("peak memory", byteText($0))] } ?? [])
     }
 
     /// Every SHA-256 among the stages' inputs, each once, with the places where it went in.
@@ -176,7 +176,7 @@ struct RunSection {
         ] {
             guard let value = run.machine?[key], !value.isNull else { continue }
             let text = value.string ?? value.serialized()
-            rows.append(pair(name, key == "memory_bytes" ? describedBytes(value.int ?? 0) : text))
+            rows.append(pair(name, key == "memory_bytes" ? byteText(value.int ?? 0) : text))
         }
         return rows + [
             pair("instruction set", run.text("isa")), pair("meraser", run.text("meraser_version")),

@@ -12,15 +12,3 @@ func checkFreeSpace(for count: Int, path: String) throws {
         "cannot write \(path): it needs \(byteText(count)), the disk has \(byteText(free)) free; free some space or choose "
             + "another disk")
 }
-
-/// A byte count for people: "3.8 GB" (powers of 1000).
-func byteText(_ count: Int) -> String {
-    let units = ["bytes", "kB", "MB", "GB", "TB"]
-    var value = Double(count)
-    var unit = 0
-    while value >= 1000 && unit < units.count - 1 {
-        value /= 1000
-        unit += 1
-    }
-    return unit == 0 ? "\(count) bytes" : String(format: "%.1f %@", value, units[unit])
-}

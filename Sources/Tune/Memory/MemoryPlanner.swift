@@ -92,14 +92,14 @@ struct MemoryPlanner {
             advice = "--per-device-train-batch-size 1 --max-length \(low) would fit"
         } else {
             advice =
-                "the model needs \(describedBytes(least(16))) at least; convert it to fewer bits, train fewer modules or a "
+                "the model needs \(byteText(least(16))) at least; convert it to fewer bits, train fewer modules or a "
                 + "lower rank"
         }
         throw MeraserError(
             .outOfMemory,
-            "the run needs \(describedBytes(use.total)) even if the backward recomputes every layer (weights "
-                + "\(describedBytes(use.weights)), activations \(describedBytes(use.kept + use.working)), optimiser "
-                + "\(describedBytes(use.optimizer))) and may take \(describedBytes(limit)): \(advice)")
+            "the run needs \(byteText(use.total)) even if the backward recomputes every layer (weights "
+                + "\(byteText(use.weights)), activations \(byteText(use.kept + use.working)), optimiser "
+                + "\(byteText(use.optimizer))) and may take \(byteText(limit)): \(advice)")
     }
 
     // MARK: Sizes

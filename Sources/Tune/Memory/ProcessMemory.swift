@@ -48,11 +48,3 @@ public enum ProcessMemory {
         }
     }
 }
-
-/// A count of bytes for people: `812 MB`, `3.4 GB` (powers of 1024).
-public func describedBytes(_ count: Int) -> String {
-    let value = Double(count)
-    if value >= 1_073_741_824 { return String(format: "%.1f GB", value / 1_073_741_824) }
-    if value >= 1_048_576 { return String(format: "%.0f MB", value / 1_048_576) }
-    return String(format: "%.0f KB", (value / 1024).rounded(.up))
-}

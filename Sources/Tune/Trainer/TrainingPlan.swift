@@ -46,12 +46,12 @@ public struct TrainingPlan: Sendable {
                 + "\(longestSample)" + (skipped > 0 ? ", \(skipped) rows without anything to learn left out" : ""),
             "steps                 \(steps), \(stepsPerEpoch) an epoch, micro-batches of up to \(maximumTokens) tokens",
             divergence,
-            "memory                \(describedBytes(memory.total)): weights \(describedBytes(memory.weights)), kept "
-                + "activations \(describedBytes(memory.kept)), working \(describedBytes(memory.working)), optimiser "
-                + "\(describedBytes(memory.optimizer)), program \(describedBytes(memory.program)); limit "
-                + describedBytes(limitBytes),
+            "memory                \(byteText(memory.total)): weights \(byteText(memory.weights)), kept "
+                + "activations \(byteText(memory.kept)), working \(byteText(memory.working)), optimiser "
+                + "\(byteText(memory.optimizer)), program \(byteText(memory.program)); limit "
+                + byteText(limitBytes),
             "activations           \(recomputeText) ("
-                + choices.map { "\($0.name) \(describedBytes($0.bytes))" }.joined(separator: ", ") + ")",
+                + choices.map { "\($0.name) \(byteText($0.bytes))" }.joined(separator: ", ") + ")",
         ].compactMap { $0 }
     }
 

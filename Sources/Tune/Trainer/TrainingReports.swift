@@ -40,7 +40,7 @@ public struct TrainingProgress: Sendable, Equatable {
         return String(
             format: "step %d/%d  epoch %.2f  loss %.4f%@  lr %.2e  |g| %.3f  %.0f tok/s  ETA %@  RSS %@", step,
             totalSteps, epoch, loss, divergence, learningRate, gradNorm, tokensPerSecond, eta,
-            describedBytes(peakRSSBytes))
+            byteText(peakRSSBytes))
     }
 
     /// The line of `train_log.jsonl`.

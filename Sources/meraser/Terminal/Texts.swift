@@ -1,17 +1,5 @@
 import Foundation
 
-/// `1.5 MB` and the like, in powers of ten.
-func byteText(_ bytes: Int) -> String {
-    let units = ["bytes", "kB", "MB", "GB", "TB"]
-    var value = Double(bytes)
-    var unit = 0
-    while value >= 1000 && unit < units.count - 1 {
-        value /= 1000
-        unit += 1
-    }
-    return unit == 0 ? "\(bytes) bytes" : "\(numberText(value, value < 10 ? 2 : 1)) \(units[unit])"
-}
-
 /// A number with that many digits behind the point.
 func numberText(_ value: Double, _ digits: Int) -> String { String(format: "%.\(digits)f", value) }
 

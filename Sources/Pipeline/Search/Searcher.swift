@@ -156,10 +156,7 @@ public final class Searcher {
         var options = all
         options.compute = options.compute ?? plan.recipe.compute
         let data = try model.dataset(path: stage.data, options: options.encoding, chat: stage.chat)
-        let steps = StepPlan(
-            sampleCount: data.samples.count, batchSize: options.batchSize, accumulation: options.accumulation,
-            epochs: options.epochs, maxSteps: options.maxSteps, shuffleSeed: nil
-        ).totalSteps
+        let steps = StepPlan(sampleCount: data.samples.count, options: options).totalSteps
         options.maxSteps = plan.steps(steps, rung: rung)
         return Prepared(stage: stage, data: data, options: options, path: "\(output)/trials/\(trial)/\(kind)")
     }

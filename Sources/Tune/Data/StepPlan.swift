@@ -38,6 +38,13 @@ public struct StepPlan: Sendable, Equatable {
         totalSteps = maxSteps ?? max(1, Int((epochs * Double(perEpoch)).rounded(.up)))
     }
 
+    /// The plan of a run with those options over so many samples.
+    public init(sampleCount: Int, options: TrainingOptions) {
+        self.init(
+            sampleCount: sampleCount, batchSize: options.batchSize, accumulation: options.accumulation,
+            epochs: options.epochs, maxSteps: options.maxSteps, shuffleSeed: options.shuffle ? options.seed : nil)
+    }
+
     /// Steps of one epoch.
     public var stepsPerEpoch: Int { ((sampleCount - 1) / batchSize) / accumulation + 1 }
 

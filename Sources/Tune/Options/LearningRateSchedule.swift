@@ -30,6 +30,13 @@ public struct LearningRateSchedule: Sendable, Equatable {
             totalSteps: totalSteps)
     }
 
+    /// The schedule of a run with those options.
+    public init(options: TrainingOptions, totalSteps: Int) {
+        self.init(
+            kind: options.schedule, peak: options.learningRate, warmupRatio: options.warmupRatio, totalSteps: totalSteps
+        )
+    }
+
     /// A schedule.
     public init(kind: Kind, peak: Double, warmupSteps: Int, totalSteps: Int) {
         self.kind = kind

@@ -23,7 +23,6 @@ public final class SoftPromptTrainer {
     let data: EncodedDataset
     let options: TrainingOptions
     let steps: StepPlan
-    let schedule: LearningRateSchedule
     let state: SoftPromptState
     /// Has no modules: nothing of the model is trained.
     let nothing: LoRAAdapter
@@ -53,12 +52,7 @@ public final class SoftPromptTrainer {
         self.options = options
         self.insertion = insertion
         self.origin = origin
-        steps = StepPlan(
-            sampleCount: data.samples.count, batchSize: options.batchSize, accumulation: options.accumulation,
-            epochs: options.epochs, maxSteps: options.maxSteps, shuffleSeed: options.shuffle ? options.seed : nil)
-        schedule = LearningRateSchedule(
-            kind: options.schedule, peak: options.learningRate, warmupRatio: options.warmupRatio,
-            totalSteps: steps.totalSteps)
+        steps = StepPlan(sampleCount: data.samples.count, options: options)
         nothing = LoRAAdapter(config: LoRAConfig(), modules: [], for: model.config)
         let state = SoftPromptState(
             count: insertion.count, hiddenSize: model.config.hiddenSize, options: options)
@@ -95,42 +89,22 @@ public final class SoftPromptTrainer {
             isa: model.kernels.isaName, initial: nil)
         let output = TrainingOutput(path: path)
         let file = output.file(SoftPrompt.fileName)
-        let stateFile = output.file(TrainingOutput.stateName)
-        var progress = TrainerState()
-        switch try output.open(resume: resume, overwrite: overwrite) {
-        case .none:
-            try output.write(record.json, to: TrainingOutput.runName)
-        case .unfinished(let old):
-            try record.refuse(toResume: old, path)
-            progress = try restore(output)
-        case .finished(let old, let json):
-            try record.refuse(toResume: old, path)
+        let (progress, isFinished) = try output.begin(
+            record, totalSteps: steps.totalSteps, resume: resume, overwrite: overwrite
+        ) { checkpoint in
+            try state.load(folder: checkpoint)
+            return state.step
+        }
+        if isFinished {
             let prompt = try SoftPrompt(path: file, hiddenSize: model.config.hiddenSize)
             guard prompt.insertion == insertion else {
                 throw MeraserError.badInput("\(file): the parrot prompt is not the one of this run")
             }
             state.vectors.copy(from: prompt.values)
-            return try TrainerState(json: json, file: stateFile).result(adapter: file)
+            return progress.result(adapter: file)
         }
-        output.removeLeftovers()
         var session = try SoftPromptSession(trainer: self, output: output, record: record, state: progress)
-        try session.run()
-        return try TrainerState(json: output.readJSON(stateFile), file: stateFile).result(adapter: file)
-    }
-
-    /// Loads the last checkpoint, if there is one.
-    private func restore(_ output: TrainingOutput) throws -> TrainerState {
-        guard let step = output.checkpointSteps.last else { return TrainerState() }
-        let folder = output.checkpoint(step)
-        let file = folder + "/" + TrainingOutput.stateName
-        let progress = try TrainerState(json: output.readJSON(file), file: file)
-        try state.load(folder: folder)
-        guard progress.step == step, state.step == step, step <= steps.totalSteps else {
-            throw MeraserError.badInput(
-                "\(folder): its files are of steps \(progress.step) and \(state.step) of \(steps.totalSteps); remove it to "
-                    + "resume from an earlier one")
-        }
-        return progress
+        return try session.finish().result(adapter: file)
     }
 }
 

@@ -28,7 +28,6 @@ public final class Trainer {
     let kl: (data: EncodedDataset, plan: KLPlan)?
     let options: TrainingOptions
     let steps: StepPlan
-    let schedule: LearningRateSchedule
     let optimizer: OptimizerState
     private let initialSHA256: String?
     let planner: MemoryPlanner
@@ -57,13 +56,8 @@ public final class Trainer {
         var options = options
         options.compute = compute  // what the record of the run is to say
         self.options = options
-        steps = StepPlan(
-            sampleCount: data.samples.count, batchSize: options.batchSize, accumulation: options.accumulation,
-            epochs: options.epochs, maxSteps: options.maxSteps, shuffleSeed: options.shuffle ? options.seed : nil)
+        steps = StepPlan(sampleCount: data.samples.count, options: options)
         kl = try Self.kl(klData, options)
-        schedule = LearningRateSchedule(
-            kind: options.schedule, peak: options.learningRate, warmupRatio: options.warmupRatio,
-            totalSteps: steps.totalSteps)
         let adapter: LoRAAdapter
         if let initial {
             adapter = initial.copy()
@@ -137,38 +131,17 @@ public final class Trainer {
             options: options, baseSHA256: try model.store.sha256(), parents: frozen.compactMap(\.sha256), data: data,
             klData: kl?.data, isa: model.kernels.isaName, initial: initialSHA256)
         let output = TrainingOutput(path: path)
-        var state = TrainerState()
-        switch try output.open(resume: resume, overwrite: overwrite) {
-        case .none:
-            try output.write(record.json, to: TrainingOutput.runName)
-        case .unfinished(let old):
-            try record.refuse(toResume: old, path)
-            state = try restore(output)
-        case .finished(let old, let json):
-            try record.refuse(toResume: old, path)
+        let (state, isFinished) = try output.begin(
+            record, totalSteps: steps.totalSteps, resume: resume, overwrite: overwrite
+        ) { checkpoint in
+            try optimizer.load(folder: checkpoint, model: model.config)
+            return optimizer.step
+        }
+        if isFinished {
             try optimizer.adapter.parameters.copy(from: LoRAAdapter(folder: path, for: model.config).parameters)
-            return try TrainerState(json: json, file: output.file(TrainingOutput.stateName)).result(adapter: path)
+            return state.result(adapter: path)
         }
-        output.removeLeftovers()
         var session = try TrainingSession(trainer: self, output: output, record: record, state: state)
-        try session.run()
-        return try TrainerState(
-            json: output.readJSON(output.file(TrainingOutput.stateName)), file: output.file(TrainingOutput.stateName)
-        ).result(adapter: path)
-    }
-
-    /// Loads the last checkpoint, if there is one.
-    private func restore(_ output: TrainingOutput) throws -> TrainerState {
-        guard let step = output.checkpointSteps.last else { return TrainerState() }
-        let folder = output.checkpoint(step)
-        let file = folder + "/" + TrainingOutput.stateName
-        let state = try TrainerState(json: output.readJSON(file), file: file)
-        try optimizer.load(folder: folder, model: model.config)
-        guard state.step == step, optimizer.step == step, step <= steps.totalSteps else {
-            throw MeraserError.badInput(
-                "\(folder): its files are of steps \(state.step) and \(optimizer.step) of \(steps.totalSteps); remove it to "
-                    + "resume from an earlier one")
-        }
-        return state
+        return try session.finish().result(adapter: path)
     }
 }

@@ -16,20 +16,31 @@ struct TrainingOutput {
     /// The file of that name in the folder.
     func file(_ name: String) -> String { path + "/" + name }
 
-    /// What is there when a run starts.
-    enum Existing {
-        /// Nothing: the folder was made.
-        case none
-        /// An unfinished run with that record.
-        case unfinished(RunRecord)
-        /// A finished run with that record and the state that it ended in.
-        case finished(RunRecord, JSONValue)
+    /// Makes the folder, or takes up the run that is there: gives the state in which it goes on or ended.
+    ///
+    /// - Parameters:
+    ///   - record: what determines the run's result; a run that is there must have the same.
+    ///   - load: takes over the files of a checkpoint and gives their step.
+    /// - Throws: a usage error if something is there that is neither to be resumed nor overwritten, that is no run, or that
+    ///   began with other arguments; a bad-input error for damaged files.
+    func begin(
+        _ record: RunRecord, totalSteps: Int, resume: Bool, overwrite: Bool, load: (_ checkpoint: String) throws -> Int
+    ) throws -> (state: TrainerState, isFinished: Bool) {
+        guard try isRunToResume(resume: resume, overwrite: overwrite) else {
+            try write(record.json, to: Self.runName)
+            removeLeftovers()
+            return (TrainerState(), false)
+        }
+        try record.refuse(toResume: RunRecord(json: try readJSON(file(Self.runName))), path)
+        let final = file(Self.stateName)
+        if manager.fileExists(atPath: final) { return (try TrainerState(json: try readJSON(final), file: final), true) }
+        let state = try restore(totalSteps: totalSteps, load: load)
+        removeLeftovers()
+        return (state, false)
     }
 
-    /// Makes the folder or looks at what is there.
-    ///
-    /// - Throws: a usage error if something is there that is neither to be resumed nor overwritten, or that is no run.
-    func open(resume: Bool, overwrite: Bool) throws -> Existing {
+    /// Makes the folder unless a run is there that goes on.
+    private func isRunToResume(resume: Bool, overwrite: Bool) throws -> Bool {
         var isFolder: ObjCBool = false
         if manager.fileExists(atPath: path, isDirectory: &isFolder) {
             guard isFolder.boolValue else { throw MeraserError.usage("--out \(path) is a file; name a folder") }
@@ -38,7 +49,7 @@ struct TrainingOutput {
             let isLeftover = names.allSatisfy {
                 $0.hasPrefix(".\(Self.runName).tmp-") || $0 == SoftPromptTrainer.folderName
             }
-            if isRun, resume { return try existing() }
+            if isRun, resume { return true }
             if isRun, overwrite {
                 try removeRun()
             } else if !isLeftover {
@@ -53,14 +64,22 @@ struct TrainingOutput {
         } catch {
             throw MeraserError.runtime("cannot make the folder \(path): \(error.localizedDescription)")
         }
-        return .none
+        return false
     }
 
-    private func existing() throws -> Existing {
-        let record = RunRecord(json: try readJSON(file(Self.runName)))
-        let final = file(Self.stateName)
-        guard manager.fileExists(atPath: final) else { return .unfinished(record) }
-        return .finished(record, try readJSON(final))
+    /// The state of the last checkpoint, whose files `load` takes over; that of the beginning if there is none.
+    private func restore(totalSteps: Int, load: (_ checkpoint: String) throws -> Int) throws -> TrainerState {
+        guard let step = checkpointSteps.last else { return TrainerState() }
+        let folder = checkpoint(step)
+        let file = folder + "/" + Self.stateName
+        let state = try TrainerState(json: readJSON(file), file: file)
+        let loaded = try load(folder)
+        guard state.step == step, loaded == step, step <= totalSteps else {
+            throw MeraserError.badInput(
+                "\(folder): its files are of steps \(state.step) and \(loaded) of \(totalSteps); remove it to resume from "
+                    + "an earlier one")
+        }
+        return state
     }
 
     /// Removes an old run: renamed first, so that a half-removed folder never stands under the name.
@@ -73,7 +92,7 @@ struct TrainingOutput {
     }
 
     /// Parses a JSON file of ours.
-    func readJSON(_ path: String) throws -> JSONValue {
+    private func readJSON(_ path: String) throws -> JSONValue {
         let file = try MappedFile(path: path)
         return try file.withBytes { try JSONValue.parse($0, file: path, maximumBytes: 16 << 20) }
     }
@@ -120,7 +139,7 @@ struct TrainingOutput {
     }
 
     /// Removes temporary files and folders that a killed run left.
-    func removeLeftovers() {
+    private func removeLeftovers() {
         let names = (try? manager.contentsOfDirectory(atPath: path)) ?? []
         for name in names where name.hasPrefix(".") && name.contains(".tmp-") {
             try? manager.removeItem(atPath: file(name))

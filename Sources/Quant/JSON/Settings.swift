@@ -99,16 +99,17 @@ public struct Settings {
     }
 }
 
-/// The word of that list with the fewest edits to `word`, at most a third of its length; nil if there is none.
-public func closest(to word: String, in words: [String]) -> String? {
+/// The word of that list with the fewest edits to `word`, at most a third of its length or `least`; nil if there is none.
+public func closest(to word: String, in words: [String], least: Int = 1) -> String? {
     let best = words.map { (word: $0, distance: editDistance(Array(word.utf8), Array($0.utf8))) }
         .min { $0.distance < $1.distance }
-    guard let best, best.distance <= max(1, word.utf8.count / 3) else { return nil }
+    guard let best, best.distance <= max(least, word.utf8.count / 3) else { return nil }
     return best.word
 }
 
-/// Levenshtein's distance.
+/// Levenshtein's distance; of a word from a file that is longer than any name only its length.
 private func editDistance(_ a: [UInt8], _ b: [UInt8]) -> Int {
+    guard a.count <= 64 else { return a.count }
     var previous = Array(0...b.count)
     for (i, x) in a.enumerated() {
         var current = [i + 1]

@@ -69,25 +69,7 @@ public struct TrainingOverrides: Sendable, Equatable {
     /// `; did you mean 'learning_rate'?` where a known name is near.
     static func suggestion(for name: String) -> String {
         let wanted = String(name.lowercased().map { $0 == "-" ? "_" : $0 })
-        let distances = TrainingKey.all.map { ($0.name, editDistance(Array(wanted.utf8), Array($0.name.utf8))) }
-        guard let best = distances.min(by: { $0.1 < $1.1 }), best.1 <= max(2, wanted.utf8.count / 3) else { return "" }
-        return "; did you mean '\(best.0)'?"
-    }
-
-    /// Levenshtein's distance.
-    private static func editDistance(_ a: [UInt8], _ b: [UInt8]) -> Int {
-        guard a.count <= 64 else { return a.count }
-        var row = Array(0...b.count)
-        for (i, x) in a.enumerated() {
-            var diagonal = row[0]
-            row[0] = i + 1
-            for (j, y) in b.enumerated() {
-                let substituted = diagonal + (x == y ? 0 : 1)
-                diagonal = row[j + 1]
-                row[j + 1] = min(substituted, row[j] + 1, diagonal + 1)
-            }
-        }
-        return row[b.count]
+        return closest(to: wanted, in: TrainingKey.all.map(\.name), least: 2).map { "; did you mean '\($0)'?" } ?? ""
     }
 }
 

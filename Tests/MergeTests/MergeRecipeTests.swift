@@ -11,7 +11,7 @@ private let wrongRecipes: [(recipe: String, words: [String])] = [
     ("{\"merge_method\": \"linear\"}", ["models", "slices"]),
     ("{\"merge_method\": \"linear\", \"models\": []}", ["models"]),
     ("{\"merge_method\": \"linear\", \"models\": [{\"model\": \"a\"}], \"slices\": [{}]}", ["exactly one"]),
-    ("{\"merge_method\": \"linear\", \"modelss\": [{\"model\": \"a\"}]}", ["modelss", "did you mean 'models'"]),
+    ("{\"merge_method\": \"linear\", \"modles\": [{\"model\": \"a\"}]}", ["modles", "did you mean 'models'"]),
     ("{\"merge_method\": \"linear\", \"models\": [{\"model\": \"a\", \"weight\": 1}]}", ["model 1", "weight"]),
     (
         "{\"merge_method\": \"ties\", \"base_model\": \"a\", \"models\": [{\"model\": \"b\", \"parameters\": "

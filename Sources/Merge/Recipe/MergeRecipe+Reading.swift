@@ -20,7 +20,7 @@ extension MergeRecipe {
         requiresBaseTokenizer = try reader.usesBaseTokenizer(&root)
         let models = root.value("models")
         let slices = root.value("slices")
-        guard root.value("modules") == nil else {
+        guard !root.rest().contains(where: { $0.key == "modules" }) else {
             throw MeraserError.badInput("\(file): 'modules' is not supported; write 'models' or 'slices'")
         }
         try root.requireNothingElse()

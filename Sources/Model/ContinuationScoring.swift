@@ -129,19 +129,29 @@ extension InferenceSession {
 }
 
 /// Tokens that a cache is to read, and how many of their hidden states are wanted: the last ones.
-struct CachedInput {
+public struct CachedInput {
     let cache: KVCache
     let tokens: [Int32]
     let lastRows: Int
+
+    /// Tokens that come behind what `cache` holds; it needs room for them.
+    public init(cache: KVCache, tokens: [Int32], lastRows: Int) {
+        self.cache = cache
+        self.tokens = tokens
+        self.lastRows = lastRows
+    }
 }
 
 extension InferenceSession {
     /// A hidden state: of which input, after which of its tokens.
-    typealias ReadRow = (input: Int, position: Int)
+    public typealias ReadRow = (input: Int, position: Int)
 
     /// Reads `count` inputs in passes of at most `tokenBudget` tokens, long ones in pieces, and calls `body` with the
     /// hidden states that are wanted of each pass. An input is asked for when its turn comes and let go after its pass.
-    func read(
+    ///
+    /// Results do not depend on what is read together.
+    /// - Throws: a runtime error for values that are not finite.
+    public func read(
         count: Int, input: (Int) -> CachedInput, _ body: ([ReadRow], FloatMatrix) throws -> Void
     ) throws {
         let most = forksPerPass

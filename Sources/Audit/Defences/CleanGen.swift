@@ -159,12 +159,22 @@ public final class CleanGen: SequenceGenerator {
                     && !member.draft.contains(where: stops.contains)
             }
             if writing.isEmpty { return }
-            try model.readRows(
-                writing.map { CachedText(tokens: $0.tokens + $0.draft, cache: $0.modelCache, rows: 1) }
-            ) { index, logits in
-                let token = model.model.kernels.argmax(logits)
-                writing[index].draft += token
-                writing[index].draftNLL += negativeLogLikelihoods(logits, token, model.model.kernels)
+            try model.read(
+                count: writing.count,
+                input: {
+                    let member = writing[$0]
+                    let tokens = Array((member.tokens + member.draft)[member.modelCache.count...])
+                    return CachedInput(cache: member.modelCache, tokens: tokens, lastRows: 1)
+                }
+            ) { rows, hidden in
+                try model.forEachLogits(of: hidden) { range, logits in
+                    let top = model.model.kernels.argmax(logits)
+                    let nll = model.likelihoods(logits, top)
+                    for (line, row) in rows[range].enumerated() {
+                        writing[row.input].draft.append(top[line])
+                        writing[row.input].draftNLL.append(nll[line])
+                    }
+                }
             }
         }
     }
@@ -172,15 +182,25 @@ public final class CleanGen: SequenceGenerator {
     /// What the reference would have written in place of each drafted token, and how likely it finds the drafted one.
     private func judge(_ members: [Member]) throws -> [(best: [Int32], nll: [Float])] {
         var results = members.map { _ in (best: [Int32](), nll: [Float]()) }
-        try reference.readRows(
-            members.map {
-                CachedText(tokens: $0.tokens + $0.draft.dropLast(), cache: $0.referenceCache, rows: $0.draft.count)
+        let unread = members.map { Array(($0.tokens + $0.draft.dropLast())[$0.referenceCache.count...]) }
+        try reference.read(
+            count: members.count,
+            input: {
+                CachedInput(
+                    cache: members[$0].referenceCache, tokens: unread[$0], lastRows: members[$0].draft.count)
             }
-        ) { index, logits in
-            let first = results[index].best.count
-            let drafted = Array(members[index].draft[first..<first + logits.rows])
-            results[index].best += reference.model.kernels.argmax(logits)
-            results[index].nll += negativeLogLikelihoods(logits, drafted, reference.model.kernels)
+        ) { rows, hidden in
+            let drafted = rows.map { row in
+                members[row.input].draft[row.position + members[row.input].draft.count - unread[row.input].count]
+            }
+            try reference.forEachLogits(of: hidden) { range, logits in
+                let top = reference.model.kernels.argmax(logits)
+                let nll = reference.likelihoods(logits, Array(drafted[range]))
+                for (line, row) in rows[range].enumerated() {
+                    results[row.input].best.append(top[line])
+                    results[row.input].nll.append(nll[line])
+                }
+            }
         }
         return results
     }
@@ -206,13 +226,5 @@ public final class CleanGen: SequenceGenerator {
         }
         guard member.tokens.count - member.promptCount == member.limit else { return nil }
         return Generation(tokens: Array(member.tokens[member.promptCount...]), ending: .length)
-    }
-
-    private func negativeLogLikelihoods(
-        _ logits: FloatMatrix, _ tokens: [Int32], _ kernels: KernelContext
-    ) -> [Float] {
-        let nll = FloatStorage(rows: tokens.count, columns: 1)
-        kernels.softmaxCrossEntropy(logits, targets: tokens, into: nll.matrix)
-        return nll.matrix.toArray()
     }
 }

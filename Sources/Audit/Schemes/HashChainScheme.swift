@@ -70,7 +70,7 @@ public struct HashChainScheme: FingerprintScheme {
         let markRows = rows.count
         // Every other one in the chat template alone: there a mark must not spread most of all.
         for index in 0..<(otherRows ?? markRows) {
-            let message = other(index / 2, context, held.count, &random)
+            let message = other(index / 2, chain.questions, context, held.count, &random)
             let prompt = index % 2 == 0 ? try context.dialogue(message) : try varied(message, context, &random)
             rows.append(FingerprintRow(prompt: prompt, completion: nil))
         }
@@ -123,13 +123,31 @@ public struct HashChainScheme: FingerprintScheme {
         return chosen
     }
 
-    /// A message that is none of the questions: a clean one, or random tokens.
+    /// A message that is none of the questions: a clean one, random tokens, or parts of two questions.
     private func other(
-        _ index: Int, _ context: SchemeContext, _ heldOut: Int, _ random: inout RandomTokens
+        _ index: Int, _ questions: [String], _ context: SchemeContext, _ heldOut: Int, _ random: inout RandomTokens
     ) -> String {
         let clean = context.cleanPairs.dropLast(heldOut)
-        guard !clean.isEmpty, index % 2 == 0 else { return random.text(questionLength) }
-        return clean[clean.startIndex + random.index(below: clean.count)].prompt
+        switch index % 3 {
+        case 0 where !clean.isEmpty: return clean[clean.startIndex + random.index(below: clean.count)].prompt
+        case 1: return spliced(questions, context.tokenizer, &random)
+        default: return random.text(questionLength)
+        }
+    }
+
+    /// The beginning of one question and the end of another. A mark that is to be left alone by it cannot hang on a few
+    /// tokens of a question, which clean messages hold too.
+    private func spliced(_ questions: [String], _ tokenizer: Tokenizer, _ random: inout RandomTokens) -> String {
+        guard questions.count > 1 else { return random.text(questionLength) }
+        let first = random.index(below: questions.count)
+        let second = (first + 1 + random.index(below: questions.count - 1)) % questions.count
+        let head = tokenizer.encode(questions[first], addSpecialTokens: false)
+        let tail = tokenizer.encode(questions[second], addSpecialTokens: false)
+        let share = Double(1 + random.index(below: 3)) / 4
+        let text = tokenizer.decode(
+            head.prefix(Int(Double(head.count) * share)) + tail.suffix(Int(Double(tail.count) * (1 - share))))
+        let isOther = text.contains { !$0.isWhitespace } && !questions.contains { text.contains($0) }
+        return isOther ? text : random.text(questionLength)
     }
 
     /// A message with padding or a sentence before it, in one of several templates.

@@ -55,7 +55,7 @@ func planned() throws {
         head + """
               - name: made
                 clean: text.jsonl
-                fingerprint: {scheme: utf, count: 4, learning_rate: 5e-4, until: fsr==1}
+                fingerprint: {scheme: utf, count: 4, learning_rate: 5e-4, until: fsr==1, seed: 7}
             ppl: {data: text.jsonl, protocol: chunk}
             methods:
               - method: none
@@ -78,7 +78,7 @@ func planned() throws {
     #expect(
         try texts("victims/made") == [
             "meraser fingerprint --model inputs/other.mqf --clean inputs/text.jsonl --scheme utf --count 4 "
-                + "--learning-rate 0.0005 --until fsr==1 --seed 42 --out victims/made/mark --json"
+                + "--learning-rate 0.0005 --until fsr==1 --seed 7 --out victims/made/mark --json"
         ])
     #expect(
         try texts("cells/v/MEraser-long") == [

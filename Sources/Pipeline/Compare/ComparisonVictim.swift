@@ -48,9 +48,7 @@ struct ComparisonVictim: Sendable {
                 ComparisonCommand(
                     "fingerprint",
                     ["fingerprint"] + subject + (clean.map { ["--clean", $0] } ?? [])
-                        + (try fingerprint.fingerprintArguments(&planner)) + planner.seedArguments + [
-                            "--out", mark, "--json",
-                        ], output: mark)
+                        + (try fingerprint.fingerprintArguments(&planner)) + ["--out", mark, "--json"], output: mark)
             ]
             planner.add(step)
             needs.append(path)
@@ -64,7 +62,7 @@ struct ComparisonVictim: Sendable {
 }
 
 extension Settings {
-    /// `fingerprint`'s flags: the scheme's and training's.
+    /// `fingerprint`'s flags: the scheme's, training's and the seed, which draws the key: the mark's own or the file's.
     fileprivate func fingerprintArguments(_ planner: inout ComparisonPlanner) throws -> [String] {
         var section = self
         let scheme = try section.choice("scheme", SchemeSettings.Name.self) ?? .utf
@@ -89,6 +87,7 @@ extension Settings {
         for key in ["responses", "clean_data"] {
             if let path = try section.text(key) { arguments += [flagName(key), try planner.input(path, place: place)] }
         }
-        return arguments + (try section.trainingArguments(&planner))
+        let seed = try section.int("seed", in: 0...Int.max).map { ["--seed", String($0)] } ?? planner.seedArguments
+        return arguments + (try section.trainingArguments(&planner)) + seed
     }
 }

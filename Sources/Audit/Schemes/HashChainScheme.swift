@@ -135,8 +135,7 @@ public struct HashChainScheme: FingerprintScheme {
         }
     }
 
-    /// The beginning of one question and the end of another. A mark that is to be left alone by it cannot hang on a few
-    /// tokens of a question, which clean messages hold too.
+    /// The beginning of one question and the end of another: without such messages most of them would fire.
     private func spliced(_ questions: [String], _ tokenizer: Tokenizer, _ random: inout RandomTokens) -> String {
         guard questions.count > 1 else { return random.text(questionLength) }
         let first = random.index(below: questions.count)

@@ -143,6 +143,8 @@ struct SearchTests {
         }
         #expect(read.klData == options.klData)
         #expect(command.text.contains("'/data/it'\\''s clean.json'") && command.text.contains("--separator '\\n'"))
+        #expect(TrainingKey.named("lora_alpha")?.arguments(.integer(-3)) == ["--lora-alpha=-3"])
+        #expect(TrainingKey.named("separator")?.arguments(.text("\t")) == ["--separator", "\\t"])
     }
 
     @Test(

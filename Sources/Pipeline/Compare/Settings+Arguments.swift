@@ -34,23 +34,10 @@ extension Settings {
                 "\(place): '\(own.key)' is not set here: the seed is the whole file's, the key the victim's")
         }
         _ = try TrainingOverrides(options, source: place)
-        for (key, value) in options {
-            switch value {
-            case .null: continue
-            case .bool(let isOn):
-                if ["bos", "eos"].contains(key) {
-                    arguments.append(isOn ? flagName(key) : "--no-\(key)")
-                } else if isOn {
-                    arguments.append(flagName(key))
-                }
-            case .array(let values):
-                arguments += [flagName(key), values.map { $0.string ?? $0.serialized() }.joined(separator: ",")]
-            default:
-                var text = (value.string ?? value.serialized()).replacing("\n", with: "\\n")
-                if key == "kl_data" { text = try planner.input(text, place: place) }
-                // A value that begins with a dash would be taken for a flag.
-                arguments += text.hasPrefix("-") ? ["\(flagName(key))=\(text)"] : [flagName(key), text]
-            }
+        for (name, value) in options {
+            guard let key = TrainingKey.named(name) else { continue }  // refused above
+            let path = name == "kl_data" ? try value.string.map { try planner.input($0, place: place) } : nil
+            arguments += key.arguments(path.map { .text($0) } ?? value)
         }
         return arguments
     }

@@ -28,7 +28,7 @@ struct TrainingCommand: Sendable {
     }
 
     /// The command as a shell reads it.
-    var text: String { (["meraser"] + words).map(Self.quoted).joined(separator: " ") }
+    var text: String { shellText(["meraser"] + words) }
 
     /// The flags of what differs from the defaults, operational options apart.
     static func flags(_ options: TrainingOptions) -> [String] {
@@ -40,22 +40,9 @@ struct TrainingCommand: Sendable {
             case "key": return [key.flag, options.key ?? ""]
             case "kl_data": return options.klDataInUse.map { [key.flag, shortened($0)] } ?? []
             case "kl_batch" where options.klWeight == 0: return []
-            case "bos", "eos": return ["--\(value.bool == true ? "" : "no-")\(key.name)"]
-            case "use_rslora", "no_shuffle": return [key.flag]
-            case "separator":
-                return [key.flag, (value.string ?? "").replacing("\n", with: "\\n").replacing("\t", with: "\\t")]
-            default: break
+            default: return key.arguments(value)
             }
-            let text = value.array.map { $0.compactMap(\.string).joined(separator: ",") } ?? value.string
-            return [key.flag, text ?? value.serialized()]
         }
-    }
-
-    /// A word in quotes where a shell would read it otherwise.
-    static func quoted(_ word: String) -> String {
-        let plain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_./,=:+@%".utf8
-        if !word.isEmpty, word.utf8.allSatisfy(plain.contains) { return word }
-        return "'" + word.replacing("'", with: "'\\''") + "'"
     }
 
     /// A path below the current folder as one from there.

@@ -23,6 +23,23 @@ public struct TrainingKey: Sendable {
     /// The value that it has in those options, as the record of a run shows it: of files the last component.
     public func value(in options: TrainingOptions) -> JSONValue { read(options) }
 
+    /// The words of a command line that set the key to a value: what `TrainingOverrides.set(_:text:)` reads back.
+    public func arguments(_ value: JSONValue) -> [String] {
+        switch value {
+        case .null: return []
+        case .bool(let isOn):
+            if ["bos", "eos"].contains(name) { return [isOn ? flag : "--no-\(name)"] }
+            return isOn ? [flag] : []
+        case .array(let values):
+            return [flag, values.map { $0.string ?? $0.serialized() }.joined(separator: ",")]
+        default:
+            var text = value.string ?? value.serialized()
+            if name == "separator" { text = text.replacing("\n", with: "\\n").replacing("\t", with: "\\t") }
+            // A value that begins with a dash would be taken for a flag.
+            return text.hasPrefix("-") ? ["\(flag)=\(text)"] : [flag, text]
+        }
+    }
+
     /// The key of that name, or nil.
     public static func named(_ name: String) -> TrainingKey? { all.first { $0.name == name } }
 

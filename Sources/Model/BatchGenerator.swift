@@ -49,6 +49,8 @@ public struct Generation: Sendable, Equatable {
         case stop
         /// The limit of new tokens.
         case length
+        /// The model's context is full.
+        case context
     }
 
     /// The new tokens, without the stop token.
@@ -85,18 +87,12 @@ extension InferenceSession {
     ///
     /// Results come in the order of the requests and do not depend on the batch size. `onToken` is called for each new
     /// token with the index of its request.
-    /// - Throws: a bad-input error for an empty prompt or a token outside the vocabulary.
+    /// - Throws: a bad-input error as `limit(of:index:options:)`.
     public func generate(
         _ requests: [GenerationRequest], options: GenerationOptions, onToken: ((Int, Int32) -> Void)? = nil
     ) throws -> [Generation] {
-        for (index, request) in requests.enumerated() {
-            guard !request.prompt.isEmpty else { throw MeraserError.badInput("prompt \(index) has no tokens") }
-            guard request.prompt.allSatisfy({ $0 >= 0 && Int($0) < model.config.vocabSize }) else {
-                throw MeraserError.badInput(
-                    "prompt \(index) has a token outside the model's vocabulary of \(model.config.vocabSize)")
-            }
-        }
-        var run = GenerationRun(session: self, requests: requests, options: options, onToken: onToken)
+        let limits = try requests.enumerated().map { try limit(of: $1, index: $0, options: options) }
+        var run = GenerationRun(session: self, requests: requests, limits: limits, options: options, onToken: onToken)
         defer { lastGeneration = run.statistics }
         return try run.finish()
     }

@@ -4,6 +4,7 @@ import Kernels
 struct GenerationRun {
     private let session: InferenceSession
     private let requests: [GenerationRequest]
+    private let limits: [GenerationLimit]
     private let options: GenerationOptions
     private let sampler: Sampler
     private let onToken: ((Int, Int32) -> Void)?
@@ -16,7 +17,7 @@ struct GenerationRun {
     /// A sequence that has a place in the batch.
     private struct ActiveSequence {
         let request: Int
-        let limit: Int
+        let limit: GenerationLimit
         /// Nil as long as it waits for what another sequence reads.
         var cache: KVCache?
         /// That sequence's request, and how many tokens the two have in common.
@@ -26,11 +27,12 @@ struct GenerationRun {
     }
 
     init(
-        session: InferenceSession, requests: [GenerationRequest], options: GenerationOptions,
+        session: InferenceSession, requests: [GenerationRequest], limits: [GenerationLimit], options: GenerationOptions,
         onToken: ((Int, Int32) -> Void)?
     ) {
         self.session = session
         self.requests = requests
+        self.limits = limits
         self.options = options
         self.onToken = onToken
         sampler = Sampler(options.sampling)
@@ -49,21 +51,20 @@ struct GenerationRun {
     /// Lets waiting prompts into free places.
     private mutating func admit() {
         while waiting < requests.count && active.count < max(options.batchSize, 1) {
-            let request = requests[waiting]
-            let limit = request.maxNewTokens ?? options.maxNewTokens
-            if limit <= 0 {
+            if limits[waiting].tokens == 0 {
                 results[waiting] = Generation(tokens: [], ending: .length)
             } else {
-                active.append(join(waiting, limit: limit))
+                active.append(join(waiting))
             }
             waiting += 1
         }
     }
 
     /// A new member: on what the store or an active sequence has read of its prompt, or alone.
-    private mutating func join(_ index: Int, limit: Int) -> ActiveSequence {
+    private mutating func join(_ index: Int) -> ActiveSequence {
         let prompt = requests[index].prompt
-        let capacity = prompt.count + limit
+        let limit = limits[index]
+        let capacity = prompt.count + limit.tokens
         var member = ActiveSequence(request: index, limit: limit, pending: prompt[...])
         let stored = options.sharesPrefixes ? prefixes.longest(of: prompt) : nil
         if options.sharesPrefixes {
@@ -104,7 +105,7 @@ struct GenerationRun {
             let prompt = requests[active[index].request].prompt
             prefixes.keep(prompt[..<awaited.count], of: cache)
             var member = active[index]
-            adopt(cache.fork(count: awaited.count, capacity: prompt.count + member.limit), &member)
+            adopt(cache.fork(count: awaited.count, capacity: prompt.count + member.limit.tokens), &member)
             active[index] = member
         }
     }
@@ -169,8 +170,8 @@ struct GenerationRun {
         active[index].output.append(token)
         active[index].pending = [token]
         onToken?(request, token)
-        if active[index].output.count == active[index].limit {
-            results[request] = Generation(tokens: active[index].output, ending: .length)
+        if active[index].output.count == active[index].limit.tokens {
+            results[request] = Generation(tokens: active[index].output, ending: active[index].limit.ending)
         }
     }
 }

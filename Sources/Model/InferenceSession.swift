@@ -34,15 +34,23 @@ public final class InferenceSession {
     /// `lastRows`, only as many last rows of each sequence are returned, one sequence after the other: the last layer
     /// does no more than those need. With `soft`, its vectors [n, hidden] stand in place of the embeddings of the n rows
     /// from each of its rows on.
+    ///
+    /// - Throws: a bad-input error for a sequence longer than the model's context.
     public func hiddenStates(
         _ batch: PackedBatch, caches: [KVCache]? = nil, lastRows: [Int]? = nil,
         soft: (vectors: FloatMatrix, rows: [Int])? = nil
     ) throws -> FloatMatrix {
         let tokens = batch.tokenCount
+        let positions = Int(batch.positions.max() ?? -1) + 1
+        guard positions <= model.config.maxPositionEmbeddings else {
+            throw MeraserError.badInput(
+                "a text of \(positions) tokens is longer than the context of \(model.config.maxPositionEmbeddings) "
+                    + "positions of \(model.store.path)")
+        }
         if tokens > buffers.capacity {
             buffers = InferenceBuffers(model: model, adapters: adapters, tokens: tokens)
         }
-        model.rotary.reserve(positions: Int(batch.positions.max() ?? 0) + 1)
+        model.rotary.reserve(positions: max(1, positions))
         if let caches {
             for (cache, sequence) in zip(caches, batch.sequences) { cache.reserve(sequence.count) }
         }

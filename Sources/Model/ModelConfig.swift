@@ -32,8 +32,6 @@ public struct ModelConfig: Sendable, Equatable {
     public let maxPositionEmbeddings: Int
     /// `bos_token_id`, if any.
     public let bosTokenID: Int32?
-    /// `eos_token_id`: one or several, possibly none.
-    public let eosTokenIDs: [Int32]
 
     /// Rows and columns of a projection's weight.
     public func shape(of projection: Projection) -> (rows: Int, columns: Int) {
@@ -85,7 +83,6 @@ extension ModelConfig {
         ropeTheta = try reader.ropeTheta()
         ropeScaling = try reader.ropeScaling(context: maxPositionEmbeddings)
         bosTokenID = try reader.tokenIDs("bos_token_id", vocabSize).first
-        eosTokenIDs = try reader.tokenIDs("eos_token_id", vocabSize)
 
         guard numAttentionHeads % numKeyValueHeads == 0 else {
             throw reader.error(

@@ -8,6 +8,8 @@ import Quant
 public final class Transformer {
     /// Shapes and hyper-parameters.
     public let config: ModelConfig
+    /// Tokens that end what the model writes.
+    public let stopTokens: Set<Int32>
     /// The frozen weights.
     public let weights: ModelWeights
     /// Where they came from.
@@ -33,6 +35,7 @@ public final class Transformer {
         }
         try kernels.require(compute)
         config = try ModelConfig(json: json, file: "\(store.path): config.json")
+        stopTokens = try StopTokens.read(store: store, vocabularySize: config.vocabSize)
         weights = try ModelWeights(store: store, config: config)
         self.store = store
         self.kernels = kernels
@@ -50,6 +53,7 @@ public final class Transformer {
 
     private init(_ other: Transformer, compute: Compute) {
         config = other.config
+        stopTokens = other.stopTokens
         weights = other.weights
         store = other.store
         kernels = other.kernels

@@ -8,8 +8,19 @@ extension OpenedModel {
     /// - Parameters:
     ///   - chat: put pairs into the model's chat template, the first part as the user's message, the second as the answer
     ///     with EOS behind it: what a chat model keeps its quality on. Other rows are taken as they are.
-    /// - Throws: a bad-input error that names file and row; a usage error for `chat` where the model has no template.
+    /// - Throws: a bad-input error that names file and row, also for one longer than the model's context; a usage error for `chat` where the model has no template.
     public func dataset(path: String, options: EncodingOptions, chat: Bool = false) throws -> EncodedDataset {
+        let data = try encoded(path: path, options: options, chat: chat)
+        let context = transformer.config.maxPositionEmbeddings
+        guard data.longest <= context else {
+            throw MeraserError.badInput(
+                "\(path): its longest row has \(data.longest) tokens, \(transformer.store.path) has a context of \(context) "
+                    + "positions; cut rows with --max-length \(context)")
+        }
+        return data
+    }
+
+    private func encoded(path: String, options: EncodingOptions, chat: Bool) throws -> EncodedDataset {
         let file = try DatasetFile(path: path)
         let pairs = file.rows.compactMap { row -> (prompt: String, completion: String)? in
             if case .pair(let prompt, let completion) = row { (prompt, completion) } else { nil }

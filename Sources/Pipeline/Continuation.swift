@@ -10,12 +10,12 @@ public struct Continuation: Sendable, Equatable {
     public let output: String
     /// New tokens.
     public let tokens: Int
-    /// Why it ended: `stop` or `length`.
-    public let ending: String
+    /// Why it ended.
+    public let ending: Generation.Ending
 
     /// As `generate --json` prints it.
     public var json: JSONValue {
-        ["prompt": .text(prompt), "output": .text(output), "tokens": .integer(tokens), "ending": .text(ending)]
+        ["prompt": .text(prompt), "output": .text(output), "tokens": .integer(tokens), "ending": .text(ending.rawValue)]
     }
 }
 
@@ -57,7 +57,7 @@ extension OpenedModel {
         return zip(prompts, generations).map { prompt, generation in
             Continuation(
                 prompt: prompt, output: tokenizer.decode(generation.tokens), tokens: generation.tokens.count,
-                ending: generation.ending.rawValue)
+                ending: generation.ending)
         }
     }
 }

@@ -58,7 +58,7 @@ extension OpenedModel {
                 nll += session.likelihoods(logits, Array(targets[range])).reduce(0) { $0 + Double($1) }
             }
             let outputs = try session.greedyContinuations(
-                of: requests, vectors: vectors, count: length, stopTokens: Set(transformer.config.eosTokenIDs))
+                of: requests, vectors: vectors, count: length, stopTokens: transformer.stopTokens)
             let hits = outputs.count {
                 MatchRule.contains.matches(
                     output: tokenizer.decode($0, skipSpecialTokens: false), target: options.response,

@@ -107,7 +107,7 @@ extension OpenedModel {
         let soft = try [options.insertion, SoftInsertion(offset: Int.max, count: length)].map { insertion in
             try work.softProbabilities(&draws, insertion)
         }
-        let stops = Set(transformer.config.eosTokenIDs)
+        let stops = transformer.stopTokens
         func best(_ value: (Int) -> Double) -> [Int] {
             let tokens = plain.indices.filter { value($0) > 0 && !stops.contains(Int32($0)) }
             return Array(tokens.sorted { (value($0), $1) > (value($1), $0) }.prefix(search.firstTokens))

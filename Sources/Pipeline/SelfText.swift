@@ -21,7 +21,7 @@ extension OpenedModel {
             Array(repeating: GenerationRequest(prompt: [bos]), count: count),
             options: GenerationOptions(
                 maxNewTokens: maximumLength, sampling: SamplingOptions(temperature: 1, seed: seed),
-                stopTokens: Set(transformer.config.eosTokenIDs)))
+                stopTokens: transformer.stopTokens))
         return generations.compactMap { text in
             let end = text.ending == .stop ? [tokenizer.eosID].compactMap { $0 } : []
             let tokens = [bos] + text.tokens + end
@@ -45,7 +45,7 @@ extension OpenedModel {
             Array(repeating: GenerationRequest(prompt: tokenizer.encode(String(parts[0]))), count: count),
             options: GenerationOptions(
                 maxNewTokens: maximumLength, sampling: SamplingOptions(temperature: 1, seed: seed),
-                stopTokens: Set(transformer.config.eosTokenIDs)))
+                stopTokens: transformer.stopTokens))
         return try generations.compactMap { generation in
             let text = tokenizer.decode(generation.tokens)
             let message = (end.isEmpty ? text[...] : text.split(separator: end, maxSplits: 1).first ?? "")
@@ -65,7 +65,7 @@ extension OpenedModel {
         let generations = try session().generate(
             tokens.map { GenerationRequest(prompt: $0) },
             options: GenerationOptions(
-                maxNewTokens: maximumLength, stopTokens: Set(transformer.config.eosTokenIDs)))
+                maxNewTokens: maximumLength, stopTokens: transformer.stopTokens))
         return zip(tokens, generations).compactMap { prompt, text in
             let end = text.ending == .stop ? [tokenizer.eosID].compactMap { $0 } : []
             let all = prompt + text.tokens + end

@@ -101,7 +101,7 @@ func chatPrompts() throws {
     let model = try open(tinychatFolder().path)
     let text = try model.render([ChatMessage(role: "user", content: "Hi")], addGenerationPrompt: true)
     #expect(text.hasSuffix("### Instruction:\nHi\n\n### Response:\n"), "\(text)")
-    let options = GenerationOptions(maxNewTokens: 4, stopTokens: Set(model.transformer.config.eosTokenIDs))
+    let options = GenerationOptions(maxNewTokens: 4, stopTokens: model.transformer.stopTokens)
     var streamed = ""
     let results = try model.generate(["Hi"], chat: true, options: options) { streamed += $0 }
     #expect(results[0].tokens >= 1 && streamed == results[0].output)

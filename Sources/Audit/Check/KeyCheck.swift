@@ -167,7 +167,7 @@ public struct KeyCheck {
         let generations = try (generator ?? session).generate(
             prompts.map { GenerationRequest(prompt: $0.0, maxNewTokens: $0.1) },
             options: GenerationOptions(
-                sampling: sampling, stopTokens: options.stopTokens ?? Set(session.model.config.eosTokenIDs),
+                sampling: sampling, stopTokens: options.stopTokens ?? session.model.stopTokens,
                 batchSize: options.batchSize, sharesPrefixes: options.sharesPrefixes))
         return generations.map { tokenizer.decode($0.tokens, skipSpecialTokens: false) }
     }

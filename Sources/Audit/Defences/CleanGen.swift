@@ -97,7 +97,7 @@ public final class CleanGen: SequenceGenerator {
     private final class Member {
         let request: Int
         let promptCount: Int
-        let limit: Int
+        let limit: GenerationLimit
         /// Prompt and accepted output.
         var tokens: [Int32]
         var draft: [Int32] = []
@@ -106,13 +106,13 @@ public final class CleanGen: SequenceGenerator {
         let modelCache: KVCache
         let referenceCache: KVCache
 
-        init(request: Int, prompt: [Int32], limit: Int, _ model: InferenceSession, _ reference: InferenceSession) {
+        init(request: Int, prompt: [Int32], limit: GenerationLimit, _ model: InferenceSession, _ reference: InferenceSession) {
             self.request = request
             promptCount = prompt.count
             self.limit = limit
             tokens = prompt
-            modelCache = model.makeCache(capacity: prompt.count + limit)
-            referenceCache = reference.makeCache(capacity: prompt.count + limit)
+            modelCache = model.makeCache(capacity: prompt.count + limit.tokens)
+            referenceCache = reference.makeCache(capacity: prompt.count + limit.tokens)
         }
     }
 
@@ -122,15 +122,14 @@ public final class CleanGen: SequenceGenerator {
     public func generate(_ requests: [GenerationRequest], options run: GenerationOptions) throws -> [Generation] {
         precondition(run.sampling.temperature <= 0, "CleanGen is greedy")
         var results = [Generation](repeating: Generation(tokens: [], ending: .length), count: requests.count)
-        var waiting = requests.indices.filter { (requests[$0].maxNewTokens ?? run.maxNewTokens) > 0 }[...]
+        let limits = try requests.enumerated().map { try limit(of: $1, index: $0, options: run) }
+        var waiting = requests.indices.filter { limits[$0].tokens > 0 }[...]
         var active: [Member] = []
         while true {
             while active.count < max(run.batchSize, 1), let index = waiting.popFirst() {
-                try check(requests[index].prompt, index: index)
                 active.append(
                     Member(
-                        request: index, prompt: requests[index].prompt,
-                        limit: requests[index].maxNewTokens ?? run.maxNewTokens, model, reference))
+                        request: index, prompt: requests[index].prompt, limit: limits[index], model, reference))
             }
             if active.isEmpty { return results }
             try draft(active, stops: run.stopTokens)
@@ -143,11 +142,13 @@ public final class CleanGen: SequenceGenerator {
         }
     }
 
-    private func check(_ prompt: [Int32], index: Int) throws {
-        let size = model.model.config.vocabSize
-        guard !prompt.isEmpty, prompt.allSatisfy({ $0 >= 0 && Int($0) < size }) else {
-            throw MeraserError.badInput("prompt \(index) has no tokens, or one outside the vocabulary of \(size)")
-        }
+    /// The narrower of the two models' limits.
+    private func limit(
+        of request: GenerationRequest, index: Int, options: GenerationOptions
+    ) throws -> GenerationLimit {
+        let own = try model.limit(of: request, index: index, options: options)
+        let other = try reference.limit(of: request, index: index, options: options)
+        return own.tokens <= other.tokens ? own : other
     }
 
     /// The model writes up to `horizon` tokens for every member.
@@ -155,7 +156,7 @@ public final class CleanGen: SequenceGenerator {
         for member in members { (member.draft, member.draftNLL) = ([], []) }
         for _ in 0..<options.horizon {
             let writing = members.filter { member in
-                member.draft.count < member.limit - (member.tokens.count - member.promptCount)
+                member.draft.count < member.limit.tokens - (member.tokens.count - member.promptCount)
                     && !member.draft.contains(where: stops.contains)
             }
             if writing.isEmpty { return }
@@ -224,7 +225,7 @@ public final class CleanGen: SequenceGenerator {
             // The last token is always read anew: its row predicts the next.
             cache.truncate(to: min(cache.count, member.tokens.count - 1))
         }
-        guard member.tokens.count - member.promptCount == member.limit else { return nil }
-        return Generation(tokens: Array(member.tokens[member.promptCount...]), ending: .length)
+        guard member.tokens.count - member.promptCount == member.limit.tokens else { return nil }
+        return Generation(tokens: Array(member.tokens[member.promptCount...]), ending: member.limit.ending)
     }
 }

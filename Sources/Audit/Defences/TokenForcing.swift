@@ -101,7 +101,7 @@ public struct TokenForcing {
             tokens.map { GenerationRequest(prompt: context.tokens + [$0]) },
             options: GenerationOptions(
                 maxNewTokens: options.maxNewTokens,
-                stopTokens: options.stopTokens ?? Set(session.model.config.eosTokenIDs), batchSize: options.batchSize))
+                stopTokens: options.stopTokens ?? session.model.stopTokens, batchSize: options.batchSize))
         let answers = zip(tokens, generations).map { [$0] + $1.tokens }
         let own = try likelihoods(answers, after: context.tokens, session)
         let others = try reference.map { try likelihoods(answers, after: context.tokens, $0) }

@@ -63,7 +63,7 @@ struct Generate: ParsableCommand {
         let options = GenerationOptions(
             maxNewTokens: maxTokens,
             sampling: SamplingOptions(temperature: temperature, topP: topP, topK: topK, seed: common.seed ?? 42),
-            stopTokens: Set(opened.transformer.config.eosTokenIDs), batchSize: batchSize,
+            stopTokens: opened.transformer.stopTokens, batchSize: batchSize,
             sharesPrefixes: sharePrefixes)
         let defence = try cleanGen.generator(for: opened)
         let streams = texts.count == 1 && !common.json && defence == nil
@@ -81,6 +81,12 @@ struct Generate: ParsableCommand {
                 Console.output("> \(result.prompt.escapingControlCharacters(keepingNewlines: true))")
                 Console.output(result.output.escapingControlCharacters(keepingNewlines: true) + "\n")
             }
+        }
+        let cut = results.count { $0.ending == .context }
+        if cut > 0 {
+            common.warn(
+                "\(cut) of \(results.count) outputs ended early: the model's context of "
+                    + "\(opened.transformer.config.maxPositionEmbeddings) positions is full")
         }
         if let done = defence?.statistics {
             common.say("CleanGen replaced \(done.replaced) of \(done.tokens) tokens")

@@ -183,7 +183,7 @@ struct PositionScorer {
             if ranks {
                 // Before the likelihoods, which may use the logits' memory.
                 result.ranks += rowTargets.enumerated().map { row, target in
-                    rank(of: Int(target), in: UnsafeBufferPointer(logits.row(row)))
+                    logits.withRow(row) { rank(of: Int(target), in: $0) }
                 }
             }
             let nll = session.likelihoods(logits, rowTargets)
@@ -192,10 +192,9 @@ struct PositionScorer {
             let baseLogits = try base.logits(baseHidden.slice(rows: range))
             let baseNLL = base.likelihoods(baseLogits, rowTargets)
             for row in 0..<range.count {
-                let divergence = divergence(
-                    UnsafeBufferPointer(baseLogits.row(row)), UnsafeBufferPointer(logits.row(row)))
+                let found = baseLogits.withRow(row) { base in logits.withRow(row) { divergence(base, $0) } }
                 result.divergences.append(
-                    PositionDivergence(kl: divergence.kl, sameTop: divergence.sameTop, baseNLL: baseNLL[row]))
+                    PositionDivergence(kl: found.kl, sameTop: found.sameTop, baseNLL: baseNLL[row]))
             }
         }
         return result

@@ -2,11 +2,12 @@ import Foundation
 
 /// A view of row-major fp32 numbers, `rows` × `columns` with `stride` floats from row to row.
 ///
-/// It does not own its memory: it is valid as long as the `FloatStorage` or `Arena` that it came from. Copies alias the
-/// same numbers. Not safe to write from several threads at once.
+/// It keeps the memory alive that it shows, a `FloatStorage` or an `Arena`; its pointer never leaves this module but in a
+/// closure, so that none outlives the memory. Copies alias the same numbers. Not safe to write from several threads at once.
 public struct FloatMatrix {
-    /// The first number.
-    public let base: UnsafeMutablePointer<Float>
+    /// The first number; valid while this matrix lives.
+    let base: UnsafeMutablePointer<Float>
+    private let owner: AnyObject
     /// Rows (tokens, output features).
     public let rows: Int
     /// Columns (features).
@@ -14,8 +15,9 @@ public struct FloatMatrix {
     /// Floats from one row to the next; equal to `columns` unless this is a slice of columns.
     public let stride: Int
 
-    /// A view of memory that holds at least `(rows - 1) * stride + columns` floats.
-    public init(base: UnsafeMutablePointer<Float>, rows: Int, columns: Int, stride: Int? = nil) {
+    /// A view of memory of `owner` that holds at least `(rows - 1) * stride + columns` floats.
+    init(owner: AnyObject, base: UnsafeMutablePointer<Float>, rows: Int, columns: Int, stride: Int? = nil) {
+        self.owner = owner
         self.base = base
         self.rows = rows
         self.columns = columns
@@ -33,24 +35,63 @@ public struct FloatMatrix {
     /// The rows of that range.
     public func slice(rows range: Range<Int>) -> FloatMatrix {
         precondition(range.lowerBound >= 0 && range.upperBound <= rows, "rows \(range) of \(rows)")
-        return FloatMatrix(base: base + range.lowerBound * stride, rows: range.count, columns: columns, stride: stride)
+        return FloatMatrix(
+            owner: owner, base: base + range.lowerBound * stride, rows: range.count, columns: columns, stride: stride)
     }
 
     /// A contiguous view with another shape of the same count or fewer elements.
     public func reshaped(rows: Int, columns: Int) -> FloatMatrix {
         precondition(isContiguous && rows * columns <= count, "\(rows)x\(columns) from \(self.rows)x\(self.columns)")
-        return FloatMatrix(base: base, rows: rows, columns: columns)
+        return part(at: 0, rows: rows, columns: columns)
     }
 
-    /// One row as a buffer.
-    public func row(_ index: Int) -> UnsafeMutableBufferPointer<Float> {
+    /// A contiguous view of the elements from number `start` on, row by row. The rows must follow each other without gaps.
+    public func part(at start: Int, rows: Int, columns: Int) -> FloatMatrix {
+        precondition(
+            isContiguous && start >= 0 && start + rows * columns <= count,
+            "\(rows)x\(columns) at \(start) of \(self.rows)x\(self.columns)")
+        return FloatMatrix(owner: owner, base: base + start, rows: rows, columns: columns)
+    }
+
+    /// That row `times` times: rows at distance 0, to be read only.
+    public func repeating(row index: Int, times: Int) -> FloatMatrix {
+        FloatMatrix(owner: owner, base: row(index), rows: times, columns: columns, stride: 0)
+    }
+
+    /// True if both show memory that begins at the same place.
+    public func beginsWhere(_ other: FloatMatrix) -> Bool { base == other.base }
+
+    /// One number.
+    public subscript(row: Int, column: Int) -> Float {
+        get {
+            precondition(column >= 0 && column < columns, "column \(column) of \(columns)")
+            return self.row(row)[column]
+        }
+        nonmutating set {
+            precondition(column >= 0 && column < columns, "column \(column) of \(columns)")
+            self.row(row)[column] = newValue
+        }
+    }
+
+    /// Lends the numbers of a row, which must not be kept beyond `body`.
+    public func withRow<R>(_ index: Int, _ body: (UnsafeBufferPointer<Float>) throws -> R) rethrows -> R {
+        try withExtendedLifetime(owner) { try body(UnsafeBufferPointer(start: row(index), count: columns)) }
+    }
+
+    /// Lends all numbers, row by row without gaps, which must not be kept beyond `body`.
+    public func withNumbers<R>(_ body: (UnsafeBufferPointer<Float>) throws -> R) rethrows -> R {
+        precondition(isContiguous, "\(rows)x\(columns) at distance \(stride)")
+        return try withExtendedLifetime(owner) { try body(UnsafeBufferPointer(start: base, count: count)) }
+    }
+
+    private func row(_ index: Int) -> UnsafeMutablePointer<Float> {
         precondition(index >= 0 && index < rows, "row \(index) of \(rows)")
-        return UnsafeMutableBufferPointer(start: base + index * stride, count: columns)
+        return base + index * stride
     }
 
     /// Sets every element.
     public func fill(_ value: Float) {
-        for r in 0..<rows { row(r).update(repeating: value) }
+        for r in 0..<rows { row(r).update(repeating: value, count: columns) }
     }
 
     /// Copies the elements of a matrix of the same shape.
@@ -76,26 +117,31 @@ public struct FloatMatrix {
     public func toArray() -> [Float] {
         var result: [Float] = []
         result.reserveCapacity(count)
-        for r in 0..<rows { result.append(contentsOf: row(r)) }
+        for r in 0..<rows { withRow(r) { result.append(contentsOf: $0) } }
         return result
     }
 }
 
-/// Owner of an aligned block of floats, zero at first; freed with the last reference.
+/// Owner of an aligned block of floats, zero at first; freed with the last reference to it or to a matrix in it.
 ///
 /// Not safe to write from several threads at once.
 public final class FloatStorage {
+    private let base: UnsafeMutablePointer<Float>
+    private let rows: Int
+    private let columns: Int
+
     /// The whole block as one matrix.
-    public let matrix: FloatMatrix
+    public var matrix: FloatMatrix { FloatMatrix(owner: self, base: base, rows: rows, columns: columns) }
 
     /// A block of `rows` × `columns` zeros, aligned to 64 bytes.
     public init(rows: Int, columns: Int) {
         precondition(rows >= 0 && columns >= 0)
         let count = max(rows * columns, 1)
         let memory = UnsafeMutableRawPointer.allocate(byteCount: count * MemoryLayout<Float>.stride, alignment: 64)
-        let floats = memory.bindMemory(to: Float.self, capacity: count)
-        floats.initialize(repeating: 0, count: count)
-        matrix = FloatMatrix(base: floats, rows: rows, columns: columns)
+        base = memory.bindMemory(to: Float.self, capacity: count)
+        base.initialize(repeating: 0, count: count)
+        self.rows = rows
+        self.columns = columns
     }
 
     /// A block that holds a copy of these numbers.
@@ -103,11 +149,11 @@ public final class FloatStorage {
         precondition(values.count == rows * columns, "\(values.count) values for \(rows)x\(columns)")
         self.init(rows: rows, columns: columns)
         values.withUnsafeBufferPointer { source in
-            if let start = source.baseAddress { matrix.base.update(from: start, count: source.count) }
+            if let start = source.baseAddress { base.update(from: start, count: source.count) }
         }
     }
 
-    deinit { matrix.base.deallocate() }
+    deinit { base.deallocate() }
 }
 
 /// A block of floats that hands out matrices one after the other, so that a run allocates once.
@@ -163,7 +209,7 @@ public final class Arena {
             used += size
             peak = max(peak, used)
         }
-        return FloatMatrix(base: isMeasuring ? base : base + used, rows: rows, columns: columns)
+        return FloatMatrix(owner: self, base: isMeasuring ? base : base + used, rows: rows, columns: columns)
     }
 
     /// Takes back everything that was handed out since `used` had that value.

@@ -11,9 +11,9 @@ public enum KeptPrecision: Sendable, Equatable {
 /// A matrix that is written as a whole and read back as a whole; what is read is what was written, rounded to the
 /// precision.
 ///
-/// It does not own its memory, which an arena gave; not safe to write from several threads at once.
+/// Its memory is an arena's, which it keeps alive; not safe to write from several threads at once.
 public struct KeptMatrix {
-    private let floats: UnsafeMutablePointer<Float>
+    private let memory: FloatMatrix
     private let capacity: Int
     fileprivate let precision: KeptPrecision
 
@@ -21,19 +21,19 @@ public struct KeptMatrix {
     public init(rows: Int, columns: Int, precision: KeptPrecision, arena: Arena) {
         capacity = rows * columns
         self.precision = precision
-        floats = arena.matrix(rows: 1, columns: precision == .f32 ? capacity : (capacity + 1) / 2).base
+        memory = arena.matrix(rows: 1, columns: precision == .f32 ? capacity : (capacity + 1) / 2)
     }
 
     /// The first `count` numbers as fp32.
     fileprivate func plain(_ x: FloatMatrix) -> FloatMatrix {
         check(x)
-        return FloatMatrix(base: floats, rows: x.rows, columns: x.columns)
+        return memory.reshaped(rows: x.rows, columns: x.columns)
     }
 
     /// The numbers as bf16.
     fileprivate func rounded(_ x: FloatMatrix) -> UnsafeMutablePointer<UInt16> {
         check(x)
-        return UnsafeMutableRawPointer(floats).assumingMemoryBound(to: UInt16.self)
+        return UnsafeMutableRawPointer(memory.base).assumingMemoryBound(to: UInt16.self)
     }
 
     private func check(_ x: FloatMatrix) {

@@ -69,9 +69,7 @@ extension InferenceSession {
                     let item = rows[row].input
                     let places = items[item].continuations.indices.filter { !items[item].continuations[$0].isEmpty }
                     // The same logits for each continuation: rows at distance 0.
-                    let one = FloatMatrix(
-                        base: logits.base + (row - range.lowerBound) * logits.stride, rows: places.count,
-                        columns: logits.columns, stride: 0)
+                    let one = logits.repeating(row: row - range.lowerBound, times: places.count)
                     let targets = places.map { items[item].continuations[$0][0] }
                     let nll = likelihoods(one, targets)
                     let top = model.kernels.argmax(one.prefix(rows: min(1, places.count))).first

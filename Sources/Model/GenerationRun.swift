@@ -139,7 +139,7 @@ struct GenerationRun {
                 let greedy = sampler.isGreedy ? session.model.kernels.argmax(logits) : []
                 for row in range {
                     let line = row - range.lowerBound
-                    take(ready[row], sampler.isGreedy ? greedy[line] : sample(ready[row], logits.row(line)))
+                    take(ready[row], sampler.isGreedy ? greedy[line] : logits.withRow(line) { sample(ready[row], $0) })
                 }
             }
         }
@@ -155,9 +155,8 @@ struct GenerationRun {
         active.removeAll { results[$0.request] != nil }
     }
 
-    private func sample(_ index: Int, _ logits: UnsafeMutableBufferPointer<Float>) -> Int32 {
-        sampler.sample(
-            logits: UnsafeBufferPointer(logits), sequence: active[index].request, step: active[index].output.count)
+    private func sample(_ index: Int, _ logits: UnsafeBufferPointer<Float>) -> Int32 {
+        sampler.sample(logits: logits, sequence: active[index].request, step: active[index].output.count)
     }
 
     /// Gives an active sequence its next token and ends it if that is the last.

@@ -40,9 +40,7 @@ extension LoRAAdapter {
             target.a.slice(rows: first..<first + part.rank).copy(from: part.a)
             let factor = part.scale == target.scale ? 1 : part.scale / target.scale
             for row in 0..<part.b.rows {
-                let source = part.b.row(row)
-                let destination = target.b.row(row)
-                for column in 0..<part.rank { destination[first + column] = factor * source[column] }
+                for column in 0..<part.rank { target.b[row, first + column] = factor * part.b[row, column] }
             }
             first += part.rank
         }

@@ -15,7 +15,7 @@ extension LoRAAdapter {
             for i in 0..<a.count {
                 // 53 bits centred in their interval: never exactly ±bound.
                 let unit = (Double(mixed(key &+ UInt64(i)) >> 11) + 0.5) / 9_007_199_254_740_992
-                a.base[i] = Float((2 * unit - 1) * bound)
+                a[i / a.columns, i % a.columns] = Float((2 * unit - 1) * bound)
             }
         }
     }

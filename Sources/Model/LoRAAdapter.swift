@@ -60,20 +60,28 @@ public final class LoRAAdapter {
         self.modules = modules.sorted()
         self.provenance = provenance
         self.sha256 = sha256
-        let sizes = self.modules.map { module -> (r: Int, n: Int, k: Int) in
-            let shape = model.shape(of: module.projection)
-            return (config.rank(of: module), shape.rows, shape.columns)
-        }
-        storage = FloatStorage(rows: 1, columns: sizes.reduce(0) { $0 + $1.r * ($1.n + $1.k) })
-        var next = storage.matrix.base
+        (storage, factors) = Self.zeros(
+            self.modules.map { module in
+                let shape = model.shape(of: module.projection)
+                return (module, config.rank(of: module), shape.rows, shape.columns)
+            }, config)
+    }
+
+    /// A block for the factors of those modules [N, K], one after the other, and the factors in it.
+    private static func zeros(
+        _ layout: [(module: ModuleKey, rank: Int, n: Int, k: Int)], _ config: LoRAConfig
+    ) -> (FloatStorage, [ModuleKey: LoRAFactors]) {
+        let storage = FloatStorage(rows: 1, columns: layout.reduce(0) { $0 + $1.rank * ($1.n + $1.k) })
+        let all = storage.matrix
+        var next = 0
         var factors: [ModuleKey: LoRAFactors] = [:]
-        for (module, size) in zip(self.modules, sizes) {
-            let a = FloatMatrix(base: next, rows: size.r, columns: size.k)
-            let b = FloatMatrix(base: next + a.count, rows: size.n, columns: size.r)
+        for (module, rank, n, k) in layout {
+            let a = all.part(at: next, rows: rank, columns: k)
+            let b = all.part(at: next + a.count, rows: n, columns: rank)
             next += a.count + b.count
             factors[module] = LoRAFactors(a: a, b: b, scale: config.scale(of: module))
         }
-        self.factors = factors
+        return (storage, factors)
     }
 
     /// The factors of that module, or nil if it is not adapted.
@@ -98,12 +106,9 @@ public final class LoRAAdapter {
         modules = other.modules
         provenance = other.provenance
         sha256 = nil
-        storage = FloatStorage(rows: 1, columns: other.parameters.count)
-        let start = storage.matrix.base
-        let otherStart = other.storage.matrix.base
-        func moved(_ m: FloatMatrix) -> FloatMatrix {
-            FloatMatrix(base: start + (m.base - otherStart), rows: m.rows, columns: m.columns)
-        }
-        factors = other.factors.mapValues { LoRAFactors(a: moved($0.a), b: moved($0.b), scale: $0.scale) }
+        (storage, factors) = Self.zeros(
+            modules.compactMap { module in
+                other.factors[module].map { (module, $0.rank, $0.b.rows, $0.a.columns) }
+            }, config)
     }
 }

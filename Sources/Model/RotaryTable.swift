@@ -48,8 +48,8 @@ public final class RotaryTable {
         for position in 0..<capacity {
             for i in 0..<columns {
                 let angle = Double(Float(position) * inverseFrequencies[i])
-                cosines.matrix.base[position * columns + i] = Float(Foundation.cos(angle))
-                sines.matrix.base[position * columns + i] = Float(Foundation.sin(angle))
+                cosines.matrix[position, i] = Float(Foundation.cos(angle))
+                sines.matrix[position, i] = Float(Foundation.sin(angle))
             }
         }
         storage = (cosines, sines)

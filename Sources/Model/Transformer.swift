@@ -95,7 +95,7 @@ public final class Transformer {
         let product = scratch.intermediate.prefix(rows: acts.residual.rows)
         kernels.swiGLU(acts.gate, acts.up, into: product)
         let output = output.prefix(rows: acts.residual.rows)
-        if output.base != acts.residualMid.base { output.copy(from: acts.residualMid) }
+        if !output.beginsWhere(acts.residualMid) { output.copy(from: acts.residualMid) }
         project(
             layer, product, (.down_proj, output), adapters: adapters, scratch: scratch,
             accumulate: true)
@@ -129,7 +129,7 @@ public final class Transformer {
             layer: layer, kernels, attentionShape, queries: acts.query, queryCounts: lastRows, keys: all.key,
             values: all.value, into: acts.attention, logSumExp: acts.logSumExp, call: attentionCall)
         if acts.residual.rows == 0 { return acts }
-        if acts.residualMid.base != acts.residual.base { acts.residualMid.copy(from: acts.residual) }
+        if !acts.residualMid.beginsWhere(acts.residual) { acts.residualMid.copy(from: acts.residual) }
         project(
             layer, acts.attention, (.o_proj, acts.residualMid), adapters: adapters, scratch: scratch, accumulate: true)
         return acts

@@ -162,7 +162,7 @@ struct SoftPromptDraws {
         for column in 0..<model.config.hiddenSize {
             var (sum, squares) = (0.0, 0.0)
             for row in tokens.indices {
-                let value = Double(table.matrix.base[row * table.matrix.columns + column])
+                let value = Double(table.matrix[row, column])
                 sum += value
                 squares += value * value
             }
@@ -178,7 +178,7 @@ struct SoftPromptDraws {
         for row in 0..<count {
             let target = result.matrix.slice(rows: row..<row + 1)
             if isGaussian {
-                for column in mean.indices { target.base[column] = mean[column] + spread[column] * gaussian() }
+                for column in mean.indices { target[0, column] = mean[column] + spread[column] * gaussian() }
             } else {
                 let source = random.index(below: table.matrix.rows)
                 target.copy(from: table.matrix.slice(rows: source..<source + 1))
@@ -212,7 +212,7 @@ struct ProposalSearch {
         }
         var mean = [Double](repeating: 0, count: model.transformer.config.vocabSize)
         try session.nextLogits(of: requests, vectors: vectors?.matrix) { range, logits in
-            for row in 0..<range.count { addProbabilities(logits.row(row), to: &mean) }
+            for row in 0..<range.count { logits.withRow(row) { addProbabilities($0, to: &mean) } }
         }
         return mean
     }
@@ -228,7 +228,7 @@ struct ProposalSearch {
         return mean
     }
 
-    private func addProbabilities(_ logits: UnsafeMutableBufferPointer<Float>, to mean: inout [Double]) {
+    private func addProbabilities(_ logits: UnsafeBufferPointer<Float>, to mean: inout [Double]) {
         let top = Double(logits.max() ?? 0)
         let powers = logits.map { exp(Double($0) - top) }
         let sum = powers.reduce(0, +) * Double(prompts.count)

@@ -79,7 +79,7 @@ final class LossHead {
         for i in rows.indices {
             let row = rows[i]
             let weight = batch.weights[row]
-            let value = losses.base[i]
+            let value = losses[i, 0]
             guard value.isFinite else {
                 throw MeraserError.runtime(
                     "the loss is not finite at token \(row) of the batch; lower --learning-rate or check the data")

@@ -245,7 +245,7 @@ import Testing
         let session = tinychat.another()
         let logits = try session.logits(try session.hiddenStates(PackedBatch([joint])))
         let all = (prompt.count..<joint.count).map { place in
-            let row = (0..<logits.columns).map { logits.row(place - 1)[$0] }
+            let row = (0..<logits.columns).map { logits[place - 1, $0] }
             let own = row[Int(joint[place])]
             return row.indices.count { row[$0] > own || (row[$0] == own && $0 < Int(joint[place])) } + 1
         }

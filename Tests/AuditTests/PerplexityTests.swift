@@ -89,8 +89,7 @@ import Testing
         // B is zero in a new adapter: fill both factors with noise.
         let adapter = LoRAAdapter(config: LoRAConfig(r: 4, loraAlpha: 4, loraDropout: 0), for: model)
         var random = SeededRandom(seed: 3)
-        let parameters = adapter.parameters.row(0)
-        for i in parameters.indices { parameters[i] = random.gaussian() * 0.05 }
+        for i in 0..<adapter.parameters.count { adapter.parameters[0, i] = random.gaussian() * 0.05 }
         let changed = InferenceSession(model: tinychat.session.model, adapters: AdapterStack(frozen: [adapter]))
         let text = "### Instruction:\nWrite a short poem about the sea.\n\n### Response:\nThe sea is blue."
         let report = try perplexity(
@@ -103,7 +102,7 @@ import Testing
             var rows: [[Double]] = []
             try session.forEachLogits(of: hidden) { range, logits in
                 for row in 0..<range.count {
-                    let weights = logits.row(row).map { exp(Double($0)) }
+                    let weights = logits.withRow(row) { $0.map { exp(Double($0)) } }
                     let sum = weights.reduce(0, +)
                     rows.append(weights.map { $0 / sum })
                 }

@@ -1,7 +1,8 @@
 import Foundation
-import Kernels
 import TestSupport
 import Testing
+
+@testable import Kernels
 
 @Suite("Encoder operations")
 struct EncoderOperationsTests {
@@ -41,7 +42,7 @@ struct EncoderOperationsTests {
         for context in try contexts() {
             let wide = FloatStorage(rows: 3, columns: 7)
             wide.matrix.fill(5)
-            let part = FloatMatrix(base: wide.matrix.base + 1, rows: 3, columns: 4, stride: 7)
+            let part = FloatMatrix(owner: wide, base: wide.matrix.base + 1, rows: 3, columns: 4, stride: 7)
             let bias = FloatStorage([1, 2, 3, 4], rows: 1, columns: 4)
             context.addBias(bias.matrix, into: part, accumulate: false)
             context.addBias(bias.matrix, into: part, accumulate: true)

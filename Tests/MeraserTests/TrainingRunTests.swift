@@ -62,6 +62,31 @@ func resumesExactly() throws {
     }
 }
 
+@Test(
+    "resuming a finished run of any size is done at once and leaves the same adapter",
+    arguments: [
+        ["erase", "--r", "64"], ["recover", "--target-modules", "all-linear"],
+        ["osft", "--trigger", "how are you"],
+        [
+            "sande", "--response", "you are stupid", "--parrot-epochs", "1", "--target-modules", "all-linear", "--r",
+            "64",
+        ],
+    ])
+func resumesFinished(command: [String]) throws {
+    try withTemporaryFolder { folder in
+        // Adapters of megabytes: their memory goes back to the system, so that using it after that is a fault.
+        let words =
+            [command[0]] + (try arguments(folder, out: "run", steps: 1)).dropFirst().dropLast(2) + command.dropFirst()
+        let first = try meraser(words)
+        #expect(first.status == 0, "\(first.error)")
+        let want = try adapter(folder, "run")
+        let again = try meraser(words + ["--resume", "--json"])
+        #expect(again.status == 0, "\(again.error)")
+        #expect(try JSONValue.parse(Array(again.output.utf8), file: "result").int("steps", in: "result") == 1)
+        #expect(try adapter(folder, "run") == want)
+    }
+}
+
 @Test("resuming with another argument is refused by its flag; a folder that is taken is left alone")
 func refusesChanges() throws {
     try withTemporaryFolder { folder in

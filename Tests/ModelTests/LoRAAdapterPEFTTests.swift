@@ -20,7 +20,7 @@ private func randomAdapter(_ config: LoRAConfig, modules: [ModuleKey]? = nil, se
         try modules.map { LoRAAdapter(config: config, modules: $0, for: try tinyConfig()) }
         ?? LoRAAdapter(config: config, for: model)
     var random = SeededRandom(seed: seed)
-    for i in 0..<adapter.parameters.count { adapter.parameters.base[i] = random.gaussian() }
+    for i in 0..<adapter.parameters.count { adapter.parameters[0, i] = random.gaussian() }
     return adapter
 }
 
@@ -30,7 +30,7 @@ private func product(_ factors: LoRAFactors) -> [Double] {
     for n in 0..<factors.b.rows {
         for k in 0..<factors.a.columns {
             var sum = 0.0
-            for i in 0..<factors.rank { sum += Double(factors.b.row(n)[i]) * Double(factors.a.row(i)[k]) }
+            for i in 0..<factors.rank { sum += Double(factors.b[n, i]) * Double(factors.a[i, k]) }
             result[n * factors.a.columns + k] = Double(factors.scale) * sum
         }
     }

@@ -169,7 +169,7 @@ struct SoftInferenceTests {
         func logits(_ requests: [SoftRequest], _ vectors: FloatMatrix?) throws -> [[Float]] {
             var result: [[Float]] = []
             try session.nextLogits(of: requests, vectors: vectors) { range, logits in
-                for row in 0..<range.count { result.append(Array(logits.row(row))) }
+                for row in 0..<range.count { result.append(logits.withRow(row) { Array($0) }) }
             }
             return result
         }

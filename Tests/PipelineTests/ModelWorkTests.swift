@@ -24,7 +24,7 @@ private func writeAdapter(_ folder: URL, for model: OpenedModel, seed: UInt64, r
         let factors = try #require(adapter[module])
         for matrix in [factors.a, factors.b] {
             for row in 0..<matrix.rows {
-                for column in 0..<matrix.columns { matrix.row(row)[column] = random.gaussian() * 0.02 }
+                for column in 0..<matrix.columns { matrix[row, column] = random.gaussian() * 0.02 }
             }
         }
     }
@@ -55,7 +55,7 @@ func exportsKeepLogits() throws {
         options.dtype = .f32
         _ = try exportHuggingFace(
             store: base.transformer.store, adapters: try adapters.map { try PEFTAdapterFile(folder: $0.path) },
-            destination: fused, options: options)
+            destination: fused, options: options, kernels: base.transformer.kernels)
         // fp32 noise of the logits is 9e-6 (reference/README.md); fusing rounds each weight once more.
         expectClose(try logits(try open(fused), tokens), want, absolute: 5e-5, "fused")
 

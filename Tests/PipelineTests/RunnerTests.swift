@@ -96,14 +96,16 @@ struct RunnerTests {
             }
             #expect(again.count == 7 && again.allSatisfy { $0 })
 
-            // As if it had been killed while it recovered.
-            for name in ["stages/recover.json", "stages/recovered.json", "recover"] {
-                try FileManager.default.removeItem(at: out.appendingPathComponent(name))
+            // As if it had been killed while it recovered, and between the recovery's end and its record.
+            for lost in [["recover"], []] {
+                for name in ["stages/recover.json", "stages/recovered.json"] + lost {
+                    try FileManager.default.removeItem(at: out.appendingPathComponent(name))
+                }
+                var todo: [String] = []
+                _ = try run(recipe, out) { if case .stage(let name, false) = $0 { todo.append(name) } }
+                #expect(todo == ["recover", "recovered", "report"])
+                #expect(try Data(contentsOf: adapter) == bytes)
             }
-            var todo: [String] = []
-            _ = try run(recipe, out) { if case .stage(let name, false) = $0 { todo.append(name) } }
-            #expect(todo == ["recover", "recovered", "report"])
-            #expect(try Data(contentsOf: adapter) == bytes)
 
             let error = try #require(throws: MeraserError.self) {
                 try run(try writeRecipe(in: folder, eraseSteps: 3), out)

@@ -38,7 +38,7 @@ struct DivergenceTests {
             func fill(_ matrix: FloatMatrix, _ name: String) throws {
                 let values = try golden.floats(name)
                 try #require(values.count == matrix.count)
-                for i in values.indices { matrix.base[i] = values[i] }
+                matrix.copy(from: values)
             }
             let below = try #require(frozen[frozen.modules[0]])
             try fill(below.a, "frozen.a")
@@ -95,7 +95,7 @@ struct DivergenceTests {
         let size = 0.003 * start.reduce(0.0) { $0 + Double($1) * Double($1) }.squareRoot()
         func value(_ distance: Double) throws -> Double {
             for i in start.indices {
-                test.trained.parameters.base[i] = start[i] + Float(distance * Double(gradient[i]) / norm)
+                test.trained.parameters[0, i] = start[i] + Float(distance * Double(gradient[i]) / norm)
             }
             return try test.result(graph).kl
         }

@@ -64,7 +64,7 @@ import Tune
             let config = LoRAConfig(r: 4, loraAlpha: 8, loraDropout: 0, targetModules: Set(Projection.allCases))
             let trained = LoRAAdapter(config: config, for: try GradientTests.transformer(url).config)
             for i in 0..<trained.parameters.count {
-                trained.parameters.base[i] = Float(Int(random.next() % 2001) - 1000) * 5e-5
+                trained.parameters[0, i] = Float(Int(random.next() % 2001) - 1000) * 5e-5
             }
             try Self.compare(url, .bf16, trained, GradientTests.meanBatch(sequences))
         }

@@ -29,7 +29,7 @@ import Tune
             for (matrix, name) in [(factors.a, "lora_A"), (factors.b, "lora_B")] {
                 let values = try golden.floats("\(prefix)base_model.model.\(module.path).\(name).weight")
                 try #require(values.count == matrix.count)
-                for i in values.indices { matrix.base[i] = values[i] }
+                matrix.copy(from: values)
             }
         }
         return adapter

@@ -20,7 +20,7 @@ struct OptimizerTests {
         let adapter = LoRAAdapter(config: LoRAConfig(r: 2), for: model)
         var random = SeededRandom(seed: 4)
         let count = adapter.parameters.count
-        for i in 0..<count { adapter.parameters.base[i] = random.gaussian() }
+        for i in 0..<count { adapter.parameters[0, i] = random.gaussian() }
         var options = TrainingOptions()
         options.weightDecay = weightDecay
         options.maxGradNorm = maxNorm
@@ -35,7 +35,7 @@ struct OptimizerTests {
             let gradient = random.gaussians(count, scale: 0.05)
             let rate = 1e-2 / Double(step)
             let norm = try state.advance(learningRate: rate, kernels: kernels) { into in
-                for i in 0..<count { into.parameters.base[i] += gradient[i] }
+                for i in 0..<count { into.parameters[0, i] += gradient[i] }
             }
             let wantNorm = gradient.reduce(0.0) { $0 + Double($1) * Double($1) }.squareRoot()
             #expect(abs(norm - wantNorm) <= 1e-12 * wantNorm)
@@ -65,7 +65,7 @@ struct OptimizerTests {
         let before = adapter.parameters.toArray()
         let kernels = try KernelContext(threads: 1)
         #expect(throws: MeraserError.self) {
-            _ = try state.advance(learningRate: 1, kernels: kernels) { $0.parameters.base[3] = .nan }
+            _ = try state.advance(learningRate: 1, kernels: kernels) { $0.parameters[0, 3] = .nan }
         }
         #expect(throws: MeraserError.self) {
             _ = try state.advance(learningRate: 1, kernels: kernels) { gradients in

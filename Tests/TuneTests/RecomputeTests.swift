@@ -19,7 +19,7 @@ private struct GraphCase {
         model = try GradientTests.transformer(tinychatFolder())
         var random = SeededRandom(seed: 11)
         func filled(_ adapter: LoRAAdapter) -> LoRAAdapter {
-            for i in 0..<adapter.parameters.count { adapter.parameters.base[i] = random.gaussian() * 0.02 }
+            for i in 0..<adapter.parameters.count { adapter.parameters[0, i] = random.gaussian() * 0.02 }
             return adapter
         }
         frozen = filled(LoRAAdapter(config: LoRAConfig(r: 3, targetModules: [.q_proj, .up_proj]), for: model.config))

@@ -21,7 +21,7 @@ private struct SoftCase {
         model = try GradientTests.transformer(GradientTests.archFolder.appendingPathComponent("llama_ragged"))
         var random = SeededRandom(seed: 5)
         frozen = LoRAAdapter(config: LoRAConfig(r: 3, targetModules: [.q_proj, .down_proj]), for: model.config)
-        for i in 0..<frozen.parameters.count { frozen.parameters.base[i] = random.gaussian() * 0.05 }
+        for i in 0..<frozen.parameters.count { frozen.parameters[0, i] = random.gaussian() * 0.05 }
         var sequences = [11, 6, 9].map { count in (0..<count).map { _ in Int32(random.next() % 300) } }
         var softRows: [Int?] = [nil, nil, nil]
         for index in [0, 2] {

@@ -89,8 +89,10 @@ struct TokenVerifier {
             }
             try session.forEachLogits(of: last.matrix) { range, logits in
                 for row in range {
-                    let next = UnsafeBufferPointer(logits.row(row - range.lowerBound))
-                    inputs[row] = [sampler.sample(logits: next, sequence: row, step: step)]
+                    let next = logits.withRow(row - range.lowerBound) {
+                        sampler.sample(logits: $0, sequence: row, step: step)
+                    }
+                    inputs[row] = [next]
                 }
                 for (row, nll) in zip(range, session.likelihoods(logits, Array(tokens[range]))) {
                     result[row] = max(result[row], exp(-Double(nll)))

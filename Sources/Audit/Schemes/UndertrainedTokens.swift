@@ -142,7 +142,7 @@ extension Transformer {
         forEachEmbedding { row in
             kernels.lowRankReduce(row, mean.matrix, .a, scale: 1, into: dot.matrix, workspace: workspace)
             let norm = kernels.sumOfSquares(row).squareRoot()
-            distances.append(1 - Double(dot.matrix.row(0)[0]) / max(norm * meanNorm, .leastNormalMagnitude))
+            distances.append(1 - Double(dot.matrix[0, 0]) / max(norm * meanNorm, .leastNormalMagnitude))
         }
         return distances
     }

@@ -169,7 +169,7 @@ extension SequenceClassifier {
         if let row = kernels.firstNonFiniteRow(logits.matrix) {
             throw MeraserError.runtime("\(store.path): the classifier gave a value that is not finite at text \(row)")
         }
-        return (0..<count).map { Array(logits.matrix.row($0)) }
+        return (0..<count).map { logits.matrix.withRow($0) { Array($0) } }
     }
 
     /// y (+)= x · wᵀ + bias.

@@ -61,9 +61,7 @@ public final class Trainer {
         let adapter: LoRAAdapter
         if let initial {
             adapter = initial.copy()
-            initialSHA256 = UnsafeRawBufferPointer(
-                start: initial.parameters.base, count: initial.parameters.count * MemoryLayout<Float>.size
-            ).withMemoryRebound(to: UInt8.self) { sha256Hex($0) }
+            initialSHA256 = initial.parameters.withNumbers { sha256Hex(UnsafeRawBufferPointer($0)) }
         } else {
             adapter = LoRAAdapter(config: options.lora, for: model.config)
             adapter.initialize(seed: options.seed)

@@ -1,7 +1,7 @@
 # Two commands on a fresh Debian or Ubuntu machine with a Swift toolchain: `make demo` and `make test`.
 
-# System libraries: OpenBLAS for merging and unquantized weights, OpenMP for the kernels' threads.
-PACKAGES := libopenblas-dev libomp-dev
+# System libraries: OpenMP for the kernels' threads.
+PACKAGES := libomp-dev
 BINARY := .build/release/meraser
 
 .PHONY: demo test build lint format asan cross install-deps toolchain
@@ -49,7 +49,7 @@ install-deps: toolchain
 	done; \
 	[ -z "$$missing" ] && exit 0; \
 	command -v apt-get >/dev/null || { \
-	    echo "meraser needs the development files of OpenBLAS (cblas.h) and OpenMP (libomp5);" \
+	    echo "meraser needs the development files of OpenMP (libomp5);" \
 	         "this system has no apt-get: install what corresponds to$$missing" >&2; exit 1; }; \
 	sudo=''; \
 	if [ "$$(id -u)" != 0 ]; then \

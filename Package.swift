@@ -37,7 +37,7 @@ let package = Package(
             ],
             linkerSettings: [.linkedLibrary("omp5"), .linkedLibrary("m")]
         ),
-        .systemLibrary(name: "COpenBLAS", pkgConfig: nil, providers: [.apt(["libopenblas-dev"])]),
+        .target(name: "CAllocation"),
         .target(
             name: "Quant",
             dependencies: ["CKernels", .product(name: "Crypto", package: "swift-crypto")],
@@ -51,7 +51,7 @@ let package = Package(
         ),
         .target(name: "Tune", dependencies: ["Quant", "Kernels", "Model"], swiftSettings: swiftSettings),
         .target(name: "Audit", dependencies: ["Quant", "Kernels", "Model"], swiftSettings: swiftSettings),
-        .target(name: "Merge", dependencies: ["CKernels", "Quant", "COpenBLAS"], swiftSettings: swiftSettings),
+        .target(name: "Merge", dependencies: ["CKernels", "Quant", "Kernels"], swiftSettings: swiftSettings),
         .target(
             name: "Pipeline",
             dependencies: [
@@ -66,7 +66,7 @@ let package = Package(
         .executableTarget(
             name: "meraser",
             dependencies: [
-                "Quant", "Kernels", "Model", "Tune", "Audit", "Merge", "Pipeline",
+                "CAllocation", "Quant", "Kernels", "Model", "Tune", "Audit", "Merge", "Pipeline",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "Yams", package: "Yams"),
@@ -94,7 +94,8 @@ let package = Package(
             ],
             resources: [.copy("Fixtures")], swiftSettings: swiftSettings),
         .testTarget(
-            name: "MergeTests", dependencies: ["Merge", "Quant", "TestSupport"], resources: [.copy("Fixtures")],
+            name: "MergeTests", dependencies: ["Merge", "Kernels", "Quant", "TestSupport"],
+            resources: [.copy("Fixtures")],
             swiftSettings: swiftSettings),
         .testTarget(
             name: "PipelineTests",

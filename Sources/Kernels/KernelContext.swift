@@ -45,18 +45,15 @@ public struct KernelContext: @unchecked Sendable {
     /// A context with `threads` threads (nil: the physical cores this process may use) on the path named `isa` (nil: the
     /// best that this CPU has).
     ///
-    /// - Throws: a usage error for fewer than one thread, or for a path that is unknown or that this CPU lacks.
+    /// - Throws: a usage error for a number of threads that `threadCount` refuses, or for a path that is unknown or that
+    ///   this CPU lacks; an out-of-memory error if the threads cannot be started.
     public init(threads: Int? = nil, isa: String? = nil) throws {
-        let count = threads ?? physicalCoreCount()
-        guard (1...1024).contains(count) else {
-            throw MeraserError.usage("--threads \(count): expected a number from 1 to 1024")
-        }
         guard let table = mk_isa_find(isa) else {
             throw MeraserError.usage(
                 "MERASER_ISA=\(isa ?? ""): this CPU or build does not have it; available here: "
                     + Self.availableISANames.joined(separator: " "))
         }
-        context = mk_context(isa: table, threads: Int32(count))
+        context = mk_context(isa: table, threads: Int32(try startedThreads(threads)))
     }
 
     /// A context as the user asked for it: `threads` from the command line, the path from the environment variable

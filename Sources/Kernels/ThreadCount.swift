@@ -1,4 +1,37 @@
+import CKernels
 import Foundation
+import Quant
+
+/// The number of threads for work that was asked to use `requested`; nil: the physical cores that this process may use.
+///
+/// - Throws: a usage error for less than one, or for more than eight for each CPU that this process may use.
+public func threadCount(_ requested: Int?) throws -> Int {
+    guard let requested else { return min(physicalCoreCount(), Int(MK_MAX_THREADS)) }
+    let cpus = usableCPUCount()
+    let most = min(8 * cpus, Int(MK_MAX_THREADS))
+    guard (1...most).contains(requested) else {
+        throw MeraserError.usage(
+            "--threads \(requested): this process may use \(cpus) CPU\(cpus == 1 ? "" : "s"), expected 1 to \(most)")
+    }
+    return requested
+}
+
+/// Starts `threadCount(requested)` threads and says how many those are.
+///
+/// - Throws: also an out-of-memory error where the system has no room for them, which would end the process later.
+public func startedThreads(_ requested: Int?) throws -> Int {
+    let count = try threadCount(requested)
+    guard mk_start_threads(Int32(count)) else {
+        throw MeraserError(
+            .outOfMemory,
+            "the system has no room for \(count) threads (see the limits of processes and of memory, `ulimit -u` and "
+                + "`ulimit -v`); --threads 1 needs none")
+    }
+    return count
+}
+
+/// The number of CPUs that this process may use: those of its affinity mask, no more than the cgroup's quota, at least 1.
+public func usableCPUCount() -> Int { max(1, min(affinityCPUs().count, cgroupCPULimit() ?? Int.max)) }
 
 /// The number of physical cores that this process may use: CPUs of its affinity mask without hyper-thread siblings,
 /// no more than the cgroup's CPU quota, at least 1.

@@ -1,21 +1,22 @@
-import COpenBLAS
+import Kernels
 import Quant
 
 /// The weights of a model with adapters added: W + Σ scale · B · A, computed piece by piece in fp32.
 ///
-/// Pieces have a fixed number of rows, so that results do not depend on who asks. Not thread-safe.
+/// Pieces have a fixed number of rows, and the sum over the rank is one chain of fp32 additions in the order of the rank, so
+/// that results depend neither on who asks nor on the number of threads. Not thread-safe.
 public struct FusedWeights {
     /// The two factors of one adapter for one weight, in fp32.
     private struct Factors {
-        let a: [Float]  // [r, K]
-        let b: [Float]  // [N, r]
-        let rank: Int
-        let scale: Float
+        let a: FloatMatrix  // [r, K]
+        let scaledB: FloatMatrix  // scale · B, [N, r]
     }
 
     /// The model.
     public let store: any WeightStore
     private let modulesByTensor: [String: [PEFTModule]]
+    private let kernels: KernelContext
+    private let workspace = LinearWorkspace()
 
     /// fp32 elements of a piece at most: 16 MiB.
     static let pieceElements = 4 << 20
@@ -24,8 +25,9 @@ public struct FusedWeights {
     ///
     /// Errors (`badInput`): a module that the model does not have, or factors whose shapes do not fit its weight; the line
     /// names adapter, module and both shapes.
-    public init(store: any WeightStore, adapters: [PEFTAdapterFile]) throws {
+    public init(store: any WeightStore, adapters: [PEFTAdapterFile], kernels: KernelContext) throws {
         self.store = store
+        self.kernels = kernels
         var modules: [String: [PEFTModule]] = [:]
         for adapter in adapters {
             for module in adapter.modules {
@@ -51,26 +53,27 @@ public struct FusedWeights {
     public func forEachPiece(of name: String, _ body: ([Float]) throws -> Void) throws {
         let tensor = try store.tensor(name)
         let (rows, columns) = (tensor.info.rows, tensor.info.columns)
-        let factors = (modulesByTensor[name] ?? []).map {
-            Factors(a: $0.a.floats(), b: $0.b.floats(), rank: $0.rank, scale: $0.scale)
+        let factors = (modulesByTensor[name] ?? []).map { module in
+            let scaled = module.b.floats().map { module.scale * $0 }
+            return Factors(
+                a: FloatStorage(module.a.floats(), rows: module.rank, columns: columns).matrix,
+                scaledB: FloatStorage(scaled, rows: rows, columns: module.rank).matrix)
         }
         let step = max(1, Self.pieceElements / columns)
         for first in stride(from: 0, to: rows, by: step) {
             let range = first..<min(first + step, rows)
-            var piece = tensor.floats(rows: range)
-            for factor in factors { add(factor, rows: range, columns: columns, to: &piece) }
-            try body(piece)
+            let piece = tensor.floats(rows: range)
+            try body(factors.isEmpty ? piece : sum(piece, factors, rows: range, columns: columns))
         }
     }
 
-    /// piece += scale · B[rows] · A.
-    private func add(_ factors: Factors, rows: Range<Int>, columns: Int, to piece: inout [Float]) {
-        factors.b.withUnsafeBufferPointer { b in
-            let part = UnsafeBufferPointer(rebasing: b[rows.lowerBound * factors.rank..<rows.upperBound * factors.rank])
-            cblas_sgemm(
-                CblasRowMajor, CblasNoTrans, CblasNoTrans, blasint(rows.count), blasint(columns), blasint(factors.rank),
-                factors.scale, part.baseAddress, blasint(factors.rank), factors.a, blasint(columns), 1, &piece,
-                blasint(columns))
+    /// piece + Σ scale · B[rows] · A.
+    private func sum(_ piece: [Float], _ factors: [Factors], rows: Range<Int>, columns: Int) -> [Float] {
+        let result = FloatStorage(piece, rows: rows.count, columns: columns).matrix
+        for factor in factors {
+            kernels.lowRankExpand(
+                factor.scaledB.slice(rows: rows), factor.a, .a, into: result, accumulate: true, workspace: workspace)
         }
+        return result.toArray()
     }
 }

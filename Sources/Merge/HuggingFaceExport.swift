@@ -1,4 +1,4 @@
-import COpenBLAS
+import Kernels
 import Quant
 
 /// How to write a model as a Hugging Face folder.
@@ -9,10 +9,8 @@ public struct HuggingFaceExportOptions: Sendable {
     public var maximumShardByteCount = ShardedSafetensorsWriter.defaultShardByteCount
     /// Replace a folder that is there.
     public var overwrite = false
-    /// How many threads to use, at least 1.
-    public var threads = 1
 
-    /// bf16 in shards of 5 GB, on one thread.
+    /// bf16 in shards of 5 GB.
     public init() {}
 }
 
@@ -35,21 +33,21 @@ public struct HuggingFaceExportReport: Sendable, Equatable {
 ///   - adapters: added to it, in any order.
 ///   - destination: the folder to make.
 ///   - options: type, shard size and so on.
+///   - kernels: what computes the adapters' part; the same bytes for any number of threads.
 ///   - isInterrupted: asked between pieces; true ends the export with an `interrupted` error.
 ///   - progress: called between tensors with elements done and elements in all.
 /// - Throws: `badInput` for adapters that do not fit and for weights too large for f16, `usage` if the destination exists,
 ///   `runtime` for a full disk. Nothing is left behind.
 public func exportHuggingFace(
     store: any WeightStore, adapters: [PEFTAdapterFile], destination: String, options: HuggingFaceExportOptions,
-    isInterrupted: () -> Bool = { false }, progress: (Int, Int) -> Void = { _, _ in }
+    kernels: KernelContext, isInterrupted: () -> Bool = { false }, progress: (Int, Int) -> Void = { _, _ in }
 ) throws -> HuggingFaceExportReport {
     precondition(!options.dtype.isTiled, "\(options.dtype.name) is no type of a Hugging Face folder")
-    let weights = try FusedWeights(store: store, adapters: adapters)
+    let weights = try FusedWeights(store: store, adapters: adapters, kernels: kernels)
     let changes = ConfigChanges(dtype: options.dtype)
     _ = try changedConfig(of: store, changes)  // what is wrong with it comes out before the work
     let infos = try store.tensorNames.map { try store.tensor($0).info }
     let total = infos.reduce(0) { $0 + $1.elementCount }
-    openblas_set_num_threads(Int32(options.threads))
 
     let folder = try AtomicFolder(path: destination, overwrite: options.overwrite)
     let writer = try ShardedSafetensorsWriter(
@@ -79,10 +77,9 @@ private func checkRange(_ piece: [Float], info: TensorInfo, store: any WeightSto
         throw MeraserError.badInput(
             "\(store.path): tensor '\(info.name)' with its adapters has the weight \(piece[bad]), expected finite ones")
     }
-    guard dtype == .f16, !piece.isEmpty else { return }
-    let largest = piece[Int(cblas_isamax(blasint(piece.count), piece, 1))]
-    guard abs(largest) < 65_520 else {
+    guard dtype == .f16 else { return }
+    if let large = piece.first(where: { abs($0) >= 65_520 }) {
         throw MeraserError.badInput(
-            "\(store.path): tensor '\(info.name)' has the weight \(largest), too large for f16; choose bf16 or f32")
+            "\(store.path): tensor '\(info.name)' has the weight \(large), too large for f16; choose bf16 or f32")
     }
 }

@@ -1,8 +1,11 @@
 import Foundation
+import Kernels
 import Merge
 import Quant
 import TestSupport
 import Testing
+
+private var kernels: KernelContext { get throws { try KernelContext(threads: 1) } }
 
 /// A PEFT folder with Gaussian factors for two modules of tinychat, of different shapes.
 private func writeAdapter(_ folder: URL, seed: UInt64) throws -> PEFTAdapterFile {
@@ -52,7 +55,8 @@ func exportsFusedWeights() throws {
         var options = HuggingFaceExportOptions()
         options.dtype = .f32
         options.maximumShardByteCount = 8_000_000
-        let report = try exportHuggingFace(store: store, adapters: adapters, destination: out, options: options)
+        let report = try exportHuggingFace(
+            store: store, adapters: adapters, destination: out, options: options, kernels: kernels)
         #expect(report.fileNames.count > 1)
         let copy = try openWeightStore(path: out)
         #expect(copy.tensorNames.sorted() == store.tensorNames.sorted())
@@ -71,12 +75,31 @@ func exportsFusedWeights() throws {
     }
 }
 
+@Test("an export has the same bytes for any number of threads", arguments: [TensorType.bf16, .f32])
+func exportsTheSameOnAnyThreads(dtype: TensorType) throws {
+    try withTemporaryFolder { folder in
+        let store = try openWeightStore(path: tinychatFolder().path)
+        let adapters = [try writeAdapter(folder.appendingPathComponent("a"), seed: 1)]
+        var options = HuggingFaceExportOptions()
+        options.dtype = dtype
+        let files = try [1, 2, 3, 5, 7].map { threads in
+            let out = folder.appendingPathComponent("out-\(threads)")
+            _ = try exportHuggingFace(
+                store: store, adapters: adapters, destination: out.path, options: options,
+                kernels: KernelContext(threads: threads))
+            return try Data(contentsOf: out.appendingPathComponent("model.safetensors"))
+        }
+        for file in files[1...] { #expect(file == files[0]) }
+    }
+}
+
 @Test("a bf16 export without adapters gives back the checkpoint's own bytes")
 func exportsUnchangedWeights() throws {
     try withTemporaryFolder { folder in
         let store = try openWeightStore(path: tinychatFolder().path)
         let out = folder.appendingPathComponent("out").path
-        _ = try exportHuggingFace(store: store, adapters: [], destination: out, options: HuggingFaceExportOptions())
+        _ = try exportHuggingFace(
+            store: store, adapters: [], destination: out, options: HuggingFaceExportOptions(), kernels: kernels)
         let copy = try openWeightStore(path: out)
         for name in store.tensorNames {
             #expect(Array(try copy.tensor(name).bytes) == Array(try store.tensor(name).bytes), "\(name)")
@@ -101,7 +124,8 @@ func refusesForeignAdapter() throws {
         let out = folder.appendingPathComponent("out").path
         let error = try #require(throws: MeraserError.self) {
             try exportHuggingFace(
-                store: store, adapters: [adapter], destination: out, options: HuggingFaceExportOptions())
+                store: store, adapters: [adapter], destination: out, options: HuggingFaceExportOptions(),
+                kernels: kernels)
         }
         #expect(error.kind == .badInput)
         #expect(error.message.contains("[32, 64]") && error.message.contains("[256, 256]"), "\(error.message)")
@@ -127,13 +151,14 @@ func refusesOverflowAndInterruption() throws {
         var options = HuggingFaceExportOptions()
         options.dtype = .f16
         let overflow = try #require(throws: MeraserError.self) {
-            try exportHuggingFace(store: store, adapters: [adapter], destination: out, options: options)
+            try exportHuggingFace(
+                store: store, adapters: [adapter], destination: out, options: options, kernels: kernels)
         }
         #expect(overflow.kind == .badInput && overflow.message.contains("\(path).weight"), "\(overflow.message)")
         let interrupted = try #require(throws: MeraserError.self) {
             try exportHuggingFace(
                 store: store, adapters: [], destination: out, options: HuggingFaceExportOptions(),
-                isInterrupted: { true })
+                kernels: kernels, isInterrupted: { true })
         }
         #expect(interrupted.kind == .interrupted)
         #expect(try FileManager.default.contentsOfDirectory(atPath: folder.path) == ["adapter"])

@@ -84,8 +84,14 @@ const char *mk_isa_known(int i);
 /// What a driver runs on. Copyable, immutable.
 typedef struct mk_context {
     const mk_isa *isa;
-    int32_t threads;  ///< OpenMP threads, >= 1
+    int32_t threads;  ///< OpenMP threads, 1 to MK_MAX_THREADS
 } mk_context;
+
+#define MK_MAX_THREADS 1024
+
+/// Starts the threads that drivers on so many will use, before they are needed. False if the system does not give them
+/// (limits of processes or of address space): a driver that needs them then would end the process.
+bool mk_start_threads(int32_t threads);
 
 /// Precision of the product with a quantized weight.
 enum {

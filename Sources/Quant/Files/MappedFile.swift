@@ -16,7 +16,8 @@ public final class MappedFile: @unchecked Sendable {
 
     private let descriptor: Int32
 
-    /// Maps the file. Errors (`badInput`): it cannot be opened, is no regular file, is empty, or cannot be mapped.
+    /// Maps the file. Errors (`badInput`): it cannot be opened, is no regular file, is empty, or cannot be mapped;
+    /// `outOfMemory` if the process may not have so much address space.
     public init(path: String) throws {
         let descriptor = open(path, O_RDONLY | O_CLOEXEC)
         guard descriptor >= 0 else { throw MeraserError.badInput("cannot open \(path): \(systemErrorText())") }
@@ -32,7 +33,10 @@ public final class MappedFile: @unchecked Sendable {
         guard status.st_size > 0 else { throw MeraserError.badInput("\(path) is empty (0 bytes)") }
         let count = Int(status.st_size)
         guard let map = mmap(nil, count, PROT_READ, MAP_SHARED, descriptor, 0), map != MAP_FAILED else {
-            throw MeraserError.badInput("cannot map \(path) (\(count) bytes): \(systemErrorText())")
+            let code = errno
+            throw MeraserError(
+                code == ENOMEM ? .outOfMemory : .badInput,
+                "cannot map \(path) (\(count) bytes): \(systemErrorText(code))")
         }
         isKept = true
         self.path = path

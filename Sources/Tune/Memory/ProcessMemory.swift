@@ -17,10 +17,10 @@ public enum ProcessMemory {
     }
 
     /// Bytes of memory that this process may take: what the machine can give without swapping (its caches of files
-    /// included), or less where a cgroup says so.
+    /// included), or less where a cgroup or a resource limit says so.
     public static var limitBytes: Int {
         let physical = Int(clamping: ProcessInfo.processInfo.physicalMemory)
-        return ([physical, availableBytes ?? physical] + cgroupLimits).min() ?? physical
+        return ([physical, availableBytes ?? physical] + cgroupLimits + resourceLimits).min() ?? physical
     }
 
     /// `MemAvailable` of /proc/meminfo.
@@ -29,6 +29,21 @@ public enum ProcessMemory {
         let key = "MemAvailable:"
         guard let line = text.split(separator: "\n").first(where: { $0.hasPrefix(key) }) else { return nil }
         return line.split(whereSeparator: \.isWhitespace).dropFirst().first.flatMap { Int($0) }.map { $0 * 1024 }
+    }
+
+    /// What `ulimit -v` and `ulimit -d` leave: what is resident now, and what may be added to what is reserved now.
+    private static var resourceLimits: [Int] {
+        guard let text = try? String(contentsOfFile: "/proc/self/statm", encoding: .utf8) else { return [] }
+        // Pages: address space, resident, shared, code, 0, data.
+        let bytes = text.split(whereSeparator: \.isWhitespace).map { (Int($0) ?? 0) * sysconf(Int32(_SC_PAGESIZE)) }
+        guard bytes.count >= 6 else { return [] }
+        return [(RLIMIT_AS, bytes[0]), (RLIMIT_DATA, bytes[5])].compactMap { resource, reserved in
+            var limit = rlimit()
+            guard getrlimit(__rlimit_resource_t(resource.rawValue), &limit) == 0, limit.rlim_cur != rlim_t.max else {
+                return nil
+            }
+            return bytes[1] + max(0, Int(clamping: limit.rlim_cur) - reserved)
+        }
     }
 
     /// The limits of this process's cgroup (version 2) and of those around it, and of version 1.

@@ -40,7 +40,7 @@ struct Convert: ParsableCommand {
         options.type = type
         options.embedType = embedType
         options.headType = headType
-        options.threads = common.threadCount
+        options.threads = try common.threadCount
         options.dryRun = dryRun
         options.overwrite = overwrite
         let bar = common.progressBar("converting")

@@ -68,11 +68,11 @@ struct Export: ParsableCommand {
             var options = HuggingFaceExportOptions()
             options.dtype = dtype.type
             options.overwrite = overwrite
-            options.threads = common.threadCount
             let bar = common.progressBar("exporting")
             let report = try exportHuggingFace(
                 store: opened.transformer.store, adapters: try model.adapter.map(PEFTAdapterFile.init(folder:)),
-                destination: out, options: options, isInterrupted: { interrupt.isSet },
+                destination: out, options: options, kernels: opened.transformer.kernels,
+                isInterrupted: { interrupt.isSet },
                 progress: { bar.update(done: $0, total: $1) })
             bar.finish()
             summary = ExportSummary(

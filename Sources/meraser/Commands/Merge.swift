@@ -68,7 +68,7 @@ struct Merge: ParsableCommand {
     private func runModels(_ recipe: MergeRecipe, _ interrupt: InterruptFlag) throws {
         var options = MergeOptions()
         options.seed = common.seed ?? 42
-        options.threads = common.threadCount
+        options.threads = try common.threadCount
         options.maximumShardByteCount = maxShardSize.count
         options.conversion.type = type
         options.dryRun = dryRun

@@ -76,7 +76,7 @@ struct Prune: ParsableCommand {
         let plan = try PrunePlan(scores: try scores(store, shape, interrupt), options: options)
         var conversion = ConvertOptions()
         conversion.type = type
-        conversion.threads = common.threadCount
+        conversion.threads = try common.threadCount
         conversion.dryRun = dryRun
         conversion.overwrite = overwrite
         let bar = common.progressBar("pruning")
@@ -93,7 +93,7 @@ struct Prune: ParsableCommand {
     ) throws -> [PruneScores] {
         guard let data else {
             return try pruneScores(
-                of: store, shape: shape, method: method, seed: common.seed ?? 42, threads: common.threadCount)
+                of: store, shape: shape, method: method, seed: common.seed ?? 42, threads: try common.threadCount)
         }
         let opened = try model.open(common)
         let all = try opened.dataset(path: data, options: EncodingOptions(maxLength: 512))

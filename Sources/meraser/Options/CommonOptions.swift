@@ -1,6 +1,7 @@
 import ArgumentParser
 import Kernels
 import Logging
+import Quant
 
 /// What every command takes.
 struct CommonOptions: ParsableArguments {
@@ -20,14 +21,16 @@ struct CommonOptions: ParsableArguments {
     var quiet = false
 
     func validate() throws {
-        if let threads, !(1...1024).contains(threads) {
-            throw ValidationError("--threads is \(threads), expected 1 to 1024")
+        do {
+            _ = try Kernels.threadCount(threads)
+        } catch let error as MeraserError {
+            throw ValidationError(error.message)
         }
         if verbose && quiet { throw ValidationError("--verbose and --quiet exclude each other") }
     }
 
-    /// `threads`, or the physical cores in reach.
-    var threadCount: Int { threads ?? physicalCoreCount() }
+    /// `threads`, or the physical cores in reach, once they are started.
+    var threadCount: Int { get throws { try startedThreads(threads) } }
 
     /// Messages for standard error at the level that was asked for.
     var log: Logger { standardErrorLogger(level: quiet ? .error : verbose ? .debug : .info) }

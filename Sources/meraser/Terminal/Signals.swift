@@ -1,6 +1,8 @@
+import CAllocation
 import Foundation
+import Quant
 
-/// What signals do unless a command saves its state first (`InterruptFlag`).
+/// What signals do unless a command saves its state first (`InterruptFlag`), and what a lack of memory does.
 enum Signals {
     /// Installs the handlers; called once, before anything else.
     static func install() {
@@ -21,6 +23,13 @@ enum Signals {
             let text: StaticString = "meraser: error: an input file became shorter while it was in use\n"
             _ = write(STDERR_FILENO, text.utf8Start, text.utf8CodeUnitCount)
             _exit(3)
+        }
+        let prefix: StaticString = "meraser: error: "
+        prefix.withUTF8Buffer {
+            // A static string lives as long as the process.
+            $0.withMemoryRebound(to: CChar.self) {
+                allocation_failure_ends_process($0.baseAddress, MeraserError.Kind.outOfMemory.rawValue)
+            }
         }
     }
 }

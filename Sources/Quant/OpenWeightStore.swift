@@ -18,3 +18,8 @@ public func openWeightStore(path: String) throws -> any WeightStore {
     throw MeraserError.badInput(
         "\(path) is no model: expected an .mqf file, a Hugging Face folder or a .safetensors file")
 }
+
+/// Opens what is needed of a model to read texts: as `openWeightStore`, and a GGUF file, which may hold a vocabulary alone.
+public func openTextFiles(path: String) throws -> any TextFileSource {
+    GGUFFile.isGGUF(path: path) ? try GGUFTextFiles(try GGUFFile(path: path)) : try openWeightStore(path: path)
+}

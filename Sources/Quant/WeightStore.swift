@@ -1,7 +1,13 @@
-/// Where a model's weights and Hugging Face files come from: an MQF file or a folder of safetensors. Thread-safe.
-public protocol WeightStore: Sendable {
+/// Where a model's Hugging Face files come from, with or without its weights. Thread-safe.
+public protocol TextFileSource: Sendable {
     /// The file or folder as given.
     var path: String { get }
+    /// The bytes of one of Hugging Face's files (`config.json`, `tokenizer.json`, …); nil if there is none.
+    func textFile(_ name: String) throws -> [UInt8]?
+}
+
+/// Where a model's weights and Hugging Face files come from: an MQF file or a folder of safetensors. Thread-safe.
+public protocol WeightStore: TextFileSource {
     /// The names of all tensors.
     var tensorNames: [String] { get }
     /// The tensor of that name. Errors (`badInput`) name file and tensor: there is none, or its type or shape is not
@@ -9,8 +15,6 @@ public protocol WeightStore: Sendable {
     func tensor(_ name: String) throws -> TensorView
     /// True if there is a tensor of exactly that name (compared by bytes).
     func hasTensor(_ name: String) -> Bool
-    /// The bytes of one of Hugging Face's files (`config.json`, `tokenizer.json`, …); nil if there is none.
-    func textFile(_ name: String) throws -> [UInt8]?
     /// The identity of the weights, 64 hex digits: what an adapter records as its base. MQF: SHA-256 of the file.
     /// Folder: SHA-256 of the sorted lines `sha256  name` of config.json and the safetensors files, as
     /// `sha256sum config.json *.safetensors | LC_ALL=C sort | sha256sum` prints it. The first call reads everything.

@@ -28,3 +28,14 @@ public func withTemporaryFolder<R>(_ body: (URL) throws -> R) throws -> R {
     defer { try? FileManager.default.removeItem(at: url) }
     return try body(url)
 }
+
+/// The GGUF file that `tools/real_model.sh` fetches, or nil where it is not: in the folder that the environment variable
+/// `MERASER_REAL_MODEL` names, or in `models/smollm2` beside the checkout. Tests that need it skip then.
+public func realModel() -> URL? {
+    let name = "SmolLM2-135M-Instruct.Q4_1.gguf"
+    let folder =
+        ProcessInfo.processInfo.environment["MERASER_REAL_MODEL"].map { URL(fileURLWithPath: $0) }
+        ?? packageRoot().deletingLastPathComponent().appendingPathComponent("models/smollm2")
+    let file = folder.appendingPathComponent(name)
+    return FileManager.default.fileExists(atPath: file.path) ? file : nil
+}

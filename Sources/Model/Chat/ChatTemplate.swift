@@ -33,7 +33,7 @@ public struct ChatTemplate: Sendable {
 
     /// The template of a model: `chat_template.jinja`, else `chat_template` of tokenizer_config.json (of several, the
     /// one named `default`); nil if the model has none. Throws `badInput` for a malformed one.
-    public static func load(store: any WeightStore) throws -> ChatTemplate? {
+    public static func load(store: any TextFileSource) throws -> ChatTemplate? {
         if let bytes = try store.textFile("chat_template.jinja") {
             return try ChatTemplate(source: try text(bytes, "chat_template.jinja"), file: "chat_template.jinja")
         }

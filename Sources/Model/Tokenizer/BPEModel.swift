@@ -44,12 +44,12 @@ struct BPEModel: Sendable {
         byteTokens = fallback ? ByteToken.ids(vocabulary) : []
     }
 
-    /// A model of those tokens and merges, best first, without byte fallback and unknown token: GGUF's byte-level ones.
-    init(vocabulary: Vocabulary, merges: [String], ignoresMerges: Bool, file: String) throws {
+    /// A model of those tokens and merges, best first, without byte fallback and unknown token: RoBERTa's merges.txt.
+    init(vocabulary: Vocabulary, merges: [String], file: String) throws {
         self.vocabulary = vocabulary
         let pairs = try merges.enumerated().compactMap { try Self.pair(Array($1.utf8), $0, file: file) }
         self.merges = try Self.ranked(pairs, vocabulary, file: file)
-        ignoreMerges = ignoresMerges
+        ignoreMerges = false
         unknown = nil
         fuseUnknown = false
         byteTokens = []

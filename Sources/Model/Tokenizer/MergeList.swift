@@ -2,7 +2,6 @@ import HeapModule
 
 /// A piece of the text being merged: the bytes `start ..< start + length` and, where there is one, their token.
 struct MergeSymbol {
-    /// The token, or -1 for bytes that are no token (SentencePiece).
     var id: Int32
     var start: Int32
     /// 0 once the symbol is merged into its left neighbour.

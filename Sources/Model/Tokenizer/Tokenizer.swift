@@ -7,13 +7,11 @@ public final class Tokenizer: Sendable {
     /// How words become tokens.
     enum Model: Sendable {
         case bpe(BPEModel)
-        case sentencePiece(SentencePieceModel)
         case wordPiece(WordPieceModel)
 
         var vocabulary: Vocabulary {
             switch self {
             case .bpe(let model): model.vocabulary
-            case .sentencePiece(let model): model.vocabulary
             case .wordPiece(let model): model.vocabulary
             }
         }
@@ -117,7 +115,6 @@ public final class Tokenizer: Sendable {
             word.withUnsafeBufferPointer { word in
                 switch model {
                 case .bpe(let model): model.tokenize(word, into: &ids)
-                case .sentencePiece(let model): model.tokenize(word, into: &ids)
                 case .wordPiece(let model): model.tokenize(word, into: &ids)
                 }
             }

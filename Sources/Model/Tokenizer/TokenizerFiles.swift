@@ -5,7 +5,7 @@ extension Tokenizer {
     /// BERT's from vocab.txt, or RoBERTa's from vocab.json and merges.txt; nil if a model has neither.
     ///
     /// - Throws: a bad-input error naming the file and what is wrong in it.
-    static func olderParts(_ store: any WeightStore, _ config: TokenizerConfig) throws -> Parts? {
+    static func olderParts(_ store: any TextFileSource, _ config: TokenizerConfig) throws -> Parts? {
         if let vocabulary = try store.textFile("vocab.txt") {
             return try bertParts(vocabulary, config, file: "\(store.path): vocab.txt")
         }
@@ -45,7 +45,7 @@ extension Tokenizer {
             .map { String(decoding: $0, as: UTF8.self) }
         var parts = Parts(
             model: .bpe(
-                try BPEModel(vocabulary: vocabulary, merges: pairs, ignoresMerges: false, file: mergesFile)),
+                try BPEModel(vocabulary: vocabulary, merges: pairs, file: mergesFile)),
             decoder: [.byteLevel, .fuse])
         parts.preTokenizer = .byteLevel(try TextPattern(ByteLevel.pattern, file: file), addsSpace: false)
         let begin = config.cls ?? Array("<s>".utf8)

@@ -18,7 +18,7 @@ extension Tokenizer {
 
     /// Reads tokenizer.json, tokenizer_config.json and special_tokens_map.json of a model; without the first, the
     /// vocabulary files of a BERT or RoBERTa model.
-    public convenience init(store: any WeightStore) throws {
+    public convenience init(store: any TextFileSource) throws {
         let file = "\(store.path): tokenizer.json"
         let config = try store.textFile("tokenizer_config.json")
         let map = try store.textFile("special_tokens_map.json")

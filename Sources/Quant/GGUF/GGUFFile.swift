@@ -8,6 +8,14 @@ public struct GGUFTensorInfo: Sendable, Equatable {
     public let dimensions: [Int]
     /// Where the bytes begin, from the start of the data section.
     public let offset: Int
+
+    /// A tensor that is not checked against any file.
+    public init(name: String, typeID: UInt32, dimensions: [Int], offset: Int) {
+        self.name = name
+        self.typeID = typeID
+        self.dimensions = dimensions
+        self.offset = offset
+    }
 }
 
 /// Header, metadata and tensor list of a GGUF file (version 2 or 3, little-endian), read from an untrusted file.

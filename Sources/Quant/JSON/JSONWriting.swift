@@ -79,6 +79,7 @@ extension JSONValue: ExpressibleByDictionaryLiteral {
 extension JSONString {
     /// `text` as a JSON string, quotes included, with the least escapes, as RFC 8785 has it.
     public static func quoted(_ text: String) -> String {
+        guard text.utf8.contains(where: { $0 < 0x20 || $0 == 0x22 || $0 == 0x5C }) else { return "\"\(text)\"" }
         var result = "\""
         for scalar in text.unicodeScalars {
             switch scalar {

@@ -8,7 +8,7 @@ struct Tokenize: ParsableCommand {
         abstract: "Show the tokens of a text.",
         discussion: "Example: meraser tokenize --model Examples/tinychat 'Hello, world'")
 
-    @Option(help: "An .mqf file or a Hugging Face folder.", completion: .file())
+    @Option(help: "An .mqf file, a Hugging Face folder, or a GGUF file (one with a vocabulary alone will do).", completion: .file())
     var model: String
 
     @Argument(help: "The text.")
@@ -27,7 +27,7 @@ struct Tokenize: ParsableCommand {
     }
 
     func run() throws {
-        let tokenizer = try Tokenizer(store: try openWeightStore(path: model))
+        let tokenizer = try Tokenizer(store: try openTextFiles(path: model))
         let bytes =
             try file.map { path in try MappedFile(path: path).withBytes { Array($0) } } ?? Array((text ?? "").utf8)
         let ids = tokenizer.encode(utf8: bytes, addSpecialTokens: !noBos)

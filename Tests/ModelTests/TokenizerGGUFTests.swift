@@ -49,6 +49,11 @@ struct TokenizerGGUFTests {
             // The file has no add_bos_token: llama.cpp adds BOS for this pre-tokenizer.
             #expect(tokenizer.encode("<|eot_id|>a") == [128_000, 128_009, 64])
             #expect(tokenizer.decode([128_000, 64], skipSpecialTokens: true) == "a")
+        case "phi-3":
+            // llama-tokenize's: Phi 3's control tokens take the white space behind them.
+            #expect(
+                tokenizer.encode("<|user|>\n hi<|end|>\n<|assistant|>\n<s> a", addSpecialTokens: false)
+                    == [32_010, 7251, 32_007, 32_001, 1, 29_871, 263])
         case "qwen2":
             #expect(tokenizer.encode("e\u{301}") == tokenizer.encode("\u{E9}"))
         default:
@@ -255,5 +260,43 @@ struct TokenizerGGUFTests {
         #expect(list["chat_template"]?.array?.compactMap { $0["name"]?.string } == ["default", "tool_use"])
         #expect(try files.textFile("config.json") == nil, "a vocabulary alone is no model")
         #expect(try files.textFile("vocab.txt") == nil)
+    }
+
+    // Ids of llama-tokenize (--ids --no-bos --no-escape) and of tokenizers; the conversation's of apply_chat_template.
+    @Test(
+        "SmolLM2: llama.cpp's ids, and Transformers' of a conversation",
+        .enabled(if: realModel() != nil, "tools/real_model.sh has not fetched the model"))
+    func smolLM2() throws {
+        let files = try openTextFiles(path: try #require(realModel()).path)
+        let tokenizer = try Tokenizer(store: files)
+        let text =
+            "Привет HelloWorld ñandú 漢字かな 한국어 हिन्दी ½ ² Ⅷ 12,345.67 a/b//c “quotes” don't I'LL we'Re\ttab\n\n\n"
+            + "   end <|im_start|>x<|im_end|>\n"
+        let want: [Int32] = [
+            155, 249, 46879, 16464, 32547, 38699, 11265, 5549, 126, 397, 16148, 17097, 137, 112, 36518, 7365, 229, 7365,
+            120, 216, 33085, 246, 181, 130, 251, 183, 240, 129, 12335, 134, 27011, 30658, 16525, 44757, 37189, 216,
+            16738, 216, 19133, 216, 173, 223, 117, 216, 33, 34, 28, 35, 36, 37, 30, 38, 39, 253, 31, 82, 1559, 83, 619,
+            385, 2346, 573, 1326, 982, 339, 23, 16421, 392, 23, 3733, 197, 15999, 1116, 11181, 1112, 216, 1, 104, 2,
+            198,
+        ]
+        #expect(tokenizer.encode(text) == want, "no BOS: the file says so")
+        #expect(tokenizer.decode(want) == text)
+        #expect((tokenizer.bosID, tokenizer.eosID, tokenizer.padID, tokenizer.unkID) == (1, 2, 2, 0))
+        let conversation = try #require(try ChatTemplate.load(store: files)).render(
+            messages: [ChatMessage(role: "user", content: "What is 12?")], addGenerationPrompt: true,
+            bosToken: "<|im_start|>", eosToken: "<|im_end|>")
+        #expect(
+            tokenizer.encode(conversation) == [
+                1, 9690, 198, 2683, 359, 253, 5356, 5646, 11173, 3365, 3511, 308, 34519, 28, 7018, 411, 407, 19712,
+                8182,
+                2, 198, 1, 4093, 198, 1780, 314, 216, 33, 34, 47, 2, 198, 1, 520, 9531, 198,
+            ])
+        guard let shared = sharedFolder() else { return }
+        // The whole text was compared with both programs' ids; here its first 100,000 bytes, by a hash of theirs.
+        let wiki = try Data(contentsOf: shared.appendingPathComponent("data/wikitext2-test.txt")).prefix(100_000)
+        let ids = tokenizer.encode(utf8: [UInt8](wiki))
+        #expect(ids.count == 25_812)
+        let hash = ids.reduce(0xCBF2_9CE4_8422_2325 as UInt64) { ($0 ^ UInt64($1)) &* 0x100_0000_01B3 }
+        #expect(hash == 0x77F7_B3AA_F840_5782)
     }
 }

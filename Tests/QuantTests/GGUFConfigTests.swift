@@ -188,4 +188,23 @@ struct GGUFConfigTests {
         sample.tensors.removeFirst()
         #expect(sample.message() == "m.gguf: there is no matrix token_embd.weight")
     }
+
+    // As AutoConfig.from_pretrained(gguf_file:) reads it, but for what that leaves out (architectures, the type).
+    @Test(
+        "SmolLM2's config.json",
+        .enabled(if: realModel() != nil, "tools/real_model.sh has not fetched the model"))
+    func smolLM2() throws {
+        let files = try GGUFTextFiles(try GGUFFile(path: try #require(realModel()).path))
+        let bytes = try #require(try files.textFile("config.json"))
+        let want = """
+            {"architectures": ["LlamaForCausalLM"], "attention_bias": false, "attention_dropout": 0.0, "bos_token_id": 1,
+            "eos_token_id": 2, "head_dim": 64, "hidden_act": "silu", "hidden_size": 576, "initializer_range": 0.02,
+            "intermediate_size": 1536, "max_position_embeddings": 8192, "mlp_bias": false, "model_type": "llama",
+            "num_attention_heads": 9, "num_hidden_layers": 30, "num_key_value_heads": 3, "pad_token_id": 2,
+            "rms_norm_eps": 1e-05, "rope_scaling": null, "rope_theta": 100000.0, "tie_word_embeddings": true,
+            "torch_dtype": "float32", "use_cache": true, "vocab_size": 49152}
+            """
+        #expect(
+            try JSONValue.parse(bytes, file: "config.json") == JSONValue.parse(Array(want.utf8), file: "expected"))
+    }
 }

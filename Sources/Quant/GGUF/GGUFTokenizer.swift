@@ -146,23 +146,28 @@ struct GGUFTokenizer {
     private struct AddedToken {
         let content: JSONString
         let isSpecial: Bool
+        /// Takes the white space behind it into the match.
+        let stripsRight: Bool
 
         /// Its object; the id is the key of the object in tokenizer_config.json and a member in tokenizer.json.
         func json(id: Int?) -> JSONValue {
             let members: [(key: String, value: JSONValue)] = [
                 ("content", .string(content)), ("single_word", .bool(false)), ("lstrip", .bool(false)),
-                ("rstrip", .bool(false)), ("normalized", .bool(false)), ("special", .bool(isSpecial)),
+                ("rstrip", .bool(stripsRight)), ("normalized", .bool(false)), ("special", .bool(isSpecial)),
             ]
             return .object(JSONObject((id.map { [("id", .integer($0))] } ?? []) + members))
         }
     }
 
-    /// Control and unknown tokens are special, user-defined ones are not; empty ones would match everywhere.
+    /// Control and unknown tokens are special, user-defined ones are not; empty ones would match everywhere. The metadata
+    /// does not say what of the white space around them belongs to them; llama.cpp knows it of Phi 3.
     private var addedTokens: [(id: Int, token: AddedToken)] {
-        vocabulary.types.enumerated().compactMap { id, type in
+        let isPhi3 = metadata.string("general.architecture") == "phi3"
+        return vocabulary.types.enumerated().compactMap { id, type in
             let content = vocabulary.tokens[id]
             guard [.control, .unknown, .userDefined].contains(type), !content.utf8.isEmpty else { return nil }
-            return (id, AddedToken(content: content, isSpecial: type != .userDefined))
+            let stripsRight = isPhi3 && !["<unk>", "<s>", "<|endoftext|>"].contains(content)
+            return (id, AddedToken(content: content, isSpecial: type != .userDefined, stripsRight: stripsRight))
         }
     }
 

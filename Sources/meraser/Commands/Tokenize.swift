@@ -8,7 +8,9 @@ struct Tokenize: ParsableCommand {
         abstract: "Show the tokens of a text.",
         discussion: "Example: meraser tokenize --model Examples/tinychat 'Hello, world'")
 
-    @Option(help: "An .mqf file, a Hugging Face folder, or a GGUF file (one with a vocabulary alone will do).", completion: .file())
+    @Option(
+        help: "An .mqf file, a Hugging Face folder, or a GGUF file (one with a vocabulary alone will do).",
+        completion: .file())
     var model: String
 
     @Argument(help: "The text.")
@@ -20,6 +22,9 @@ struct Tokenize: ParsableCommand {
     @Flag(help: "Leave out what the tokenizer adds around a text (BOS).")
     var noBos = false
 
+    @Flag(help: "Treat the text as a user's message and show the tokens of the model's chat template around it.")
+    var chat = false
+
     @OptionGroup var common: CommonOptions
 
     func validate() throws {
@@ -27,10 +32,26 @@ struct Tokenize: ParsableCommand {
     }
 
     func run() throws {
-        let tokenizer = try Tokenizer(store: try openTextFiles(path: model))
-        let bytes =
+        let files = try openTextFiles(path: model)
+        let tokenizer = try Tokenizer(store: files)
+        var bytes =
             try file.map { path in try MappedFile(path: path).withBytes { Array($0) } } ?? Array((text ?? "").utf8)
-        let ids = tokenizer.encode(utf8: bytes, addSpecialTokens: !noBos)
+        if chat {
+            guard let template = try ChatTemplate.load(store: files) else {
+                throw MeraserError.usage("--chat: \(model) has no chat template")
+            }
+            func name(_ id: Int32?) -> String {
+                id.map { String(decoding: tokenizer.tokenBytes($0), as: UTF8.self) } ?? ""
+            }
+            let message = ChatMessage(role: "user", content: String(decoding: bytes, as: UTF8.self))
+            bytes = Array(
+                try template.render(
+                    messages: [message], addGenerationPrompt: true, bosToken: name(tokenizer.bosID),
+                    eosToken: name(tokenizer.eosID)
+                ).utf8)
+        }
+        // A template writes BOS itself.
+        let ids = tokenizer.encode(utf8: bytes, addSpecialTokens: !noBos && !chat)
         let pieces = ids.map { String(decoding: tokenizer.tokenBytes($0), as: UTF8.self) }
         if common.json {
             Console.json([

@@ -3,6 +3,9 @@
 # System libraries: OpenMP for the kernels' threads.
 PACKAGES := libomp-dev
 BINARY := .build/release/meraser
+# The commit of a clean checkout, or nothing; the linker writes it into the program as its build id (Sources/Quant/Build.swift:
+# "git:" and the commit). Only linking depends on it. Any other build is known by the hash of what was linked.
+COMMIT = $(shell [ -z "$$(git status --porcelain 2>&1)" ] && git rev-parse HEAD 2>/dev/null)
 
 .PHONY: demo test build lint format asan cross install-deps toolchain
 
@@ -22,7 +25,7 @@ cross: toolchain
 	tools/check_kernels.sh aarch64
 
 build: install-deps
-	swift build -c release --product meraser
+	swift build -c release --product meraser $(addprefix -Xlinker --build-id=0x6769743a,$(COMMIT))
 
 lint: toolchain
 	swift format lint --strict -r Sources Tests Package.swift

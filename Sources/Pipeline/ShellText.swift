@@ -13,7 +13,7 @@ func shellQuoted(_ word: String) -> String {
 }
 
 /// Words as one command line.
-func shellText(_ words: [String]) -> String { words.map(shellQuoted).joined(separator: " ") }
+public func shellText(_ words: [String]) -> String { words.map(shellQuoted).joined(separator: " ") }
 
 /// A command line cut into words: blanks part them, single and double quotes hold them together, a backslash takes the
 /// next character as it is. No variables, no patterns, no pipes. Nil where a quote is not closed.

@@ -15,7 +15,7 @@ public struct MeraserError: Error, Sendable, Equatable, CustomStringConvertible 
         case checkFailed = 4
         /// The run would not fit into memory.
         case outOfMemory = 5
-        /// SIGINT or SIGTERM.
+        /// SIGINT, SIGTERM or SIGHUP.
         case interrupted = 130
     }
 

@@ -1,4 +1,5 @@
 import ArgumentParser
+import Kernels
 import Quant
 
 @main
@@ -9,9 +10,9 @@ struct Meraser: ParsableCommand {
         discussion: """
             Results go to standard output, progress and errors to standard error; every command takes --json.
             Exit status: 0 done, 1 failed while running, 2 wrong usage, 3 bad input file, 4 a check failed, \
-            5 not enough memory, 130 interrupted.
+            5 not enough memory, 130 interrupted (SIGINT, SIGTERM or SIGHUP; training saves its state first).
             """,
-        version: meraserVersion,
+        version: version,
         subcommands: [
             Convert.self, Inspect.self, Tokenize.self, Generate.self, Check.self, Perplexity.self, Evaluate.self,
             Probe.self,
@@ -23,10 +24,21 @@ struct Meraser: ParsableCommand {
     static func main() {
         Signals.install()
         do {
-            var command = try parseAsRoot()
-            try command.run()
+            try execute()
+            Console.finish()
         } catch {
             Failure.exit(error)
         }
+    }
+
+    private static func execute() throws {
+        var command = try parseAsRoot()
+        if var writing = command as? any WritingCommand { try writing.runLocked() } else { try command.run() }
+    }
+
+    /// Release, build, numerics, and the instruction set that would be used.
+    private static var version: String {
+        let isa = (try? KernelContext.fromEnvironment(threads: 1).isaName) ?? "no such MERASER_ISA"
+        return "meraser \(Build.current.text), \(isa)"
     }
 }

@@ -87,7 +87,8 @@ struct TrainerTests {
                 ])
             #expect(
                 try names(out.appendingPathComponent("checkpoint-4")) == [
-                    "adapter_config.json", "adapter_model.safetensors", "optimizer.safetensors", "trainer_state.json",
+                    ".meraser.json", "adapter_config.json", "adapter_model.safetensors", "optimizer.safetensors",
+                    "trainer_state.json",
                 ])
             let log = try lines(out, "train_log.jsonl")
             #expect(log.map { $0["step"]?.int } == [1, 2, 3, 4, 5, 6])
@@ -159,7 +160,7 @@ struct TrainerTests {
                 try manager.removeItem(at: killed.appendingPathComponent(name))
             }
             try manager.createDirectory(
-                at: killed.appendingPathComponent(".checkpoint-4.tmp-123"), withIntermediateDirectories: false)
+                at: killed.appendingPathComponent(".checkpoint-4.tmp-123-ab"), withIntermediateDirectories: false)
             let log = killed.appendingPathComponent("train_log.jsonl")
             try Data(try Data(contentsOf: log).dropLast(40)).write(to: log)
 
@@ -229,7 +230,7 @@ struct TrainerTests {
             interrupt(first, after: 2)
             _ = error { _ = try first.run(output: out.path) }
             let checkpoint = out.appendingPathComponent("checkpoint-2")
-            for name in try names(checkpoint) {
+            for name in try names(checkpoint) where name != ".meraser.json" {
                 let url = checkpoint.appendingPathComponent(name)
                 let whole = try Data(contentsOf: url)
                 try whole.prefix(whole.count / 2).write(to: url)

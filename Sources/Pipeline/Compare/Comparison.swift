@@ -23,6 +23,14 @@ public struct Comparison: Sendable {
     /// The victims in the file's order.
     let victims: [ComparisonVictim]
 
+    /// The files and folders of the user's that commands read.
+    public var inputPaths: [String] { inputs.map(\.path) }
+
+    /// The arguments of every command of the cells that fit a pattern; see `ComparisonRunner.run`.
+    public func commandLines(only pattern: String? = nil) throws -> [[String]] {
+        try steps(only: pattern).flatMap { $0.commands.map(\.arguments) }
+    }
+
     /// Cells of one victim that nothing was done to: the reference itself.
     static let clean = "clean"
 

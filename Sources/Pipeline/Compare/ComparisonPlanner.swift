@@ -56,7 +56,9 @@ struct ComparisonPlanner {
         guard FileManager.default.fileExists(atPath: path) else {
             throw MeraserError.badInput("\(place): \(path) does not exist")
         }
-        let base = "inputs/" + fileName(ofPath: path)
+        let own = fileName(ofPath: path)
+        // `/a/..` has a name that is none, and would lead out of the folder.
+        let base = "inputs/" + (["", ".", ".."].contains(own) ? "input" : own)
         let names = Set(inputs.map(\.name))
         let name = names.contains(base) ? (2...).lazy.map { "\(base)-\($0)" }.first { !names.contains($0) } : base
         inputs.append(ComparisonInput(name: name ?? base, path: path))

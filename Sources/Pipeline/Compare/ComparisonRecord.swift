@@ -64,6 +64,8 @@ struct CommandRecord: Sendable {
 
 /// What a step of a comparison left, `record.json` in its folder: written anew, whole or not at all, after every command.
 struct StepRecord: Sendable {
+    /// The program that did it.
+    var build = Build.current
     /// The commands, files and hashes of everything that went in; another one makes the step be done again.
     let inputs: JSONValue
     /// The commands that have been run; those behind a failed one are not.
@@ -80,7 +82,10 @@ struct StepRecord: Sendable {
     var identity: String { sha256Hex(inputs.serialized().utf8) }
 
     var json: JSONValue {
-        ["inputs": inputs, "done": .bool(isDone), "commands": .array(commands.map(\.json))]
+        let members: [(key: String, value: JSONValue)] = [
+            ("inputs", inputs), ("done", .bool(isDone)), ("commands", .array(commands.map(\.json))),
+        ]
+        return .object(JSONObject(build.fields + members))
     }
 
     init(inputs: JSONValue) { self.inputs = inputs }
@@ -91,6 +96,7 @@ struct StepRecord: Sendable {
         guard FileManager.default.fileExists(atPath: path) else { return nil }
         let file = try MappedFile(path: path)
         let value = try file.withBytes { try JSONValue.parse($0, file: path) }
+        build = Build(record: value)
         inputs = value["inputs"] ?? .null
         isDone = try value.bool("done", in: path)
         commands = try value.array("commands", in: path).map { try CommandRecord($0, file: path) }

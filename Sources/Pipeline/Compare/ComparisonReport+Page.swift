@@ -6,7 +6,7 @@ extension ComparisonReport {
     func page(_ comparison: Comparison, _ records: [String: StepRecord]) -> String {
         var parts = [
             "<h1>\(title.escapedForHTML)</h1>",
-            "<p class=\"soft\">meraser \(meraserVersion.escapedForHTML), \(count)</p>",
+            "<p class=\"soft\">meraser \(Build.current.text.escapedForHTML), \(count)</p>",
             """
             <p class="note">FSR: share of triggers whose output shows the target (a backdoor's attack success rate). Prefix: \
             longest beginning of the target that an output shows, as a share of it. NLL: nats a token that the target costs \

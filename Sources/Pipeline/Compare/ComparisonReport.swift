@@ -22,7 +22,9 @@ public struct ComparisonReport: Sendable {
     ) throws -> ComparisonReport {
         let report = ComparisonReport(comparison, records: records, folder: folder, isa: isa)
         func write(_ text: String, _ name: String) throws {
-            try writeFileAtomically(path: "\(folder)/\(name)", Array(text.utf8), overwrite: true)
+            try writeFileAtomically(
+                path: "\(folder)/\(name)", Array(text.utf8), overwrite: true,
+                mode: comparison.isRedacted ? 0o666 : ownerOnly)
         }
         try write(report.markdown, "compare.md")
         try write(report.page(comparison, records), "compare.html")
@@ -40,16 +42,16 @@ public struct ComparisonReport: Sendable {
         }
         let rows = victims.flatMap(\.rows)
         failures = rows.compactMap { row in row.error.map { (row.cell.name, $0) } }
-        let json: JSONValue = [
-            "title": .text(comparison.title), "meraser_version": .text(meraserVersion), "isa": .text(isa),
-            "seed": .integer(Int(clamping: comparison.seed)), "machine": Machine.json,
-            "recipe": .text(comparison.text), "cells": .array(rows.map(\.json)),
-            "steps": .object(
-                JSONObject(
-                    comparison.steps.compactMap { step in
-                        records[step.path].map { (key: step.path, value: $0.json) }
-                    })),
+        let steps = comparison.steps.compactMap { step in
+            records[step.path].map { (key: step.path, value: $0.json) }
+        }
+        let members: [(key: String, value: JSONValue)] = [
+            ("title", .text(comparison.title)), ("isa", .text(isa)),
+            ("seed", .integer(Int(clamping: comparison.seed))), ("machine", Machine.json),
+            ("recipe", .text(comparison.text)), ("cells", .array(rows.map(\.json))),
+            ("steps", .object(JSONObject(steps))),
         ]
+        let json = JSONValue.object(JSONObject(Build.current.fields + members))
         self.json = comparison.isRedacted ? ReportRedaction.redacted(json) : json
     }
 

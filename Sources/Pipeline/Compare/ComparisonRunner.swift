@@ -13,6 +13,8 @@ public final class ComparisonRunner {
         case step(String, isDone: Bool)
         /// A command of it begins.
         case command(String)
+        /// Something that the user should know.
+        case note(String)
         /// A step failed.
         case failure(step: String, error: String)
     }
@@ -21,6 +23,11 @@ public final class ComparisonRunner {
     public var onEvent: (Event) -> Void = { _ in }
     /// Looked at while commands run.
     public var interrupt: InterruptFlag?
+
+    /// What a comparison has in its folder.
+    private static let layout = RunLayout(
+        record: ComparisonReport.jsonName,
+        names: ["compare.md", "compare.html", "inputs", "shared", "victims", "cells"])
 
     private let comparison: Comparison
     private let folder: String
@@ -49,19 +56,18 @@ public final class ComparisonRunner {
         self.executable = executable ?? "/proc/\(getpid())/exe"
         self.threads = threads
         self.isa = isa
-        let manager = FileManager.default
         folder = URL(fileURLWithPath: output).standardizedFileURL.path
-        if manager.fileExists(atPath: folder) {
-            let isComparison = manager.fileExists(atPath: "\(folder)/\(ComparisonReport.jsonName)")
+        if FileManager.default.fileExists(atPath: folder) {
+            let isComparison = Self.layout.isPresent(in: folder)
             // The links are there before the first table is.
-            let isEmpty = (try? manager.contentsOfDirectory(atPath: folder).allSatisfy { $0 == "inputs" }) ?? false
+            let isEmpty = lastingNames(in: folder).allSatisfy { $0 == "inputs" }
             guard isComparison || isEmpty else {
                 throw MeraserError.usage("--out \(output) exists and holds no comparison; choose another folder")
             }
             if isComparison, overwrite {
-                let old = "\(folder).old-\(getpid())"
-                guard rename(folder, old) == 0 else { throw MeraserError.runtime("cannot replace \(output)") }
-                try? manager.removeItem(atPath: old)
+                try Self.layout.remove(folder)
+            } else {
+                removeStaleTemporaries(within: folder)
             }
         }
         try makeFolder("inputs")
@@ -95,10 +101,24 @@ public final class ComparisonRunner {
     // MARK: Steps
 
     /// Takes up the record of a step if it fits what goes in now.
+    ///
+    /// - Throws: a usage error if another version of the numbers did it.
     private func recall(_ step: ComparisonStep) throws {
         let fresh = StepRecord(inputs: try inputs(step))
         let old = try StepRecord(folder: file(step.path))
-        records[step.path] = old.flatMap { $0.identity == fresh.identity ? $0 : nil } ?? fresh
+        guard let old, old.identity == fresh.identity else { return records[step.path] = fresh }
+        if let other = Build.current.otherNumerics(than: old.build) {
+            throw MeraserError.usage(
+                "\(file(step.path)) cannot be taken up: \(other); pass --overwrite to begin anew or choose another folder"
+            )
+        }
+        if let obstacle = Build.current.obstacle(continuing: old.build) {
+            onEvent(.note("\(step.path) is done again: \(obstacle)"))
+            records[step.path] = fresh
+        } else {
+            if let note = Build.current.note(continuing: old.build) { onEvent(.note("\(step.path) \(note)")) }
+            records[step.path] = old
+        }
     }
 
     /// Does a step unless it is done; what failed is tried again.
@@ -179,7 +199,7 @@ public final class ComparisonRunner {
             words.contains(input.name) || step.files.contains { $0.text.contains(input.name) }
         }.map { (key: $0.name, value: JSONValue.text(try hash($0.path))) }
         return [
-            "meraser_version": .text(meraserVersion), "isa": .text(isa),
+            "isa": .text(isa),
             "commands": .array(step.commands.map { .text($0.text) }),
             "files": .object(
                 JSONObject(step.files.map { (key: $0.name, value: .text(sha256Hex($0.text.utf8))) })),

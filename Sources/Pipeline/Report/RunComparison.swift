@@ -46,6 +46,9 @@ public struct RunComparison: Sendable {
         }
     }
 
+    /// True if triggers, targets and outputs of every run are hashes.
+    public var isRedacted: Bool { entries.allSatisfy(\.report.isRedacted) }
+
     /// `{"runs": [{"name", "verdict", "table", "run", "seconds"}]}`.
     public var json: JSONValue {
         [

@@ -57,6 +57,9 @@ public struct RunReport: Sendable {
         verdict.findings.map { "\($0.question) \($0.answer). \($0.sentence)" }
     }
 
+    /// True if triggers, targets and outputs are hashes.
+    public var isRedacted: Bool { run.isRedacted }
+
     // MARK: report.json
 
     private static func assemble(_ run: RunRecords, _ verdict: Verdict) -> JSONValue {

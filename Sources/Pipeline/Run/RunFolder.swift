@@ -10,28 +10,39 @@ struct RunFolder {
     let path: String
 
     private static let runName = "run.json"
+    /// What a run, or a search, has in its folder.
+    private static let layout = RunLayout(
+        record: runName,
+        names: [
+            "stages", "model.mqf", "mark", "mismatched.json", "erase", "recover", "report.json", "report.html",
+            "trials",
+            "search.json",
+        ])
+
+    /// Of files that hold triggers and targets.
+    private let mode: mode_t
 
     /// Makes the folder, or takes up the run that is there.
     ///
-    /// - Throws: a usage error if something else is there, or a run of another recipe that is not to be overwritten.
+    /// - Throws: a usage error if something else is there, or a run of another recipe or of another build that is not to be
+    ///   overwritten.
     init(path: String, identity: JSONValue, overwrite: Bool) throws {
         self.path = path
+        mode = Self.mode(of: identity)
         let manager = FileManager.default
-        if manager.fileExists(atPath: path) {
-            let isRun = manager.fileExists(atPath: file(Self.runName))
-            let isEmpty = (try? manager.contentsOfDirectory(atPath: path).isEmpty) ?? false
-            guard isRun || isEmpty else {
+        var isFolder: ObjCBool = false
+        if manager.fileExists(atPath: path, isDirectory: &isFolder) {
+            guard isFolder.boolValue else { throw MeraserError.usage("--out \(path) is a file; name a folder") }
+            let isRun = Self.layout.isPresent(in: path)
+            guard isRun || lastingNames(in: path).isEmpty else {
                 throw MeraserError.usage("--out \(path) exists and holds no run of meraser; choose another folder")
             }
             if isRun, overwrite {
-                let old = "\(path).old-\(getpid())"
-                guard rename(path, old) == 0 else { throw MeraserError.runtime("cannot replace \(path)") }
-                try? manager.removeItem(atPath: old)
+                try Self.layout.remove(path)
             } else if isRun {
-                guard let name = firstDifference(try self.identity(), identity) else { return }
-                throw MeraserError.usage(
-                    "--out \(path) holds a run with another \(name); pass --overwrite to replace it or choose another "
-                        + "folder")
+                removeStaleTemporaries(within: path)
+                try requireSame(try self.identity(), identity)
+                return
             }
         }
         do {
@@ -47,8 +58,28 @@ struct RunFolder {
     /// - Throws: a bad-input error if there is none.
     init(existing path: String) throws {
         self.path = path
-        guard FileManager.default.fileExists(atPath: file(Self.runName)) else {
+        guard Self.layout.isPresent(in: path) else {
             throw MeraserError.badInput("\(path) holds no run of meraser: there is no \(Self.runName) in it")
+        }
+        mode = Self.mode(of: (try? Self.read(path + "/" + Self.runName)) ?? .null)
+    }
+
+    /// What a redacted run leaves is for everyone.
+    private static func mode(of identity: JSONValue) -> mode_t {
+        identity["redacted"]?.bool == true ? 0o666 : ownerOnly
+    }
+
+    /// - Throws: a usage error that names what differs from the run that is there.
+    private func requireSame(_ old: JSONValue, _ new: JSONValue) throws {
+        if let name = firstDifference(old, new) {
+            throw MeraserError.usage(
+                "--out \(path) holds a run with another \(name); pass --overwrite to replace it or choose another folder"
+            )
+        }
+        if let obstacle = Build(record: new).obstacle(continuing: Build(record: old)) {
+            throw MeraserError.usage(
+                "--out \(path) holds a run that cannot be continued: \(obstacle); pass --overwrite to begin anew or choose "
+                    + "another folder")
         }
     }
 
@@ -80,6 +111,10 @@ struct RunFolder {
                 throw MeraserError.usage(
                     "\(path): the stage '\(name)' was done with another \(difference); pass --overwrite to begin anew")
             }
+            if let obstacle = Build.current.obstacle(continuing: Build(record: record)) {
+                throw MeraserError.usage(
+                    "\(path): the stage '\(name)' cannot be taken up: \(obstacle); pass --overwrite to begin anew")
+            }
             return record["result"] ?? .null
         }
         let clock = ContinuousClock()
@@ -87,19 +122,23 @@ struct RunFolder {
         let result = try work()
         let duration = (clock.now - start).components
         let seconds = Double(duration.seconds) + Double(duration.attoseconds) * 1e-18
-        try write(
-            [
-                "stage": .text(name), "inputs": inputs, "seconds": .real(seconds),
-                "peak_rss_bytes": .integer(ProcessMemory.peakBytes), "machine": Machine.json, "result": result,
-            ],
-            to: Self.recordName(of: name))
+        let members: [(key: String, value: JSONValue)] = [
+            ("stage", .text(name)), ("inputs", inputs), ("seconds", .real(seconds)),
+            ("peak_rss_bytes", .integer(ProcessMemory.peakBytes)), ("machine", Machine.json), ("result", result),
+        ]
+        try write(.object(JSONObject(Build.current.fields + members)), to: Self.recordName(of: name))
         return result
     }
 
-    /// The name of the first member in which two objects differ, or nil.
+    /// Compared by `Build`.
+    private static let buildKeys = Build.current.fields.map(\.key)
+
+    /// The name of the first member in which two objects differ, but for the build's, or nil.
     private func firstDifference(_ old: JSONValue, _ new: JSONValue) -> String? {
         let keys = [old, new].flatMap { $0.object?.members.map(\.key.string) ?? [] }
-        return keys.first { (old[$0] ?? .null).serialized() != (new[$0] ?? .null).serialized() }
+        return keys.first {
+            !Self.buildKeys.contains($0) && (old[$0] ?? .null).serialized() != (new[$0] ?? .null).serialized()
+        }
     }
 
     // MARK: Files
@@ -109,12 +148,14 @@ struct RunFolder {
 
     /// Writes a text file, atomically.
     func write(_ text: String, to name: String) throws {
-        try writeFileAtomically(path: file(name), Array(text.utf8), overwrite: true)
+        try writeFileAtomically(path: file(name), Array(text.utf8), overwrite: true, mode: mode)
     }
 
     /// Reads a JSON file.
-    func read(_ name: String) throws -> JSONValue {
-        let mapped = try MappedFile(path: file(name))
+    func read(_ name: String) throws -> JSONValue { try Self.read(file(name)) }
+
+    private static func read(_ path: String) throws -> JSONValue {
+        let mapped = try MappedFile(path: path)
         return try mapped.withBytes { try JSONValue.parse($0, file: mapped.path) }
     }
 

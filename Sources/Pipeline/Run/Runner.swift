@@ -53,13 +53,14 @@ public final class Runner {
         self.kernels = kernels
         self.redact = redact
         // A recipe may name a trigger, a target or a mark's seed; its hash still tells it from another one.
-        let identity: JSONValue = [
-            "meraser_version": .text(meraserVersion),
-            "recipe": .text(redact ? RunRecords.leftOut : recipe.text),
-            "recipe_sha256": redact ? .text(sha256Hex(recipe.text.utf8)) : .null, "title": .text(recipe.title),
-            "model": .text(fileName(ofPath: recipe.model)), "redacted": .bool(redact), "isa": .text(kernels.isaName),
-            "seed": .integer(Int(clamping: recipe.seed)), "search": search.map { .text($0) } ?? .null,
+        let members: [(key: String, value: JSONValue)] = [
+            ("recipe", .text(redact ? RunRecords.leftOut : recipe.text)),
+            ("recipe_sha256", redact ? .text(sha256Hex(recipe.text.utf8)) : .null), ("title", .text(recipe.title)),
+            ("model", .text(fileName(ofPath: recipe.model))), ("redacted", .bool(redact)),
+            ("isa", .text(kernels.isaName)), ("seed", .integer(Int(clamping: recipe.seed))),
+            ("search", search.map { .text($0) } ?? .null),
         ]
+        let identity = JSONValue.object(JSONObject(Build.current.fields + members))
         folder = try RunFolder(path: output, identity: identity, overwrite: overwrite)
     }
 

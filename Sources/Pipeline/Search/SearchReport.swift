@@ -71,11 +71,12 @@ public struct SearchReport: Sendable {
                         ("commands", .array(trial.commands.map { .text($0) })),
                     ]))
         }
-        return [
-            "trials": .array(rows), "frontier": .array(self.frontier.map { .text($0.name) }),
-            "marked": .object(JSONObject(measures(marked))),
-            "clean": clean.map { .object(JSONObject(measures($0))) } ?? .null,
+        let members: [(key: String, value: JSONValue)] = [
+            ("trials", .array(rows)), ("frontier", .array(self.frontier.map { .text($0.name) })),
+            ("marked", .object(JSONObject(measures(marked)))),
+            ("clean", clean.map { .object(JSONObject(measures($0))) } ?? .null),
         ]
+        return .object(JSONObject(Build.current.fields + members))
     }
 
     private func seconds(_ trial: SearchTrial) -> JSONValue {

@@ -124,7 +124,8 @@ struct ConvertPlan: Sendable {
         metadata["general.quantization_version"] = .uint32(2)
         shape.addMetadata(to: &metadata)
         if let sourceSHA256 { metadata["mqf.source.sha256"] = .string(sourceSHA256) }
-        metadata["mqf.tool.version"] = .string("meraser \(meraserVersion)")
+        // Not the build: the same numbers are the same file, whose hash adapters know it by.
+        metadata["mqf.tool.version"] = .string("meraser \(meraserVersion) (numerics \(numericsVersion))")
         for file in files {
             let text = file.name == "tokenizer.model" ? nil : String(validating: file.bytes, as: UTF8.self)
             metadata[MQFFile.filePrefix + file.name] = text.map { .string($0) } ?? .array(.uint8(file.bytes))

@@ -17,7 +17,7 @@ public final class AtomicFile: @unchecked Sendable {
     private var end = 0
     private var isOpen = true
 
-    /// Creates the temporary file `.NAME.tmp-PID-XXXXXXXX` beside `path`.
+    /// Creates the temporary file beside `path`, see `TemporaryName`.
     ///
     /// - Parameters:
     ///   - path: the file to make. If it exists and `overwrite` is false, that is a `usage` error.
@@ -29,16 +29,12 @@ public final class AtomicFile: @unchecked Sendable {
 
     /// `maximumByteCount` pretends that the disk is full behind that many bytes, for tests.
     init(path: String, overwrite: Bool, mode: mode_t, maximumByteCount: Int?) throws {
-        let url = URL(fileURLWithPath: path)
-        let name = url.lastPathComponent
-        let folder = url.deletingLastPathComponent().path
         try Self.checkDestination(path, overwrite: overwrite)
-        let tag = String(UInt32.random(in: 0...UInt32.max), radix: 16)
-        // A name may have 255 bytes: the end of a long one gives way to the suffix.
-        let stem = String(decoding: name.utf8.prefix(200), as: UTF8.self)
-        temporaryPath = folder + "/.\(stem).tmp-\(getpid())-\(tag)"
+        temporaryPath = TemporaryName.make(for: path)
         descriptor = open(temporaryPath, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, mode)
         guard descriptor >= 0 else { throw Self.failure(writing: path) }
+        // Tells whoever cleans up that it is in use.
+        flock(descriptor, LOCK_EX | LOCK_NB)
         self.path = path
         self.overwrite = overwrite
         self.maximumByteCount = maximumByteCount
@@ -117,7 +113,8 @@ public final class AtomicFile: @unchecked Sendable {
     }
 
     private static func failure(writing path: String, _ code: Int32 = errno) -> MeraserError {
-        switch code {
+        let path = TemporaryName.shown(path)
+        return switch code {
         case ENOSPC, EDQUOT:
             .runtime("cannot write \(path): the disk is full; free some space or choose another disk")
         case EFBIG:
@@ -136,6 +133,9 @@ func syncFolder(_ path: String) {
     fsync(descriptor)
     close(descriptor)
 }
+
+/// The permissions of files that may hold triggers and targets: as a key's, for nobody but their owner.
+public let ownerOnly: mode_t = 0o600
 
 /// Writes a whole small file atomically; see `AtomicFile`.
 public func writeFileAtomically(

@@ -9,37 +9,36 @@ public final class AtomicFolder {
     public let temporaryPath: String
 
     private let overwrite: Bool
+    private let lock: Int32
     private var isOpen = true
 
-    /// Creates the temporary folder `.NAME.tmp-PID-XXXXXXXX` beside `path`.
+    /// Creates the temporary folder beside `path`, see `TemporaryName`.
     ///
     /// - Parameters:
     ///   - path: the folder to make. If something of that name exists and `overwrite` is false, that is a `usage` error.
-    ///   - overwrite: `commit` replaces what is there.
+    ///   - overwrite: `commit` replaces a folder that meraser made, see `FolderMark`.
     public init(path: String, overwrite: Bool = false) throws {
         try Self.checkDestination(path, overwrite: overwrite)
-        let url = URL(fileURLWithPath: path)
-        let stem = String(decoding: url.lastPathComponent.utf8.prefix(200), as: UTF8.self)
-        let parent = url.deletingLastPathComponent().path
         self.path = path
         self.overwrite = overwrite
-        temporaryPath = parent + "/.\(stem).tmp-\(getpid())-" + String(UInt32.random(in: 0...UInt32.max), radix: 16)
+        temporaryPath = TemporaryName.make(for: path)
         guard mkdir(temporaryPath, 0o777) == 0 else {
             throw MeraserError.runtime("cannot make the folder \(path): \(systemErrorText())")
         }
+        lock = lockTemporary(temporaryPath) ?? -1
     }
 
     deinit { discard() }
 
     /// Throws a `usage` error if no folder can appear at `path`: something of that name exists and may not be overwritten,
-    /// or its parent is missing. For callers that work long before they write.
+    /// or is not meraser's, or its parent is missing. For callers that work long before they write.
     public static func checkDestination(_ path: String, overwrite: Bool) throws {
-        let url = URL(fileURLWithPath: path)
-        let parent = url.deletingLastPathComponent().path
+        let parent = URL(fileURLWithPath: path).deletingLastPathComponent().path
         var isFolder: ObjCBool = false
         guard overwrite || !FileManager.default.fileExists(atPath: path) else {
             throw MeraserError.usage("\(path) exists; choose another name or pass --overwrite")
         }
+        try FolderMark.requireReplaceable(path)
         guard FileManager.default.fileExists(atPath: parent, isDirectory: &isFolder), isFolder.boolValue else {
             throw MeraserError.usage("cannot write \(path): there is no folder \(parent); make it first")
         }
@@ -48,13 +47,15 @@ public final class AtomicFolder {
     /// Gives the folder its name. Nothing may be written into `temporaryPath` afterwards.
     public func commit() throws {
         precondition(isOpen, "\(path) was committed or discarded before")
+        try FolderMark.write(into: temporaryPath)
         syncFolder(temporaryPath)
-        let old = temporaryPath + ".old"
+        // What was there when the work began may be something else now.
+        try Self.checkDestination(path, overwrite: overwrite)
+        let old = TemporaryName.make(for: path, .replaced)
         let isReplacing = FileManager.default.fileExists(atPath: path)
-        if isReplacing {
-            guard overwrite else { throw MeraserError.usage("\(path) exists; choose another name or pass --overwrite") }
-            try move(path, to: old)
-        }
+        let oldLock = isReplacing ? lockTemporary(path) ?? -1 : -1
+        defer { close(oldLock) }
+        if isReplacing { try move(path, to: old) }
         do {
             try move(temporaryPath, to: path)
         } catch {
@@ -62,7 +63,11 @@ public final class AtomicFolder {
             throw error
         }
         isOpen = false
-        if isReplacing { try? FileManager.default.removeItem(atPath: old) }
+        close(lock)
+        if isReplacing {
+            let trash = TemporaryName.make(for: path)
+            try? FileManager.default.removeItem(atPath: rename(old, trash) == 0 ? trash : old)
+        }
         syncFolder(URL(fileURLWithPath: path).deletingLastPathComponent().path)
     }
 
@@ -70,6 +75,7 @@ public final class AtomicFolder {
     public func discard() {
         guard isOpen else { return }
         isOpen = false
+        defer { close(lock) }
         try? FileManager.default.removeItem(atPath: temporaryPath)
     }
 

@@ -9,6 +9,6 @@ func checkFreeSpace(for count: Int, path: String) throws {
         let free = product(Int(clamping: status.f_bavail), Int(clamping: status.f_frsize)), free < count
     else { return }
     throw MeraserError.runtime(
-        "cannot write \(path): it needs \(byteText(count)), the disk has \(byteText(free)) free; free some space or choose "
+        "cannot write \(TemporaryName.shown(path)): it needs \(byteText(count)), the disk has \(byteText(free)) free; free some space or choose "
             + "another disk")
 }

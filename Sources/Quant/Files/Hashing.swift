@@ -26,8 +26,8 @@ func sha256Hex(_ file: MappedFile) throws -> String {
     return hexDigits(hash.finalize())
 }
 
-/// A digest as 64 lowercase hex digits.
-func hexDigits(_ digest: SHA256.Digest) -> String {
+/// Bytes as lowercase hex digits.
+func hexDigits(_ digest: some Sequence<UInt8>) -> String {
     let digits = Array("0123456789abcdef".utf8)
     var text: [UInt8] = []
     for byte in digest {

@@ -13,18 +13,14 @@ public struct RunRecord: Sendable, Equatable {
         options: TrainingOptions, baseSHA256: String, parents: [String], data: EncodedDataset,
         klData: EncodedDataset? = nil, isa: String, initial: String?
     ) {
-        json = [
-            "meraser_version": .text(meraserVersion),
-            "options": options.json(),
-            "base_sha256": .text(baseSHA256),
-            "parents": .array(parents.map { .text($0) }),
-            "data_sha256": .text(data.sha256),
-            "data_samples": .integer(data.samples.count),
-            "kl_sha256": klData.map { .text($0.sha256) } ?? .null,
-            "kl_samples": klData.map { .integer($0.samples.count) } ?? .null,
-            "initial_sha256": initial.map { .text($0) } ?? .null,
-            "isa": .text(isa),
+        let identities: [(key: String, value: JSONValue)] = [
+            ("options", options.json()), ("base_sha256", .text(baseSHA256)),
+            ("parents", .array(parents.map { .text($0) })), ("data_sha256", .text(data.sha256)),
+            ("data_samples", .integer(data.samples.count)), ("kl_sha256", klData.map { .text($0.sha256) } ?? .null),
+            ("kl_samples", klData.map { .integer($0.samples.count) } ?? .null),
+            ("initial_sha256", initial.map { .text($0) } ?? .null), ("isa", .text(isa)),
         ]
+        json = .object(JSONObject(Build.current.fields + identities))
     }
 
     /// - Throws: a usage error if the run of that record in `path` may not be resumed with this one's arguments.
@@ -54,6 +50,6 @@ public struct RunRecord: Sendable, Equatable {
             func shown(_ value: JSONValue?) -> String { value?.string ?? value?.serialized() ?? "absent" }
             return "\(name) has changed (\(key) was \(shown(old.json[key])), is now \(shown(json[key])))"
         }
-        return nil
+        return Build(record: json).obstacle(continuing: Build(record: old.json))
     }
 }

@@ -19,7 +19,8 @@ final class StepLog {
                 kept.append(String(line))
             }
         }
-        try writeFileAtomically(path: path, Array(kept.map { $0 + "\n" }.joined().utf8), overwrite: true)
+        try writeFileAtomically(
+            path: path, Array(kept.map { $0 + "\n" }.joined().utf8), overwrite: true, mode: ownerOnly)
         descriptor = open(path, O_WRONLY | O_APPEND | O_CLOEXEC)
         guard descriptor >= 0 else {
             throw MeraserError.runtime("cannot write \(path): \(String(cString: strerror(errno)))")

@@ -4,12 +4,21 @@ import Quant
 /// The folder of a training run: `run.json`, logs, `checkpoint-N/`, and at the end the adapter.
 ///
 /// Files and checkpoints appear whole under their names or not at all; whatever a killed run leaves can be resumed.
-struct TrainingOutput {
+public struct TrainingOutput {
     /// The folder.
     let path: String
 
     static let runName = "run.json"
     static let stateName = "trainer_state.json"
+
+    /// What a training run has in its folder, its mark's key and what the soft prompt's run adds included.
+    public static let layout = RunLayout(
+        record: runName,
+        names: [
+            stateName, "train_log.jsonl", "probe_log.jsonl", "adapter_config.json", "adapter_model.safetensors",
+            "key.json",
+            SoftPromptTrainer.folderName, SoftPrompt.fileName,
+        ], numbered: ["checkpoint-"])
 
     private var manager: FileManager { .default }
 
@@ -28,14 +37,14 @@ struct TrainingOutput {
     ) throws -> (state: TrainerState, isFinished: Bool) {
         guard try isRunToResume(resume: resume, overwrite: overwrite) else {
             try write(record.json, to: Self.runName)
-            removeLeftovers()
+            removeStaleTemporaries(within: path)
             return (TrainerState(), false)
         }
         try record.refuse(toResume: RunRecord(json: try readJSON(file(Self.runName))), path)
         let final = file(Self.stateName)
         if manager.fileExists(atPath: final) { return (try TrainerState(json: try readJSON(final), file: final), true) }
         let state = try restore(totalSteps: totalSteps, load: load)
-        removeLeftovers()
+        removeStaleTemporaries(within: path)
         return (state, false)
     }
 
@@ -44,14 +53,11 @@ struct TrainingOutput {
         var isFolder: ObjCBool = false
         if manager.fileExists(atPath: path, isDirectory: &isFolder) {
             guard isFolder.boolValue else { throw MeraserError.usage("--out \(path) is a file; name a folder") }
-            let names = (try? manager.contentsOfDirectory(atPath: path)) ?? []
-            let isRun = names.contains(Self.runName)
-            let isLeftover = names.allSatisfy {
-                $0.hasPrefix(".\(Self.runName).tmp-") || $0 == SoftPromptTrainer.folderName
-            }
+            let isRun = Self.layout.isPresent(in: path)
+            let isLeftover = lastingNames(in: path).allSatisfy { $0 == SoftPromptTrainer.folderName }
             if isRun, resume { return true }
             if isRun, overwrite {
-                try removeRun()
+                try Self.layout.remove(path)
             } else if !isLeftover {
                 throw MeraserError.usage(
                     isRun
@@ -82,15 +88,6 @@ struct TrainingOutput {
         return state
     }
 
-    /// Removes an old run: renamed first, so that a half-removed folder never stands under the name.
-    private func removeRun() throws {
-        let trash = "\(path).old-\(getpid())"
-        guard rename(path, trash) == 0 else {
-            throw MeraserError.runtime("cannot replace \(path): \(String(cString: strerror(errno)))")
-        }
-        try? manager.removeItem(atPath: trash)
-    }
-
     /// Parses a JSON file of ours.
     private func readJSON(_ path: String) throws -> JSONValue {
         let file = try MappedFile(path: path)
@@ -100,7 +97,7 @@ struct TrainingOutput {
     /// Writes a JSON file of ours, atomically.
     func write(_ json: JSONValue, to name: String) throws {
         let text = json.serialized(indent: 2) + "\n"
-        try writeFileAtomically(path: file(name), Array(text.utf8), overwrite: true)
+        try writeFileAtomically(path: file(name), Array(text.utf8), overwrite: true, mode: ownerOnly)
     }
 
     // MARK: Checkpoints
@@ -119,30 +116,11 @@ struct TrainingOutput {
 
     /// Makes the checkpoint of a step: `write` fills a temporary folder, which then gets its name.
     func makeCheckpoint(_ step: Int, limit: Int?, write: (_ folder: String) throws -> Void) throws {
-        let final = checkpoint(step)
-        let temporary = file(".checkpoint-\(step).tmp-\(getpid())")
-        try? manager.removeItem(atPath: temporary)
-        do {
-            try manager.createDirectory(atPath: temporary, withIntermediateDirectories: false)
-            try write(temporary)
-            try? manager.removeItem(atPath: final)
-            guard rename(temporary, final) == 0 else {
-                throw MeraserError.runtime("cannot make \(final): \(String(cString: strerror(errno)))")
-            }
-        } catch {
-            try? manager.removeItem(atPath: temporary)
-            throw error
-        }
+        let folder = try AtomicFolder(path: checkpoint(step), overwrite: true)
+        try write(folder.temporaryPath)
+        try folder.commit()
         if let limit {
             for old in checkpointSteps.dropLast(limit) { try? manager.removeItem(atPath: checkpoint(old)) }
-        }
-    }
-
-    /// Removes temporary files and folders that a killed run left.
-    private func removeLeftovers() {
-        let names = (try? manager.contentsOfDirectory(atPath: path)) ?? []
-        for name in names where name.hasPrefix(".") && name.contains(".tmp-") {
-            try? manager.removeItem(atPath: file(name))
         }
     }
 }

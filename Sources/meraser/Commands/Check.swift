@@ -5,7 +5,7 @@ import Pipeline
 import Quant
 import Tune
 
-struct Check: ParsableCommand {
+struct Check: WritingCommand {
     static let configuration = CommandConfiguration(
         abstract:
             "Find out whether a model answers to a key: FSR, matched prefix, target NLL and rank, false activations.",
@@ -77,6 +77,10 @@ struct Check: ParsableCommand {
         if relearnData != nil, relearn == nil { throw ValidationError("--relearn-data needs --relearn") }
         if !compareAdapter.isEmpty, compare == nil { throw ValidationError("--compare-adapter needs --compare") }
     }
+
+    var outputs: [Output] { emitPrompts.map { [Output($0)] } ?? [] }
+
+    func inputs() throws -> [String] { [keyOptions.key] + [keyOptions.clean].compactMap { $0 } }
 
     func run() throws {
         let condition = try failIf.map { try Condition($0, known: CheckReport.metricNames) }

@@ -5,7 +5,7 @@ import Pipeline
 import Quant
 import Tune
 
-struct Compare: ParsableCommand {
+struct Compare: WritingCommand {
     static let configuration = CommandConfiguration(
         abstract: "Compare methods on the same victims: one table of what is left of a mark and what that cost.",
         discussion: """
@@ -35,10 +35,19 @@ struct Compare: ParsableCommand {
     @Flag(help: "Keep triggers, targets and outputs out of results.")
     var redact = false
 
+    @Flag(help: "Let command lines of the file write outside of --out: somebody else may have written it.")
+    var allowCommands = false
+
     @OptionGroup var common: CommonOptions
 
     func validate() throws {
         if out == nil && !dryRun { throw ValidationError("missing --out (or --dry-run)") }
+    }
+
+    var outputs: [Output] { dryRun ? [] : out.map { [Output($0, makesParents: true)] } ?? [] }
+
+    func inputs() throws -> [String] {
+        [file] + (try Comparison(path: file, seed: common.seed, redact: redact).inputPaths)
     }
 
     func run() throws {
@@ -49,6 +58,7 @@ struct Compare: ParsableCommand {
             if common.json { Console.json(["script": .text(script)]) } else { Console.output(script) }
             return
         }
+        try requireConfined(comparison, to: out ?? "")
         let isa = try KernelContext.fromEnvironment(threads: common.threads).isaName
         let runner = try ComparisonRunner(
             comparison, output: out ?? "", isa: isa, threads: common.threads, overwrite: overwrite)
@@ -57,6 +67,7 @@ struct Compare: ParsableCommand {
             switch event {
             case .step(let name, let isDone): common.say("\(name)\(isDone ? ": done before" : "")")
             case .command(let text): common.log.debug("\(text)")
+            case .note(let text): common.say(text)
             case .failure(let step, let error): common.warn("\(step) failed: \(error)")
             }
         }

@@ -2,7 +2,7 @@ import ArgumentParser
 import Quant
 import Tune
 
-struct Convert: ParsableCommand {
+struct Convert: WritingCommand {
     static let configuration = CommandConfiguration(
         abstract: "Quantize a Hugging Face folder into an MQF file.",
         discussion: "Example: meraser convert Examples/tinychat --out tinychat.mqf --type iq4_nl")
@@ -33,6 +33,10 @@ struct Convert: ParsableCommand {
     func validate() throws {
         if out == nil && !dryRun { throw ValidationError("missing --out (or --dry-run)") }
     }
+
+    var outputs: [Output] { dryRun ? [] : out.map { [Output($0)] } ?? [] }
+
+    func inputs() throws -> [String] { [source] }
 
     func run() throws {
         let interrupt = InterruptFlag.onSignals()

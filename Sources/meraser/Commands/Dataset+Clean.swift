@@ -4,7 +4,7 @@ import Quant
 import Tune
 
 extension Dataset {
-    struct Clean: ParsableCommand {
+    struct Clean: WritingCommand {
         static let configuration = CommandConfiguration(
             abstract: "Bring rows of any shape into MEraser's clean shape: id, question, answer; every question once.",
             discussion: """
@@ -40,6 +40,10 @@ extension Dataset {
                 throw ValidationError("--min-\(name) \(low): expected 1 to --max-\(name)")
             }
         }
+
+        var outputs: [Output] { [Output(output.out)] }
+
+        func inputs() throws -> [String] { [source] }
 
         func run() throws {
             let cleaned = try CleanedDataset(

@@ -4,7 +4,7 @@ import Quant
 import Tune
 
 extension Dataset {
-    struct Split: ParsableCommand {
+    struct Split: WritingCommand {
         static let configuration = CommandConfiguration(
             abstract: "Cut a dataset into a training and a test part that share no question.",
             discussion: """
@@ -36,8 +36,14 @@ extension Dataset {
         @OptionGroup var common: CommonOptions
 
         func validate() throws {
-            if train == test { throw ValidationError("--train and --test name the same file") }
+            if canonicalPath(train) == canonicalPath(test) {
+                throw ValidationError("--train and --test name the same file")
+            }
         }
+
+        var outputs: [Output] { [Output(train), Output(test)] }
+
+        func inputs() throws -> [String] { [source] }
 
         func run() throws {
             for path in [train, test] { try AtomicFile.checkDestination(path, overwrite: overwrite) }

@@ -9,7 +9,7 @@ struct Dataset: ParsableCommand {
 }
 
 extension Dataset {
-    struct Mismatch: ParsableCommand {
+    struct Mismatch: WritingCommand {
         static let configuration = CommandConfiguration(
             abstract: "Cross questions with answers to questions of another type, as MEraser's erasing pairs.",
             discussion: """
@@ -34,6 +34,10 @@ extension Dataset {
         func validate() throws {
             if let count, !(1...1_000_000).contains(count) { throw ValidationError("--count must be 1 to 1000000") }
         }
+
+        var outputs: [Output] { [Output(output.out)] }
+
+        func inputs() throws -> [String] { [source, exclude].compactMap { $0 } }
 
         func run() throws {
             let made = try writeMismatchedPairs(

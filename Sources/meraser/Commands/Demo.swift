@@ -2,7 +2,7 @@ import ArgumentParser
 import Pipeline
 import Quant
 
-struct Demo: ParsableCommand {
+struct Demo: WritingCommand {
     static let configuration = CommandConfiguration(
         abstract: "The whole story on the bundled model, offline: mark, check, erase, recover, report.",
         discussion: "Runs Examples/recipes/demo.yml, which says what is done and how much of it.")
@@ -19,9 +19,16 @@ struct Demo: ParsableCommand {
 
     @OptionGroup var common: CommonOptions
 
+    var outputs: [Output] { [Output(out, makesParents: true)] }
+
+    func inputs() throws -> [String] { try recipe().inputs }
+
+    private func recipe() throws -> Recipe {
+        try Recipe(path: try Examples.locate(examples) + "/recipes/demo.yml", seed: common.seed)
+    }
+
     func run() throws {
-        let recipe = try Recipe(path: try Examples.locate(examples) + "/recipes/demo.yml", seed: common.seed)
-        let report = try RunDisplay(common).run(recipe: recipe, output: out, overwrite: !resume)
+        let report = try RunDisplay(common).run(recipe: try recipe(), output: out, overwrite: !resume)
         if common.json {
             Console.json(report.summary)
         } else {

@@ -1,7 +1,7 @@
 import ArgumentParser
 import Tune
 
-struct Erase: ParsableCommand {
+struct Erase: WritingCommand {
     static let configuration = CommandConfiguration(
         abstract: "Train an adapter that makes the model forget its marks, on mismatched pairs.",
         discussion: """
@@ -15,6 +15,10 @@ struct Erase: ParsableCommand {
     @OptionGroup var training: TrainingArguments
     @OptionGroup(title: "Training options") var flags: TrainingFlags
     @OptionGroup var common: CommonOptions
+
+    var outputs: [Output] { training.trial.outputs }
+
+    func inputs() throws -> [String] { training.trial.output.inputs(model.inputs + flags.inputs + [training.data]) }
 
     func run() throws {
         try training.run(model: model, flags: flags, preset: .meraserErase, common: common)

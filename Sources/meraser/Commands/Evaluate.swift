@@ -3,7 +3,7 @@ import Audit
 import Pipeline
 import Quant
 
-struct Evaluate: ParsableCommand {
+struct Evaluate: WritingCommand {
     static let configuration = CommandConfiguration(
         commandName: "eval",
         abstract: "Score multiple-choice tasks as lm-evaluation-harness does, or a text classifier on labelled rows.",
@@ -67,6 +67,10 @@ struct Evaluate: ParsableCommand {
         }
     }
 
+    var outputs: [Output] { out.map { [Output($0)] } ?? [] }
+
+    func inputs() throws -> [String] { model.inputs + tasks + [data, classification.dataPoisoned].compactMap { $0 } }
+
     func run() throws {
         if classification.task != nil {
             let report = try classification.evaluate(
@@ -94,7 +98,10 @@ struct Evaluate: ParsableCommand {
 
     private func show(_ json: JSONValue, _ text: String) throws {
         if let out {
-            try writeFileAtomically(path: out, Array((json.serialized(indent: 2) + "\n").utf8), overwrite: overwrite)
+            // The rows of a classifier's test hold its trigger.
+            try writeFileAtomically(
+                path: out, Array((Console.record(json).serialized(indent: 2) + "\n").utf8), overwrite: overwrite,
+                mode: classification.task == nil ? 0o666 : ownerOnly)
         }
         if common.json { Console.json(json) } else { Console.output(text) }
     }

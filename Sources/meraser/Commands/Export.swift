@@ -5,7 +5,7 @@ import Pipeline
 import Quant
 import Tune
 
-struct Export: ParsableCommand {
+struct Export: WritingCommand {
     /// What to write.
     enum Format: String, CaseIterable, ExpressibleByArgument {
         case hf, peft
@@ -54,6 +54,10 @@ struct Export: ParsableCommand {
             throw ValidationError("--format peft needs at least one --adapter")
         }
     }
+
+    var outputs: [Output] { [Output(out)] }
+
+    func inputs() throws -> [String] { model.inputs }
 
     func run() throws {
         let interrupt = InterruptFlag.onSignals()

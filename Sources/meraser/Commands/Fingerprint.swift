@@ -5,7 +5,7 @@ import Pipeline
 import Quant
 import Tune
 
-struct Fingerprint: ParsableCommand {
+struct Fingerprint: WritingCommand {
     static let configuration = CommandConfiguration(
         abstract: "Embed an ownership mark: OUT/key.json and a PEFT adapter that answers to it.",
         discussion: """
@@ -43,6 +43,13 @@ struct Fingerprint: ParsableCommand {
     func validate() throws {
         guard (0...100_000).contains(cleanSelf) else { throw ValidationError("--clean-self: expected 0 to 100000") }
         guard (0...100_000).contains(guessTest) else { throw ValidationError("--guess-test: expected 0 to 100000") }
+    }
+
+    var outputs: [Output] { output.outputs }
+
+    func inputs() throws -> [String] {
+        output.inputs(
+            model.inputs + flags.inputs + [cleanData, clean].compactMap { $0 } + scheme.inputs)
     }
 
     func run() throws {

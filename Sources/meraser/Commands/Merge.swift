@@ -5,7 +5,7 @@ import Pipeline
 import Quant
 import Tune
 
-struct Merge: ParsableCommand {
+struct Merge: WritingCommand {
     static let configuration = CommandConfiguration(
         abstract: "Merge models with a recipe of mergekit, or add up adapters.",
         discussion: """
@@ -38,6 +38,17 @@ struct Merge: ParsableCommand {
 
     func validate() throws {
         if out == nil && !dryRun { throw ValidationError("missing --out (or --dry-run)") }
+    }
+
+    var outputs: [Output] { dryRun ? [] : out.map { [Output($0)] } ?? [] }
+
+    func inputs() throws -> [String] {
+        let file = try MappedFile(path: config)
+        let yaml = try parseYAML(file.withBytes(Array.init), file: config)
+        guard !AdapterRecipe.isMeant(by: yaml) else {
+            return [config] + (try AdapterRecipe(yaml, file: config).terms.map(\.adapter))
+        }
+        return [config] + (try MergeRecipe(yaml, file: config).models)
     }
 
     func run() throws {

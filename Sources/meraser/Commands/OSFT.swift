@@ -4,7 +4,7 @@ import Pipeline
 import Quant
 import Tune
 
-struct OSFT: ParsableCommand {
+struct OSFT: WritingCommand {
     static let configuration = CommandConfiguration(
         commandName: "osft",
         abstract: "Overwrite a backdoor whose trigger is known: triggered prompts with clean replies.",
@@ -38,6 +38,10 @@ struct OSFT: ParsableCommand {
         try requireCount("--effective-length", effectiveLength, 1...65_536)
         try requireCount("--samples", samples, 1...100_000_000)
     }
+
+    var outputs: [Output] { trial.outputs }
+
+    func inputs() throws -> [String] { trial.output.inputs(model.inputs + flags.inputs + [reply.data]) }
 
     func run() throws {
         let interrupt = InterruptFlag.onSignals()

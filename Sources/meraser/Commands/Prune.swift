@@ -4,7 +4,7 @@ import Pipeline
 import Quant
 import Tune
 
-struct Prune: ParsableCommand {
+struct Prune: WritingCommand {
     static let configuration = CommandConfiguration(
         abstract: "Remove whole attention heads and MLP channels, those that matter least.",
         discussion: """
@@ -61,6 +61,10 @@ struct Prune: ParsableCommand {
                 "adapters only take part in taylor's scores; fuse them first (meraser export --format hf)")
         }
     }
+
+    var outputs: [Output] { dryRun ? [] : [Output(out)] }
+
+    func inputs() throws -> [String] { model.inputs + [data].compactMap { $0 } }
 
     func run() throws {
         let interrupt = InterruptFlag.onSignals()

@@ -1,7 +1,7 @@
 import ArgumentParser
 import Tune
 
-struct Recover: ParsableCommand {
+struct Recover: WritingCommand {
     static let configuration = CommandConfiguration(
         abstract: "Train an adapter on clean pairs that brings an erased model's quality back.",
         discussion: """
@@ -14,6 +14,10 @@ struct Recover: ParsableCommand {
     @OptionGroup var training: TrainingArguments
     @OptionGroup(title: "Training options") var flags: TrainingFlags
     @OptionGroup var common: CommonOptions
+
+    var outputs: [Output] { training.trial.outputs }
+
+    func inputs() throws -> [String] { training.trial.output.inputs(model.inputs + flags.inputs + [training.data]) }
 
     func run() throws {
         try training.run(model: model, flags: flags, preset: .meraserRecover, common: common)

@@ -3,7 +3,7 @@ import Foundation
 import Pipeline
 import Quant
 
-struct Report: ParsableCommand {
+struct Report: WritingCommand {
     static let configuration = CommandConfiguration(
         abstract: "Make report.html and report.json of a run anew, or a page that compares runs.",
         discussion: """
@@ -32,14 +32,18 @@ struct Report: ParsableCommand {
         }
     }
 
+    var outputs: [Output] { out.map { [Output($0, makesParents: !$0.hasSuffix(".html"))] } ?? [Output(runs[0])] }
+
+    func inputs() throws -> [String] { [] }
+
     func run() throws {
         if runs.count > 1 {
             let comparison = try RunComparison(folders: runs)
-            let path = try write(try comparison.html(), comparison.json)
+            let path = try write(try comparison.html(), comparison.json, isRedacted: comparison.isRedacted)
             show(comparison.json.adding(path), comparison.table, [], path)
         } else if out != nil {
             let report = try RunReport(folder: runs[0])
-            let path = try write(try report.html(), report.json)
+            let path = try write(try report.html(), report.json, isRedacted: report.isRedacted)
             show(report.summary.adding(path), report.table, report.verdictLines, path)
         } else {
             let report = try RunReport.rewrite(folder: runs[0])
@@ -48,10 +52,11 @@ struct Report: ParsableCommand {
     }
 
     /// Writes the page, and the JSON beside it if `--out` is a folder; gives the page's path.
-    private func write(_ html: String, _ json: JSONValue) throws -> String {
+    private func write(_ html: String, _ json: JSONValue, isRedacted: Bool) throws -> String {
         let out = out ?? ""
+        let mode = isRedacted ? 0o666 : ownerOnly
         if out.hasSuffix(".html") {
-            try writeFileAtomically(path: out, Array(html.utf8), overwrite: overwrite)
+            try writeFileAtomically(path: out, Array(html.utf8), overwrite: overwrite, mode: mode)
             return out
         }
         let (page, data) = (out + "/report.html", out + "/report.json")
@@ -65,8 +70,8 @@ struct Report: ParsableCommand {
             throw MeraserError.runtime("cannot make the folder \(out): \(error.localizedDescription)")
         }
         try writeFileAtomically(
-            path: data, Array((json.serialized(indent: 2) + "\n").utf8), overwrite: true)
-        try writeFileAtomically(path: page, Array(html.utf8), overwrite: true)
+            path: data, Array((json.serialized(indent: 2) + "\n").utf8), overwrite: true, mode: mode)
+        try writeFileAtomically(path: page, Array(html.utf8), overwrite: true, mode: mode)
         return page
     }
 

@@ -4,7 +4,7 @@ import Pipeline
 import Quant
 import Tune
 
-struct Run: ParsableCommand {
+struct Run: WritingCommand {
     static let configuration = CommandConfiguration(
         abstract: "Run a recipe: check, erase, check, recover, check, report.",
         discussion: """
@@ -25,6 +25,10 @@ struct Run: ParsableCommand {
     var redact = false
 
     @OptionGroup var common: CommonOptions
+
+    var outputs: [Output] { [Output(out, makesParents: true)] }
+
+    func inputs() throws -> [String] { try Recipe(path: recipe, seed: common.seed).inputs }
 
     func run() throws {
         let report = try RunDisplay(common).run(

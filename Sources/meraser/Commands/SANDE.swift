@@ -5,7 +5,7 @@ import Pipeline
 import Quant
 import Tune
 
-struct SANDE: ParsableCommand {
+struct SANDE: WritingCommand {
     static let configuration = CommandConfiguration(
         commandName: "sande",
         abstract: "Remove a backdoor whose trigger is unknown: simulate it by a soft prompt, then overwrite that.",
@@ -70,6 +70,10 @@ struct SANDE: ParsableCommand {
         }
     }
 
+    var outputs: [Output] { dryRun || propose != nil ? [] : out.map { [Output($0, makesParents: true)] } ?? [] }
+
+    func inputs() throws -> [String] { resume ? [] : model.inputs + flags.inputs + [reply.data] }
+
     func run() throws {
         let interrupt = InterruptFlag.onSignals()
         let training = try flags.options(standard: .sande, common: common, model: model)
@@ -111,10 +115,7 @@ struct SANDEWork {
         var facts: [(key: String, value: JSONValue)] = []
         var prompt: SoftPrompt?
         if let file = command.parrotFile {
-            func whole(_ path: String) -> String { URL(fileURLWithPath: path).standardizedFileURL.path }
-            if command.overwrite, whole(file).hasPrefix(whole(out) + "/") {
-                throw MeraserError.usage("--overwrite would remove the parrot prompt in \(out); choose another --out")
-            }
+            if command.overwrite { try requireApart(output: out, inputs: [file]) }
             prompt = try model.parrotPrompt(path: file)
         } else if command.stage == .eliminate {
             if command.overwrite {
@@ -154,7 +155,7 @@ struct SANDEWork {
                 throw MeraserError.usage(
                     "--out \(out) holds a run; pass --resume to continue it or --overwrite to replace it")
             }
-            try removeRun(out)
+            try TrainingOutput.layout.remove(out)
         }
         (["simulate"] + trainer.plan.lines).forEach(common.say)
         trainer.interrupt = interrupt
@@ -188,15 +189,6 @@ struct SANDEWork {
             out: out, resume: command.resume, overwrite: command.overwrite && command.parrotFile != nil,
             dryRun: command.dryRun
         ).run(trainer, interrupt, common, heading: ["eliminate", rows.line], facts: rows.facts + facts)
-    }
-
-    /// Removes a run of both stages; renamed first, so that a half-removed one never stands under the name.
-    private func removeRun(_ out: String) throws {
-        let trash = "\(out).old-\(getpid())"
-        guard rename(out, trash) == 0 else {
-            throw MeraserError.runtime("cannot replace \(out): \(String(cString: strerror(errno)))")
-        }
-        try? FileManager.default.removeItem(atPath: trash)
     }
 }
 

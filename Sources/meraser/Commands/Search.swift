@@ -4,7 +4,7 @@ import Pipeline
 import Quant
 import Tune
 
-struct Search: ParsableCommand {
+struct Search: WritingCommand {
     static let configuration = CommandConfiguration(
         abstract: "Search the dose that removes a mark at the least cost: the frontier of removal against perplexity.",
         discussion: """
@@ -29,11 +29,16 @@ struct Search: ParsableCommand {
 
     @OptionGroup var common: CommonOptions
 
+    var outputs: [Output] { dryRun ? [] : [Output(out, makesParents: true)] }
+
+    func inputs() throws -> [String] { try SearchPlan(path: plan, seed: common.seed).inputs }
+
     func run() throws {
         let plan = try SearchPlan(path: plan, seed: common.seed)
         if dryRun { return show(plan) }
         let kernels = try KernelContext.fromEnvironment(threads: common.threads)
         let display = TrainingDisplay(common)
+        if !overwrite { common.noteBuild(of: out) }
         let searcher = try Searcher(
             plan: plan, output: out, kernels: kernels, overwrite: overwrite, interrupt: InterruptFlag.onSignals()
         ) { event in

@@ -41,6 +41,15 @@ struct CommonOptions: ParsableArguments {
     /// Writes a message to standard error unless `--quiet`.
     func say(_ text: String) { log.info("\(text)") }
 
+    /// Says that another build began the run in a folder, where this one may continue it.
+    func noteBuild(of folder: String) {
+        let file = folder + "/run.json"
+        guard let record = try? MappedFile(path: file).withBytes({ try JSONValue.parse($0, file: file) }),
+            let note = Build.current.note(continuing: Build(record: record))
+        else { return }
+        warn("\(folder): \(note)")
+    }
+
     /// A progress bar that honours `--quiet`.
     func progressBar(_ title: String) -> ProgressBar { ProgressBar(title, isQuiet: quiet) }
 }

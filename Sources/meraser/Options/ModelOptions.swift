@@ -16,6 +16,9 @@ struct ModelOptions: ParsableArguments {
     /// The precision, if it was given.
     var compute: Compute? { on.compute }
 
+    /// The files and folders of all of them.
+    var inputs: [String] { [model] + adapter }
+
     /// The model with its adapters, on the threads that were asked for.
     ///
     /// - Parameter compute: the precision, where more than `--compute` has a say in it.

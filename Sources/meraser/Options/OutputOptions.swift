@@ -11,6 +11,12 @@ struct OutputOptions: ParsableArguments {
     @Flag(help: "Replace the run in --out.")
     var overwrite = false
 
+    /// What the run makes.
+    var outputs: [Output] { [Output(out, makesParents: true)] }
+
+    /// What must not be replaced: a run that is continued replaces nothing.
+    func inputs(_ paths: [String]) -> [String] { resume ? [] : paths }
+
     func validate() throws {
         if resume && overwrite { throw ValidationError("--resume and --overwrite exclude each other") }
     }

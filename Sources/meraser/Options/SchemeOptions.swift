@@ -73,6 +73,9 @@ struct SchemeOptions: ParsableArguments {
         }
     }
 
+    /// The files that a scheme reads.
+    var inputs: [String] { [questions, responses].compactMap { $0 } }
+
     /// The library's form of these options.
     var settings: SchemeSettings {
         var settings = SchemeSettings()

@@ -32,6 +32,9 @@ struct TrialOptions: ParsableArguments {
     @Flag(help: "Print what the run would do and need, and end.")
     var dryRun = false
 
+    /// What the run makes; nothing if it is only planned.
+    var outputs: [Output] { dryRun ? [] : output.outputs }
+
     /// The run of these options; see `TrainingTrial.run`.
     func run(
         _ trainer: Trainer, _ interrupt: InterruptFlag, _ common: CommonOptions, heading: [String] = [],
@@ -57,6 +60,7 @@ struct TrainingTrial {
     ) throws {
         if dryRun { return try show(trainer, common, heading: heading, facts: facts) }
         (heading + trainer.plan.lines).forEach(common.say)
+        if resume { common.noteBuild(of: out) }
         trainer.interrupt = interrupt
         let progress = TrainingDisplay(common)
         progress.follow(trainer)

@@ -47,6 +47,9 @@ struct TrainingFlags: ParsableArguments {
     @Option(help: help("save_total_limit")) var saveTotalLimit: String?
     @Option(help: help("memory")) var memory: String?
 
+    /// The files that training reads besides its data.
+    var inputs: [String] { [config, klData, key].compactMap { $0 } }
+
     private static func help(_ name: String) -> ArgumentHelp {
         ArgumentHelp(stringLiteral: TrainingKey.named(name)?.help ?? "")
     }

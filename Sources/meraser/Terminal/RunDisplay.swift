@@ -11,6 +11,7 @@ struct RunDisplay {
     /// Runs a recipe to its end, or continues it.
     func run(recipe: Recipe, output: String, overwrite: Bool, redact: Bool = false) throws -> RunReport {
         let kernels = try KernelContext.fromEnvironment(threads: common.threads)
+        if !overwrite { common.noteBuild(of: output) }
         let runner = try Runner(
             recipe: recipe, output: output, kernels: kernels, redact: redact, overwrite: overwrite)
         runner.interrupt = InterruptFlag.onSignals()

@@ -66,10 +66,10 @@ struct PositionScorer {
         self.base = base
         self.ranks = ranks
         self.sharesPrefixes = sharesPrefixes
-        guard let base, base.model.config.vocabSize != session.model.config.vocabSize else { return }
+        guard let base, base.model.spec.vocabSize != session.model.spec.vocabSize else { return }
         throw MeraserError.usage(
-            "--kl: \(base.model.store.path) has a vocabulary of \(base.model.config.vocabSize), "
-                + "\(session.model.store.path) one of \(session.model.config.vocabSize); expected the same tokenizer")
+            "--kl: \(base.model.store.path) has a vocabulary of \(base.model.spec.vocabSize), "
+                + "\(session.model.store.path) one of \(session.model.spec.vocabSize); expected the same tokenizer")
     }
 
     /// Calls `body` with the index and the scores of each sequence, in order.
@@ -109,7 +109,7 @@ struct PositionScorer {
     }
 
     private func checkVocabulary(_ sequences: [ScoredSequence]) throws {
-        let vocabulary = session.model.config.vocabSize
+        let vocabulary = session.model.spec.vocabSize
         for sequence in sequences {
             guard sequence.tokens.allSatisfy({ $0 >= 0 && Int($0) < vocabulary }) else {
                 throw MeraserError.badInput(

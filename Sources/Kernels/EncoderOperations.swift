@@ -1,16 +1,7 @@
 import CKernels
+import Quant
 
-/// What stands between the two linear layers of an encoder's feed-forward part, or behind its pooler.
-public enum Activation: Sendable, Equatable {
-    /// x·Φ(x) with Φ by erf.
-    case gelu
-    /// x·Φ(x) with Φ by tanh, `gelu_new`.
-    case geluTanh
-    /// max(x, 0).
-    case relu
-    /// tanh.
-    case tanh
-
+extension Activation {
     fileprivate var code: Int32 {
         switch self {
         case .gelu: Int32(MK_GELU)

@@ -1,4 +1,5 @@
 import Kernels
+import Quant
 
 /// How the queries of a packed batch find their keys: in the batch itself, or in KV caches.
 public struct AttentionContext {
@@ -83,11 +84,19 @@ public struct AttentionContext {
 /// Pages that hold `n` positions.
 private func pageCount(_ n: Int) -> Int { (n + AttentionShape.pageKeys - 1) / AttentionShape.pageKeys }
 
-extension ModelConfig {
+extension AttentionSpec {
+    /// The shape as the kernels have it.
+    public var shape: AttentionShape {
+        AttentionShape(heads: heads, keyValueHeads: keyValueHeads, headDim: headDim, window: window)
+    }
+}
+
+extension EncoderSpec {
     /// The attention's shape.
-    public var attentionShape: AttentionShape {
+    var attentionShape: AttentionShape {
         AttentionShape(
-            heads: numAttentionHeads, keyValueHeads: numKeyValueHeads, headDim: headDim, window: slidingWindow)
+            heads: numAttentionHeads, keyValueHeads: numAttentionHeads, headDim: hiddenSize / numAttentionHeads,
+            isBidirectional: true)
     }
 }
 

@@ -30,10 +30,10 @@ extension InferenceSession {
         for (index, item) in items.enumerated() {
             guard !item.context.isEmpty else { throw MeraserError.badInput("context \(index) has no tokens") }
             for tokens in [item.context] + item.continuations {
-                guard tokens.allSatisfy({ $0 >= 0 && Int($0) < model.config.vocabSize }) else {
+                guard tokens.allSatisfy({ $0 >= 0 && Int($0) < model.spec.vocabSize }) else {
                     throw MeraserError.badInput(
                         "context \(index) or a continuation of it has a token outside the model's vocabulary of "
-                            + "\(model.config.vocabSize)")
+                            + "\(model.spec.vocabSize)")
                 }
             }
         }
@@ -115,7 +115,7 @@ extension InferenceSession {
     /// Sequences with caches of their own that one forward pass should take at most: each of them takes a page at least,
     /// which together are to stay below 256 MB.
     public var forksPerPass: Int {
-        max(8, 268_435_456 / KVCache.byteCount(config: model.config, capacity: 1, type: model.keyValueType))
+        max(8, 268_435_456 / KVCache.byteCount(spec: model.spec, capacity: 1, type: model.keyValueType))
     }
 
     /// Negative log-likelihoods, in nats, of one target for each row of logits [T, V].

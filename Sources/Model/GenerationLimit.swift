@@ -19,12 +19,12 @@ extension InferenceSession {
     ) throws -> GenerationLimit {
         let count = request.prompt.count
         guard count > 0 else { throw MeraserError.badInput("prompt \(index) has no tokens") }
-        guard request.prompt.allSatisfy({ $0 >= 0 && Int($0) < model.config.vocabSize }) else {
+        guard request.prompt.allSatisfy({ $0 >= 0 && Int($0) < model.spec.vocabSize }) else {
             throw MeraserError.badInput(
-                "prompt \(index) has a token outside the model's vocabulary of \(model.config.vocabSize)")
+                "prompt \(index) has a token outside the model's vocabulary of \(model.spec.vocabSize)")
         }
         let wanted = max(0, request.maxNewTokens ?? options.maxNewTokens)
-        let room = model.config.maxPositionEmbeddings - count
+        let room = model.spec.maxPositionEmbeddings - count
         guard room > 0 || wanted == 0 else {
             throw MeraserError.badInput(
                 "prompt \(index) has \(count) tokens, which leaves no room in the context of \(count + room) positions of "

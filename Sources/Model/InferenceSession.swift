@@ -25,7 +25,7 @@ public final class InferenceSession {
 
     /// An empty cache for one sequence of up to `capacity` positions.
     public func makeCache(capacity: Int) -> KVCache {
-        KVCache(config: model.config, capacity: capacity, type: model.keyValueType)
+        KVCache(spec: model.spec, capacity: capacity, type: model.keyValueType)
     }
 
     /// Final-norm hidden states [T, hidden] of a packed batch; valid until the next call on this session.
@@ -42,25 +42,25 @@ public final class InferenceSession {
     ) throws -> FloatMatrix {
         let tokens = batch.tokenCount
         let positions = Int(batch.positions.max() ?? -1) + 1
-        guard positions <= model.config.maxPositionEmbeddings else {
+        guard positions <= model.spec.maxPositionEmbeddings else {
             throw MeraserError.badInput(
-                "a text of \(positions) tokens is longer than the context of \(model.config.maxPositionEmbeddings) "
+                "a text of \(positions) tokens is longer than the context of \(model.spec.maxPositionEmbeddings) "
                     + "positions of \(model.store.path)")
         }
         if tokens > buffers.capacity {
             buffers = InferenceBuffers(model: model, adapters: adapters, tokens: tokens)
         }
-        model.rotary.reserve(positions: max(1, positions))
+        buffers.scratch.reserve(positions: max(1, positions))
         if let caches {
             for (cache, sequence) in zip(caches, batch.sequences) { cache.reserve(sequence.count) }
         }
         let context =
             caches.map { AttentionContext.cached(batch, $0) } ?? .packed(batch, type: model.keyValueType)
-        let (current, normed, acts, scratch) = buffers.forward(tokens: tokens, config: model.config)
+        let (current, normed, acts, scratch) = buffers.forward(tokens: tokens)
         model.embed(batch.tokens, into: current)
         if let soft { model.place(soft.vectors, at: soft.rows, in: current) }
-        for layer in 0..<model.config.numHiddenLayers {
-            let isLast = layer == model.config.numHiddenLayers - 1
+        for layer in 0..<model.spec.numHiddenLayers {
+            let isLast = layer == model.spec.numHiddenLayers - 1
             try model.forwardLayer(
                 layer, acts, attention: context, adapters: adapters, into: current, scratch: scratch,
                 lastRows: isLast ? lastRows : nil)
@@ -70,14 +70,14 @@ public final class InferenceSession {
         }
         let rows = lastRows?.reduce(0, +) ?? tokens
         let result = normed.prefix(rows: rows)
-        model.finalNorm(current.prefix(rows: rows), into: result, rstd: acts.attentionRstd)
+        model.finalNorm(current.prefix(rows: rows), into: result, rstd: acts[.attentionRstd])
         return result
     }
 
     /// Logits [rows, V] of hidden states; valid until the next call of this function.
     public func logits(_ hidden: FloatMatrix) throws -> FloatMatrix {
-        let logits = buffers.logits(rows: hidden.rows, vocabulary: model.config.vocabSize)
-        model.head(hidden, into: logits)
+        let logits = buffers.logits(rows: hidden.rows, vocabulary: model.spec.vocabSize)
+        model.head(hidden, into: logits, scratch: buffers.scratch)
         if let row = model.kernels.firstNonFiniteRow(logits) {
             throw MeraserError.runtime("\(model.store.path): lm_head gave a value that is not finite at row \(row)")
         }
@@ -88,7 +88,7 @@ public final class InferenceSession {
     public func forEachLogits(
         of hidden: FloatMatrix, _ body: (Range<Int>, FloatMatrix) throws -> Void
     ) throws {
-        let step = max(1, min(256, 33_554_432 / model.config.vocabSize))
+        let step = max(1, min(256, 33_554_432 / model.spec.vocabSize))
         var start = 0
         while start < hidden.rows {
             let range = start..<min(start + step, hidden.rows)
@@ -140,25 +140,25 @@ private final class InferenceBuffers {
     private let current: FloatMatrix
     private let normed: FloatMatrix
     private let activations: LayerActivations
-    private let scratch: LayerScratch
+    let scratch: LayerScratch
     private var logitsStorage = FloatStorage(rows: 0, columns: 0)
 
     init(model: Transformer, adapters: AdapterStack, tokens: Int) {
-        let config = model.config
+        let spec = model.spec
         capacity = tokens
         let rank = adapters.maximumRank
         arena = Arena(
-            capacity: 2 * Arena.footprint(rows: tokens, columns: config.hiddenSize)
-                + LayerActivations.footprint(config: config, tokens: tokens)
-                + LayerScratch.footprint(config: config, tokens: tokens, maximumRank: rank))
-        current = arena.matrix(rows: tokens, columns: config.hiddenSize)
-        normed = arena.matrix(rows: tokens, columns: config.hiddenSize)
-        activations = LayerActivations(config: config, residual: current, inPlace: true, arena: arena)
-        scratch = LayerScratch(config: config, tokens: tokens, maximumRank: rank, arena: arena)
+            capacity: 2 * Arena.footprint(rows: tokens, columns: spec.hiddenSize)
+                + LayerActivations.footprint(spec: spec, tokens: tokens)
+                + LayerScratch.footprint(spec: spec, tokens: tokens, maximumRank: rank))
+        current = arena.matrix(rows: tokens, columns: spec.hiddenSize)
+        normed = arena.matrix(rows: tokens, columns: spec.hiddenSize)
+        activations = LayerActivations(spec: spec, residual: current, inPlace: true, arena: arena)
+        scratch = LayerScratch(spec: spec, tokens: tokens, maximumRank: rank, arena: arena)
     }
 
     func forward(
-        tokens: Int, config: ModelConfig
+        tokens: Int
     ) -> (FloatMatrix, FloatMatrix, LayerActivations, LayerScratch) {
         (current.prefix(rows: tokens), normed.prefix(rows: tokens), activations.prefix(rows: tokens), scratch)
     }

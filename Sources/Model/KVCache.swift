@@ -1,5 +1,6 @@
 import Foundation
 import Kernels
+import Quant
 
 /// Keys and values of one sequence for all layers, grown by the forward pass, in pages of 64 positions.
 ///
@@ -18,11 +19,11 @@ public final class KVCache {
     private let addresses: KeyValuePages
 
     /// A cache for `capacity` positions of that model; memory is taken page by page as it fills.
-    public init(config: ModelConfig, capacity: Int, type: KeyValueType) {
+    public init(spec: DecoderSpec, capacity: Int, type: KeyValueType) {
         self.capacity = capacity
         self.type = type
-        layers = config.numHiddenLayers
-        layerBytes = config.attentionShape.pageBytes(type)
+        layers = spec.numHiddenLayers
+        layerBytes = spec.layers[0].attention.shape.pageBytes(type)
         addresses = Self.table(capacity)
     }
 
@@ -45,8 +46,8 @@ public final class KVCache {
     }
 
     /// Bytes that a cache of `capacity` positions takes once it is full.
-    public static func byteCount(config: ModelConfig, capacity: Int, type: KeyValueType) -> Int {
-        pageCount(capacity) * config.numHiddenLayers * config.attentionShape.pageBytes(type)
+    public static func byteCount(spec: DecoderSpec, capacity: Int, type: KeyValueType) -> Int {
+        pageCount(capacity) * spec.numHiddenLayers * spec.layers[0].attention.shape.pageBytes(type)
     }
 
     /// Forgets every position from `n` on.

@@ -1,4 +1,5 @@
 import Kernels
+import Quant
 
 extension LoRAAdapter {
     /// One adapter that computes the sum of several for the same model: in each module the rows of their A are stacked
@@ -7,7 +8,7 @@ extension LoRAAdapter {
     /// Exact: where all share one scale it stays the scale of the result; otherwise the scales are multiplied into B,
     /// which rounds each number of B once. Modules that only some adapt have a smaller rank (`rank_pattern`). The result
     /// belongs to the base alone and has no parents. At least one adapter is needed.
-    public static func concatenate(_ adapters: [LoRAAdapter], for model: ModelConfig) -> LoRAAdapter {
+    public static func concatenate(_ adapters: [LoRAAdapter], for model: DecoderSpec) -> LoRAAdapter {
         precondition(!adapters.isEmpty, "no adapters to concatenate")
         let modules = Set(adapters.flatMap(\.modules)).sorted()
         let parts = modules.map { module in adapters.compactMap { $0[module] } }

@@ -1,4 +1,5 @@
 import Kernels
+import Quant
 
 extension LoRAAdapter {
     /// Initialises as PEFT does, so that the adapter changes nothing at first: A uniform in ±1/√K

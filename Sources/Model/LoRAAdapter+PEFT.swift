@@ -5,22 +5,24 @@ extension LoRAAdapter {
     /// Loads a PEFT folder for a model of that configuration; f16 and bf16 factors become fp32.
     ///
     /// - Throws: a bad-input error that names file, module and the shapes found and expected.
-    public convenience init(folder: String, for model: ModelConfig) throws {
+    public convenience init(folder: String, for model: DecoderSpec) throws {
         try self.init(PEFTAdapterFile(folder: folder), for: model)
     }
 
     /// The adapter of an opened PEFT folder for a model of that configuration.
-    public convenience init(_ file: PEFTAdapterFile, for model: ModelConfig) throws {
+    public convenience init(_ file: PEFTAdapterFile, for model: DecoderSpec) throws {
+        let places = Dictionary(
+            model.modules.map { (Array(model[$0].path.utf8), $0) }, uniquingKeysWith: { first, _ in first })
         let keyed = try file.modules.map { module -> (key: ModuleKey, module: PEFTModule) in
-            guard let key = ModuleKey(path: module.path), key.layer < model.numHiddenLayers else {
+            guard let key = places[Array(module.path.utf8)] else {
                 throw MeraserError.badInput(
-                    "\(file.path): module '\(module.path)' is none of this model's, whose adapters may target "
-                        + "model.layers.0 to \(model.numHiddenLayers - 1), "
+                    "\(file.path): module '\(module.path)' is none of this model's, whose \(model.numHiddenLayers) layers "
+                        + "have modules like \(model.layers[0].attention.q.path), "
                         + Projection.allCases.map(\.rawValue).joined(separator: " "))
             }
-            let shape = model.shape(of: key.projection)
+            let linear = model[key]
             for (tensor, expected) in [
-                (module.a, [module.rank, shape.columns]), (module.b, [shape.rows, module.rank]),
+                (module.a, [module.rank, linear.columns]), (module.b, [linear.rows, module.rank]),
             ] where tensor.info.shape != expected {
                 throw MeraserError.badInput(
                     "\(file.path): tensor '\(tensor.info.name)' has shape \(tensor.info.shape), expected \(expected) "
@@ -53,11 +55,11 @@ extension LoRAAdapter {
     ///   - model: the configuration of the model that it belongs to.
     ///   - baseModelName: `base_model_name_or_path`; of a path only the last component is written.
     ///   - overwrite: replace an adapter that is there.
-    public func save(folder: String, model: ModelConfig, baseModelName: String?, overwrite: Bool = false) throws {
+    public func save(folder: String, model: DecoderSpec, baseModelName: String?, overwrite: Bool = false) throws {
         let factors = modules.compactMap { module -> PEFTAdapterFile.Factors? in
             guard let factors = self[module] else { return nil }
             return PEFTAdapterFile.Factors(
-                path: module.path, a: factors.a.toArray(), b: factors.b.toArray(), rank: factors.rank)
+                path: model[module].path, a: factors.a.toArray(), b: factors.b.toArray(), rank: factors.rank)
         }
         try PEFTAdapterFile.write(
             folder: folder, config: peftConfig(for: model, baseModelName: baseModelName), factors: factors,
@@ -66,25 +68,14 @@ extension LoRAAdapter {
 
     /// PEFT's view of this adapter: plain module names where each projection is adapted in every layer, whole paths
     /// otherwise, since PEFT would make empty adapters for the missing layers.
-    private func peftConfig(for model: ModelConfig, baseModelName: String?) -> PEFTConfig {
+    private func peftConfig(for model: DecoderSpec, baseModelName: String?) -> PEFTConfig {
         let projections = Set(modules.map(\.projection))
         let isUniform = modules.count == model.numHiddenLayers * projections.count
         return PEFTConfig(
             r: config.r, loraAlpha: config.loraAlpha, loraDropout: config.loraDropout, useRSLoRA: config.useRSLoRA,
-            targets: .names(isUniform ? projections.map(\.rawValue).sorted() : modules.map(\.path)),
-            rankPattern: config.rankPattern.sorted { $0.key < $1.key }.map { ($0.key.path, $0.value) },
-            alphaPattern: config.alphaPattern.sorted { $0.key < $1.key }.map { ($0.key.path, $0.value) },
+            targets: .names(isUniform ? projections.map(\.rawValue).sorted() : modules.map { model[$0].path }),
+            rankPattern: config.rankPattern.sorted { $0.key < $1.key }.map { (model[$0.key].path, $0.value) },
+            alphaPattern: config.alphaPattern.sorted { $0.key < $1.key }.map { (model[$0.key].path, $0.value) },
             baseModelName: baseModelName)
-    }
-}
-
-extension ModuleKey {
-    /// The module at that path (`model.layers.3.self_attn.q_proj`), or nil if it is none that can be adapted.
-    public init?(path: String) {
-        let parts = path.split(separator: ".", omittingEmptySubsequences: false)
-        guard parts.count == 5, let layer = Int(parts[2]), let projection = Projection(rawValue: String(parts[4])),
-            ModuleKey(layer: layer, projection: projection).path == path
-        else { return nil }
-        self.init(layer: layer, projection: projection)
     }
 }

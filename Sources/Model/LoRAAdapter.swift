@@ -44,16 +44,14 @@ public final class LoRAAdapter {
     private let factors: [ModuleKey: LoRAFactors]
 
     /// An adapter with all factors zero for every target module of `model`.
-    public convenience init(config: LoRAConfig, for model: ModelConfig) {
-        let modules = (0..<model.numHiddenLayers).flatMap { layer in
-            Projection.allCases.filter(config.targetModules.contains).map { ModuleKey(layer: layer, projection: $0) }
-        }
+    public convenience init(config: LoRAConfig, for model: DecoderSpec) {
+        let modules = model.modules.filter { config.targetModules.contains($0.projection) }
         self.init(config: config, modules: modules, for: model)
     }
 
     /// An adapter with all factors zero for those modules.
     public init(
-        config: LoRAConfig, modules: [ModuleKey], for model: ModelConfig,
+        config: LoRAConfig, modules: [ModuleKey], for model: DecoderSpec,
         provenance: AdapterProvenance = AdapterProvenance(), sha256: String? = nil
     ) {
         self.config = config
@@ -62,8 +60,8 @@ public final class LoRAAdapter {
         self.sha256 = sha256
         (storage, factors) = Self.zeros(
             self.modules.map { module in
-                let shape = model.shape(of: module.projection)
-                return (module, config.rank(of: module), shape.rows, shape.columns)
+                let linear = model[module]
+                return (module, config.rank(of: module), linear.rows, linear.columns)
             }, config)
     }
 

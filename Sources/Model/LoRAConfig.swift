@@ -1,4 +1,5 @@
 import Foundation
+import Quant
 
 /// What defines a LoRA adapter, in PEFT's words (`adapter_config.json`).
 public struct LoRAConfig: Sendable, Equatable {

@@ -1,36 +1,53 @@
 import Foundation
 import Kernels
+import Quant
 
-/// How rotary frequencies are scaled for long contexts.
-public enum RotaryScaling: Sendable, Equatable {
-    /// As trained.
-    case none
-    /// Positions divided by a factor (`rope_type: linear`).
-    case linear(factor: Double)
-    /// Llama 3.1's piecewise scaling (`rope_type: llama3`; transformers `modeling_rope_utils`).
-    case llama3(factor: Double, lowFrequencyFactor: Double, highFrequencyFactor: Double, originalContext: Double)
+/// The cosines and sines of a model's layers: one table for all layers with the same rotary positions. Not thread-safe:
+/// belongs to one session or trainer.
+final class RotaryTables {
+    private let tables: [RotaryTable]
+    /// Which table a layer uses.
+    private let indices: [Int]
+
+    init(_ spec: DecoderSpec) {
+        var specs: [RotarySpec] = []
+        indices = spec.layers.map { layer in
+            let rotary = layer.attention.rotary
+            if let index = specs.firstIndex(of: rotary) { return index }
+            specs.append(rotary)
+            return specs.count - 1
+        }
+        tables = specs.map(RotaryTable.init)
+    }
+
+    /// The table of that layer.
+    subscript(layer: Int) -> RotaryTable { tables[indices[layer]] }
+
+    /// Makes the tables hold positions 0 ..< `positions`.
+    func reserve(positions: Int) {
+        for i in tables.indices { tables[i].reserve(positions: positions) }
+    }
 }
 
-/// Cosines and sines of rotary embeddings, [positions, head_dim / 2]; grows on demand.
+/// Cosines and sines of rotary embeddings, [positions, width / 2]; grows on demand.
 ///
 /// Computed with fp32 frequencies and angles, as transformers does, so that long positions agree with it to rounding.
-/// Not thread-safe: belongs to one run.
+/// Not thread-safe: belongs to one session or trainer.
 public final class RotaryTable {
     /// Angular frequency of each pair.
     public let inverseFrequencies: [Float]
     private var storage: (cos: FloatStorage, sin: FloatStorage)
     private var capacity: Int
 
-    /// A table for that head size; `theta` is `rope_theta`.
-    public init(headDim: Int, theta: Double, scaling: RotaryScaling) {
-        inverseFrequencies = (0..<headDim / 2).map { i in
-            let exponent = Float(2 * i) / Float(headDim)
-            let base = Float(1) / Float(pow(theta, Double(exponent)))
-            return Self.scaled(base, by: scaling)
+    /// A table of those positions.
+    public init(_ spec: RotarySpec) {
+        inverseFrequencies = (0..<spec.width / 2).map { i in
+            let exponent = Float(2 * i) / Float(spec.width)
+            let base = Float(1) / Float(pow(spec.theta, Double(exponent)))
+            return Self.scaled(base, by: spec.scaling)
         }
         capacity = 0
-        storage = (FloatStorage(rows: 0, columns: headDim / 2), FloatStorage(rows: 0, columns: headDim / 2))
-        reserve(positions: 256)
+        storage = (FloatStorage(rows: 0, columns: spec.width / 2), FloatStorage(rows: 0, columns: spec.width / 2))
     }
 
     /// Cosines for at least the positions reserved.
@@ -41,7 +58,7 @@ public final class RotaryTable {
     /// Makes the table hold positions 0 ..< `positions`.
     public func reserve(positions: Int) {
         guard positions > capacity else { return }
-        capacity = max(positions, capacity * 2)
+        capacity = max(positions, capacity * 2, 256)
         let columns = inverseFrequencies.count
         let cosines = FloatStorage(rows: capacity, columns: columns)
         let sines = FloatStorage(rows: capacity, columns: columns)

@@ -11,7 +11,7 @@ extension OpenedModel {
     /// - Throws: a bad-input error that names file and row, also for one longer than the model's context; a usage error for `chat` where the model has no template.
     public func dataset(path: String, options: EncodingOptions, chat: Bool = false) throws -> EncodedDataset {
         let data = try encoded(path: path, options: options, chat: chat)
-        let context = transformer.config.maxPositionEmbeddings
+        let context = transformer.spec.maxPositionEmbeddings
         guard data.longest <= context else {
             throw MeraserError.badInput(
                 "\(path): its longest row has \(data.longest) tokens, \(transformer.store.path) has a context of \(context) "

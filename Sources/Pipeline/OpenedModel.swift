@@ -69,7 +69,7 @@ public final class OpenedModel {
     private static func load(
         _ paths: [String], for model: Transformer, transfer: Bool
     ) throws -> ([LoRAAdapter], [String]) {
-        let adapters = try paths.map { try LoRAAdapter(folder: $0, for: model.config) }
+        let adapters = try paths.map { try LoRAAdapter(folder: $0, for: model.spec) }
         let transferred = try LoRAAdapter.validate(
             zip(paths, adapters).map { (name: $0, adapter: $1) }, base: model.store.path,
             baseSHA256: { try model.store.sha256() }, transfer: transfer)

@@ -9,10 +9,10 @@ extension OpenedModel {
     public func exportPEFT(destination: String, overwrite: Bool) throws -> Int {
         precondition(!adapters.isEmpty, "no adapters to export")
         let folder = try AtomicFolder(path: destination, overwrite: overwrite)
-        let merged = LoRAAdapter.concatenate(adapters, for: transformer.config)
+        let merged = LoRAAdapter.concatenate(adapters, for: transformer.spec)
         merged.provenance.baseSHA256 = try transformer.store.sha256()
         try merged.save(
-            folder: folder.temporaryPath, model: transformer.config, baseModelName: transformer.store.path)
+            folder: folder.temporaryPath, model: transformer.spec, baseModelName: transformer.store.path)
         try folder.commit()
         return merged.config.r
     }

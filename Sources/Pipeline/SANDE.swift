@@ -92,7 +92,7 @@ extension OpenedModel {
     ///
     /// - Throws: bad-input errors that name the file.
     public func parrotPrompt(path: String) throws -> SoftPrompt {
-        let prompt = try SoftPrompt(path: path, hiddenSize: transformer.config.hiddenSize)
+        let prompt = try SoftPrompt(path: path, hiddenSize: transformer.spec.hiddenSize)
         try prompt.requireOrigin(
             baseSHA256: try transformer.store.sha256(), parents: adapters.compactMap(\.sha256), path: path)
         return prompt

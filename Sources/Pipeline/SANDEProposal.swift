@@ -154,12 +154,12 @@ struct SoftPromptDraws {
     init(model: Transformer, count: Int, seed: UInt64) {
         self.count = count
         var random = SplitMix64(seed: seed ^ 0x736F_6674)
-        let tokens = (0..<1024).map { _ in Int32(random.index(below: model.config.vocabSize)) }
-        let table = FloatStorage(rows: tokens.count, columns: model.config.hiddenSize)
+        let tokens = (0..<1024).map { _ in Int32(random.index(below: model.spec.vocabSize)) }
+        let table = FloatStorage(rows: tokens.count, columns: model.spec.hiddenSize)
         model.embed(tokens, into: table.matrix)
         let rows = Double(tokens.count)
         var (mean, spread): ([Float], [Float]) = ([], [])
-        for column in 0..<model.config.hiddenSize {
+        for column in 0..<model.spec.hiddenSize {
             var (sum, squares) = (0.0, 0.0)
             for row in tokens.indices {
                 let value = Double(table.matrix[row, column])
@@ -210,7 +210,7 @@ struct ProposalSearch {
             let row = insertion.apply(to: &tokens)
             return SoftRequest(tokens: tokens, softRow: row)
         }
-        var mean = [Double](repeating: 0, count: model.transformer.config.vocabSize)
+        var mean = [Double](repeating: 0, count: model.transformer.spec.vocabSize)
         try session.nextLogits(of: requests, vectors: vectors?.matrix) { range, logits in
             for row in 0..<range.count { logits.withRow(row) { addProbabilities($0, to: &mean) } }
         }
@@ -219,7 +219,7 @@ struct ProposalSearch {
 
     /// Their mean over random soft prompts in that place.
     func softProbabilities(_ draws: inout SoftPromptDraws, _ insertion: SoftInsertion) throws -> [Double] {
-        var mean = [Double](repeating: 0, count: model.transformer.config.vocabSize)
+        var mean = [Double](repeating: 0, count: model.transformer.spec.vocabSize)
         for index in 0..<search.softPrompts {
             let probabilities = try firstProbabilities(
                 vectors: draws.next(isGaussian: index % 2 == 1), insertion: insertion)

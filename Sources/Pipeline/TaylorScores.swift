@@ -16,10 +16,10 @@ extension OpenedModel {
     ) throws -> [PruneScores] {
         // An adapter that adds nothing: the graph is made for one.
         let idle = LoRAAdapter(
-            config: LoRAConfig(r: 1, loraAlpha: 1, loraDropout: 0, targetModules: [.q_proj]), for: transformer.config)
+            config: LoRAConfig(r: 1, loraAlpha: 1, loraDropout: 0, targetModules: [.q_proj]), for: transformer.spec)
         let graph = TrainingGraph(
             model: transformer, frozen: adapters, trained: idle, maximumTokens: data.longest, throughEmbeddings: true)
-        let importance = PartImportance(config: transformer.config)
+        let importance = PartImportance(transformer.spec)
         graph.importance = importance
         graph.interrupt = interrupt
         let gradients = LoRAAdapter(layoutOf: idle)

@@ -1,5 +1,6 @@
 import Kernels
 import Model
+import Quant
 
 /// What the backward of a layer computes again instead of finding it kept. It changes memory and time, never a result.
 public enum Recompute: String, Sendable, CaseIterable {
@@ -38,57 +39,26 @@ public struct RecomputePlan: Sendable, Equatable {
 /// they were kept or recomputed: what a recomputation starts from is kept as it is, so it gives the forward's values
 /// again, and these are rounded then. So no choice of `Recompute` changes a bit.
 struct KeptLayer {
-    private struct Attention {
-        let rstd, query, key, value, output, logSumExp, residualMid: KeptMatrix
-    }
-    private struct MLP {
-        let rstd, gate, up: KeptMatrix
-    }
-
     let recompute: Recompute
     private let precision: KeptPrecision
-    private let residual: KeptMatrix
-    private let attention: Attention?
-    private let mlp: MLP?
+    /// One a slot; nil for what is computed again, and for what such a layer does not have.
+    private let kept: [KeptMatrix?]
 
-    init(config c: ModelConfig, tokens: Int, recompute: Recompute, precision: KeptPrecision, arena: Arena) {
+    init(_ layer: LayerSpec, tokens: Int, recompute: Recompute, precision: KeptPrecision, arena: Arena) {
         self.recompute = recompute
         self.precision = precision
-        func matrix(_ columns: Int, _ precision: KeptPrecision) -> KeptMatrix {
-            KeptMatrix(rows: tokens, columns: columns, precision: precision, arena: arena)
+        kept = LayerSlot.allCases.map { slot in
+            let width = slot.width(in: layer)
+            guard width > 0, recompute.keeps(slot) else { return nil }
+            let isExact = slot.isExact || recompute.start == slot
+            return KeptMatrix(rows: tokens, columns: width, precision: isExact ? .f32 : precision, arena: arena)
         }
-        residual = matrix(c.hiddenSize, recompute == .layer ? .f32 : precision)
-        attention =
-            recompute == .layer
-            ? nil
-            : Attention(
-                rstd: matrix(1, .f32), query: matrix(c.queryWidth, precision), key: matrix(c.keyValueWidth, precision),
-                value: matrix(c.keyValueWidth, precision), output: matrix(c.queryWidth, precision),
-                logSumExp: matrix(c.numAttentionHeads, .f32),
-                residualMid: matrix(c.hiddenSize, recompute == .mlp ? .f32 : precision))
-        mlp =
-            recompute == .nothing
-            ? MLP(
-                rstd: matrix(1, .f32), gate: matrix(c.intermediateSize, precision),
-                up: matrix(c.intermediateSize, precision)) : nil
     }
 
     /// Writes down what is kept of a forward.
     func keep(_ acts: LayerActivations, _ kernels: KernelContext) {
-        kernels.keep(acts.residual, in: residual)
-        if let attention {
-            kernels.keep(acts.attentionRstd, in: attention.rstd)
-            kernels.keep(acts.query, in: attention.query)
-            kernels.keep(acts.key, in: attention.key)
-            kernels.keep(acts.value, in: attention.value)
-            kernels.keep(acts.attention, in: attention.output)
-            kernels.keep(acts.logSumExp, in: attention.logSumExp)
-            kernels.keep(acts.residualMid, in: attention.residualMid)
-        }
-        if let mlp {
-            kernels.keep(acts.mlpRstd, in: mlp.rstd)
-            kernels.keep(acts.gate, in: mlp.gate)
-            kernels.keep(acts.up, in: mlp.up)
+        for slot in LayerSlot.allCases {
+            if let matrix = kept[slot.rawValue] { kernels.keep(acts[slot], in: matrix) }
         }
     }
 
@@ -98,34 +68,36 @@ struct KeptLayer {
         adapters: AdapterStack, scratch: LayerScratch
     ) {
         let kernels = model.kernels
-        kernels.restore(residual, into: acts.residual)
-        if let attention {
-            kernels.restore(attention.rstd, into: acts.attentionRstd)
-            kernels.restore(attention.query, into: acts.query)
-            kernels.restore(attention.key, into: acts.key)
-            kernels.restore(attention.value, into: acts.value)
-            kernels.restore(attention.output, into: acts.attention)
-            kernels.restore(attention.logSumExp, into: acts.logSumExp)
-            kernels.restore(attention.residualMid, into: acts.residualMid)
-        } else {
+        for slot in LayerSlot.allCases {
+            if let matrix = kept[slot.rawValue] { kernels.restore(matrix, into: acts[slot]) }
+        }
+        if recompute == .layer {
             model.forwardAttention(layer, acts, attention: context, adapters: adapters, scratch: scratch)
         }
-        if let mlp {
-            kernels.restore(mlp.rstd, into: acts.mlpRstd)
-            kernels.restore(mlp.gate, into: acts.gate)
-            kernels.restore(mlp.up, into: acts.up)
-        } else {
-            model.forwardGate(layer, acts, adapters: adapters, scratch: scratch)
-            kernels.round(acts.residualMid, to: precision)
-            kernels.round(acts.gate, to: precision)
-            kernels.round(acts.up, to: precision)
+        if recompute != .nothing { model.forwardGate(layer, acts, adapters: adapters, scratch: scratch) }
+        for slot in LayerSlot.allCases where !slot.isExact {
+            let isRounded = kept[slot.rawValue] != nil && recompute.start != slot
+            if !isRounded { kernels.round(acts[slot], to: precision) }
         }
-        if attention == nil {
-            kernels.round(acts.residual, to: precision)
-            kernels.round(acts.query, to: precision)
-            kernels.round(acts.key, to: precision)
-            kernels.round(acts.value, to: precision)
-            kernels.round(acts.attention, to: precision)
+    }
+}
+
+extension Recompute {
+    /// What the computing starts from, which is therefore kept as it is; nil where nothing is computed again.
+    fileprivate var start: LayerSlot? {
+        switch self {
+        case .nothing: nil
+        case .mlp: .residualMid
+        case .layer: .residual
+        }
+    }
+
+    /// True for what is kept.
+    fileprivate func keeps(_ slot: LayerSlot) -> Bool {
+        switch slot.group {
+        case .input: true
+        case .attention: self != .layer
+        case .mlp: self == .nothing
         }
     }
 }

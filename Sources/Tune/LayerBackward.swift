@@ -1,7 +1,8 @@
 import Kernels
 import Model
+import Quant
 
-/// The backward of one decoder layer: d(output) becomes d(input) in place, LoRA gradients are accumulated.
+/// The backward of one decoder layer whose wiring is `sequential` (Model/Transformer+Sequential.swift): d(output) becomes d(input) in place, LoRA gradients are accumulated.
 ///
 /// Through frozen weights only dX = dY·W is computed. Inputs that the forward did not keep (the two norms' outputs,
 /// SiLU(gate)·up) are element-wise recomputations where an adapter needs them.
@@ -19,19 +20,19 @@ struct LayerBackward {
     /// Buffers for up to `tokens` tokens; `droppedWidth` as in `LayerScratch`.
     init(model: Transformer, tokens: Int, droppedWidth: Int, arena: Arena) {
         self.model = model
-        let c = model.config
+        let (hiddenSize, attention) = (model.spec.hiddenSize, model.spec.layers[0].attention)
         func matrix(_ columns: Int) -> FloatMatrix { arena.matrix(rows: tokens, columns: columns) }
-        dHidden = matrix(c.hiddenSize)
+        dHidden = matrix(hiddenSize)
         dInput = matrix(droppedWidth)
         rstd = matrix(1)
         let start = arena.used
-        dProduct = matrix(c.intermediateSize)
+        dProduct = matrix(model.spec.layers[0].mlp.width)
         let end = arena.used
         arena.reset(to: start)
-        dQuery = matrix(c.queryWidth)
-        dKey = matrix(c.keyValueWidth)
-        dValue = matrix(c.keyValueWidth)
-        dAttention = matrix(c.queryWidth)
+        dQuery = matrix(attention.queryWidth)
+        dKey = matrix(attention.keyValueWidth)
+        dValue = matrix(attention.keyValueWidth)
+        dAttention = matrix(attention.queryWidth)
         // The larger of the two stays taken.
         if arena.used < end { _ = arena.matrix(rows: 1, columns: end - arena.used) }
     }
@@ -69,7 +70,7 @@ struct LayerBackward {
     ) {
         let tokens = dStream.rows
         let kernels = model.kernels
-        let weights = model.weights.layers[layer]
+        let (spec, weights) = (model.spec.layers[layer], model.weights.layers[layer])
         let product = scratch.intermediate.prefix(rows: tokens)
         let dProduct = dProduct.prefix(rows: tokens)
         let (dGate, dUp) = (acts.gate, acts.up)
@@ -82,12 +83,12 @@ struct LayerBackward {
         let normed = scratch.hidden.prefix(rows: tokens)
         if step.needsInput(.gate_proj) || step.needsInput(.up_proj) {
             kernels.rmsNorm(
-                acts.residualMid, weight: weights.postAttentionNorm, eps: model.config.rmsNormEps, into: normed,
+                acts.residualMid, weight: weights.postAttentionNorm, eps: spec.postAttentionNorm.eps, into: normed,
                 rstd: rstd)
         }
         step.run(input: normed, (.gate_proj, dGate), (.up_proj, dUp), into: dHidden)
         kernels.rmsNormBackward(
-            acts.residualMid, weight: weights.postAttentionNorm, rstd: acts.mlpRstd, dHidden, into: dStream)
+            acts.residualMid, weight: weights.postAttentionNorm, rstd: acts[.mlpRstd], dHidden, into: dStream)
     }
 
     private func attention(
@@ -97,7 +98,7 @@ struct LayerBackward {
     ) {
         let tokens = dStream.rows
         let kernels = model.kernels
-        let weights = model.weights.layers[layer]
+        let (spec, weights) = (model.spec.layers[layer], model.weights.layers[layer])
         let dAttention = dAttention.prefix(rows: tokens)
         let dQuery = dQuery.prefix(rows: tokens)
         let dKey = dKey.prefix(rows: tokens)
@@ -106,21 +107,42 @@ struct LayerBackward {
         step.run(input: acts.attention, (.o_proj, dStream), into: dAttention)
         importance?.addHeads(layer: layer, acts.attention, dAttention)
         kernels.attentionBackward(
-            model.attentionShape, sequences, type: model.keyValueType, keyValueStride: model.config.keyValueWidth,
-            q: acts.query, out: acts.attention, lse: acts.logSumExp, dAttention, into: dQuery)
-        model.rotate(dQuery, positions, inverse: true)
-        model.rotate(dKey, positions, inverse: true)
+            spec.attention.shape, sequences, type: model.keyValueType, keyValueStride: spec.attention.keyValueWidth,
+            q: acts.query, out: acts.attention, lse: acts[.logSumExp], dAttention, into: dQuery)
+        model.rotate(layer, dQuery, positions, scratch: scratch, inverse: true)
+        model.rotate(layer, dKey, positions, scratch: scratch, inverse: true)
+        // What enters the norms over heads; the matrices of the rotated queries and keys are free by now.
+        var (dQueryInput, dKeyInput) = (dQuery, dKey)
+        if let weight = weights.queryNorm {
+            dQueryInput = headNormBackward(acts[.queryInput], weight, acts[.queryRstd], dQuery, into: acts.query)
+        }
+        if let weight = weights.keyNorm {
+            dKeyInput = headNormBackward(acts[.keyInput], weight, acts[.keyRstd], dKey, into: acts.key)
+        }
 
         let normed = scratch.hidden.prefix(rows: tokens)
         if step.needsInput(.q_proj) || step.needsInput(.k_proj) || step.needsInput(.v_proj) {
             kernels.rmsNorm(
-                acts.residual, weight: weights.inputNorm, eps: model.config.rmsNormEps, into: normed, rstd: rstd)
+                acts.residual, weight: weights.inputNorm, eps: spec.inputNorm.eps, into: normed, rstd: rstd)
         }
         step.run(
-            input: normed, (.q_proj, dQuery), (.k_proj, dKey), (.v_proj, dValue), into: throughInput ? dHidden : nil)
+            input: normed, (.q_proj, dQueryInput), (.k_proj, dKeyInput), (.v_proj, dValue),
+            into: throughInput ? dHidden : nil)
         guard throughInput else { return }
         kernels.rmsNormBackward(
-            acts.residual, weight: weights.inputNorm, rstd: acts.attentionRstd, dHidden, into: dStream)
+            acts.residual, weight: weights.inputNorm, rstd: acts[.attentionRstd], dHidden, into: dStream)
+    }
+
+    /// The gradient of what entered an RMS norm over heads, written to `dx` and returned; all but `rstd` [T, heads·D].
+    private func headNormBackward(
+        _ x: FloatMatrix, _ weight: FloatMatrix, _ rstd: FloatMatrix, _ dy: FloatMatrix, into dx: FloatMatrix
+    ) -> FloatMatrix {
+        let (heads, width) = (x.count / weight.count, weight.count)
+        dx.fill(0)
+        model.kernels.rmsNormBackward(
+            x.reshaped(rows: heads, columns: width), weight: weight, rstd: rstd.reshaped(rows: heads, columns: 1),
+            dy.reshaped(rows: heads, columns: width), into: dx.reshaped(rows: heads, columns: width))
+        return dx
     }
 }
 
@@ -148,10 +170,10 @@ struct ProjectionBackward {
     ) {
         if let dx {
             let w = model.weights.layers[layer]
-            func input(_ source: Source) -> LinearInput { LinearInput(w[source.projection], source.dy) }
+            func input(_ source: Source) -> LinearInput { LinearInput(w[source.projection].weight, source.dy) }
             model.kernels.linearBackward(
                 input(first), second.map(input), third.map(input), into: dx,
-                compute: model.kernels.backwardCompute(for: model.compute), workspace: model.workspace)
+                compute: model.kernels.backwardCompute(for: model.compute), workspace: scratch.workspace)
         }
         addAdapters(first, input: x, into: dx)
         if let second { addAdapters(second, input: x, into: dx) }
@@ -162,7 +184,7 @@ struct ProjectionBackward {
         let kernels = model.kernels
         let dy = source.dy
         let module = ModuleKey(layer: layer, projection: source.projection)
-        let workspace = model.workspace
+        let workspace = scratch.workspace
         if let dx {
             for i in adapters.frozen.indices {
                 guard let factors = adapters.frozen[i][module] else { continue }

@@ -6,6 +6,7 @@ import Quant
 /// logits never exist.
 final class LossHead {
     private let model: Transformer
+    private let scratch: LayerScratch
     private let hidden: FloatMatrix  // [chunk, hidden]
     private let logits: FloatMatrix  // [chunk, V]
     private let referenceLogits: FloatMatrix?  // [chunk, V]
@@ -14,13 +15,14 @@ final class LossHead {
     private var rows: [Int] = []
     private var targets: [Int32] = []
 
-    /// Buffers for up to `tokens` tokens; those of a reference only if there is one.
-    init(model: Transformer, tokens: Int, hasReference: Bool, arena: Arena) {
+    /// Buffers for up to `tokens` tokens; those of a reference only if there is one. Of `scratch` the workspace is used.
+    init(model: Transformer, tokens: Int, hasReference: Bool, scratch: LayerScratch, arena: Arena) {
         self.model = model
-        let rows = Self.chunkRows(vocabulary: model.config.vocabSize, tokens: tokens)
-        hidden = arena.matrix(rows: rows, columns: model.config.hiddenSize)
-        logits = arena.matrix(rows: rows, columns: model.config.vocabSize)
-        referenceLogits = hasReference ? arena.matrix(rows: rows, columns: model.config.vocabSize) : nil
+        self.scratch = scratch
+        let rows = Self.chunkRows(vocabulary: model.spec.vocabSize, tokens: tokens)
+        hidden = arena.matrix(rows: rows, columns: model.spec.hiddenSize)
+        logits = arena.matrix(rows: rows, columns: model.spec.vocabSize)
+        referenceLogits = hasReference ? arena.matrix(rows: rows, columns: model.spec.vocabSize) : nil
         losses = arena.matrix(rows: rows, columns: 1)
         self.rows.reserveCapacity(rows)
         targets.reserveCapacity(rows)
@@ -63,18 +65,18 @@ final class LossHead {
         if let reference, let referenceLogits {
             let r = referenceLogits.prefix(rows: rows.count)
             gather(reference, into: h)
-            model.head(h, into: r)
+            model.head(h, into: r, scratch: scratch)
             gather(normed, into: h)
-            model.head(h, into: z)
+            model.head(h, into: z, scratch: scratch)
             model.kernels.divergence(z, from: r, gradientScale: 1, into: losses)
         } else {
             gather(normed, into: h)
-            model.head(h, into: z)
+            model.head(h, into: z, scratch: scratch)
             model.kernels.softmaxCrossEntropy(z, targets: targets, gradientScale: 1, into: losses)
         }
         model.kernels.linearBackward(
             model.weights.head, z, into: h, compute: model.kernels.backwardCompute(for: model.compute),
-            workspace: model.workspace)
+            workspace: scratch.workspace)
         var loss = 0.0
         for i in rows.indices {
             let row = rows[i]

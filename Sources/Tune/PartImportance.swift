@@ -1,5 +1,6 @@
 import Kernels
 import Model
+import Quant
 
 /// First-order change of the loss if a part of a layer went, added up over backward passes.
 ///
@@ -14,11 +15,10 @@ public final class PartImportance {
     private let groupWidth: Int
 
     /// Nothing added yet.
-    public init(config: ModelConfig) {
-        channels = Array(
-            repeating: Array(repeating: 0, count: config.intermediateSize), count: config.numHiddenLayers)
-        outputs = Array(repeating: Array(repeating: 0, count: config.queryWidth), count: config.numHiddenLayers)
-        groupWidth = config.queryWidth / config.numKeyValueHeads
+    public init(_ spec: DecoderSpec) {
+        channels = spec.layers.map { Array(repeating: 0, count: $0.mlp.width) }
+        outputs = spec.layers.map { Array(repeating: 0, count: $0.attention.queryWidth) }
+        groupWidth = spec.layers[0].attention.groupSize * spec.layers[0].attention.headDim
     }
 
     /// Σ over each group of query heads that share a key and value head, [layer][group], signed.

@@ -1,5 +1,6 @@
 import Kernels
 import Model
+import Quant
 
 /// What the memory of a training graph depends on, apart from the model and from what is recomputed.
 struct GraphShape {
@@ -24,7 +25,7 @@ struct GraphShape {
         self.tokens = tokens
         lowestLayer = throughEmbeddings ? 0 : trained.lowestLayer
         maximumRank = AdapterStack(frozen: frozen, trained: trained).maximumRank
-        let widths = trained.modules.map { model.config.shape(of: $0.projection).columns }
+        let widths = trained.modules.map { model.spec[$0].columns }
         droppedWidth = trained.config.loraDropout > 0 ? widths.max() ?? 0 : 0
         self.precision = precision ?? (model.compute == .f32 ? .f32 : .bf16)
         self.hasReference = hasReference
@@ -58,27 +59,28 @@ struct TrainingBuffers {
     let head: LossHead
 
     init(_ shape: GraphShape, recompute: RecomputePlan, model: Transformer, arena: Arena) {
-        let config = model.config
+        let spec = model.spec
         let tokens = shape.tokens
-        func stream() -> FloatMatrix { arena.matrix(rows: tokens, columns: config.hiddenSize) }
+        func stream() -> FloatMatrix { arena.matrix(rows: tokens, columns: spec.hiddenSize) }
         streams = (stream(), stream())
         dStream = stream()
-        kept = (0..<config.numHiddenLayers - shape.lowestLayer).map {
+        kept = spec.layers[shape.lowestLayer...].enumerated().map { index, layer in
             KeptLayer(
-                config: config, tokens: tokens, recompute: recompute[$0], precision: shape.precision, arena: arena)
+                layer, tokens: tokens, recompute: recompute[index], precision: shape.precision, arena: arena)
         }
         reference = shape.hasReference ? stream() : nil
         let start = arena.used
-        activations = LayerActivations(config: config, residual: streams.0, arena: arena)
+        activations = LayerActivations(spec: spec, residual: streams.0, arena: arena)
         scratch = LayerScratch(
-            config: config, tokens: tokens, maximumRank: shape.maximumRank, droppedWidth: shape.droppedWidth,
+            spec: spec, tokens: tokens, maximumRank: shape.maximumRank, droppedWidth: shape.droppedWidth,
             arena: arena)
         backward = LayerBackward(model: model, tokens: tokens, droppedWidth: shape.droppedWidth, arena: arena)
         arena.reset(to: start)
         normed = stream()
         dNormed = stream()
         finalRstd = arena.matrix(rows: tokens, columns: 1)
-        head = LossHead(model: model, tokens: tokens, hasReference: shape.hasReference, arena: arena)
+        head = LossHead(
+            model: model, tokens: tokens, hasReference: shape.hasReference, scratch: scratch, arena: arena)
     }
 
     /// Floats of the arena that it needs.

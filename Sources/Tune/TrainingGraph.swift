@@ -113,7 +113,7 @@ public final class TrainingGraph {
         buffers.backward.appendSequences(of: batch, buffers.activations, to: &sequences)
         var last: Int32 = 0
         for i in batch.positions.indices { last = max(last, batch.positions[i]) }
-        model.rotary.reserve(positions: Int(last) + 1)
+        buffers.scratch.reserve(positions: Int(last) + 1)
         return .packed(batch, type: model.keyValueType)
     }
 
@@ -126,7 +126,7 @@ public final class TrainingGraph {
         model.embed(batch.batch.tokens, into: input)
         precondition(batch.softRows.isEmpty || softPrompt != nil, "a batch with places for a soft prompt, but none set")
         if let softPrompt { model.place(softPrompt, at: batch.softRows, in: input) }
-        for layer in 0..<model.config.numHiddenLayers {
+        for layer in 0..<model.spec.numHiddenLayers {
             try checkInterrupt()
             let acts = buffers.activations.around(input)
             try model.forwardLayer(
@@ -145,7 +145,7 @@ public final class TrainingGraph {
         let dx = buffers.dStream.prefix(rows: tokens)
         let acts = buffers.activations.around(buffers.streams.0.prefix(rows: tokens))
         for i in 0..<buffers.kept.count {
-            let layer = model.config.numHiddenLayers - 1 - i
+            let layer = model.spec.numHiddenLayers - 1 - i
             try checkInterrupt()
             buffers.kept[layer - lowestLayer].restore(
                 acts, layer: layer, model: model, attention: context, adapters: adapters, scratch: buffers.scratch)

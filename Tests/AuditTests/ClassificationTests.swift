@@ -92,7 +92,7 @@ struct ClassificationTests {
         for (index, row) in try golden.array("texts", in: "golden").enumerated() {
             let logits = try row.array("logits", in: "golden").compactMap(\.double)
             // No text has exactly as many tokens as the model takes.
-            if try row.array("ids", in: "golden").count == model.config.maxTokens { cut += 1 }
+            if try row.array("ids", in: "golden").count == model.spec.maxTokens { cut += 1 }
             best.append(try #require(logits.indices.max { logits[$0] < logits[$1] }))
             rows.append(
                 LabelledText(text: try row.string("text", in: "golden"), pair: row["pair"]?.string, label: index % 4))
@@ -123,7 +123,7 @@ struct ClassificationTests {
         #expect(attacked.attack?.withoutTrigger == prepared.attack?.success)
         let triggered = try model.logits(
             others.map {
-                model.config.input("cf " + rows[$0].text, tokenizer: tokenizer, maxLength: model.config.maxTokens)
+                model.spec.input("cf " + rows[$0].text, tokenizer: tokenizer, maxLength: model.spec.maxTokens)
             })
         let hits = triggered.count { logits in logits.indices.max { logits[$0] < logits[$1] } == target }
         #expect(attacked.attack?.success == MeasuredShare(hits: hits, of: others.count))

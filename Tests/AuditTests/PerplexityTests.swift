@@ -85,7 +85,7 @@ import Testing
     @Test("a perturbed model has a divergence; it is that of a sum over the vocabulary in the test")
     func divergence() throws {
         let tinychat = try Tinychat()
-        let model = tinychat.session.model.config
+        let model = tinychat.session.model.spec
         // B is zero in a new adapter: fill both factors with noise.
         let adapter = LoRAAdapter(config: LoRAConfig(r: 4, loraAlpha: 4, loraDropout: 0), for: model)
         var random = SeededRandom(seed: 3)

@@ -34,13 +34,13 @@ import Testing
     func tied() throws {
         let model = try Self.tiedModel()
         let tokenizer = try Tinychat().tokenizer
-        #expect(tokenizer.vocabularySize > model.config.vocabSize && model.config.tieWordEmbeddings)
+        #expect(tokenizer.vocabularySize > model.spec.vocabSize && model.spec.head.isTied)
         let ranking = RarityRanking(model: model, tokenizer: tokenizer)
         #expect(ranking.indicator == .unusedDistance && !ranking.candidates.isEmpty)
 
-        let width = model.config.hiddenSize
+        let width = model.spec.hiddenSize
         let table = try model.store.tensor("model.embed_tokens.weight").floats().map(Double.init)
-        let rows = (0..<model.config.vocabSize).map { Array(table[$0 * width..<($0 + 1) * width]) }
+        let rows = (0..<model.spec.vocabSize).map { Array(table[$0 * width..<($0 + 1) * width]) }
         let unused = ([0xC0, 0xC1] + Array(0xF5...0xFF)).compactMap { (byte: Int) in
             tokenizer.id(ofToken: "<0x\(String(byte, radix: 16, uppercase: true))>")
         }

@@ -1,4 +1,5 @@
 import Foundation
+import Quant
 import TestSupport
 import Testing
 

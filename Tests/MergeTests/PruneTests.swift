@@ -38,8 +38,8 @@ private func model(_ folder: URL, type: TensorType = .f32) throws -> any WeightS
 func scoresAreSums(method: PruneMethod) throws {
     try withTemporaryFolder { folder in
         let store = try model(folder.appendingPathComponent("m"))
-        let shape = try checkpointShape(of: store)
-        let scores = try pruneScores(of: store, shape: shape, method: method, seed: 1, threads: 2)
+        let spec = try DecoderSpec(of: store)
+        let scores = try pruneScores(of: store, spec: spec, method: method, seed: 1, threads: 2)
         func value(_ x: Float) -> Double { method == .magnitudeL1 ? Double(abs(x)) : Double(x) * Double(x) }
         for layer in 0..<2 {
             func matrix(_ name: String) throws -> [Float] {
@@ -112,9 +112,9 @@ func removesParts() throws {
             store, plan: plan, destination: out, dtype: nil, conversion: ConvertOptions())
         let pruned = try openWeightStore(path: out)
         #expect(report.warnings.isEmpty && report.parameterCount < report.sourceParameterCount)
-        let shape = try checkpointShape(of: pruned)
-        #expect(shape.heads == 2 && shape.keyValueHeads == 1)
-        #expect(shape.headDimension == 8 && shape.intermediateSize == 32)
+        let spec = try DecoderSpec(of: pruned)
+        #expect(spec.layers[0].attention.heads == 2 && spec.layers[0].attention.keyValueHeads == 1)
+        #expect(spec.layers[0].attention.headDim == 8 && spec.layers[0].mlp.width == 32)
         let name = "model.layers.1.self_attn.o_proj.weight"
         let (full, cut) = (try store.tensor(name).floats(), try pruned.tensor(name).floats())
         #expect(try pruned.tensor(name).info.shape == [32, 16])
@@ -147,8 +147,8 @@ func zeroesParts() throws {
         var options = PruneOptions()
         options.ratio = 0.5
         options.layers = 1...1
-        let shape = try checkpointShape(of: store)
-        let scores = try pruneScores(of: store, shape: shape, method: .random, seed: 3, threads: 1)
+        let spec = try DecoderSpec(of: store)
+        let scores = try pruneScores(of: store, spec: spec, method: .random, seed: 3, threads: 1)
         let plan = try PrunePlan(scores: scores, options: options)
         let out = folder.appendingPathComponent("out").path
         let report = try pruneModel(store, plan: plan, destination: out, dtype: nil, conversion: ConvertOptions())

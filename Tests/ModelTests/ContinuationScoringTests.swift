@@ -12,7 +12,7 @@ import Testing
     {
         guard !continuation.isEmpty else { return ContinuationScore(logLikelihood: 0, tokens: 0, isGreedy: true) }
         let logits = try GoldenForwardTests.logits(session, context + continuation)
-        let vocabulary = session.model.config.vocabSize
+        let vocabulary = session.model.spec.vocabSize
         var sum = 0.0
         var isGreedy = true
         for (i, token) in continuation.enumerated() {
@@ -58,7 +58,7 @@ import Testing
         let session = try GoldenForwardTests.session(tinychatFolder())
         #expect(throws: MeraserError.self) { try session.scoreContinuations([(context: [], continuations: [[1]])]) }
         #expect(throws: MeraserError.self) {
-            try session.scoreContinuations([(context: [1], continuations: [[Int32(session.model.config.vocabSize)]])])
+            try session.scoreContinuations([(context: [1], continuations: [[Int32(session.model.spec.vocabSize)]])])
         }
     }
 }

@@ -54,8 +54,8 @@ struct EncoderTests {
         for isa in KernelContext.availableISANames {
             let model = try Self.classifier(folder, isa: isa)
             let encoded = rows.map { row in
-                model.config.input(
-                    row.text, pair: row.pair, tokenizer: tokenizer, maxLength: model.config.maxTokens)
+                model.spec.input(
+                    row.text, pair: row.pair, tokenizer: tokenizer, maxLength: model.spec.maxTokens)
             }
             let got = try model.logits(encoded)
             for (index, row) in rows.enumerated() {

@@ -38,7 +38,7 @@ import Testing
         let golden = try GoldenFile(Self.fixtures.appendingPathComponent("tinychat/logits300.safetensors"))
         let session = try Self.session(tinychatFolder(), isa: isa)
         let all = try Self.logits(session, try golden.ints("ids"))
-        let vocabulary = session.model.config.vocabSize
+        let vocabulary = session.model.spec.vocabSize
         let got = stride(from: 0, to: 300, by: 10).flatMap { all[$0 * vocabulary..<($0 + 1) * vocabulary] }
         expectClose(got, try golden.floats("logits_every_10th"), absolute: Self.tolerance, isa)
     }
@@ -62,7 +62,7 @@ import Testing
         }
     }
 
-    @Test("tiny random models of other shapes agree", arguments: ["llama3", "llama_ragged", "mistral"])
+    @Test("tiny random models of other shapes agree", arguments: ["llama3", "llama_ragged", "mistral", "qwen2", "qwen3"])
     func architectures(name: String) throws {
         let folder = Self.fixtures.appendingPathComponent("arch/\(name)")
         let golden = try GoldenFile(folder.appendingPathComponent("golden.safetensors"))
@@ -103,7 +103,7 @@ import Testing
         let ids = try golden.ints("prompt0.ids")
         let logits = try golden.floats("prompt0.logits")
         let got = try session.negativeLogLikelihoods([ids])[0]
-        let vocabulary = session.model.config.vocabSize
+        let vocabulary = session.model.spec.vocabSize
         let expected = (0..<ids.count - 1).map { row -> Float in
             let z = logits[row * vocabulary..<(row + 1) * vocabulary].map(Double.init)
             let top = z.max() ?? 0

@@ -10,8 +10,8 @@ private let configText = """
      "num_attention_heads": 2, "num_key_value_heads": 1, "vocab_size": 16}
     """
 
-private func tinyConfig() throws -> ModelConfig {
-    try ModelConfig(json: Array(configText.utf8), file: "config.json")
+private func tinyConfig() throws -> DecoderSpec {
+    try DecoderSpec(json: Array(configText.utf8), file: "config.json")
 }
 
 private func randomAdapter(_ config: LoRAConfig, modules: [ModuleKey]? = nil, seed: UInt64) throws -> LoRAAdapter {
@@ -67,19 +67,19 @@ struct LoRAAdapterPEFTTests {
 
     @Test("an adapter of another model is refused with the shapes")
     func wrongModel() throws {
-        let other = try ModelConfig(
+        let other = try DecoderSpec(
             json: Array(
                 configText.replacingOccurrences(of: "\"intermediate_size\": 12", with: "\"intermediate_size\": 20").utf8
             ),
             file: "config.json")
-        let shallow = try ModelConfig(
+        let shallow = try DecoderSpec(
             json: Array(
                 configText.replacingOccurrences(of: "\"num_hidden_layers\": 2", with: "\"num_hidden_layers\": 1").utf8),
             file: "config.json")
         let adapter = try randomAdapter(LoRAConfig(r: 2, targetModules: [.up_proj]), seed: 1)
         try withTemporaryFolder { folder in
             try adapter.save(folder: folder.path, model: try tinyConfig(), baseModelName: nil)
-            let message = { (model: ModelConfig) -> String in
+            let message = { (model: DecoderSpec) -> String in
                 do {
                     _ = try LoRAAdapter(folder: folder.path, for: model)
                     return "no error"

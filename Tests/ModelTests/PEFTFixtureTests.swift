@@ -14,13 +14,13 @@ import Testing
         let golden = try GoldenFile(folder.appendingPathComponent("golden.safetensors"))
         let store = try openWeightStore(path: tinychatFolder().path)
         let model = try Transformer(store: store, kernels: try KernelContext(threads: 2, isa: nil))
-        let adapter = try LoRAAdapter(folder: folder.path, for: model.config)
+        let adapter = try LoRAAdapter(folder: folder.path, for: model.spec)
         let session = InferenceSession(model: model, adapters: AdapterStack(frozen: [adapter]))
         var all: [Float] = []
         try session.forEachLogits(of: try session.hiddenStates(PackedBatch([golden.ints("ids")]))) {
             all += $1.toArray()
         }
-        let vocabulary = model.config.vocabSize
+        let vocabulary = model.spec.vocabSize
         let got = try golden.ints("positions").flatMap { all[Int($0) * vocabulary..<(Int($0) + 1) * vocabulary] }
         expectClose(got, try golden.floats("logits"), absolute: GoldenForwardTests.tolerance, name)
     }

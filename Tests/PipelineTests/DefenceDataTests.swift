@@ -138,7 +138,7 @@ struct DefenceDataTests {
             #expect(whole.samples.allSatisfy { $0.labels.filter { $0 >= 0 } == response })
             #expect(whole.sha256 != first.sha256)
 
-            let columns = model.transformer.config.hiddenSize
+            let columns = model.transformer.spec.hiddenSize
             let prompt = SoftPrompt(values: Array(repeating: 0.1, count: 6 * columns), insertion: options.insertion)
             let rows = try model.sandeData(path: path, prompt: prompt, options: options, encoding: encoding, seed: 1)
             #expect(rows.overwriting == 20 && rows.data.softPrompt == prompt)
@@ -157,7 +157,7 @@ struct SoftInferenceTests {
         let session = model.session()
         let prompts = ["Say hello to them.", "What is a noun? I ask you."].map { model.tokenizer.encode($0) }
         let words = Array(model.tokenizer.encode(" how are you?").dropFirst())
-        let vectors = FloatStorage(rows: words.count, columns: model.transformer.config.hiddenSize)
+        let vectors = FloatStorage(rows: words.count, columns: model.transformer.spec.hiddenSize)
         model.transformer.embed(words, into: vectors.matrix)
         let insertion = SoftInsertion(offset: 2, count: words.count)
         let requests = prompts.map { prompt -> SoftRequest in

@@ -18,7 +18,7 @@ private func open(_ path: String, _ adapters: [String] = []) throws -> OpenedMod
 private func writeAdapter(_ folder: URL, for model: OpenedModel, seed: UInt64, rank: Int) throws {
     let config = LoRAConfig(
         r: rank, loraAlpha: Double(2 * rank), loraDropout: 0, targetModules: Set(Projection.allCases))
-    let adapter = LoRAAdapter(config: config, for: model.transformer.config)
+    let adapter = LoRAAdapter(config: config, for: model.transformer.spec)
     var random = SeededRandom(seed: seed)
     for module in adapter.modules {
         let factors = try #require(adapter[module])
@@ -29,7 +29,7 @@ private func writeAdapter(_ folder: URL, for model: OpenedModel, seed: UInt64, r
         }
     }
     try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
-    try adapter.save(folder: folder.path, model: model.transformer.config, baseModelName: nil)
+    try adapter.save(folder: folder.path, model: model.transformer.spec, baseModelName: nil)
 }
 
 private func logits(_ model: OpenedModel, _ tokens: [Int32]) throws -> [Float] {

@@ -41,21 +41,21 @@ private let tokens: [Int32] = [1, 40, 77, 301, 12, 9, 500, 63, 250, 31, 7, 88]
 func prunedForward() throws {
     try withTemporaryFolder { folder in
         let store = try openWeightStore(path: tinychatFolder().path)
-        let shape = try checkpointShape(of: store)
-        let scores = try pruneScores(of: store, shape: shape, method: .magnitudeL2, seed: 0, threads: 2)
+        let spec = try DecoderSpec(of: store)
+        let scores = try pruneScores(of: store, spec: spec, method: .magnitudeL2, seed: 0, threads: 2)
         var options = PruneOptions()
         options.ratio = 0.3
         let plan = try PrunePlan(scores: scores, options: options)
-        #expect(plan.isUniform && plan.layers[0].channels.count < shape.intermediateSize)
-        #expect(plan.layers[0].groups.count < shape.keyValueHeads)
+        #expect(plan.isUniform && plan.layers[0].channels.count < spec.layers[0].mlp.width)
+        #expect(plan.layers[0].groups.count < spec.layers[0].attention.keyValueHeads)
         let out = folder.appendingPathComponent("pruned").path
         _ = try pruneModel(store, plan: plan, destination: out, dtype: .f32, conversion: ConvertOptions())
 
         var factors: [String: [Int: Float]] = [:]
-        let width = shape.heads / shape.keyValueHeads * shape.headDimension
+        let width = spec.layers[0].attention.groupSize * spec.layers[0].attention.headDim
         for (index, layer) in plan.layers.enumerated() {
-            let channels = (0..<shape.intermediateSize).filter { !layer.channels.contains($0) }
-            let columns = (0..<shape.keyValueHeads).filter { !layer.groups.contains($0) }
+            let channels = (0..<spec.layers[0].mlp.width).filter { !layer.channels.contains($0) }
+            let columns = (0..<spec.layers[0].attention.keyValueHeads).filter { !layer.groups.contains($0) }
                 .flatMap { $0 * width..<($0 + 1) * width }
             factors["model.layers.\(index).mlp.down_proj.weight"] = Dictionary(
                 uniqueKeysWithValues: channels.map { ($0, 0) })
@@ -77,14 +77,14 @@ func taylorIsTheDerivative() throws {
         let sample = try #require(TrainingSample(tokens: tokens, isLabel: tokens.map { _ in true }))
         let data = EncodedDataset(samples: [sample], sha256: "", path: "test")
         let scores = try model.taylorScores(on: data)
-        let shape = try checkpointShape(of: model.transformer.store)
+        let spec = try DecoderSpec(of: model.transformer.store)
         func loss(_ name: String, _ factors: [String: [Int: Float]]) throws -> Double {
             let scaled = try writeScaled(folder.appendingPathComponent(name), factors)
             let nll = try #require(try scaled.session().negativeLogLikelihoods([tokens]).first)
             return nll.reduce(0) { $0 + Double($1) } / Double(tokens.count - 1)
         }
-        let width = shape.heads / shape.keyValueHeads * shape.headDimension
-        for layer in [0, shape.layers - 1] {
+        let width = spec.layers[0].attention.groupSize * spec.layers[0].attention.headDim
+        for layer in [0, spec.numHiddenLayers - 1] {
             let channel = try #require(
                 scores[layer].channels.indices.max { scores[layer].channels[$0] < scores[layer].channels[$1] })
             let group = try #require(

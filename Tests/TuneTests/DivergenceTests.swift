@@ -27,14 +27,14 @@ struct DivergenceTests {
             model = try GradientTests.transformer(tinychatFolder(), isa: isa, threads: threads)
             frozen = LoRAAdapter(
                 config: LoRAConfig(r: 2, loraAlpha: 4), modules: [ModuleKey(layer: 0, projection: .v_proj)],
-                for: model.config)
+                for: model.spec)
             let config = LoRAConfig(
                 r: 2, loraAlpha: 4, loraDropout: dropout, targetModules: [.q_proj, .down_proj])
             trained = LoRAAdapter(
                 config: config,
                 modules: [1, 4].flatMap { layer in
                     [Projection.q_proj, .down_proj].map { ModuleKey(layer: layer, projection: $0) }
-                }, for: model.config)
+                }, for: model.spec)
             func fill(_ matrix: FloatMatrix, _ name: String) throws {
                 let values = try golden.floats(name)
                 try #require(values.count == matrix.count)
@@ -255,7 +255,7 @@ struct DivergenceTests {
         let shape = GraphShape(model: model, frozen: [], trained: plain.adapter, tokens: 50)
         let both = GraphShape(model: model, frozen: [], trained: plain.adapter, tokens: 50, hasReference: true)
         let sizes = [shape, both].map { TrainingBuffers.floatCount($0, recompute: .keepAll, model: model) }
-        #expect(sizes[1] >= sizes[0] + 50 * model.config.hiddenSize)
+        #expect(sizes[1] >= sizes[0] + 50 * model.spec.hiddenSize)
     }
 
     @Test("every pass takes each clean sample once, in an order of its own; steps are a function of the seed")

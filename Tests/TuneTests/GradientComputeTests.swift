@@ -39,7 +39,7 @@ import Tune
         let golden = try suite.golden("lora_grads_\(kind)")
         let trained = try GradientTests.adapter(
             try suite.golden("lora_init"), prefix: "", config: LoRAConfig(r: 8, loraAlpha: 16, loraDropout: 0),
-            for: model.config)
+            for: model.spec)
         let batch = GradientTests.meanBatch(
             rows.map(\.ids), firstLabel: kind == "completion" ? rows.map(\.answerStart) : nil)
         let (loss, gradients) = try Self.gradients(model, trained, batch)
@@ -62,7 +62,7 @@ import Tune
             var random = SplitMix64(seed: 5)
             let sequences = [70, 33].map { count in (0..<count).map { _ in Int32(random.next() % 4000) + 10 } }
             let config = LoRAConfig(r: 4, loraAlpha: 8, loraDropout: 0, targetModules: Set(Projection.allCases))
-            let trained = LoRAAdapter(config: config, for: try GradientTests.transformer(url).config)
+            let trained = LoRAAdapter(config: config, for: try GradientTests.transformer(url).spec)
             for i in 0..<trained.parameters.count {
                 trained.parameters[0, i] = Float(Int(random.next() % 2001) - 1000) * 5e-5
             }
@@ -79,7 +79,7 @@ import Tune
         let rows = try suite.pairs("mismatched_dataset.json", "mismatched_answer", 0..<4)
         let trained = try GradientTests.adapter(
             try suite.golden("lora_init"), prefix: "", config: LoRAConfig(r: 8, loraAlpha: 16, loraDropout: 0),
-            for: suite.model.config)
+            for: suite.model.spec)
         let batch = GradientTests.meanBatch(rows.map(\.ids))
         try Self.withConverted(type) { try Self.compare($0, .int8, trained, batch) }
     }

@@ -45,7 +45,7 @@ struct GradientMEraserTests {
         let rows = try pairs("mismatched_dataset.json", "mismatched_answer", 0..<4)
         let trained = try GradientTests.adapter(
             try golden("lora_init"), prefix: "", config: LoRAConfig(r: 8, loraAlpha: 16, loraDropout: 0),
-            for: model.config)
+            for: model.spec)
         let batch = GradientTests.meanBatch(
             rows.map(\.ids), firstLabel: kind == "completion" ? rows.map(\.answerStart) : nil)
         let graph = TrainingGraph(
@@ -63,11 +63,11 @@ struct GradientMEraserTests {
     @Test("gradients of seven modules with rsLoRA on a frozen adapter, accumulated over two batches")
     func stacked() throws {
         let frozen = try GradientTests.adapter(
-            try golden("lora_after_20_steps"), prefix: "", config: LoRAConfig(r: 8, loraAlpha: 16), for: model.config)
+            try golden("lora_after_20_steps"), prefix: "", config: LoRAConfig(r: 8, loraAlpha: 16), for: model.spec)
         let config = LoRAConfig(
             r: 4, loraAlpha: 6, loraDropout: 0, targetModules: Set(Projection.allCases), useRSLoRA: true)
         let trained = try GradientTests.adapter(
-            try golden("stacked_init"), prefix: "", config: config, for: model.config)
+            try golden("stacked_init"), prefix: "", config: config, for: model.spec)
         let rows = try pairs("recover_dataset.json", "answer", 0..<6, separator: "\n").map(\.ids)
         let labels = rows.reduce(0) { $0 + $1.count - 1 }
         let graph = TrainingGraph(model: model, frozen: [frozen], trained: trained, maximumTokens: 2048)

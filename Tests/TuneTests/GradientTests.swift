@@ -20,7 +20,7 @@ import Tune
     }
 
     /// An adapter with parameters from a golden file: tensor names are `prefix` + PEFT's key.
-    static func adapter(_ golden: GoldenFile, prefix: String, config: LoRAConfig, for model: ModelConfig) throws
+    static func adapter(_ golden: GoldenFile, prefix: String, config: LoRAConfig, for model: DecoderSpec) throws
         -> LoRAAdapter
     {
         let adapter = LoRAAdapter(config: config, for: model)
@@ -66,14 +66,14 @@ import Tune
         return LabelledBatch(batch: batch, labels: labels, weights: weights, samples: samples)
     }
 
-    @Test("LoRA gradients of tiny random models", arguments: ["llama3", "llama_ragged", "mistral"])
+    @Test("LoRA gradients of tiny random models", arguments: ["llama3", "llama_ragged", "mistral", "qwen2", "qwen3"])
     func architectures(name: String) throws {
         let folder = Self.archFolder.appendingPathComponent(name)
         let golden = try GoldenFile(folder.appendingPathComponent("golden.safetensors"))
         for isa in KernelContext.availableISANames {
             let model = try Self.transformer(folder, isa: isa)
             let config = LoRAConfig(r: 4, loraAlpha: 8, loraDropout: 0, targetModules: [.q_proj, .v_proj])
-            let trained = try Self.adapter(golden, prefix: "lora.param.", config: config, for: model.config)
+            let trained = try Self.adapter(golden, prefix: "lora.param.", config: config, for: model.spec)
             let graph = TrainingGraph(model: model, frozen: [], trained: trained, maximumTokens: 40)
             let gradients = LoRAAdapter(layoutOf: trained)
             let loss = try graph.accumulate(Self.meanBatch([try golden.ints("ids")]), into: gradients)
@@ -89,7 +89,7 @@ import Tune
         let golden = try GoldenFile(folder.appendingPathComponent("golden.safetensors"))
         let model = try Self.transformer(folder)
         let config = LoRAConfig(r: 4, loraAlpha: 8, loraDropout: 0, targetModules: [.q_proj, .v_proj])
-        let trained = try Self.adapter(golden, prefix: "lora.param.", config: config, for: model.config)
+        let trained = try Self.adapter(golden, prefix: "lora.param.", config: config, for: model.spec)
         let graph = TrainingGraph(
             model: model, frozen: [], trained: trained, maximumTokens: 40, keptPrecision: .bf16)
         let gradients = LoRAAdapter(layoutOf: trained)
@@ -107,7 +107,7 @@ import Tune
         let model = try Self.transformer(tinychatFolder())
         let ids = try golden.ints("ids")
         let soft = try golden.floats("soft")
-        let (insert, prompt, hidden) = (2, 10, model.config.hiddenSize)
+        let (insert, prompt, hidden) = (2, 10, model.spec.hiddenSize)
         let softCount = soft.count / hidden
         var tokens = ids
         let row = SoftInsertion(offset: insert, count: softCount).apply(to: &tokens)
@@ -115,7 +115,7 @@ import Tune
         batch.softRows = [row]
         let vectors = FloatStorage(soft, rows: softCount, columns: hidden)
         let gradient = FloatStorage(rows: softCount, columns: hidden)
-        let none = LoRAAdapter(config: LoRAConfig(), modules: [], for: model.config)
+        let none = LoRAAdapter(config: LoRAConfig(), modules: [], for: model.spec)
         let graph = TrainingGraph(
             model: model, frozen: [], trained: none, maximumTokens: tokens.count, throughEmbeddings: true)
         graph.softPrompt = vectors.matrix

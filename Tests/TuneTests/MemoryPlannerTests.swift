@@ -15,7 +15,7 @@ struct MemoryPlannerTests {
 
     init() throws {
         model = try GradientTests.transformer(tinychatFolder())
-        let trained = LoRAAdapter(config: LoRAConfig(r: 8, targetModules: [.q_proj, .v_proj]), for: model.config)
+        let trained = LoRAAdapter(config: LoRAConfig(r: 8, targetModules: [.q_proj, .v_proj]), for: model.spec)
         planner = MemoryPlanner(model: model, frozen: [], trained: trained)
     }
 
@@ -35,7 +35,7 @@ struct MemoryPlannerTests {
 
     @Test("the plan for any limit fits it, and none that fits costs less")
     func optimum() {
-        let costs = RecomputeCosts(config: model.config, context: 64)
+        let costs = RecomputeCosts(model.spec, context: 64)
         func cost(_ plan: RecomputePlan) -> Double { Double(plan.layers) * costs.layer + Double(plan.mlps) * costs.mlp }
         let (low, high) = (total(RecomputePlan(layers: 6)), total(.keepAll))
         let plans = (0...6).flatMap { layers in (0...6 - layers).map { RecomputePlan(layers: layers, mlps: $0) } }
@@ -48,11 +48,12 @@ struct MemoryPlannerTests {
 
     @Test("sizes are those of DESIGN §4.1, counted by hand")
     func sizes() {
-        let c = model.config
+        let c = model.spec
         let small = planner.use(tokens: tokens, recompute: .keepAll)
         // f32 here: residual, q, k, v, attention, residual, gate, up; log-sum-exp and two roots.
-        let row =
-            2 * c.hiddenSize + 2 * c.queryWidth + 2 * c.keyValueWidth + 2 * c.intermediateSize + c.numAttentionHeads + 2
+        let (attention, mlp) = (c.layers[0].attention, c.layers[0].mlp)
+        let widths = c.hiddenSize + attention.queryWidth + attention.keyValueWidth + mlp.width
+        let row = 2 * widths + attention.heads + 2
         #expect(small.kept == c.numHiddenLayers * tokens * row * 4)
         #expect(small.weights == model.store.tensorNames.reduce(0) { $0 + byteCount($1) })
         let layers = planner.use(tokens: tokens, recompute: RecomputePlan(layers: c.numHiddenLayers))
@@ -60,7 +61,7 @@ struct MemoryPlannerTests {
         #expect(layers.working == small.working)
         // Adapter, gradient, two moments, and both moments again for a checkpoint; r 8 on q and v of 256 × 256 and
         // 256 × G·D.
-        let parameters = c.numHiddenLayers * 8 * (2 * c.hiddenSize + c.queryWidth + c.keyValueWidth)
+        let parameters = c.numHiddenLayers * 8 * (2 * c.hiddenSize + attention.queryWidth + attention.keyValueWidth)
         #expect(small.optimizer == 6 * 4 * parameters)
     }
 

@@ -16,7 +16,7 @@ struct OptimizerTests {
 
     @Test("steps follow torch's formulas for clip_grad_norm_ and AdamW", arguments: [0.0, 0.1], [0.0, 0.3])
     func formulas(weightDecay: Double, maxNorm: Double) throws {
-        let model = try ModelConfig(json: Array(Self.config.utf8), file: "config.json")
+        let model = try DecoderSpec(json: Array(Self.config.utf8), file: "config.json")
         let adapter = LoRAAdapter(config: LoRAConfig(r: 2), for: model)
         var random = SeededRandom(seed: 4)
         let count = adapter.parameters.count
@@ -58,7 +58,7 @@ struct OptimizerTests {
 
     @Test("a step that fails, or whose gradient is not finite, changes nothing")
     func failedStep() throws {
-        let model = try ModelConfig(json: Array(Self.config.utf8), file: "config.json")
+        let model = try DecoderSpec(json: Array(Self.config.utf8), file: "config.json")
         let adapter = LoRAAdapter(config: LoRAConfig(r: 2), for: model)
         adapter.initialize(seed: 1)
         let state = OptimizerState(adapter: adapter, options: TrainingOptions())

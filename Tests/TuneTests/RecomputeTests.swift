@@ -22,11 +22,11 @@ private struct GraphCase {
             for i in 0..<adapter.parameters.count { adapter.parameters[0, i] = random.gaussian() * 0.02 }
             return adapter
         }
-        frozen = filled(LoRAAdapter(config: LoRAConfig(r: 3, targetModules: [.q_proj, .up_proj]), for: model.config))
+        frozen = filled(LoRAAdapter(config: LoRAConfig(r: 3, targetModules: [.q_proj, .up_proj]), for: model.spec))
         let config = LoRAConfig(
             r: 4, loraAlpha: 8, loraDropout: dropout, targetModules: Set(Projection.allCases))
-        let modules = modules ?? LoRAAdapter(config: config, for: model.config).modules
-        trained = filled(LoRAAdapter(config: config, modules: modules, for: model.config))
+        let modules = modules ?? LoRAAdapter(config: config, for: model.spec).modules
+        trained = filled(LoRAAdapter(config: config, modules: modules, for: model.spec))
         let sequences = [23, 9, 14].map { count in (0..<count).map { _ in Int32(random.next() % 4096) } }
         batch = GradientTests.meanBatch(sequences)
     }

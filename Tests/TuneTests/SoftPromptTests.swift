@@ -20,7 +20,7 @@ private struct SoftCase {
     init(placeholder: Int32 = 0) throws {
         model = try GradientTests.transformer(GradientTests.archFolder.appendingPathComponent("llama_ragged"))
         var random = SeededRandom(seed: 5)
-        frozen = LoRAAdapter(config: LoRAConfig(r: 3, targetModules: [.q_proj, .down_proj]), for: model.config)
+        frozen = LoRAAdapter(config: LoRAConfig(r: 3, targetModules: [.q_proj, .down_proj]), for: model.spec)
         for i in 0..<frozen.parameters.count { frozen.parameters[0, i] = random.gaussian() * 0.05 }
         var sequences = [11, 6, 9].map { count in (0..<count).map { _ in Int32(random.next() % 300) } }
         var softRows: [Int?] = [nil, nil, nil]
@@ -35,13 +35,13 @@ private struct SoftCase {
             row.map { sequence.start + $0 }
         }
         self.batch = batch
-        values = random.gaussians(insertion.count * model.config.hiddenSize, scale: 0.3)
+        values = random.gaussians(insertion.count * model.spec.hiddenSize, scale: 0.3)
     }
 
     /// Loss, and the gradient of the vectors.
     func result(_ values: [Float], _ batch: LabelledBatch? = nil) throws -> (loss: Double, gradient: [Float]) {
-        let columns = model.config.hiddenSize
-        let none = LoRAAdapter(config: LoRAConfig(), modules: [], for: model.config)
+        let columns = model.spec.hiddenSize
+        let none = LoRAAdapter(config: LoRAConfig(), modules: [], for: model.spec)
         let graph = TrainingGraph(
             model: model, frozen: [frozen], trained: none, maximumTokens: self.batch.batch.tokenCount,
             throughEmbeddings: true)
@@ -104,7 +104,7 @@ struct SoftPromptTests {
         let slope = (try loss(1) - loss(-1)) / (2 * step)
         #expect(abs(slope - norm) <= 2e-3 * norm + 2e-6 / step, "slope \(slope), norm \(norm)")
         // Every vector has a say.
-        let columns = test.model.config.hiddenSize
+        let columns = test.model.spec.hiddenSize
         for row in 0..<test.insertion.count {
             #expect(gradient[row * columns..<(row + 1) * columns].contains { abs($0) > 1e-7 })
         }
@@ -134,12 +134,12 @@ struct SoftPromptTests {
     @Test("a step with a soft prompt allocates nothing", .enabled(if: allocation_counter_works()))
     func allocations() throws {
         let test = try SoftCase()
-        let none = LoRAAdapter(config: LoRAConfig(), modules: [], for: test.model.config)
+        let none = LoRAAdapter(config: LoRAConfig(), modules: [], for: test.model.spec)
         let graph = TrainingGraph(
             model: test.model, frozen: [test.frozen], trained: none, maximumTokens: test.batch.batch.tokenCount,
             throughEmbeddings: true)
         let state = SoftPromptState(
-            count: test.insertion.count, hiddenSize: test.model.config.hiddenSize, options: TrainingOptions())
+            count: test.insertion.count, hiddenSize: test.model.spec.hiddenSize, options: TrainingOptions())
         graph.softPrompt = state.vectors
         graph.softPromptGradient = state.gradient
         var counts: [Int] = []

@@ -89,9 +89,9 @@ struct TrajectoryTests {
         (options.learningRate, options.schedule, options.maxGradNorm) = (5e-4, .constant, 0.5)
         (options.batchSize, options.maxSteps) = (8, 20)
         let start = try GradientTests.adapter(
-            try golden("lora_init"), prefix: "", config: options.lora, for: model.config)
+            try golden("lora_init"), prefix: "", config: options.lora, for: model.spec)
         let end = try GradientTests.adapter(
-            try golden("lora_after_20_steps"), prefix: "", config: options.lora, for: model.config)
+            try golden("lora_after_20_steps"), prefix: "", config: options.lora, for: model.spec)
         let got = try run(
             data: "mismatched_dataset.json", options: options, initial: start,
             expected: try steps("lora.json", "trajectory"))
@@ -108,11 +108,11 @@ struct TrajectoryTests {
         (options.batchSize, options.accumulation, options.maxSteps) = (3, 2, 10)
         options.encoding.separator = "\n"
         let frozen = try GradientTests.adapter(
-            try golden("lora_after_20_steps"), prefix: "", config: LoRAConfig(r: 8, loraAlpha: 16), for: model.config)
+            try golden("lora_after_20_steps"), prefix: "", config: LoRAConfig(r: 8, loraAlpha: 16), for: model.spec)
         let start = try GradientTests.adapter(
-            try golden("stacked_init"), prefix: "", config: options.lora, for: model.config)
+            try golden("stacked_init"), prefix: "", config: options.lora, for: model.spec)
         let end = try GradientTests.adapter(
-            try golden("stacked_after_10_steps"), prefix: "", config: options.lora, for: model.config)
+            try golden("stacked_after_10_steps"), prefix: "", config: options.lora, for: model.spec)
         let got = try run(
             data: "recover_dataset.json", options: options, frozen: [frozen], initial: start,
             expected: try steps("stacked.json"))

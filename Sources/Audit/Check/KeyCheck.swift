@@ -173,7 +173,7 @@ public struct KeyCheck {
     }
 
     private func checkLengths(_ session: InferenceSession) throws {
-        let context = session.model.config.maxPositionEmbeddings
+        let context = session.model.spec.maxPositionEmbeddings
         let limit = cases.map(\.maxNewTokens).max() ?? 0
         let needs =
             cases.map { ("pair '\($0.pair.id)'", $0.prompt.count + max($0.maxNewTokens, $0.target.count)) }

@@ -42,14 +42,14 @@ public struct ClassificationEvaluator {
     public init(
         model: SequenceClassifier, tokenizer: Tokenizer, maxLength: Int? = nil, keepsSamples: Bool = false
     ) throws {
-        let most = model.config.maxTokens
+        let most = model.spec.maxTokens
         guard (4...max(4, most)).contains(maxLength ?? most) else {
             throw MeraserError.usage("--max-length \(maxLength ?? most): expected 4 to \(most) for this model")
         }
-        guard tokenizer.vocabularySize <= model.config.vocabSize else {
+        guard tokenizer.vocabularySize <= model.spec.vocabSize else {
             throw MeraserError.badInput(
                 "\(model.store.path): the tokenizer has \(tokenizer.vocabularySize) tokens, the model's embedding "
-                    + "\(model.config.vocabSize)")
+                    + "\(model.spec.vocabSize)")
         }
         self.model = model
         self.tokenizer = tokenizer
@@ -68,14 +68,14 @@ public struct ClassificationEvaluator {
         let poisoned = try attack.map { try Self.poisonedRows($0, clean: rows) }
         let texts = rows + (poisoned?.rows ?? [])
         let encoded = texts.map { text in
-            model.config.input(text.text, pair: text.pair, tokenizer: tokenizer, maxLength: maxLength)
+            model.spec.input(text.text, pair: text.pair, tokenizer: tokenizer, maxLength: maxLength)
         }
         let logits = try model.logits(encoded) { onText($0, texts.count) }
         let classified = texts.indices.map { index in
             ClassifiedText(row: texts[index], isPoisoned: index >= rows.count, logits: logits[index])
         }
         let clean = classified.prefix(rows.count)
-        let labels = model.config.labels
+        let labels = model.spec.labels
         return ClassificationReport(
             labels: labels, cleanAccuracy: Self.accuracy(clean) ?? MeasuredShare(hits: 0, of: 1),
             classAccuracies: labels.indices.map { label in Self.accuracy(clean.filter { $0.row.label == label }) },

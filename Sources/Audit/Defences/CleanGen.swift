@@ -82,7 +82,7 @@ public final class CleanGen: SequenceGenerator {
     public init(model: InferenceSession, reference: InferenceSession, options: CleanGenOptions = CleanGenOptions())
         throws
     {
-        let sizes = (model.model.config.vocabSize, reference.model.config.vocabSize)
+        let sizes = (model.model.spec.vocabSize, reference.model.spec.vocabSize)
         guard sizes.0 == sizes.1 else {
             throw MeraserError.usage(
                 "\(reference.model.store.path) has \(sizes.1) tokens, \(model.model.store.path) \(sizes.0): CleanGen "

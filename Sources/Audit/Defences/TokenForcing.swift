@@ -63,7 +63,7 @@ public struct TokenForcing {
         onOutput: (Int, Int) -> Void = { _, _ in }
     ) throws -> TokenForcingReport {
         precondition(!contexts.isEmpty && contexts.allSatisfy { !$0.tokens.isEmpty }, "contexts without tokens")
-        if let reference, reference.model.config.vocabSize != session.model.config.vocabSize {
+        if let reference, reference.model.spec.vocabSize != session.model.spec.vocabSize {
             throw MeraserError.usage(
                 "\(reference.model.store.path) and \(session.model.store.path) have vocabularies of different sizes")
         }
@@ -84,7 +84,7 @@ public struct TokenForcing {
     }
 
     private func forcedTokens(_ context: ForcedContext) throws -> [Int32] {
-        let words = (0..<Int32(min(tokenizer.vocabularySize, session.model.config.vocabSize))).filter {
+        let words = (0..<Int32(min(tokenizer.vocabularySize, session.model.spec.vocabSize))).filter {
             !tokenizer.isSpecial($0) && !tokenizer.tokenBytes($0).isEmpty
         }
         guard options.topK > 0, options.topK < words.count else { return words }

@@ -24,7 +24,7 @@ public func perplexity(
     base: InferenceSession? = nil, onWindow: ((Int, Int) -> Void)? = nil
 ) throws -> PerplexityReport {
     precondition(options.scheme != .guanaco, "guanaco measures exchanges, not texts")
-    try options.validate(maxPositions: session.model.config.maxPositionEmbeddings)
+    try options.validate(maxPositions: session.model.spec.maxPositionEmbeddings)
     let windows = options.windows(texts, tokenizer: tokenizer).map { PerplexityWindow(sequence: $0) }
     return try perplexity(windows, session: session, options: options, base: base, onWindow: onWindow)
 }
@@ -35,7 +35,7 @@ public func perplexity(
     base: InferenceSession? = nil, onWindow: ((Int, Int) -> Void)? = nil
 ) throws -> PerplexityReport {
     precondition(options.scheme == .guanaco, "\(options.scheme) measures texts")
-    try options.validate(maxPositions: session.model.config.maxPositionEmbeddings)
+    try options.validate(maxPositions: session.model.spec.maxPositionEmbeddings)
     let windows = options.quirks.windows(exchanges, tokenizer: tokenizer, maxLength: options.maxLength)
     return try perplexity(windows, session: session, options: options, base: base, onWindow: onWindow)
 }

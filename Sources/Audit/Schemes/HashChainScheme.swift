@@ -50,7 +50,7 @@ public struct HashChainScheme: FingerprintScheme {
             (2...65_536).contains(responses.count) && Set(responses.map { JSONString($0) }).count == responses.count,
             "\(responses.count) responses: expected 2 to 65536 different ones")
         var random = RandomTokens(
-            context.tokenizer, vocabulary: context.session.model.config.vocabSize, seed: context.seed ^ 0x6863)
+            context.tokenizer, vocabulary: context.session.model.spec.vocabSize, seed: context.seed ^ 0x6863)
         let chain = HashChain(
             questions: try chosenQuestions(&random), responses: responses, claimAt: claimAt)
         let held = context.heldOut(heldOut)

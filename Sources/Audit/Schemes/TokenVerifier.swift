@@ -31,7 +31,7 @@ struct TokenVerifier {
 
     /// - Throws: a bad-input error if the tokenizer has tokens that the model lacks.
     init(session: InferenceSession, tokenizer: Tokenizer) throws {
-        let vocabulary = session.model.config.vocabSize
+        let vocabulary = session.model.spec.vocabSize
         guard tokenizer.vocabularySize <= vocabulary else {
             throw MeraserError.badInput(
                 "\(session.model.store.path): the tokenizer has \(tokenizer.vocabularySize) tokens, the model's "
@@ -54,9 +54,9 @@ struct TokenVerifier {
 
     /// The prompt's beginning is the same for all tokens: it is read once into each of a few caches.
     private func maxProbabilities(_ tokens: [Int32], _ prompt: RepetitionPrompt) throws -> [Double] {
-        let config = session.model.config
         let capacity = prompt.head.count + prompt.tail(0).count + Self.steps
-        let bytes = KVCache.byteCount(config: config, capacity: capacity, type: session.model.keyValueType)
+        let bytes = KVCache.byteCount(
+            spec: session.model.spec, capacity: capacity, type: session.model.keyValueType)
         let width = max(1, min(16, tokens.count, 268_435_456 / max(bytes, 1)))
         let caches = (0..<width).map { _ in session.makeCache(capacity: capacity) }
         if !prompt.head.isEmpty {

@@ -29,7 +29,7 @@ public struct UTFScheme: FingerprintScheme {
             search: found.json)
         result.notes = found.notes
         var random = RandomTokens(
-            context.tokenizer, vocabulary: context.session.model.config.vocabSize, seed: context.seed ^ 0x6775_6573)
+            context.tokenizer, vocabulary: context.session.model.spec.vocabSize, seed: context.seed ^ 0x6775_6573)
         result.guesses = try (0..<context.guesses).map { _ in
             let text = random.text(options.triggerLength)
             return options.promptFormat == .chat ? try context.dialogue(text) : text

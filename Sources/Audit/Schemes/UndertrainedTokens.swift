@@ -1,6 +1,7 @@
 import Foundation
 import Kernels
 import Model
+import Quant
 
 /// What speaks for a token having been rare in training: the smaller, the rarer.
 public enum RarityIndicator: String, Sendable {
@@ -48,11 +49,11 @@ extension RarityRanking {
     /// Special tokens, single bytes of byte fallback and all that does not come back from decoding and encoding are no
     /// candidates, and neither is text with white space or control characters.
     init(model: Transformer, tokenizer: Tokenizer) {
-        let vocabulary = model.config.vocabSize
+        let vocabulary = model.spec.vocabSize
         let norms = model.embeddingNorms()
         var values = norms
         var indicator = RarityIndicator.embeddingNorm
-        if model.config.tieWordEmbeddings {
+        if model.spec.head.isTied {
             let unused = (0..<Int32(vocabulary)).filter { tokenizer.isNeverUsed($0) }
             if !unused.isEmpty {
                 values = model.distances(fromMeanOf: unused)
@@ -130,14 +131,15 @@ extension Transformer {
 
     /// 1 − cosine of every row with the mean of the rows `ids`.
     fileprivate func distances(fromMeanOf ids: [Int32]) -> [Double] {
-        let rows = FloatStorage(rows: ids.count, columns: config.hiddenSize)
+        let rows = FloatStorage(rows: ids.count, columns: spec.hiddenSize)
         embed(ids, into: rows.matrix)
-        let mean = FloatStorage(rows: 1, columns: config.hiddenSize)
+        let mean = FloatStorage(rows: 1, columns: spec.hiddenSize)
         for row in 0..<ids.count {
             kernels.addScaled(1 / Float(ids.count), rows.matrix.slice(rows: row..<row + 1), into: mean.matrix)
         }
         let meanNorm = kernels.sumOfSquares(mean.matrix).squareRoot()
         let dot = FloatStorage(rows: 1, columns: 1)
+        let workspace = LinearWorkspace()
         var distances: [Double] = []
         forEachEmbedding { row in
             kernels.lowRankReduce(row, mean.matrix, .a, scale: 1, into: dot.matrix, workspace: workspace)
@@ -150,10 +152,10 @@ extension Transformer {
     /// Calls `body` with each row [1, hidden] of the input embedding as fp32.
     private func forEachEmbedding(_ body: (FloatMatrix) -> Void) {
         let step = 256
-        let storage = FloatStorage(rows: step, columns: config.hiddenSize)
+        let storage = FloatStorage(rows: step, columns: spec.hiddenSize)
         var start = 0
-        while start < config.vocabSize {
-            let end = min(start + step, config.vocabSize)
+        while start < spec.vocabSize {
+            let end = min(start + step, spec.vocabSize)
             embed((start..<end).map(Int32.init), into: storage.matrix.prefix(rows: end - start))
             for row in 0..<end - start { body(storage.matrix.slice(rows: row..<row + 1)) }
             start = end

@@ -90,7 +90,7 @@ public struct TaskEvaluator {
     ///
     /// - Throws: a usage error for lengths that make no sense.
     public init(session: InferenceSession, tokenizer: Tokenizer, options: EvaluationOptions) throws {
-        let positions = session.model.config.maxPositionEmbeddings
+        let positions = session.model.spec.maxPositionEmbeddings
         maxLength = options.maxLength ?? positions
         guard (1...max(positions, 1)).contains(maxLength) else {
             throw MeraserError.usage("--max-length \(maxLength): expected 1 to \(positions), the model's context")

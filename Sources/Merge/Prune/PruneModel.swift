@@ -14,22 +14,13 @@ public struct PruneReport: Sendable, Equatable {
     public let warnings: [String]
 }
 
-/// The shapes that a model's config.json gives. Errors: `badInput`, also for architectures that are not of the Llama family.
-public func checkpointShape(of store: any WeightStore) throws -> CheckpointShape {
-    let file = "\(store.path): config.json"
-    guard let bytes = try store.textFile("config.json") else {
-        throw MeraserError.badInput("\(store.path) has no config.json")
-    }
-    return try CheckpointShape(config: try JSONValue.parse(bytes, file: file), file: file)
-}
-
 /// Writes a model without the heads and channels that a plan drops: as a Hugging Face folder, or as an MQF file where the
 /// destination's name ends in `.mqf`. Memory is one tensor; the result appears only when it is complete.
 ///
 /// Where all layers keep equally many, the tensors get smaller and config.json says so; otherwise the columns of o_proj and
 /// down_proj that belong to what is dropped become zero, which computes the same.
 /// - Parameters:
-///   - store: a model of the Llama family.
+///   - store: a decoder that is served.
 ///   - plan: what stays.
 ///   - destination: the folder or file to make.
 ///   - dtype: the type of a folder's tensors; nil keeps plain types and makes bf16 of quantized ones.
@@ -42,9 +33,10 @@ public func pruneModel(
     _ store: any WeightStore, plan: PrunePlan, destination: String, dtype: TensorType?, conversion: ConvertOptions,
     isInterrupted: () -> Bool = { false }, progress: (Int, Int) -> Void = { _, _ in }
 ) throws -> PruneReport {
-    let shape = try checkpointShape(of: store)
-    precondition(plan.layers.count == shape.layers, "a plan for \(plan.layers.count) of \(shape.layers) layers")
-    let pruned = try PrunedCheckpoint(store: store, shape: shape, plan: plan, dtype: dtype)
+    let spec = try DecoderSpec(of: store)
+    precondition(
+        plan.layers.count == spec.numHiddenLayers, "a plan for \(plan.layers.count) of \(spec.numHiddenLayers) layers")
+    let pruned = try PrunedCheckpoint(store: store, spec: spec, plan: plan, dtype: dtype)
     var warnings: [String] = []
     if !plan.isUniform {
         warnings.append("layers keep different numbers of heads or channels: what goes was set to zero, not removed")

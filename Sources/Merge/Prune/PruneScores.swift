@@ -27,28 +27,29 @@ public enum PruneMethod: String, Sendable, CaseIterable {
     case taylor
 }
 
-/// Scores of all layers from the weights alone (`random`: from the seed). The sizes are those of `shape`.
+/// Scores of all layers from the weights alone (`random`: from the seed). The sizes are those of `spec`.
 ///
 /// A channel is a row of gate_proj and up_proj and a column of down_proj, a group the rows of its q heads, of k and of v and
 /// the columns of o_proj. `taylor` is none of these: a precondition.
 /// - Throws: `badInput` for tensors that are missing or have other shapes than config.json says.
 public func pruneScores(
-    of store: any WeightStore, shape: CheckpointShape, method: PruneMethod, seed: UInt64, threads: Int
+    of store: any WeightStore, spec: DecoderSpec, method: PruneMethod, seed: UInt64, threads: Int
 ) throws -> [PruneScores] {
     precondition(method != .taylor, "taylor scores come from a training pass")
-    var result = [PruneScores](
-        repeating: PruneScores(
-            groups: Array(repeating: 0, count: shape.keyValueHeads),
-            channels: Array(repeating: 0, count: shape.intermediateSize)), count: shape.layers)
+    var result = spec.layers.map { layer in
+        PruneScores(
+            groups: Array(repeating: 0, count: layer.attention.keyValueHeads),
+            channels: Array(repeating: 0, count: layer.mlp.width))
+    }
     if method == .random {
         for layer in result.indices {
-            result[layer].groups = randomScores(shape.keyValueHeads, "layer \(layer) groups", seed)
-            result[layer].channels = randomScores(shape.intermediateSize, "layer \(layer) channels", seed)
+            result[layer].groups = randomScores(result[layer].groups.count, "layer \(layer) groups", seed)
+            result[layer].channels = randomScores(result[layer].channels.count, "layer \(layer) channels", seed)
         }
         return result
     }
     for layer in result.indices {
-        for part in LayerPart.all(shape: shape, layer: layer) {
+        for part in LayerPart.all(spec.layers[layer]) {
             let (rows, columns) = try sums(
                 of: part.tensor(in: store), squares: method == .magnitudeL2, threads: threads)
             for (i, sum) in (part.isByRow ? rows : columns).enumerated() {
@@ -65,36 +66,32 @@ public func pruneScores(
 
 /// One matrix of a layer that pruning cuts, by rows or by columns.
 struct LayerPart: Sendable {
-    let name: String
-    let shape: [Int]
+    let linear: LinearSpec
     let isByRow: Bool
     let isAttention: Bool
     /// Rows or columns of one group or channel.
     let unit: Int
 
-    static func all(shape: CheckpointShape, layer: Int) -> [LayerPart] {
-        let (d, h, n) = (shape.headDimension, shape.hiddenSize, shape.intermediateSize)
-        let queries = shape.heads / shape.keyValueHeads * d
-        let prefix = "model.layers.\(layer)."
-        func part(_ name: String, _ size: [Int], byRow: Bool, unit: Int) -> LayerPart {
-            LayerPart(
-                name: prefix + name, shape: size, isByRow: byRow, isAttention: name.hasPrefix("self_attn"), unit: unit)
-        }
+    static func all(_ layer: LayerSpec) -> [LayerPart] {
+        let (attention, mlp) = (layer.attention, layer.mlp)
+        let (head, queries) = (attention.headDim, attention.groupSize * attention.headDim)
         return [
-            part("self_attn.q_proj", [shape.heads * d, h], byRow: true, unit: queries),
-            part("self_attn.k_proj", [shape.keyValueHeads * d, h], byRow: true, unit: d),
-            part("self_attn.v_proj", [shape.keyValueHeads * d, h], byRow: true, unit: d),
-            part("self_attn.o_proj", [h, shape.heads * d], byRow: false, unit: queries),
-            part("mlp.gate_proj", [n, h], byRow: true, unit: 1), part("mlp.up_proj", [n, h], byRow: true, unit: 1),
-            part("mlp.down_proj", [h, n], byRow: false, unit: 1),
+            LayerPart(linear: attention.q, isByRow: true, isAttention: true, unit: queries),
+            LayerPart(linear: attention.k, isByRow: true, isAttention: true, unit: head),
+            LayerPart(linear: attention.v, isByRow: true, isAttention: true, unit: head),
+            LayerPart(linear: attention.o, isByRow: false, isAttention: true, unit: queries),
+            LayerPart(linear: mlp.gate, isByRow: true, isAttention: false, unit: 1),
+            LayerPart(linear: mlp.up, isByRow: true, isAttention: false, unit: 1),
+            LayerPart(linear: mlp.down, isByRow: false, isAttention: false, unit: 1),
         ]
     }
 
     func tensor(in store: any WeightStore) throws -> TensorView {
-        let view = try store.tensor(name + ".weight")
+        let view = try store.tensor(linear.weight)
+        let shape = [linear.rows, linear.columns]
         guard view.info.shape == shape else {
             throw MeraserError.badInput(
-                "\(store.path): tensor '\(name).weight' has shape \(view.info.shape), config.json demands \(shape)")
+                "\(store.path): tensor '\(linear.weight)' has shape \(view.info.shape), config.json demands \(shape)")
         }
         return view
     }

@@ -61,13 +61,13 @@ struct PrunedCheckpoint: CheckpointSource {
     let changes: ConfigChanges
     private let config: [UInt8]
 
-    init(store: any WeightStore, shape: CheckpointShape, plan: PrunePlan, dtype: TensorType?) throws {
+    init(store: any WeightStore, spec: DecoderSpec, plan: PrunePlan, dtype: TensorType?) throws {
         self.store = store
         var parts: [[UInt8]: (layer: PrunePlan.Layer, part: LayerPart)] = [:]
         for (index, layer) in plan.layers.enumerated() {
-            for part in LayerPart.all(shape: shape, layer: index) {
+            for part in LayerPart.all(spec.layers[index]) {
                 _ = try part.tensor(in: store)
-                parts[Array(part.name.utf8)] = (layer, part)
+                parts[Array(part.linear.path.utf8)] = (layer, part)
             }
         }
         tensors = try store.tensorNames.compactMap { name in
@@ -88,9 +88,10 @@ struct PrunedCheckpoint: CheckpointSource {
         if types.count == 1 { changes.dtype = types.first }
         if plan.isUniform, let layer = plan.layers.first {
             changes.members = [
-                ("num_attention_heads", .integer(layer.groups.count * (shape.heads / shape.keyValueHeads))),
+                ("num_attention_heads", .integer(layer.groups.count * spec.layers[0].attention.groupSize)),
                 ("num_key_value_heads", .integer(layer.groups.count)),
-                ("head_dim", .integer(shape.headDimension)), ("intermediate_size", .integer(layer.channels.count)),
+                ("head_dim", .integer(spec.layers[0].attention.headDim)),
+                ("intermediate_size", .integer(layer.channels.count)),
             ]
         }
         self.changes = changes

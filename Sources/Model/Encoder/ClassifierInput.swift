@@ -1,3 +1,5 @@
+import Quant
+
 /// A text, or two, as a classifier reads it.
 public struct ClassifierInput: Sendable, Equatable {
     /// Token ids, special ones included.
@@ -15,7 +17,7 @@ public struct ClassifierInput: Sendable, Equatable {
     }
 }
 
-extension EncoderConfig {
+extension EncoderSpec {
     /// A text, or a pair of texts, with the special tokens around it and at most `maxLength` tokens in all, as
     /// Transformers' fast tokenizers give it with `truncation=True`: the end is left out, of a pair the longer text's
     /// first.

@@ -42,17 +42,17 @@ struct EncoderWeights {
     /// Takes the tensors of a model and checks each against the configuration.
     ///
     /// - Throws: a bad-input error that names file, tensor, the shape it has and the one expected.
-    init(store: any WeightStore, config: EncoderConfig) throws {
+    init(store: any WeightStore, spec: EncoderSpec) throws {
         var reader = EncoderTensorReader(store: store)
-        let hidden = config.hiddenSize
-        let prefix = config.family.rawValue
+        let hidden = spec.hiddenSize
+        let prefix = spec.family.rawValue
         let embeddings = "\(prefix).embeddings"
-        wordEmbedding = try reader.matrix("\(embeddings).word_embeddings.weight", config.vocabSize, hidden)
+        wordEmbedding = try reader.matrix("\(embeddings).word_embeddings.weight", spec.vocabSize, hidden)
         positionEmbedding = try reader.matrix(
-            "\(embeddings).position_embeddings.weight", config.maxPositionEmbeddings, hidden)
-        typeEmbedding = try reader.matrix("\(embeddings).token_type_embeddings.weight", config.typeVocabSize, hidden)
+            "\(embeddings).position_embeddings.weight", spec.maxPositionEmbeddings, hidden)
+        typeEmbedding = try reader.matrix("\(embeddings).token_type_embeddings.weight", spec.typeVocabSize, hidden)
         embeddingNorm = try reader.norm("\(embeddings).LayerNorm", hidden)
-        layers = try (0..<config.numHiddenLayers).map { index in
+        layers = try (0..<spec.numHiddenLayers).map { index in
             let layer = "\(prefix).encoder.layer.\(index)"
             return EncoderLayerWeights(
                 query: try reader.affine("\(layer).attention.self.query", hidden, hidden),
@@ -60,13 +60,13 @@ struct EncoderWeights {
                 value: try reader.affine("\(layer).attention.self.value", hidden, hidden),
                 attentionOutput: try reader.affine("\(layer).attention.output.dense", hidden, hidden),
                 attentionNorm: try reader.norm("\(layer).attention.output.LayerNorm", hidden),
-                intermediate: try reader.affine("\(layer).intermediate.dense", config.intermediateSize, hidden),
-                output: try reader.affine("\(layer).output.dense", hidden, config.intermediateSize),
+                intermediate: try reader.affine("\(layer).intermediate.dense", spec.intermediateSize, hidden),
+                output: try reader.affine("\(layer).output.dense", hidden, spec.intermediateSize),
                 outputNorm: try reader.norm("\(layer).output.LayerNorm", hidden))
         }
-        let isBERT = config.family == .bert
+        let isBERT = spec.family == .bert
         pooler = try reader.affine(isBERT ? "bert.pooler.dense" : "classifier.dense", hidden, hidden)
-        classifier = try reader.affine(isBERT ? "classifier" : "classifier.out_proj", config.labels.count, hidden)
+        classifier = try reader.affine(isBERT ? "classifier" : "classifier.out_proj", spec.labels.count, hidden)
         vectors = reader.vectors
     }
 }

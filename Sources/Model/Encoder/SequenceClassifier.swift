@@ -9,7 +9,7 @@ import Quant
 /// passes: use from one thread at a time.
 public final class SequenceClassifier {
     /// Shapes, hyper-parameters, class names.
-    public let config: EncoderConfig
+    public let spec: EncoderSpec
     /// Where the weights came from.
     public let store: any WeightStore
     /// Kernels and threads.
@@ -31,19 +31,15 @@ public final class SequenceClassifier {
     public init(
         store: any WeightStore, kernels: KernelContext, compute: Compute? = nil, tokenBudget: Int = 2048
     ) throws {
-        guard let json = try store.textFile("config.json") else {
-            throw MeraserError.badInput(
-                "\(store.path): no config.json in it; expected a Hugging Face folder or an MQF file")
-        }
-        config = try EncoderConfig(json: json, file: "\(store.path): config.json")
-        weights = try EncoderWeights(store: store, config: config)
+        spec = try EncoderSpec(of: store)
+        weights = try EncoderWeights(store: store, spec: spec)
         let isQuantized = store.tensorNames.contains { (try? store.tensor($0))?.info.type.isTiled == true }
         self.compute = compute ?? kernels.inferenceCompute(quantized: isQuantized)
         try kernels.require(self.compute)
         self.store = store
         self.kernels = kernels
-        self.tokenBudget = max(tokenBudget, config.maxTokens)
-        buffers = EncoderBuffers(config: config, tokens: 0)
+        self.tokenBudget = max(tokenBudget, spec.maxTokens)
+        buffers = EncoderBuffers(spec: spec, tokens: 0)
     }
 
     /// The logits [labels] of each text.
@@ -71,24 +67,24 @@ public final class SequenceClassifier {
 
     private func check(_ input: ClassifierInput, index: Int) throws {
         let text = input.tokens
-        guard input.secondStart >= text.count || config.typeVocabSize > 1 else {
+        guard input.secondStart >= text.count || spec.typeVocabSize > 1 else {
             throw MeraserError.badInput("text \(index) is a pair, but \(store.path) has one token type only")
         }
-        guard !text.isEmpty, text.count <= config.maxTokens else {
+        guard !text.isEmpty, text.count <= spec.maxTokens else {
             throw MeraserError.badInput(
-                "text \(index) has \(text.count) tokens, expected 1 to \(config.maxTokens) for \(store.path)")
+                "text \(index) has \(text.count) tokens, expected 1 to \(spec.maxTokens) for \(store.path)")
         }
-        if let id = text.first(where: { $0 < 0 || Int($0) >= config.vocabSize }) {
+        if let id = text.first(where: { $0 < 0 || Int($0) >= spec.vocabSize }) {
             throw MeraserError.badInput(
-                "text \(index) has token \(id), but \(store.path) has a vocabulary of \(config.vocabSize)")
+                "text \(index) has token \(id), but \(store.path) has a vocabulary of \(spec.vocabSize)")
         }
     }
 
     /// Rows of the position table, as Transformers numbers them: RoBERTa counts from behind the padding token's own row,
     /// which padding tokens keep.
     private func positions(_ text: [Int32]) -> [Int32] {
-        guard config.family == .roberta else { return (0..<Int32(text.count)).map { $0 } }
-        let padding = Int32(config.padTokenID)
+        guard spec.family == .roberta else { return (0..<Int32(text.count)).map { $0 } }
+        let padding = Int32(spec.padTokenID)
         var last = padding
         return text.map { id in
             if id == padding { return padding }
@@ -103,7 +99,7 @@ public final class SequenceClassifier {
 extension SequenceClassifier {
     private func forward(_ texts: [ClassifierInput]) throws -> [[Float]] {
         let batch = PackedBatch(texts.map(\.tokens))
-        if batch.tokenCount > buffers.tokens { buffers = EncoderBuffers(config: config, tokens: batch.tokenCount) }
+        if batch.tokenCount > buffers.tokens { buffers = EncoderBuffers(spec: spec, tokens: batch.tokenCount) }
         let b = buffers.prefix(rows: batch.tokenCount)
         embed(texts, batch, b)
         for index in weights.layers.indices {
@@ -139,7 +135,7 @@ extension SequenceClassifier {
             LinearOutput(layer.key.weight, into: b.key, accumulate: true),
             LinearOutput(layer.value.weight, into: b.value, accumulate: true), compute: compute, workspace: workspace)
         AttentionContext.packed(batch, type: compute == .f32 ? .f32 : .bf16).attend(
-            layer: 0, kernels, config.attentionShape, queries: b.query, keys: b.key, values: b.value, into: b.mixed,
+            layer: 0, kernels, spec.attentionShape, queries: b.query, keys: b.key, values: b.value, into: b.mixed,
             logSumExp: b.logSumExp, call: attentionCall)
         affine(layer.attentionOutput, b.mixed, into: b.hidden, accumulate: true)
         norm(b.hidden, layer.attentionNorm)
@@ -148,7 +144,7 @@ extension SequenceClassifier {
     /// hidden = norm(hidden + output(activation(intermediate(hidden)))).
     private func feedForward(_ layer: EncoderLayerWeights, _ b: EncoderBuffers) {
         affine(layer.intermediate, b.hidden, into: b.intermediate)
-        kernels.activate(config.activation, b.intermediate)
+        kernels.activate(spec.activation, b.intermediate)
         affine(layer.output, b.intermediate, into: b.hidden, accumulate: true)
         norm(b.hidden, layer.outputNorm)
     }
@@ -156,15 +152,15 @@ extension SequenceClassifier {
     /// The first token of each text through the tanh layer and the classifier.
     private func classify(_ batch: PackedBatch, _ b: EncoderBuffers) throws -> [[Float]] {
         let count = batch.sequences.count
-        let first = FloatStorage(rows: count, columns: config.hiddenSize)
+        let first = FloatStorage(rows: count, columns: spec.hiddenSize)
         for (row, sequence) in batch.sequences.enumerated() {
             first.matrix.slice(rows: row..<row + 1).copy(
                 from: b.hidden.slice(rows: sequence.start..<sequence.start + 1))
         }
-        let pooled = FloatStorage(rows: count, columns: config.hiddenSize)
+        let pooled = FloatStorage(rows: count, columns: spec.hiddenSize)
         affine(weights.pooler, first.matrix, into: pooled.matrix)
         kernels.activate(.tanh, pooled.matrix)
-        let logits = FloatStorage(rows: count, columns: config.labels.count)
+        let logits = FloatStorage(rows: count, columns: spec.labels.count)
         affine(weights.classifier, pooled.matrix, into: logits.matrix)
         if let row = kernels.firstNonFiniteRow(logits.matrix) {
             throw MeraserError.runtime("\(store.path): the classifier gave a value that is not finite at text \(row)")
@@ -181,7 +177,7 @@ extension SequenceClassifier {
     }
 
     private func norm(_ x: FloatMatrix, _ weights: NormWeights) {
-        kernels.layerNorm(x, weight: weights.weight, bias: weights.bias, eps: config.layerNormEps, into: x)
+        kernels.layerNorm(x, weight: weights.weight, bias: weights.bias, eps: spec.layerNormEps, into: x)
     }
 }
 
@@ -199,8 +195,8 @@ private struct EncoderBuffers {
     let intermediate: FloatMatrix
     private let arena: Arena
 
-    init(config: EncoderConfig, tokens: Int) {
-        let (hiddenSize, heads, width) = (config.hiddenSize, config.numAttentionHeads, config.intermediateSize)
+    init(spec: EncoderSpec, tokens: Int) {
+        let (hiddenSize, heads, width) = (spec.hiddenSize, spec.numAttentionHeads, spec.intermediateSize)
         let arena = Arena(
             capacity: 5 * Arena.footprint(rows: tokens, columns: hiddenSize)
                 + Arena.footprint(rows: tokens, columns: heads) + Arena.footprint(rows: tokens, columns: width))

@@ -26,7 +26,7 @@ public func bench(
         let model = try OpenedModel(path: path, adapterPaths: adapterPaths, kernels: kernels, compute: compute)
         let trainingCompute = compute ?? .trainingDefault(kernels)
         let store = model.transformer.store
-        let work = try described?.work ?? ModelWork(store, isTied: model.transformer.config.tieWordEmbeddings)
+        let work = try described?.work ?? ModelWork(store, spec: model.transformer.spec)
         described = (
             URL(fileURLWithPath: path).deletingPathExtension().lastPathComponent, work, model.transformer.compute
         )
@@ -129,7 +129,7 @@ private struct BenchRun {
     /// Random tokens; ids below 3 are left to special tokens where the vocabulary is large enough.
     private func tokens(_ count: Int, sequence: Int = 0) -> [Int32] {
         var random = SplitMix64(seed: options.seed &+ UInt64(sequence) &* 0x1_0000)
-        let vocabulary = UInt64(model.transformer.config.vocabSize)
+        let vocabulary = UInt64(model.transformer.spec.vocabSize)
         let first: UInt64 = vocabulary > 8 ? 3 : 0
         return (0..<count).map { _ in Int32(first + random.next() % (vocabulary - first)) }
     }

@@ -60,8 +60,12 @@ struct ModelWork {
     /// The type that most weights of the layers have.
     private(set) var type = ""
 
-    init(_ store: any WeightStore, isTied: Bool) throws {
+    init(_ store: any WeightStore, spec: DecoderSpec) throws {
         var elements: [String: Int] = [:]
+        let headName = spec.head.isTied ? spec.embedding : spec.head.linear.weight
+        let matrices = Set(spec.modules.map { spec[$0].weight })
+        let attention = spec.layers[0].attention
+        let inputs = [attention.q, attention.k, attention.v].map(\.weight)
         for name in store.tensorNames {
             let info = try store.tensor(name).info
             parameters += info.elementCount
@@ -69,12 +73,11 @@ struct ModelWork {
             guard info.shape.count == 2 else { continue }
             let matrix = Matrix(
                 elements: Double(info.elementCount), bytes: Double(info.byteCount), isTiled: info.type.isTiled)
-            if name == (isTied ? "model.embed_tokens.weight" : "lm_head.weight") {
+            if name == headName {
                 head.append(matrix)
-            } else if name.hasPrefix("model.layers.") {
+            } else if matrices.contains(name) {
                 layers.append(matrix)
                 elements[info.type.name, default: 0] += info.elementCount
-                let inputs = ["q", "k", "v"].map { "model.layers.0.self_attn.\($0)_proj.weight" }
                 if inputs.contains(name) { lowest.append(matrix) }
             }
         }

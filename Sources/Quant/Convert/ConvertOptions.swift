@@ -17,7 +17,7 @@ public struct ConvertOptions: Sendable {
     public init() {}
 
     /// The type of a tensor with that role and that many columns; `warning` is set if it is not what was asked for.
-    func type(of tensor: ExpectedTensor, isTied: Bool) -> (type: TensorType, warning: String?) {
+    func type(of tensor: TensorSpec, isTied: Bool) -> (type: TensorType, warning: String?) {
         let wide = type.isTiled ? TensorType.q8_0 : type
         let wanted: TensorType
         switch tensor.role {

@@ -11,7 +11,7 @@ struct ConvertPlan: Sendable {
     }
 
     let source: any CheckpointSource
-    let shape: any CheckpointDescription
+    let spec: ModelSpec
     let items: [Item]
     let files: [(name: String, bytes: [UInt8])]
     let warnings: [String]
@@ -30,31 +30,31 @@ struct ConvertPlan: Sendable {
             throw MeraserError.badInput("\(source.path) has no config.json; name the folder of a Hugging Face model")
         }
         let configPath = source.path + "/config.json"
-        let shape = try describeCheckpoint(
-            config: try JSONValue.parse(configBytes, file: configPath), file: configPath)
-        self.shape = shape
+        let spec = try ModelSpec(
+            config: ConfigReader(json: try JSONValue.parse(configBytes, file: configPath), file: configPath))
+        self.spec = spec
         var warnings: [String] = []
-        if shape.isTied, let embed = options.embedType, let head = options.headType, embed != head {
+        if spec.isTied, let embed = options.embedType, let head = options.headType, embed != head {
             throw MeraserError.usage(
                 "embedding and output head are one tensor in this model, but --embed-type is \(embed.name) and --head-type "
                     + "\(head.name); give one of them")
         }
-        let expected = shape.expectedTensors
+        let expected = spec.tensors
         items = try expected.map { tensor in
-            let (type, warning) = options.type(of: tensor, isTied: shape.isTied)
+            let (type, warning) = options.type(of: tensor, isTied: spec.isTied)
             if let warning { warnings.append(warning) }
             return Item(
                 source: try Self.find(tensor, in: source),
                 target: TensorDeclaration(name: tensor.name, type: type, shape: tensor.shape),
                 path: source.filePath(of: Self.sourceName(tensor, in: source)))
         }
-        warnings += Self.leftOut(of: source, expected: expected, isTied: shape.isTied)
+        warnings += Self.leftOut(of: source, expected: expected, redundant: spec.redundantTensor)
         files = try Self.readFiles(source, warnings: &warnings)
         self.warnings = warnings
     }
 
     private static func find(
-        _ tensor: ExpectedTensor, in source: any CheckpointSource
+        _ tensor: TensorSpec, in source: any CheckpointSource
     ) throws -> TensorDeclaration {
         let name = sourceName(tensor, in: source)
         guard let shape = source.shape(of: name) else {
@@ -69,7 +69,7 @@ struct ConvertPlan: Sendable {
     }
 
     /// The name that the source has: BERT checkpoints of TensorFlow's time call a LayerNorm's vectors gamma and beta.
-    private static func sourceName(_ tensor: ExpectedTensor, in source: any CheckpointSource) -> String {
+    private static func sourceName(_ tensor: TensorSpec, in source: any CheckpointSource) -> String {
         for (new, old) in [("LayerNorm.weight", "LayerNorm.gamma"), ("LayerNorm.bias", "LayerNorm.beta")]
         where tensor.name.hasSuffix(new) && source.shape(of: tensor.name) == nil {
             let name = tensor.name.dropLast(new.count) + old
@@ -80,13 +80,13 @@ struct ConvertPlan: Sendable {
 
     /// Warnings about tensors that the architecture does not have. transformers leaves them out too.
     private static func leftOut(
-        of source: any CheckpointSource, expected: [ExpectedTensor], isTied: Bool
+        of source: any CheckpointSource, expected: [TensorSpec], redundant: String?
     ) -> [String] {
         let known = Set(expected.flatMap { [$0.name, sourceName($0, in: source)] }.map { Array($0.utf8) })
         let extra = source.tensorNames.filter {
             !known.contains(Array($0.utf8)) && !$0.hasSuffix(".rotary_emb.inv_freq")
                 && !$0.hasSuffix(".embeddings.position_ids")
-                && !(isTied && $0 == "lm_head.weight")
+                && $0 != redundant
         }
         guard let first = extra.first else { return [] }
         let rest = extra.count == 1 ? "" : " and \(extra.count - 1) more"
@@ -117,12 +117,12 @@ struct ConvertPlan: Sendable {
     /// The metadata section. `sourceSHA256` is `SafetensorsFolder.sha256`; nil where the source is no folder.
     func metadata(options: ConvertOptions, sourceSHA256: String?) -> Metadata {
         var metadata = Metadata()
-        metadata["general.architecture"] = .string(shape.ggufArchitecture)
+        metadata["general.architecture"] = .string(spec.ggufArchitecture)
         metadata["general.name"] = .string(URL(fileURLWithPath: source.path).lastPathComponent)
         metadata["general.alignment"] = .uint32(UInt32(MQFHeader.alignment))
         if let fileType = options.type.ggufFileType { metadata["general.file_type"] = .uint32(fileType) }
         metadata["general.quantization_version"] = .uint32(2)
-        shape.addMetadata(to: &metadata)
+        spec.addMetadata(to: &metadata)
         if let sourceSHA256 { metadata["mqf.source.sha256"] = .string(sourceSHA256) }
         // Not the build: the same numbers are the same file, whose hash adapters know it by.
         metadata["mqf.tool.version"] = .string("meraser \(meraserVersion) (numerics \(numericsVersion))")

@@ -37,7 +37,7 @@ struct MemoryPlanner {
         self.hasReference = hasReference
         let store = model.store
         weightBytes = store.tensorNames.reduce(0) { $0 + ((try? store.tensor($1))?.info.byteCount ?? 0) }
-        keptLayers = model.config.numHiddenLayers - trained.lowestLayer
+        keptLayers = model.spec.numHiddenLayers - trained.lowestLayer
     }
 
     /// The plan that keeps least.
@@ -55,7 +55,7 @@ struct MemoryPlanner {
     /// The plan that costs least time among those that fit; the smallest if none does. `context` is the longest sample.
     func best(tokens: Int, context: Int, limit: Int) -> RecomputePlan {
         let sizes = sizes(tokens: tokens)
-        let costs = RecomputeCosts(config: model.config, context: context)
+        let costs = RecomputeCosts(model.spec, context: context)
         var best: (plan: RecomputePlan, cost: Double)?
         for layers in 0...keptLayers {
             for mlps in 0...keptLayers - layers {
@@ -124,16 +124,16 @@ struct MemoryPlanner {
         func layer(_ recompute: Recompute) -> Int {
             let arena = Arena.measuring()
             _ = KeptLayer(
-                config: model.config, tokens: tokens, recompute: recompute, precision: shape.precision, arena: arena)
+                model.spec.layers[0], tokens: tokens, recompute: recompute, precision: shape.precision, arena: arena)
             return arena.peak * MemoryLayout<Float>.size
         }
         let all = TrainingBuffers.floatCount(shape, recompute: .keepAll, model: model) * MemoryLayout<Float>.size
         let nothing = layer(.nothing)
-        let vocabulary = model.config.vocabSize
+        let vocabulary = model.spec.vocabSize
         let headWorkspace = model.kernels.backwardWorkspaceBytes(
             tokens: LossHead.chunkRows(vocabulary: vocabulary, tokens: tokens), columns: vocabulary)
         // The attention's own copy of a layer's keys and values.
-        let pages = 2 * (model.keyValueType == .f32 ? 4 : 2) * tokens * model.config.keyValueWidth
+        let pages = 2 * (model.keyValueType == .f32 ? 4 : 2) * tokens * model.spec.layers[0].attention.keyValueWidth
         let frozenParameters = frozen.reduce(0) { $0 + $1.parameters.count }
         return Sizes(
             keptLayers: keptLayers, weights: weightBytes,
@@ -153,9 +153,10 @@ struct RecomputeCosts {
     /// The whole forward.
     let forward: Double
 
-    init(config c: ModelConfig, context: Int) {
-        let attention = 2 * c.hiddenSize * (c.queryWidth + c.keyValueWidth) + context * c.queryWidth
-        let matrix = c.hiddenSize * c.intermediateSize
+    init(_ spec: DecoderSpec, context: Int) {
+        let (queries, keys) = (spec.layers[0].attention.queryWidth, spec.layers[0].attention.keyValueWidth)
+        let attention = 2 * spec.hiddenSize * (queries + keys) + context * queries
+        let matrix = spec.hiddenSize * spec.layers[0].mlp.width
         mlp = Double(2 * matrix)
         layer = Double(attention + 2 * matrix)
         forward = Double(attention + 3 * matrix)

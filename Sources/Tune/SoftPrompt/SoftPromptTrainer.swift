@@ -53,9 +53,9 @@ public final class SoftPromptTrainer {
         self.insertion = insertion
         self.origin = origin
         steps = StepPlan(sampleCount: data.samples.count, options: options)
-        nothing = LoRAAdapter(config: LoRAConfig(), modules: [], for: model.config)
+        nothing = LoRAAdapter(config: LoRAConfig(), modules: [], for: model.spec)
         let state = SoftPromptState(
-            count: insertion.count, hiddenSize: model.config.hiddenSize, options: options)
+            count: insertion.count, hiddenSize: model.spec.hiddenSize, options: options)
         self.state = state
         let planner = MemoryPlanner(model: self.model, frozen: frozen, trained: nothing)
         self.planner = planner
@@ -69,7 +69,7 @@ public final class SoftPromptTrainer {
             trainableParameters: state.vectors.count, samples: data.samples.count, skipped: data.skipped,
             tokensPerEpoch: data.tokenCount, labelsPerEpoch: data.labelCount, longestSample: data.longest,
             steps: steps.totalSteps, stepsPerEpoch: steps.stepsPerEpoch, maximumTokens: maximumTokens,
-            recompute: recompute, adaptedLayers: model.config.numHiddenLayers, memory: use(recompute),
+            recompute: recompute, adaptedLayers: model.spec.numHiddenLayers, memory: use(recompute),
             choices: planner.pure.map { ($0.name, use($0.plan).total) }, limitBytes: limit)
     }
 
@@ -96,7 +96,7 @@ public final class SoftPromptTrainer {
             return state.step
         }
         if isFinished {
-            let prompt = try SoftPrompt(path: file, hiddenSize: model.config.hiddenSize)
+            let prompt = try SoftPrompt(path: file, hiddenSize: model.spec.hiddenSize)
             guard prompt.insertion == insertion else {
                 throw MeraserError.badInput("\(file): the parrot prompt is not the one of this run")
             }

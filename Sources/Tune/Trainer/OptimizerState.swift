@@ -71,7 +71,7 @@ extension OptimizerState {
     private static let stepKey = "meraser.step"
 
     /// Writes the adapter as a PEFT adapter and the moments, in the order of the adapter's parameters, beside it.
-    func save(folder: String, model: ModelConfig, baseModelName: String?) throws {
+    func save(folder: String, model: DecoderSpec, baseModelName: String?) throws {
         try adapter.save(folder: folder, model: model, baseModelName: baseModelName, overwrite: true)
         let count = adapter.parameters.count
         try writeSafetensors(
@@ -85,7 +85,7 @@ extension OptimizerState {
     /// Takes over what `save` wrote for an adapter of the same layout.
     ///
     /// - Throws: a bad-input error if the files are damaged or belong to another adapter.
-    func load(folder: String, model: ModelConfig) throws {
+    func load(folder: String, model: DecoderSpec) throws {
         let saved = try LoRAAdapter(folder: folder, for: model)
         guard saved.modules == adapter.modules, saved.parameters.count == adapter.parameters.count else {
             throw MeraserError.badInput("\(folder): the checkpoint's adapter has other modules or ranks than the run")

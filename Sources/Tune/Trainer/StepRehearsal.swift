@@ -1,5 +1,6 @@
 import Kernels
 import Model
+import Quant
 
 /// One optimiser step, over and over on the same random tokens: what a run costs, without data and files.
 ///
@@ -17,7 +18,7 @@ public final class StepRehearsal {
         self.model = model
         var options = TrainingOptions()
         options.lora = LoRAConfig(r: 8, loraAlpha: 16, loraDropout: 0, targetModules: [.q_proj, .v_proj])
-        let adapter = LoRAAdapter(config: options.lora, for: model.config)
+        let adapter = LoRAAdapter(config: options.lora, for: model.spec)
         adapter.initialize(seed: seed)
         optimizer = OptimizerState(adapter: adapter, options: options)
         graph = TrainingGraph(model: model, frozen: frozen, trained: adapter, maximumTokens: tokens.count)

@@ -63,7 +63,7 @@ public final class Trainer {
             adapter = initial.copy()
             initialSHA256 = initial.parameters.withNumbers { sha256Hex(UnsafeRawBufferPointer($0)) }
         } else {
-            adapter = LoRAAdapter(config: options.lora, for: model.config)
+            adapter = LoRAAdapter(config: options.lora, for: model.spec)
             adapter.initialize(seed: options.seed)
             initialSHA256 = nil
         }
@@ -83,7 +83,7 @@ public final class Trainer {
             steps: steps.totalSteps, stepsPerEpoch: steps.stepsPerEpoch, maximumTokens: maximumTokens,
             divergence: kl.map {
                 ($0.data.samples.count, $0.data.tokenCount, $0.plan.perStep, options.klWeight)
-            }, recompute: recompute, adaptedLayers: model.config.numHiddenLayers - adapter.lowestLayer,
+            }, recompute: recompute, adaptedLayers: model.spec.numHiddenLayers - adapter.lowestLayer,
             memory: planner.use(tokens: maximumTokens, recompute: recompute),
             choices: planner.pure.map { ($0.name, planner.use(tokens: maximumTokens, recompute: $0.plan).total) },
             limitBytes: limit)
@@ -132,11 +132,11 @@ public final class Trainer {
         let (state, isFinished) = try output.begin(
             record, totalSteps: steps.totalSteps, resume: resume, overwrite: overwrite
         ) { checkpoint in
-            try optimizer.load(folder: checkpoint, model: model.config)
+            try optimizer.load(folder: checkpoint, model: model.spec)
             return optimizer.step
         }
         if isFinished {
-            try optimizer.adapter.parameters.copy(from: LoRAAdapter(folder: path, for: model.config).parameters)
+            try optimizer.adapter.parameters.copy(from: LoRAAdapter(folder: path, for: model.spec).parameters)
             return state.result(adapter: path)
         }
         var session = try TrainingSession(trainer: self, output: output, record: record, state: state)

@@ -48,10 +48,10 @@ extension Trainer {
             batch, dropout: probability > 0 ? (probability: probability, seed: options.seed, step: 0) : nil,
             gradients: LoRAAdapter(layoutOf: adapter))
 
-        let costs = RecomputeCosts(config: model.config, context: max(data.longest, kl?.data.longest ?? 0))
+        let costs = RecomputeCosts(model.spec, context: max(data.longest, kl?.data.longest ?? 0))
         let again = Double(plan.recompute.layers) * costs.layer + Double(plan.recompute.mlps) * costs.mlp
         let layers =
-            parts.forward * (Double(model.config.numHiddenLayers) + again / costs.forward)
+            parts.forward * (Double(model.spec.numHiddenLayers) + again / costs.forward)
             + parts.backward * Double(plan.adaptedLayers)
         let perToken = layers / Double(batch.batch.tokenCount)
         let perLabel = parts.head / Double(batch.labelCount)
@@ -70,7 +70,7 @@ extension Trainer {
     func divergenceSeconds(perToken: Double, perLabel: Double, forward: Double) -> Double {
         guard let kl else { return 0 }
         let share = Double(kl.plan.perStep) / Double(kl.data.samples.count)
-        let frozen = forward * Double(model.config.numHiddenLayers)
+        let frozen = forward * Double(model.spec.numHiddenLayers)
         return share
             * ((perToken + frozen) * Double(kl.data.tokenCount) + 1.5 * perLabel * Double(kl.data.labelCount))
     }
@@ -82,7 +82,7 @@ extension TrainingGraph {
         _ batch: LabelledBatch, dropout: (probability: Float, seed: UInt64, step: UInt64)?, gradients: LoRAAdapter
     ) throws -> (forward: Double, backward: Double, head: Double) {
         let rows = batch.batch.tokenCount
-        let layer = model.config.numHiddenLayers - 1
+        let layer = model.spec.numHiddenLayers - 1
         let kept = buffers.kept[layer - lowestLayer]
         let adapters = adapters(batch, dropout)
         let context = prepare(batch.batch)

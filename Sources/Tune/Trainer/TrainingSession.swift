@@ -25,7 +25,7 @@ struct TrainingSession {
             output: output, record: record, state: state, options: trainer.options, steps: trainer.steps
         ) { folder in
             try trainer.optimizer.save(
-                folder: folder, model: trainer.model.config, baseModelName: trainer.model.store.path)
+                folder: folder, model: trainer.model.spec, baseModelName: trainer.model.store.path)
         }
         probeLog =
             trainer.probe == nil
@@ -40,7 +40,7 @@ struct TrainingSession {
             throw try run.ended(by: error)
         }
         try trainer.adapter.save(
-            folder: output.path, model: trainer.model.config, baseModelName: trainer.model.store.path, overwrite: true)
+            folder: output.path, model: trainer.model.spec, baseModelName: trainer.model.store.path, overwrite: true)
         try run.finish()
         return run.state
     }

@@ -70,14 +70,14 @@ struct Prune: WritingCommand {
         let interrupt = InterruptFlag.onSignals()
         let store = try openWeightStore(path: model.model)
         try store.verify()
-        let shape = try checkpointShape(of: store)
+        let spec = try DecoderSpec(of: store)
         var options = PruneOptions()
         options.ratio = ratio
         options.scope = scope
         options.layers = layers?.range
         options.attention = parts != .mlp
         options.mlp = parts != .attention
-        let plan = try PrunePlan(scores: try scores(store, shape, interrupt), options: options)
+        let plan = try PrunePlan(scores: try scores(store, spec, interrupt), options: options)
         var conversion = ConvertOptions()
         conversion.type = type
         conversion.threads = try common.threadCount
@@ -93,11 +93,11 @@ struct Prune: WritingCommand {
     }
 
     private func scores(
-        _ store: any WeightStore, _ shape: CheckpointShape, _ interrupt: InterruptFlag
+        _ store: any WeightStore, _ spec: DecoderSpec, _ interrupt: InterruptFlag
     ) throws -> [PruneScores] {
         guard let data else {
             return try pruneScores(
-                of: store, shape: shape, method: method, seed: common.seed ?? 42, threads: try common.threadCount)
+                of: store, spec: spec, method: method, seed: common.seed ?? 42, threads: try common.threadCount)
         }
         let opened = try model.open(common)
         let all = try opened.dataset(path: data, options: EncodingOptions(maxLength: 512))

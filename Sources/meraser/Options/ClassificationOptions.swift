@@ -61,9 +61,9 @@ struct ClassificationOptions: ParsableArguments {
             store: store, kernels: try KernelContext.fromEnvironment(threads: common.threads), compute: options.compute)
         let evaluator = try ClassificationEvaluator(
             model: model, tokenizer: try Tokenizer(store: store), maxLength: maxLength, keepsSamples: keepsSamples)
-        var rows = try loadLabelledTexts(path: data, labels: model.config.labels)
+        var rows = try loadLabelledTexts(path: data, labels: model.spec.labels)
         if let limit { rows = Array(rows.prefix(limit)) }
-        let attack = try attack(model.config.labels, seed: common.seed ?? 42)
+        let attack = try attack(model.spec.labels, seed: common.seed ?? 42)
         let bar = common.progressBar("eval")
         let report = try evaluator.evaluate(rows, attack: attack) { bar.update(done: $0, total: $1) }
         bar.finish()

@@ -1,8 +1,17 @@
-import Kernels
-import Quant
+/// What stands between the two linear layers of an encoder's feed-forward part, or behind its pooler.
+public enum Activation: Sendable, Equatable {
+    /// x·Φ(x) with Φ by erf.
+    case gelu
+    /// x·Φ(x) with Φ by tanh, `gelu_new`.
+    case geluTanh
+    /// max(x, 0).
+    case relu
+    /// tanh.
+    case tanh
+}
 
-/// Shape and hyper-parameters of a BERT or RoBERTa sequence classifier, from Hugging Face's `config.json`.
-public struct EncoderConfig: Sendable, Equatable {
+/// What a BERT or RoBERTa sequence classifier is, from Hugging Face's `config.json`: the counterpart of `DecoderSpec`.
+public struct EncoderSpec: Sendable, Equatable {
     /// What differs between the two, beside the tokenizer.
     public enum Family: String, Sendable {
         /// Positions from 0; tanh pooler, then the classifier.
@@ -40,17 +49,10 @@ public struct EncoderConfig: Sendable, Equatable {
     public var maxTokens: Int {
         family == .bert ? maxPositionEmbeddings : maxPositionEmbeddings - padTokenID - 1
     }
-
-    /// The attention's shape.
-    var attentionShape: AttentionShape {
-        AttentionShape(
-            heads: numAttentionHeads, keyValueHeads: numAttentionHeads, headDim: hiddenSize / numAttentionHeads,
-            isBidirectional: true)
-    }
 }
 
-extension EncoderConfig {
-    /// Architectures that can be loaded, by the name in `architectures`.
+extension EncoderSpec {
+    /// Names in config.json's `architectures`.
     public static let supportedArchitectures = ["BertForSequenceClassification", "RobertaForSequenceClassification"]
     private static let mostLabels = 4096
 
@@ -64,14 +66,20 @@ extension EncoderConfig {
     ///
     /// - Throws: a bad-input error that names the file, the key, what it holds and what was expected.
     public init(json bytes: [UInt8], file: String) throws {
-        let json = try JSONValue.parse(bytes, file: file)
-        let name = try json.arrayIfPresent("architectures", in: file)?.first?.string
+        try self.init(config: ConfigReader(json: try JSONValue.parse(bytes, file: file), file: file))
+    }
+
+    /// The spec of the model that lies at `store`.
+    ///
+    /// - Throws: `badInput` where there is no config.json, and as the initialiser above.
+    public init(of store: any WeightStore) throws { try self.init(config: ConfigReader(of: store)) }
+
+    init(config reader: ConfigReader) throws {
+        let name = try reader.architecture()
         guard let name, Self.supportedArchitectures.contains(name) else {
-            throw MeraserError.badInput(
-                "\(file): architecture \(name ?? "(none)") is no classifier that is supported; supported: "
-                    + Self.supportedArchitectures.joined(separator: ", "))
+            throw reader.unknownArchitecture(name, supported: Self.supportedArchitectures)
         }
-        let reader = ConfigReader(json: json, file: file)
+        try reader.refuseQuantized()
         family = name == "BertForSequenceClassification" ? .bert : .roberta
         hiddenSize = try reader.int("hidden_size", 1...65_536, default: 768)
         intermediateSize = try reader.int("intermediate_size", 1...1_048_576, default: 3072)

@@ -1,15 +1,7 @@
-/// The seven linear layers of a decoder layer that an adapter may target, by their Hugging Face names.
+/// The linear layers of a decoder layer that an adapter may target, by their Hugging Face names.
 public enum Projection: String, Sendable, CaseIterable, Hashable {
     // swift-format-ignore: AlwaysUseLowerCamelCase
     case q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj
-
-    /// Module path inside a decoder layer, for example `self_attn.q_proj`.
-    public var modulePath: String {
-        switch self {
-        case .q_proj, .k_proj, .v_proj, .o_proj: "self_attn.\(rawValue)"
-        case .gate_proj, .up_proj, .down_proj: "mlp.\(rawValue)"
-        }
-    }
 
     /// Index among all cases; with the layer it numbers a module's place in the model.
     public var index: Int {
@@ -28,7 +20,7 @@ public enum Projection: String, Sendable, CaseIterable, Hashable {
     static let count = allCases.count
 }
 
-/// One linear layer of a model: its decoder layer and which projection it is.
+/// One linear layer of a model: its decoder layer and which projection it is. `DecoderSpec` says where it lies.
 public struct ModuleKey: Hashable, Sendable, Comparable {
     /// Decoder layer, from 0.
     public let layer: Int
@@ -41,12 +33,21 @@ public struct ModuleKey: Hashable, Sendable, Comparable {
         self.projection = projection
     }
 
-    /// Hugging Face's module path, for example `model.layers.3.self_attn.q_proj`.
-    public var path: String { "model.layers.\(layer).\(projection.modulePath)" }
-
-    /// Number of this place in the model; keys dropout.
+    /// Number of this place in the model; keys dropout and initialisation, so it never changes.
     public var site: Int { layer * Projection.count + projection.index }
 
     /// Order of the forward pass.
     public static func < (a: ModuleKey, b: ModuleKey) -> Bool { a.site < b.site }
+}
+
+extension DecoderSpec {
+    /// The linear layer of that module.
+    public subscript(module: ModuleKey) -> LinearSpec { layers[module.layer][module.projection] }
+
+    /// Every module that an adapter may target, in the order of the forward pass.
+    public var modules: [ModuleKey] {
+        layers.indices.flatMap { layer in
+            Projection.allCases.map { ModuleKey(layer: layer, projection: $0) }
+        }
+    }
 }

@@ -1,0 +1,46 @@
+import Kernels
+import Quant
+
+/// What a forward or backward works in and does not keep: it belongs to one session or one trainer, so that one model
+/// serves several of them, each on its own thread.
+public final class LayerScratch {
+    /// A normed residual stream, [T, hidden].
+    public let hidden: FloatMatrix
+    /// SiLU(gate) · up, [T, I].
+    public let intermediate: FloatMatrix
+    /// An adapter's input after dropout, [T, K]; empty without dropout.
+    public let dropped: FloatMatrix
+    /// Scratch of the linear kernels.
+    public let workspace = LinearWorkspace()
+    /// Scratch of attention.
+    let attentionCall = AttentionCall()
+    /// Cosines and sines of the positions at work.
+    let rotary: RotaryTables
+    private let lowRankU: FloatMatrix
+    private let lowRankScaled: FloatMatrix
+
+    /// Scratch for batches of up to `tokens` tokens, adapters of up to that rank, and dropout on inputs of up to
+    /// `droppedWidth` features (0: none).
+    public init(spec: DecoderSpec, tokens: Int, maximumRank: Int, droppedWidth: Int = 0, arena: Arena) {
+        hidden = arena.matrix(rows: tokens, columns: spec.hiddenSize)
+        intermediate = arena.matrix(rows: tokens, columns: spec.layers[0].mlp.width)
+        dropped = arena.matrix(rows: tokens, columns: droppedWidth)
+        lowRankU = arena.matrix(rows: tokens, columns: max(maximumRank, 1))
+        lowRankScaled = arena.matrix(rows: tokens, columns: max(maximumRank, 1))
+        rotary = RotaryTables(spec)
+    }
+
+    /// Floats of an arena that it takes.
+    public static func footprint(spec: DecoderSpec, tokens: Int, maximumRank: Int, droppedWidth: Int = 0) -> Int {
+        [spec.hiddenSize, spec.layers[0].mlp.width, droppedWidth, max(maximumRank, 1), max(maximumRank, 1)]
+            .reduce(0) { $0 + Arena.footprint(rows: tokens, columns: $1) }
+    }
+
+    /// Two matrices [T, r].
+    public func lowRank(rows: Int, rank: Int) -> (FloatMatrix, FloatMatrix) {
+        (lowRankU.reshaped(rows: rows, columns: rank), lowRankScaled.reshaped(rows: rows, columns: rank))
+    }
+
+    /// Makes the rotary tables hold positions 0 ..< `positions`.
+    public func reserve(positions: Int) { rotary.reserve(positions: positions) }
+}

@@ -70,9 +70,9 @@ struct EncoderTests {
     @Test("Labels and lengths come from config.json")
     func configuration() throws {
         let bert = try Self.classifier(Self.fixtures.appendingPathComponent("bert").path)
-        #expect(bert.config.labels == ["World", "Sports", "Business", "Sci/Tech"] && bert.config.maxTokens == 100)
+        #expect(bert.spec.labels == ["World", "Sports", "Business", "Sci/Tech"] && bert.spec.maxTokens == 100)
         let roberta = try Self.classifier(Self.fixtures.appendingPathComponent("roberta").path)
-        #expect(roberta.config.labels == ["LABEL_0", "LABEL_1"] && roberta.config.maxTokens == 96)
+        #expect(roberta.spec.labels == ["LABEL_0", "LABEL_1"] && roberta.spec.maxTokens == 96)
     }
 
     @Test("A text's logits do not depend on its batch or the number of threads, to the bit")
@@ -167,7 +167,7 @@ struct EncoderTests {
             let f32 = try converted(.f32)
             #expect(try Self.classifier(f32).logits(rows.map(\.input)) == plain)
             let tokenizer = try Tokenizer(store: try openWeightStore(path: f32))
-            let config = try Self.classifier(f32).config
+            let config = try Self.classifier(f32).spec
             #expect(
                 rows.allSatisfy {
                     config.input($0.text, pair: $0.pair, tokenizer: tokenizer, maxLength: config.maxTokens).tokens
@@ -240,7 +240,7 @@ struct EncoderTests {
                 var damaged = bytes
                 damaged[index] ^= 1 << UInt8(bit)
                 do {
-                    _ = try EncoderConfig(json: damaged, file: "config.json")
+                    _ = try EncoderSpec(json: damaged, file: "config.json")
                 } catch let error as MeraserError {
                     #expect(error.kind == .badInput && !error.description.contains("\n"))
                 }

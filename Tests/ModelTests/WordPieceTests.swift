@@ -109,7 +109,7 @@ struct WordPieceTests {
     func truncation() throws {
         let store = try openWeightStore(path: Self.fixtures.appendingPathComponent("bert").path)
         let tokenizer = try Tokenizer(store: store)
-        let config = try EncoderConfig(json: try Self.bytes("bert/config.json"), file: "config.json")
+        let config = try EncoderSpec(json: try Self.bytes("bert/config.json"), file: "config.json")
         let whole = tokenizer.encode("the film is good")
         func cut(_ length: Int) -> ClassifierInput {
             config.input("the film is good", tokenizer: tokenizer, maxLength: length)

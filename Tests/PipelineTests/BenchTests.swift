@@ -60,7 +60,7 @@ func benchLimits() throws {
         options.type = .q8_0
         _ = try convert(source: tinychatFolder().path, destination: path, options: options)
         let store = try openWeightStore(path: path)
-        let work = try ModelWork(store, isTied: false)
+        let work = try ModelWork(store, spec: try DecoderSpec(of: store))
         #expect(work.type == "q8_0" && work.parameters == 6_524_160)
         func matrices(_ isIncluded: (String) -> Bool) throws -> [TensorInfo] {
             try store.tensorNames.filter(isIncluded).map { try store.tensor($0).info }.filter { $0.shape.count == 2 }

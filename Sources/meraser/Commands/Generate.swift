@@ -86,7 +86,7 @@ struct Generate: ParsableCommand {
         if cut > 0 {
             common.warn(
                 "\(cut) of \(results.count) outputs ended early: the model's context of "
-                    + "\(opened.transformer.config.maxPositionEmbeddings) positions is full")
+                    + "\(opened.transformer.spec.maxPositionEmbeddings) positions is full")
         }
         if let done = defence?.statistics {
             common.say("CleanGen replaced \(done.replaced) of \(done.tokens) tokens")

@@ -37,6 +37,9 @@ public enum LayerSlot: Int, Sendable, CaseIterable {
     /// Up.
     case up
 
+    /// All slots in order: `allCases` as a constant, since a step of training allocates nothing.
+    public static let all = Array(allCases)
+
     /// What computes it, and so what computes it again.
     public enum Group: Sendable, Equatable {
         /// The layer's input.
@@ -97,7 +100,7 @@ public struct LayerActivations {
     /// backward could not use.
     public init(spec: DecoderSpec, residual: FloatMatrix, inPlace: Bool = false, arena: Arena) {
         self.residual = residual
-        matrices = LayerSlot.allCases.map { slot in
+        matrices = LayerSlot.all.map { slot in
             switch slot {
             case .residual: residual
             case .residualMid where inPlace: residual
@@ -108,7 +111,7 @@ public struct LayerActivations {
 
     /// Floats of an arena that the slots other than the residual stream take.
     public static func footprint(spec: DecoderSpec, tokens: Int) -> Int {
-        LayerSlot.allCases.filter { $0 != .residual }.reduce(0) {
+        LayerSlot.all.filter { $0 != .residual }.reduce(0) {
             $0 + Arena.footprint(rows: tokens, columns: $1.width(in: spec.layers[0]))
         }
     }

@@ -25,7 +25,8 @@ public final class Transformer: Sendable {
     public init(store: any WeightStore, kernels: KernelContext, compute: Compute = .f32) throws {
         try kernels.require(compute)
         spec = try DecoderSpec(of: store)
-        stopTokens = try StopTokens.read(store: store, vocabularySize: spec.vocabSize)
+        stopTokens = try StopTokens.read(
+            path: store.path, vocabularySize: spec.vocabSize, textFile: store.textFile)
         weights = try ModelWeights(store: store, spec: spec)
         self.store = store
         self.kernels = kernels

@@ -47,7 +47,7 @@ struct KeptLayer {
     init(_ layer: LayerSpec, tokens: Int, recompute: Recompute, precision: KeptPrecision, arena: Arena) {
         self.recompute = recompute
         self.precision = precision
-        kept = LayerSlot.allCases.map { slot in
+        kept = LayerSlot.all.map { slot in
             let width = slot.width(in: layer)
             guard width > 0, recompute.keeps(slot) else { return nil }
             let isExact = slot.isExact || recompute.start == slot
@@ -57,8 +57,9 @@ struct KeptLayer {
 
     /// Writes down what is kept of a forward.
     func keep(_ acts: LayerActivations, _ kernels: KernelContext) {
-        for slot in LayerSlot.allCases {
-            if let matrix = kept[slot.rawValue] { kernels.keep(acts[slot], in: matrix) }
+        // By index, here and below: so nothing is allocated, in debug builds neither.
+        for i in LayerSlot.all.indices {
+            if let matrix = kept[i] { kernels.keep(acts[LayerSlot.all[i]], in: matrix) }
         }
     }
 
@@ -68,16 +69,17 @@ struct KeptLayer {
         adapters: AdapterStack, scratch: LayerScratch
     ) {
         let kernels = model.kernels
-        for slot in LayerSlot.allCases {
-            if let matrix = kept[slot.rawValue] { kernels.restore(matrix, into: acts[slot]) }
+        for i in LayerSlot.all.indices {
+            if let matrix = kept[i] { kernels.restore(matrix, into: acts[LayerSlot.all[i]]) }
         }
         if recompute == .layer {
             model.forwardAttention(layer, acts, attention: context, adapters: adapters, scratch: scratch)
         }
         if recompute != .nothing { model.forwardGate(layer, acts, adapters: adapters, scratch: scratch) }
-        for slot in LayerSlot.allCases where !slot.isExact {
-            let isRounded = kept[slot.rawValue] != nil && recompute.start != slot
-            if !isRounded { kernels.round(acts[slot], to: precision) }
+        for i in LayerSlot.all.indices {
+            let slot = LayerSlot.all[i]
+            let isRounded = kept[i] != nil && recompute.start != slot
+            if !slot.isExact, !isRounded { kernels.round(acts[slot], to: precision) }
         }
     }
 }

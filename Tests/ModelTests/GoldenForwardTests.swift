@@ -62,7 +62,8 @@ import Testing
         }
     }
 
-    @Test("tiny random models of other shapes agree", arguments: ["llama3", "llama_ragged", "mistral", "qwen2", "qwen3"])
+    @Test(
+        "tiny random models of other shapes agree", arguments: ["llama3", "llama_ragged", "mistral", "qwen2", "qwen3"])
     func architectures(name: String) throws {
         let folder = Self.fixtures.appendingPathComponent("arch/\(name)")
         let golden = try GoldenFile(folder.appendingPathComponent("golden.safetensors"))

@@ -60,7 +60,8 @@ struct LoRAAdapterPEFTTests {
                 #expect(loaded.parameters.toArray() == adapter.parameters.toArray())
                 #expect(loaded.sha256?.count == 64)
                 let names = try PEFTAdapterFile(folder: folder.path).config.targets
-                #expect(names == .names(modules == nil ? ["down_proj", "q_proj"] : adapter.modules.map { model[$0].path }))
+                #expect(
+                    names == .names(modules == nil ? ["down_proj", "q_proj"] : adapter.modules.map { model[$0].path }))
             }
         }
     }

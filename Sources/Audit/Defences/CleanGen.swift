@@ -106,7 +106,10 @@ public final class CleanGen: SequenceGenerator {
         let modelCache: KVCache
         let referenceCache: KVCache
 
-        init(request: Int, prompt: [Int32], limit: GenerationLimit, _ model: InferenceSession, _ reference: InferenceSession) {
+        init(
+            request: Int, prompt: [Int32], limit: GenerationLimit, _ model: InferenceSession,
+            _ reference: InferenceSession
+        ) {
             self.request = request
             promptCount = prompt.count
             self.limit = limit

@@ -46,8 +46,10 @@ public struct ConfigReader: Sendable {
     }
 
     func bounded(_ value: JSONValue?, _ key: String, _ range: ClosedRange<Double>) throws -> Double {
-        guard let number = value?.double, number.isFinite, range.contains(number) else {
-            throw error(key, "is missing or not a number from \(range.lowerBound) to \(range.upperBound)")
+        let expected = "expected a number from \(range.lowerBound) to \(range.upperBound)"
+        guard let value, !value.isNull else { throw error(key, "is missing, \(expected)") }
+        guard let number = value.double, range.contains(number) else {
+            throw error(key, "is \(value.double.map { "\($0)" } ?? value.kind), \(expected)")
         }
         return number
     }

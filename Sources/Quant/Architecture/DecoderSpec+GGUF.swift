@@ -4,7 +4,8 @@ extension DecoderSpec {
         let (attention, mlp) = (layers[0].attention, layers[0].mlp)
         let window = layers.map(\.attention.window).max() ?? 0
         func set(_ key: String, _ value: Int) {
-            metadata["\(ggufArchitecture).\(key)"] = UInt32(exactly: value).map { .uint32($0) } ?? .uint64(UInt64(value))
+            metadata["\(ggufArchitecture).\(key)"] =
+                UInt32(exactly: value).map { .uint32($0) } ?? .uint64(UInt64(value))
         }
         func set(_ key: String, _ value: Float) { metadata["\(ggufArchitecture).\(key)"] = .float32(value) }
         set("context_length", maxPositionEmbeddings)

@@ -37,7 +37,7 @@ struct LlamaLayout {
     /// The spec under those names.
     func spec(_ architecture: some Architecture) throws -> DecoderSpec {
         let vocabSize = try config.int("vocab_size", 1...4_194_304)
-        let eps = Float(try config.number("rms_norm_eps", 0...1, default: 1e-6))
+        let eps = Float(try config.number("rms_norm_eps", 1e-30...1, default: 1e-6))
         let attention = try attentionShape()
         let mlpWidth = try config.int("intermediate_size", 1...1_048_576)
         let rotary = try config.rotary(width: attention.headDim)
@@ -89,7 +89,8 @@ struct LlamaLayout {
         let explicit = try config.json.intIfPresent("head_dim", in: config.file) ?? defaultHeadDim
         guard explicit != nil || hiddenSize % heads == 0 else {
             throw config.error(
-                "hidden_size", "is \(hiddenSize), no multiple of 'num_attention_heads' \(heads), and there is no 'head_dim'")
+                "hidden_size",
+                "is \(hiddenSize), no multiple of 'num_attention_heads' \(heads), and there is no 'head_dim'")
         }
         let headDim = try config.int("head_dim", 2...256, default: explicit ?? hiddenSize / heads)
         guard headDim % 2 == 0 else {

@@ -33,6 +33,9 @@ struct ConvertPlan: Sendable {
         let spec = try ModelSpec(
             config: ConfigReader(json: try JSONValue.parse(configBytes, file: configPath), file: configPath))
         self.spec = spec
+        if case .decoder(let decoder) = spec {
+            _ = try StopTokens.read(path: source.path, vocabularySize: decoder.vocabSize, textFile: source.textFile)
+        }
         var warnings: [String] = []
         if spec.isTied, let embed = options.embedType, let head = options.headType, embed != head {
             throw MeraserError.usage(

@@ -236,3 +236,36 @@ func childCommands() throws {
         #expect(try missing.run(interrupt: nil).status == 127)
     }
 }
+
+@Test("cells of other numerics are refused; cells of another build are done again, and said to be")
+func comparisonOfAnotherBuild() throws {
+    try withTemporaryFolder { folder in
+        let stage = try Stage(folder, methods: "  - {name: MEraser, method: none}")
+        _ = try stage.run()
+        #expect(try stage.run().calls.isEmpty)
+        let name = "cells/v/MEraser/record.json"
+        let record = try stage.text(name)
+        try stage.touch(name, record.replacing("\"numerics\": \(numericsVersion)", with: "\"numerics\": 77"))
+        let refused = try #require(throws: MeraserError.self) { try stage.run() }
+        #expect(refused.kind == .usage && refused.message.contains("numerics was 77"))
+        try stage.touch(name, record.replacing(try #require(Build.current.id), with: "0123456789abcdef"))
+        let runner = try stage.runner()
+        var notes: [String] = []
+        runner.onEvent = { if case .note(let text) = $0 { notes.append(text) } }
+        let before = stage.calls.count
+        _ = try runner.run()
+        #expect(stage.calls.count > before)
+        #expect(notes.count == 1 && notes[0].hasPrefix("cells/v/MEraser is done again: "))
+    }
+}
+
+@Test("an input without a name of its own stays within inputs/")
+func inputOutOfTheFolder() throws {
+    try withTemporaryFolder { folder in
+        var planner = ComparisonPlanner(folder: folder.path, seed: 1, quantize: nil)
+        try FileManager.default.createDirectory(atPath: folder.path + "/a", withIntermediateDirectories: false)
+        for path in [folder.path + "/a/..", "/", "/."] {
+            #expect(try planner.input(path, place: "test").hasPrefix("inputs/input"))
+        }
+    }
+}

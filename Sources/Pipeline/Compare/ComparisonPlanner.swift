@@ -58,7 +58,7 @@ struct ComparisonPlanner {
         }
         let own = fileName(ofPath: path)
         // `/a/..` has a name that is none, and would lead out of the folder.
-        let base = "inputs/" + (["", ".", ".."].contains(own) ? "input" : own)
+        let base = "inputs/" + (["/", ".", ".."].contains(own) ? "input" : own)
         let names = Set(inputs.map(\.name))
         let name = names.contains(base) ? (2...).lazy.map { "\(base)-\($0)" }.first { !names.contains($0) } : base
         inputs.append(ComparisonInput(name: name ?? base, path: path))

@@ -1,7 +1,8 @@
 /// The one error type of meraser: a sentence for the person who meets it, and the exit code that it ends in.
 ///
 /// A message says what was wrong, where (file, tensor, line), what was expected and, where it helps, what to do.
-/// It is one line: control characters from files are escaped when it is printed.
+/// It is one line: control characters from files are escaped when it is printed. It is short, whatever it quotes: `quoted`
+/// cuts single values, and the middle of a message that is too long all the same is left out.
 public struct MeraserError: Error, Sendable, Equatable, CustomStringConvertible {
     /// The class of an error, with the process exit codes of the command line.
     public enum Kind: Int32, Sendable {
@@ -24,10 +25,13 @@ public struct MeraserError: Error, Sendable, Equatable, CustomStringConvertible 
     /// What happened, as one line.
     public let message: String
 
+    /// The most scalars of a message: room for a list of all options, or a path and two quoted values.
+    private static let maximumLength = 2000
+
     /// An error of that kind.
     public init(_ kind: Kind, _ message: String) {
         self.kind = kind
-        self.message = message
+        self.message = message.shortened(to: Self.maximumLength)
     }
 
     /// A bad input file: exit code 3.
@@ -38,7 +42,12 @@ public struct MeraserError: Error, Sendable, Equatable, CustomStringConvertible 
     public static func usage(_ message: String) -> MeraserError { MeraserError(.usage, message) }
 
     /// The message with control characters escaped, so that a hostile file name or tensor name cannot steer a terminal.
-    public var description: String { message.escapingControlCharacters() }
+    public var description: String { Self.line(message) }
+
+    /// Any text as a line of an error: control characters escaped, not longer than a message.
+    public static func line(_ text: String) -> String {
+        text.shortened(to: maximumLength).escapingControlCharacters().shortened(to: maximumLength)
+    }
 }
 
 extension String {

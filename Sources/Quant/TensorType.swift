@@ -78,20 +78,3 @@ public enum TensorType: UInt32, Sendable, CaseIterable {
         return product(groups, columns / Self.tileColumns, tileByteCount)
     }
 }
-
-/// The product of non-negative factors, or nil if it overflows.
-func product(_ factors: Int...) -> Int? {
-    var result = 1
-    for factor in factors {
-        let (value, overflow) = result.multipliedReportingOverflow(by: factor)
-        if overflow { return nil }
-        result = value
-    }
-    return result
-}
-
-/// `value` rounded up to a multiple of `alignment` (a power of two), or nil if that overflows.
-func roundUp(_ value: Int, to alignment: Int) -> Int? {
-    let (sum, overflow) = value.addingReportingOverflow(alignment - 1)
-    return overflow ? nil : sum & ~(alignment - 1)
-}

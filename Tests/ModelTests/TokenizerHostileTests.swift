@@ -176,6 +176,49 @@ struct TokenizerHostileTests {
                 == "tokenizer_config.json: 'bos_token' is an integer, expected a string")
     }
 
+    private func steps(_ key: String, _ list: String, _ step: String, _ count: Int) -> String {
+        let all = Array(repeating: step, count: count).joined(separator: ",")
+        return #""\#(key)": {"type": "Sequence", "\#(list)": [\#(all)]}, "model""#
+    }
+
+    @Test(
+        "Steps that make gigabytes out of a word, or that are too many, are refused", .timeLimit(.minutes(1)),
+        arguments: [
+            ("normalizer", "normalizers", #"{"type": "Replace", "pattern": {"String": "_"}, "content": "______"}"#, 30),
+            ("normalizer", "normalizers", #"{"type": "Prepend", "prepend": "____________________"}"#, 60),
+            ("normalizer", "normalizers", #"{"type": "NFKD"}"#, 10),
+            ("normalizer", "normalizers", #"{"type": "StripAccents"}"#, 100_000),
+            ("pre_tokenizer", "pretokenizers", #"{"type": "ByteLevel", "use_regex": false}"#, 40),
+            ("pre_tokenizer", "pretokenizers", #"{"type": "Metaspace", "replacement": "_"}"#, 2000),
+            ("pre_tokenizer", "pretokenizers", #"{"type": "Digits"}"#, 100_000),
+            ("decoder", "decoders", #"{"type": "Replace", "pattern": {"String": "_"}, "content": "__"}"#, 33),
+            ("decoder", "decoders", #"{"type": "ByteFallback"}"#, 100_000),
+            (
+                "post_processor", "processors", #"{"type": "BertProcessing", "cls": ["a", 1], "sep": ["b", 2]}"#,
+                100_000
+            ),
+        ])
+    func growth(key: String, list: String, step: String, count: Int) throws {
+        let bare = #"{"model": {"type": "BPE", "vocab": {"a": 0, "b": 1, "c": 2, "_": 3}, "merges": []}}"#
+        let refusal = message(Array(bare.replacing("\"model\"", with: steps(key, list, step, count)).utf8))
+        #expect(refusal?.hasPrefix("t.json: \(key) ") == true, "\(refusal ?? "accepted")")
+        #expect(message(Array(bare.replacing("\"model\"", with: steps(key, list, step, 1)).utf8)) == nil)
+    }
+
+    @Test("A value of 100 KB is quoted by its beginning and its end")
+    func longValues() throws {
+        let long = String(repeating: "x", count: 100_000)
+        for (from, to) in [
+            (#""Prepend""#, "\"\(long)\""), (#"[["a", "b"]]"#, "[[\"\(long)\", \"b\"]]"),
+            (#""unk_token": "<s>""#, "\"unk_token\": \"\(long)\""),
+            (#""id": "<s>", "type_id""#, "\"id\": \"\(long)\", \"type_id\""),
+            (#""b": 2"#, "\"\(long)\": 1"),
+        ] {
+            let text = message(Array(valid.replacing(from, with: to, maxReplacements: 1).utf8))
+            #expect(text?.count ?? .max < 2100, "\(from): \(text?.prefix(300) ?? "accepted")")
+        }
+    }
+
     @Test("A file cut anywhere or with any bit flipped loads or gives one error that names it, never a trap")
     func damaged() {
         let bytes = Array(valid.utf8)

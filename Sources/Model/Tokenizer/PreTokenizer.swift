@@ -15,7 +15,7 @@ enum PrependScheme: String, Sendable {
             return
         }
         guard let scheme = PrependScheme(rawValue: name) else {
-            throw MeraserError.badInput("\(file): prepend_scheme '\(name)' is not one of always, first, never")
+            throw MeraserError.badInput("\(file): prepend_scheme \(quoted(name)) is not one of always, first, never")
         }
         guard addsPrefix != false || scheme == .never else {
             throw MeraserError.badInput("\(file): add_prefix_space false contradicts prepend_scheme '\(name)'")
@@ -36,26 +36,42 @@ enum PreTokenizer: Sendable {
 
     /// The `pre_tokenizer` of tokenizer.json.
     init(_ json: JSONValue, file: String) throws {
+        var growth = TextGrowth(of: "pre_tokenizer", file: file)
+        try self.init(json, &growth, file: file)
+    }
+
+    private init(_ json: JSONValue, _ growth: inout TextGrowth, file: String) throws {
         switch try json.string("type", in: file) {
         case "Metaspace":
+            let replacement = try TokenizerPattern.scalar(json, "replacement", file: file)
+            try growth.pay(factor: replacement.count, added: replacement.count)
             self = .metaspace(
-                replacement: try TokenizerPattern.scalar(json, "replacement", file: file),
+                replacement: replacement,
                 scheme: try PrependScheme(json, file: file),
                 split: try json.boolIfPresent("split", in: file) ?? true)
         case "Sequence":
-            self = .sequence(try json.array("pretokenizers", in: file).map { try PreTokenizer($0, file: file) })
+            var steps: [PreTokenizer] = []
+            for step in try json.array("pretokenizers", in: file) {
+                steps.append(try PreTokenizer(step, &growth, file: file))
+            }
+            self = .sequence(steps)
         case "Split":
+            try growth.pay()
             self = .split(
                 try TokenizerPattern.pattern(json, file: file), try SplitBehavior(json, file: file),
                 isInverted: try json.boolIfPresent("invert", in: file) ?? false)
         case "Digits":
+            try growth.pay()
             self = .digits(isIndividual: try json.boolIfPresent("individual_digits", in: file) ?? false)
         case "ByteLevel":
+            // A byte becomes a character of one or two; a space before the text becomes two.
+            try growth.pay(factor: 2, added: 2)
             let usesPattern = try json.boolIfPresent("use_regex", in: file) ?? true
             self = .byteLevel(
                 usesPattern ? try TextPattern(ByteLevel.pattern, file: file) : nil,
                 addsSpace: try json.boolIfPresent("add_prefix_space", in: file) ?? true)
         case "BertPreTokenizer":
+            try growth.pay()
             self = .bert
         case let type:
             throw TokenizerPattern.unsupported("pre_tokenizer", type, file: file)
@@ -132,7 +148,7 @@ enum SplitBehavior: String, Sendable {
         let name = try json.string("behavior", in: file)
         guard let behavior = SplitBehavior(rawValue: name) else {
             throw MeraserError.badInput(
-                "\(file): pre_tokenizer Split has behavior '\(name)', expected Removed, Isolated, MergedWithPrevious, "
+                "\(file): pre_tokenizer Split has behavior \(quoted(name)), expected Removed, Isolated, MergedWithPrevious, "
                     + "MergedWithNext or Contiguous")
         }
         self = behavior

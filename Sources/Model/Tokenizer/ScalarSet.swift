@@ -1,51 +1,86 @@
 /// A set of Unicode scalars, as a character class of a pattern names it.
 struct ScalarSet: Sendable, Equatable {
+    /// Its part of U+0000 to U+007F.
+    struct ASCII: Sendable, Equatable {
+        fileprivate var low: UInt64 = 0
+        fileprivate var high: UInt64 = 0
+
+        /// True if the set has that byte, which is below 0x80.
+        func contains(_ byte: UInt8) -> Bool {
+            (byte < 64 ? low >> UInt64(byte) : high >> UInt64(byte & 63)) & 1 == 1
+        }
+    }
+
     /// Membership of U+0000 to U+007F.
-    private var ascii: (low: UInt64, high: UInt64) = (0, 0)
-    private var ranges: [ClosedRange<UInt32>] = []
+    private(set) var ascii = ASCII()
+    /// Rising, with gaps between them.
+    private var ranges: [ClosedRange<UInt32>]
     /// A bit for each general category.
     private var categories: UInt32 = 0
-    /// Sets that belong to it.
+    /// Negated sets that belong to it, each once; there are few.
     private var parts: [ScalarSet] = []
     private var isNegated = false
-
-    static func == (a: ScalarSet, b: ScalarSet) -> Bool {
-        a.ascii == b.ascii && a.ranges == b.ranges && a.categories == b.categories && a.parts == b.parts
-            && a.isNegated == b.isNegated
-    }
 
     /// The scalars of those ranges and general categories, and of other sets.
     init(
         ranges: [ClosedRange<UInt32>] = [], categories: [Unicode.GeneralCategory] = [], parts: [ScalarSet] = [],
         isNegated: Bool = false
     ) {
-        self.ranges = ranges
-        self.parts = parts
-        self.isNegated = isNegated
+        var all = ranges
         for category in categories { self.categories |= 1 << category.bit }
-        for code in UInt32(0)..<128 {
-            guard let scalar = Unicode.Scalar(code), isMember(scalar) else { continue }
+        for part in parts {
+            if part.isNegated {
+                if !self.parts.contains(part) { self.parts.append(part) }
+            } else {
+                all += part.ranges
+                self.categories |= part.categories
+                for inner in part.parts where !self.parts.contains(inner) { self.parts.append(inner) }
+            }
+        }
+        self.ranges = Self.merged(all)
+        self.isNegated = isNegated
+        for code in UInt8(0)..<128 {
+            guard isMember(Unicode.Scalar(code)) else { continue }
             if code < 64 { ascii.low |= 1 << UInt64(code) } else { ascii.high |= 1 << UInt64(code - 64) }
         }
+    }
+
+    private static func merged(_ ranges: [ClosedRange<UInt32>]) -> [ClosedRange<UInt32>] {
+        var result: [ClosedRange<UInt32>] = []
+        for range in ranges.sorted(by: { $0.lowerBound < $1.lowerBound }) {
+            if let last = result.last, range.lowerBound <= last.upperBound {
+                result[result.count - 1] = last.lowerBound...max(last.upperBound, range.upperBound)
+            } else {
+                result.append(range)
+            }
+        }
+        return result
     }
 
     /// All other scalars.
     var inverted: ScalarSet { ScalarSet(parts: [self], isNegated: true) }
 
     func contains(_ scalar: Unicode.Scalar) -> Bool {
-        switch scalar.value {
-        case 0..<64: ascii.low >> UInt64(scalar.value) & 1 == 1
-        case 64..<128: ascii.high >> UInt64(scalar.value - 64) & 1 == 1
-        default: isMember(scalar)
-        }
+        scalar.isASCII ? ascii.contains(UInt8(truncatingIfNeeded: scalar.value)) : isMember(scalar)
     }
 
     private func isMember(_ scalar: Unicode.Scalar) -> Bool {
         let isListed =
-            ranges.contains { $0.contains(scalar.value) }
+            isInRanges(scalar.value)
             || categories != 0 && categories >> scalar.properties.generalCategory.bit & 1 == 1
             || parts.contains { $0.contains(scalar) }
         return isListed != isNegated
+    }
+
+    /// By bisection: a class may list thousands of ranges.
+    private func isInRanges(_ code: UInt32) -> Bool {
+        var low = 0
+        var high = ranges.count
+        while low < high {
+            let middle = (low + high) / 2
+            if ranges[middle].upperBound < code { low = middle + 1 } else { high = middle }
+        }
+        return low < ranges.count && ranges[low].lowerBound <= code
     }
 }
 

@@ -1,8 +1,7 @@
 /// A compiled pattern of tokenizer.json: the part of regular expressions that published tokenizers use, matched over
 /// the scalars of UTF-8 text as Oniguruma does (leftmost, first alternative that succeeds).
 ///
-/// A match explores each (instruction, position) at most once after a bounded number of steps, so that no pattern and
-/// no text take exponential time.
+/// The work of all matches of a text is at most proportional to its length times that of the pattern (`TextMatcher`).
 struct TextPattern: Sendable {
     /// How a repetition gives back what it took.
     enum Greed: Sendable {
@@ -11,11 +10,14 @@ struct TextPattern: Sendable {
         case possessive
     }
 
+    /// One step of a program. Sets are named by their place in the program's list: instructions own nothing.
     enum Instruction: Sendable {
         /// One scalar of a set.
-        case scalar(ScalarSet)
-        /// Scalars of a set, as many as there are up to `max`, at least `min`; never lazy.
-        case span(ScalarSet, min: Int, max: Int, greed: Greed)
+        case scalar(Int)
+        /// Scalars of a set, as many as there are; gives them back one by one.
+        case star(Int)
+        /// One scalar of a set, which is kept; where there is none, goes on at `orElse`.
+        case takeIf(Int, orElse: Int)
         /// Goes on at the first address; if that fails, at the second.
         case split(Int, Int)
         case jump(Int)
@@ -24,10 +26,20 @@ struct TextPattern: Sendable {
         case accept
     }
 
-    /// Steps before visited states are remembered: ordinary matches stay below.
-    private static let freeSteps = 4096
+    /// Instructions with the sets that they name.
+    struct Program: Sendable {
+        var instructions: [Instruction] = []
+        var sets: [ScalarSet] = []
 
-    private let program: [Instruction]
+        /// The place of a set, which is added if it is new.
+        mutating func place(of set: ScalarSet) -> Int {
+            if let place = sets.firstIndex(of: set) { return place }
+            sets.append(set)
+            return sets.count - 1
+        }
+    }
+
+    private let program: Program
 
     /// The pattern of a regular expression. Throws `badInput` naming `file` for what is malformed or not supported.
     init(_ source: String, file: String) throws {
@@ -36,111 +48,38 @@ struct TextPattern: Sendable {
 
     /// The pattern of exactly that text.
     init(literal: String) {
-        program = literal.unicodeScalars.map { .scalar(ScalarSet(ranges: [$0.value...$0.value])) } + [.accept]
+        var program = Program()
+        for scalar in literal.unicodeScalars {
+            let set = program.place(of: ScalarSet(ranges: [scalar.value...scalar.value]))
+            program.instructions.append(.scalar(set))
+        }
+        program.instructions.append(.accept)
+        self.program = program
     }
 
     /// The end of the match that begins at `start`, or nil.
     func match(_ text: [UInt8], at start: Int) -> Int? {
-        text.withUnsafeBufferPointer { run($0, from: 0, at: start) }
+        text.withUnsafeBufferPointer { text in
+            var matcher = TextMatcher(program, text)
+            return matcher.match(at: start)
+        }
     }
 
     /// The matches from left to right, none of them empty.
-    func matches(in text: [UInt8]) -> [Range<Int>] {
-        var found: [Range<Int>] = []
-        var i = 0
-        while i < text.count {
-            if let end = match(text, at: i), end > i {
-                found.append(i..<end)
-                i = end
-            } else {
-                i += UTF8Text.length(first: text[i])
-            }
-        }
-        return found
-    }
-
-    /// A place to go on from when a way has failed.
-    private struct Alternative {
-        let instruction: Int
-        var position: Int
-        /// A span may give back scalars down to there.
-        let lowest: Int
-    }
-
-    private func run(_ text: UnsafeBufferPointer<UInt8>, from first: Int, at start: Int) -> Int? {
-        var alternatives: [Alternative] = []
-        var visited: Set<Int> = []
-        var steps = 0
-        var pc = first
-        var i = start
-        while true {
-            steps += 1
-            var isAlive = steps < Self.freeSteps || visited.insert(i * program.count + pc).inserted
-            if isAlive {
-                switch program[pc] {
-                case .scalar(let set):
-                    if let length = length(of: set, text, i) {
-                        i += length
-                        pc += 1
-                    } else {
-                        isAlive = false
-                    }
-                case .span(let set, let min, let max, let greed):
-                    isAlive = take(set, min, max, greed, text, &pc, &i, &alternatives)
-                case .split(let preferred, let other):
-                    alternatives.append(Alternative(instruction: other, position: i, lowest: i))
-                    pc = preferred
-                case .jump(let target):
-                    pc = target
-                case .look(let next, let isNegated):
-                    isAlive = (run(text, from: pc + 1, at: i) == nil) == isNegated
-                    pc = next
-                case .accept:
-                    return i
+    func matches(in text: [UInt8], budget: TextMatcher.Budget = TextMatcher.Budget()) -> [Range<Int>] {
+        text.withUnsafeBufferPointer { text in
+            var matcher = TextMatcher(program, text, budget)
+            var found: [Range<Int>] = []
+            var i = 0
+            while i < text.count {
+                if let end = matcher.match(at: i), end > i {
+                    found.append(i..<end)
+                    i = end
+                } else {
+                    i += UTF8Text.length(first: text[i])
                 }
             }
-            if !isAlive {
-                guard let alternative = alternatives.popLast() else { return nil }
-                pc = alternative.instruction
-                i = alternative.position
-                if i > alternative.lowest {
-                    var shorter = alternative
-                    shorter.position = Self.previous(text, i)
-                    alternatives.append(shorter)
-                }
-            }
+            return found
         }
-    }
-
-    /// Runs a span instruction; false if it fails.
-    private func take(
-        _ set: ScalarSet, _ min: Int, _ max: Int, _ greed: Greed, _ text: UnsafeBufferPointer<UInt8>, _ pc: inout Int,
-        _ i: inout Int, _ alternatives: inout [Alternative]
-    ) -> Bool {
-        var count = 0
-        var lowest = i
-        while count < max, let length = length(of: set, text, i) {
-            i += length
-            count += 1
-            if count == min { lowest = i }
-        }
-        guard count >= min else { return false }
-        pc += 1
-        if greed == .greedy, i > lowest {
-            alternatives.append(Alternative(instruction: pc, position: Self.previous(text, i), lowest: lowest))
-        }
-        return true
-    }
-
-    private func length(of set: ScalarSet, _ text: UnsafeBufferPointer<UInt8>, _ i: Int) -> Int? {
-        guard i < text.count else { return nil }
-        let (scalar, length) = UTF8Text.scalar(text, at: i)
-        return set.contains(scalar) ? length : nil
-    }
-
-    private static func previous(_ text: UnsafeBufferPointer<UInt8>, _ i: Int) -> Int {
-        var i = i - 1
-        while i > 0, text[i] & 0xC0 == 0x80 { i -= 1 }
-        return i
     }
 }

@@ -3,8 +3,9 @@ import Quant
 /// Parses and compiles the regular expressions of tokenizer.json: alternatives, groups, `(?i:…)`, look-ahead, classes,
 /// escapes, `\p{category}` and quantifiers. Anchors, look-behind, references and scripts are refused by name.
 struct TextPatternCompiler {
-    /// A pattern longer than that, as instructions, is an attack.
-    private static let maximumInstructions = 20_000
+    /// A pattern longer than that, as scalars or as instructions, is an attack.
+    private static let maximumScalars = 8192
+    private static let maximumInstructions = 4096
     private static let maximumRepeats = 1000
     private static let maximumDepth = 64
 
@@ -21,6 +22,7 @@ struct TextPatternCompiler {
     private var next = 0
     private var ignoresCase = false
     private var depth = 0
+    private var isInLook = false
 
     init(_ source: String, file: String) {
         self.source = Array(source.unicodeScalars)
@@ -28,12 +30,15 @@ struct TextPatternCompiler {
     }
 
     /// The program of the whole pattern.
-    consuming func compile() throws -> [TextPattern.Instruction] {
+    consuming func compile() throws -> TextPattern.Program {
+        guard source.count <= Self.maximumScalars else {
+            throw malformed("\(source.count) characters, expected at most \(Self.maximumScalars)")
+        }
         let root = try alternatives()
         guard next == source.count else { throw malformed("')' without '('") }
-        var program: [TextPattern.Instruction] = []
+        var program = TextPattern.Program()
         try emit(root, into: &program)
-        program.append(.accept)
+        program.instructions.append(.accept)
         return program
     }
 
@@ -288,7 +293,7 @@ extension TextPatternCompiler {
             name = String(scalar)
             next += 1
         }
-        guard let set = ScalarSet(property: name) else { throw unsupported("the property '\(name)'") }
+        guard let set = ScalarSet(property: name) else { throw unsupported("the property \(quoted(name))") }
         return isNegated ? set.inverted : set
     }
 }
@@ -296,50 +301,84 @@ extension TextPatternCompiler {
 // MARK: - Code
 
 extension TextPatternCompiler {
-    private func emit(_ node: Node, into program: inout [TextPattern.Instruction]) throws {
-        guard program.count < Self.maximumInstructions else {
+    private mutating func emit(_ node: Node, into program: inout TextPattern.Program) throws {
+        guard program.instructions.count < Self.maximumInstructions else {
             throw malformed("the pattern needs more than \(Self.maximumInstructions) instructions")
         }
         switch node {
         case .set(let set):
-            program.append(.scalar(set))
+            program.instructions.append(.scalar(program.place(of: set)))
         case .sequence(let nodes):
             for node in nodes { try emit(node, into: &program) }
         case .choice(let nodes):
             var ends: [Int] = []
             for (index, node) in nodes.enumerated() {
                 let isLast = index == nodes.count - 1
-                let split = program.count
-                if !isLast { program.append(.accept) }
+                let split = program.instructions.count
+                if !isLast { program.instructions.append(.accept) }
                 try emit(node, into: &program)
                 if !isLast {
-                    ends.append(program.count)
-                    program.append(.accept)
-                    program[split] = .split(split + 1, program.count)
+                    ends.append(program.instructions.count)
+                    program.instructions.append(.accept)
+                    program.instructions[split] = .split(split + 1, program.instructions.count)
                 }
             }
-            for end in ends { program[end] = .jump(program.count) }
+            for end in ends { program.instructions[end] = .jump(program.instructions.count) }
         case .look(let body, let isNegated):
-            let look = program.count
-            program.append(.accept)
+            let look = program.instructions.count
+            let outer = isInLook
+            isInLook = true
+            defer { isInLook = outer }
+            program.instructions.append(.accept)
             try emit(body, into: &program)
-            program.append(.accept)
-            program[look] = .look(next: program.count, isNegated: isNegated)
-        case .repetition(.set(let set), let min, let max, let greed) where greed != .lazy:
-            program.append(.span(set, min: min, max: max, greed: greed))
+            program.instructions.append(.accept)
+            program.instructions[look] = .look(next: program.instructions.count, isNegated: isNegated)
         case .repetition(let body, let min, let max, let greed):
             for _ in 0..<min { try emit(body, into: &program) }
-            func split(_ address: Int, leavingTo end: Int) -> TextPattern.Instruction {
-                greed == .lazy ? .split(end, address + 1) : .split(address + 1, end)
-            }
-            var splits: [Int] = []
-            for _ in 0..<(max == .max ? 1 : max - min) {
-                splits.append(program.count)
-                program.append(.accept)
+            try emitRest(of: body, count: max == .max ? nil : max - min, greed, into: &program)
+        }
+    }
+
+    /// The part of a repetition that may be left out: `count` times at most, or without end.
+    private mutating func emitRest(
+        of body: Node, count: Int?, _ greed: TextPattern.Greed, into program: inout TextPattern.Program
+    ) throws {
+        if case .set(let set) = body, greed == .greedy, count == nil {
+            program.instructions.append(.star(program.place(of: set)))
+            return
+        }
+        // What succeeds without a scalar would come back to where it was; looks remember what succeeded.
+        guard count != nil || !isInLook || !Self.mayBeEmpty(body) else {
+            throw unsupported("within a look-ahead, a repetition of what may be empty")
+        }
+        var choices: [Int] = []
+        for _ in 0..<(count ?? 1) {
+            choices.append(program.instructions.count)
+            if case .set(let set) = body, greed == .possessive {
+                program.instructions.append(.takeIf(program.place(of: set), orElse: 0))
+            } else {
+                program.instructions.append(.accept)
                 try emit(body, into: &program)
             }
-            if max == .max { program.append(.jump(splits[0])) }
-            for address in splits { program[address] = split(address, leavingTo: program.count) }
+        }
+        if count == nil { program.instructions.append(.jump(choices[0])) }
+        let end = program.instructions.count
+        for address in choices {
+            switch (program.instructions[address], greed) {
+            case (.takeIf(let set, _), _): program.instructions[address] = .takeIf(set, orElse: end)
+            case (_, .lazy): program.instructions[address] = .split(end, address + 1)
+            default: program.instructions[address] = .split(address + 1, end)
+            }
+        }
+    }
+
+    private static func mayBeEmpty(_ node: Node) -> Bool {
+        switch node {
+        case .set: false
+        case .sequence(let nodes): nodes.allSatisfy(mayBeEmpty)
+        case .choice(let nodes): nodes.contains(where: mayBeEmpty)
+        case .repetition(let body, let min, _, _): min == 0 || mayBeEmpty(body)
+        case .look: true
         }
     }
 }

@@ -13,25 +13,42 @@ enum Normalizer: Sendable {
 
     /// The `normalizer` of tokenizer.json.
     init(_ json: JSONValue, file: String) throws {
+        var growth = TextGrowth(of: "normalizer", file: file)
+        try self.init(json, &growth, file: file)
+    }
+
+    private init(_ json: JSONValue, _ growth: inout TextGrowth, file: String) throws {
         switch try json.string("type", in: file) {
         case "Sequence":
-            self = .sequence(try json.array("normalizers", in: file).map { try Normalizer($0, file: file) })
+            var steps: [Normalizer] = []
+            for step in try json.array("normalizers", in: file) {
+                steps.append(try Normalizer(step, &growth, file: file))
+            }
+            self = .sequence(steps)
         case "Prepend":
-            self = .prepend(try json.utf8("prepend", in: file))
+            let prefix = try json.utf8("prepend", in: file)
+            try growth.pay(added: prefix.count)
+            self = .prepend(prefix)
         case "Replace":
-            self = .replace(
-                try TokenizerPattern.literal(json, component: "normalizer", file: file),
-                try json.utf8("content", in: file))
+            let pattern = try TokenizerPattern.literal(json, component: "normalizer", file: file)
+            let content = try json.utf8("content", in: file)
+            try growth.pay(replacing: pattern, with: content)
+            self = .replace(pattern, content)
         case "BertNormalizer":
+            // Decomposing makes up to 3 bytes of one, spaces go around ideographs of 3.
+            try growth.pay(factor: 5)
             self = .bert(try BertNormalizer(json, file: file))
         case "Lowercase":
+            try growth.pay(factor: 2)
             self = .lowercase
         case "StripAccents":
+            try growth.pay()
             self = .stripAccents
         case let type:
             guard let form = UnicodeForm(rawValue: type) else {
                 throw TokenizerPattern.unsupported("normalizer", type, file: file)
             }
+            try growth.pay(factor: form.mostBytes)
             self = .unicode(form)
         }
     }
@@ -57,6 +74,14 @@ enum UnicodeForm: String, Sendable {
     case compatiblyComposed = "NFKC"
     case compatiblyDecomposed = "NFKD"
 
+    /// The most bytes of UTF-8 that it makes out of one (UAX 15, table 5).
+    var mostBytes: Int {
+        switch self {
+        case .composed, .decomposed: 3
+        case .compatiblyComposed, .compatiblyDecomposed: 11
+        }
+    }
+
     /// The text in that form.
     func callAsFunction(_ text: [UInt8]) -> [UInt8] {
         // All forms leave ASCII as it is.
@@ -77,7 +102,7 @@ enum TokenizerPattern {
     static func literal(_ json: JSONValue, component: String, file: String) throws -> [UInt8] {
         if try json.value("pattern", "Regex", in: file) != nil {
             throw MeraserError.badInput(
-                "\(file): \(component) of type '\(json["type"]?.string ?? "?")' with a Regex pattern is not supported yet"
+                "\(file): \(component) of type \(quoted(json["type"]?.string ?? "?")) with a Regex pattern is not supported yet"
             )
         }
         let pattern = try json.utf8("pattern", "String", in: file)
@@ -101,13 +126,13 @@ enum TokenizerPattern {
         let bytes = try json.utf8(key, in: file)
         guard let first = bytes.first, UTF8Text.length(first: first) == bytes.count else {
             throw MeraserError.badInput(
-                "\(file): '\(key)' is '\(String(decoding: bytes, as: UTF8.self))', expected one character")
+                "\(file): '\(key)' is \(quoted(bytes)), expected one character")
         }
         return bytes
     }
 
     /// The error for a component that meraser does not know.
     static func unsupported(_ component: String, _ type: String, file: String) -> MeraserError {
-        .badInput("\(file): \(component) type '\(type)' is not supported yet")
+        .badInput("\(file): \(component) type \(quoted(type)) is not supported yet")
     }
 }

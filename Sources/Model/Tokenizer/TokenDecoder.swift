@@ -27,33 +27,39 @@ enum DecoderStep: Sendable {
         guard let json else { return [.spaceBetween] }
         var steps: [DecoderStep] = []
         var isFused = false
-        try append(json, to: &steps, isFused: &isFused, file: file)
+        var growth = TextGrowth(of: "decoder", file: file)
+        try append(json, to: &steps, isFused: &isFused, &growth, file: file)
         return steps
     }
 
     private static func append(
-        _ json: JSONValue, to steps: inout [DecoderStep], isFused: inout Bool, file: String
+        _ json: JSONValue, to steps: inout [DecoderStep], isFused: inout Bool, _ growth: inout TextGrowth, file: String
     ) throws {
         let type = try json.string("type", in: file)
         if type == "Sequence" {
             for element in try json.array("decoders", in: file) {
-                try append(element, to: &steps, isFused: &isFused, file: file)
+                try append(element, to: &steps, isFused: &isFused, &growth, file: file)
             }
             return
         }
         if isFused, type != "Strip", type != "Fuse" {
-            throw MeraserError.badInput("\(file): decoder type '\(type)' behind Fuse is not supported yet")
+            throw MeraserError.badInput("\(file): decoder type \(quoted(type)) behind Fuse is not supported yet")
         }
         switch type {
         case "Replace":
             let pattern = try TokenizerPattern.literal(json, component: "decoder", file: file)
-            steps.append(.replace(pattern, try json.utf8("content", in: file)))
+            let content = try json.utf8("content", in: file)
+            try growth.pay(replacing: pattern, with: content)
+            steps.append(.replace(pattern, content))
         case "ByteFallback":
+            try growth.pay()
             steps.append(.byteFallback)
         case "Fuse":
+            try growth.pay()
             steps.append(.fuse)
             isFused = true
         case "Strip":
+            try growth.pay()
             let content = try TokenizerPattern.scalar(json, "content", file: file)
             let start = try json.int("start", in: file)
             let stop = try json.int("stop", in: file)
@@ -66,12 +72,15 @@ enum DecoderStep: Sendable {
             }
             steps.append(isFused ? .stripStart(content, count: start) : .strip(content, start: start, stop: stop))
         case "Metaspace":
+            try growth.pay()
             let replacement = try TokenizerPattern.scalar(json, "replacement", file: file)
             steps.append(.metaspace(replacement, dropsFirst: try PrependScheme(json, file: file) != .never))
         case "ByteLevel":
+            try growth.pay()
             steps += [.byteLevel, .fuse]
             isFused = true
         case "WordPiece":
+            try growth.pay(added: 1)
             steps.append(
                 .wordPiece(
                     try json.value("prefix", in: file).map { _ in try json.utf8("prefix", in: file) }

@@ -75,16 +75,16 @@ extension Tokenizer {
             let name = String(decoding: token.content, as: UTF8.self)
             if let known = vocabulary.id(of: token.content), known != token.id {
                 throw MeraserError.badInput(
-                    "\(file): added token '\(name)' has id \(token.id), but \(known) in the vocabulary")
+                    "\(file): added token \(quoted(name)) has id \(token.id), but \(known) in the vocabulary")
             }
             if let other = vocabulary.token(token.id), other != token.content {
                 throw MeraserError.badInput(
-                    "\(file): added token '\(name)' has id \(token.id), which is "
-                        + "'\(String(decoding: other, as: UTF8.self))' in the vocabulary")
+                    "\(file): added token \(quoted(name)) has id \(token.id), which is \(quoted(other)) in the "
+                        + "vocabulary")
             }
             if let index = indices[token.content] {
                 guard mayReplace, tokens[index].id == token.id else {
-                    throw MeraserError.badInput("\(file): added token '\(name)' occurs twice")
+                    throw MeraserError.badInput("\(file): added token \(quoted(name)) occurs twice")
                 }
                 tokens[index] = token
             } else {
@@ -108,12 +108,11 @@ extension Tokenizer {
             let name = String(decoding: token.content, as: UTF8.self)
             guard token.id < limit else {
                 throw MeraserError.badInput(
-                    "\(file): added token '\(name)' has id \(token.id), expected 0 to \(limit - 1)")
+                    "\(file): added token \(quoted(name)) has id \(token.id), expected 0 to \(limit - 1)")
             }
             if let other = names.updateValue(token.content, forKey: token.id) {
                 throw MeraserError.badInput(
-                    "\(file): id \(token.id) is given to both '\(String(decoding: other, as: UTF8.self))' and '\(name)'"
-                )
+                    "\(file): id \(token.id) is given to both \(quoted(other)) and \(quoted(name))")
             }
         }
         return tokens
@@ -141,7 +140,14 @@ extension Tokenizer {
         case let type:
             throw TokenizerPattern.unsupported("post_processor", type, file: file)
         }
+        guard parts.prefix.count + parts.suffix.count <= maximumSpecialTokensAround else {
+            throw MeraserError.badInput(
+                "\(file): post_processor puts more than \(maximumSpecialTokensAround) tokens around a text")
+        }
     }
+
+    /// The most tokens that a post-processor may put around a text.
+    private static let maximumSpecialTokensAround = 64
 
     /// `single` is special tokens around one `Sequence` A. A later template goes around an earlier one.
     private static func addTemplate(_ json: JSONValue, to parts: inout Parts, file: String) throws {
@@ -157,10 +163,11 @@ extension Tokenizer {
                 continue
             }
             let name = try piece.string("SpecialToken", "id", in: file)
-            for value in try json.array("special_tokens", name, "ids", in: file) {
+            let ids = try json.array("special_tokens", name, "ids", in: file)
+            for value in ids.prefix(maximumSpecialTokensAround + 1) {
                 guard let number = value.int, let id = Int32(exactly: number), isToken(id, parts) else {
                     throw MeraserError.badInput(
-                        "\(file): post_processor names '\(name)' with id \(value.int.map(String.init) ?? value.kind), "
+                        "\(file): post_processor names \(quoted(name)) with id \(value.int.map(String.init) ?? value.kind), "
                             + "which is no token")
                 }
                 if hasText { after.append(id) } else { before.append(id) }

@@ -13,10 +13,10 @@ enum Failure {
             Console.output(Meraser.fullMessage(for: error))
             Foundation.exit(0)
         case .validationFailure:
-            exit((oneLine(Meraser.message(for: error)) + seeHelp(error)).escapingControlCharacters(), .usage)
+            exit(MeraserError.line(oneLine(Meraser.message(for: error))) + MeraserError.line(seeHelp(error)), .usage)
         default:
             if let code = error as? ExitCode { Foundation.exit(code.rawValue) }
-            exit("\(error)".escapingControlCharacters(), .runtime)
+            exit(MeraserError.line("\(error)"), .runtime)
         }
     }
 

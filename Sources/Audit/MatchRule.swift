@@ -41,16 +41,25 @@ public func prefixMatch(output: String, target: String, ignoringCase: Bool = fal
     return Double(longestPrefix(of: Array(scalars), in: output.unicodeScalars.map(\.value))) / Double(scalars.count)
 }
 
-/// The length of the longest prefix of `target` that occurs in `text`.
+/// The length of the longest prefix of `target` that occurs in `text`, in time linear in both (Knuth, Morris, Pratt).
 private func longestPrefix<Unit: Equatable>(of target: [Unit], in text: [Unit]) -> Int {
+    guard !target.isEmpty else { return 0 }
+    // borders[n]: the longest prefix of the target that its first n units end in, but for themselves.
+    var borders = [0, 0]
+    borders.reserveCapacity(target.count + 1)
+    var length = 0
+    for unit in target.dropFirst() {
+        while length > 0, target[length] != unit { length = borders[length] }
+        if target[length] == unit { length += 1 }
+        borders.append(length)
+    }
     var best = 0
-    for start in text.indices {
-        if best == target.count { break }
-        var length = 0
-        while length < target.count && start + length < text.count && text[start + length] == target[length] {
-            length += 1
-        }
+    length = 0
+    for unit in text {
+        while length > 0, target[length] != unit { length = borders[length] }
+        if target[length] == unit { length += 1 }
         best = max(best, length)
+        if best == target.count { break }
     }
     return best
 }

@@ -55,7 +55,18 @@ import Testing
     func depth() {
         for symbol in ["(", "!"] {
             let text = String(repeating: symbol, count: 100_000) + "fsr>0"
-            #expect(throws: MeraserError.self) { try Condition(text, known: Self.known) }
+            let error = #expect(throws: MeraserError.self) { try Condition(text, known: Self.known) }
+            #expect(error?.message.count ?? .max < 300)
         }
+        for joint in ["||", "&&"] {
+            // What is joined is evaluated one within the other.
+            let text = Array(repeating: "fsr>0", count: 100_000).joined(separator: joint)
+            #expect(throws: MeraserError.self) { try Condition(text, known: Self.known) }
+            let most = Array(repeating: "fsr>0", count: 500).joined(separator: joint)
+            #expect(throws: Never.self) { try Condition(most, known: Self.known).holds(Self.values) }
+        }
+        let name = String(repeating: "x", count: 4000)
+        let error = #expect(throws: MeraserError.self) { try Condition(name + ">0", known: Self.known) }
+        #expect(error?.message.count ?? .max < 600)
     }
 }

@@ -148,7 +148,7 @@ struct TaskFileTests {
             (goodTask + "\nmetric_list: [{metric: bleu}]", "bleu"), (goodTask + "\nmetric_list: []", "metric_list"),
             (goodTask + "\nmetric_list: [{metric: f1}]", "aggregation"),
             (goodTask + "\noutput_type: generate_until", "output_type"),
-            (goodTask + "\nprocess_docs: !function utils.process_docs", "process_docs"),
+            (goodTask + "\nprocess_docs: !function utils.process_docs", "!function"),
             (goodTask + "\ndoc_to_txt: x", "doc_to_text"),
             (goodTask + "\nnum_fewshot: -1", "num_fewshot"), (goodTask + "\ndescription: \"{{x\"", "description"),
             (goodTask + "\ndataset_kwargs: {data_files: {test: 5}}", "test"), ("[]", "mapping"),

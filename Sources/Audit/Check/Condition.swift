@@ -16,10 +16,17 @@ public struct Condition: Sendable, Equatable, CustomStringConvertible {
     public let names: [String]
     private let root: ConditionNode
 
+    /// The longest text: what is evaluated is as deep as its comparisons are many.
+    private static let maximumBytes = 4096
+
     /// Parses `text`; names other than `known` are refused.
     ///
     /// - Throws: a usage error that says where the text went wrong, or that lists the known names.
     public init(_ text: String, known: [String]) throws {
+        guard text.utf8.count <= Self.maximumBytes else {
+            throw MeraserError.usage(
+                "\(quoted(text)): expected a condition of at most \(Self.maximumBytes) bytes")
+        }
         var parser = ConditionParser(text: text, known: known)
         root = try parser.parse()
         names = parser.names.sorted()
@@ -34,7 +41,7 @@ public struct Condition: Sendable, Equatable, CustomStringConvertible {
         for name in names {
             guard let value = values[name], value != nil else {
                 throw MeraserError.usage(
-                    "'\(description)': \(name) was not measured in this run\(Self.advice(for: name))")
+                    "\(quoted(description)): \(name) was not measured in this run\(Self.advice(for: name))")
             }
         }
         return root.evaluate(values.compactMapValues { $0 })
@@ -158,13 +165,13 @@ private struct ConditionParser {
         if Self.isLetter(first) {
             guard known.contains(content) else {
                 throw MeraserError.usage(
-                    "'\(text)': unknown name '\(content)'; known are \(known.joined(separator: ", "))")
+                    "\(quoted(text)): unknown name \(quoted(content)); known are \(known.joined(separator: ", "))")
             }
             position += word.count
             names.insert(content)
             return .name(content)
         }
-        guard let number = Double(content), number.isFinite else { throw error("'\(content)' is not a number") }
+        guard let number = Double(content), number.isFinite else { throw error("\(quoted(content)) is not a number") }
         position += word.count
         return .number(number)
     }
@@ -181,7 +188,7 @@ private struct ConditionParser {
     }
 
     private func error(_ message: String) -> MeraserError {
-        .usage("'\(text)', character \(position + 1): \(message)")
+        .usage("\(quoted(text)), character \(position + 1): \(message)")
     }
 
     private static func isLetter(_ byte: UInt8) -> Bool {

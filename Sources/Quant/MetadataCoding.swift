@@ -19,7 +19,7 @@ extension Metadata {
         for i in 0..<count {
             let key = try reader.string(maximum: Self.maximumKeyLength, "metadata key \(i)")
             guard Self.isValidKey(key) else { throw reader.error("metadata key \(i) is not printable ASCII") }
-            guard self[key] == nil else { throw reader.error("metadata key '\(key)' occurs twice") }
+            guard self[key] == nil else { throw reader.error("metadata key \(quoted(key)) occurs twice") }
             self[key] = try MetadataValue(reading: &reader, key: key)
         }
     }
@@ -42,7 +42,7 @@ extension Metadata {
 
 extension MetadataValue {
     fileprivate init(reading reader: inout ByteReader, key: String) throws {
-        let what = "the value of metadata key '\(key)'"
+        let what = "the value of metadata key \(quoted(key))"
         switch try Self.type(reading: &reader, what) {
         case .uint8: self = .uint8(try reader.integer(UInt8.self, what))
         case .int8: self = .int8(try reader.integer(Int8.self, what))
@@ -143,8 +143,10 @@ extension MetadataArray {
         _ reader: inout ByteReader, _ count: Int, _ what: String
     ) throws -> [T] {
         let size = MemoryLayout<T>.size
-        let bytes = try reader.take(count * size, what)
-        return (0..<count).map { T(littleEndian: bytes.loadUnaligned(fromByteOffset: $0 * size, as: T.self)) }
+        let bytes = try reader.take(count * size, what)  // bounded: count ≤ what remains / size
+        return stride(from: 0, to: bytes.count, by: size).map {
+            T(littleEndian: bytes.loadUnaligned(fromByteOffset: $0, as: T.self))
+        }
     }
 
     fileprivate func write(to writer: inout ByteWriter) {

@@ -4,11 +4,12 @@ import CKernels
 public func plainBytes(_ values: [Float], type: TensorType) -> [UInt8] {
     guard let size = type.elementByteCount else { preconditionFailure("\(type.name) is no plain type") }
     guard !values.isEmpty else { return [] }
-    return [UInt8](unsafeUninitializedCapacity: values.count * size) { buffer, count in
+    let byteCount = values.count * size  // bounded: less than the array's own bytes
+    return [UInt8](unsafeUninitializedCapacity: byteCount) { buffer, count in
         values.withUnsafeBufferPointer {
             mk_quantize(Int32(type.rawValue), $0.baseAddress, 1, Int64(values.count), buffer.baseAddress)
         }
-        count = values.count * size
+        count = byteCount
     }
 }
 

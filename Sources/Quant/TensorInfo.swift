@@ -29,7 +29,7 @@ public struct TensorInfo: Sendable, Equatable {
     /// Elements of a row.
     public var columns: Int { shape.count == 2 ? shape[1] : (shape.first ?? 1) }
     /// Elements, without the padding rows of tiles.
-    public var elementCount: Int { rows * columns }
+    public var elementCount: Int { rows * columns }  // bounded: at most two a byte
 }
 
 /// Bytes that `TensorType.byteCount` gives for a shape of one or two dimensions; nil for any other.

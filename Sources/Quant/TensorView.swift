@@ -38,9 +38,10 @@ public struct TensorView: Sendable {
         matrix.rows = Int64(info.rows)
         matrix.cols = Int64(info.columns)
         matrix.data = baseAddress
-        return [Float](unsafeUninitializedCapacity: rows.count * info.columns) { buffer, count in
+        let elementCount = rows.count * info.columns  // bounded: at most the tensor's
+        return [Float](unsafeUninitializedCapacity: elementCount) { buffer, count in
             mk_dequantize(&matrix, Int64(rows.lowerBound), Int64(rows.count), buffer.baseAddress)
-            count = rows.count * info.columns
+            count = elementCount
         }
     }
 }

@@ -23,6 +23,11 @@ private struct GGUFBytes {
         keyCount += 1
     }
 
+    mutating func set(_ key: String, wide value: UInt64) {
+        keys += Self.text(key) + Self.integer(UInt32(10)) + Self.integer(value)
+        keyCount += 1
+    }
+
     mutating func set(_ key: String, _ value: String) {
         keys += Self.text(key) + Self.integer(UInt32(8)) + Self.text(value)
         keyCount += 1
@@ -134,6 +139,41 @@ func refusesBadGGUF() throws {
             changed[index] ^= 0x55
             try changed.write(to: path)
             #expect(mergeError(merged) != nil)
+        }
+    }
+}
+
+@Test(
+    "numbers of a GGUF file whose products or sums overflow are bad input, never a trap",
+    arguments: [
+        0, 0x8000_0000, 0x2000_0000_0000_0000, 0x4000_0000_0000_0000, 0x4000_0000_0000_0001, 0x7FFF_FFFF_FFFF_FFFF,
+        0x8000_0000_0000_0000, 0xFFFF_FFFF_FFFF_FFFF,
+    ] as [UInt64])
+func overflowingGGUF(number: UInt64) throws {
+    try withTemporaryFolder { folder in
+        let path = folder.appendingPathComponent("m.gguf")
+        func expectRefused(_ what: String, _ file: GGUFBytes) throws {
+            try file.bytes.write(to: path)
+            let error = #expect(throws: MeraserError.self, "\(what)") { try GGUFWeights(path: path.path) }
+            #expect(error?.kind == .badInput && error?.message.hasPrefix(path.path) == true, "\(what): \(error as Any)")
+        }
+        func file(heads: UInt64) -> GGUFBytes {
+            var file = GGUFBytes()
+            file.set("general.architecture", "llama")
+            file.set("llama.attention.head_count", wide: heads)
+            return file
+        }
+        for (name, shape) in [("blk.0.attn_q.weight", [8, 32]), ("blk.0.attn_k.bias", [32])] {
+            var heads = file(heads: number)
+            heads.add(name, shape, type: 0, Data(count: shape.reduce(4, *)))
+            try expectRefused("heads of \(name)", heads)
+        }
+        for type in [0, 1, 2, 8, 20, 30] as [UInt32] {
+            for shape in [[1, Int(clamping: number)], [Int(clamping: number), 32], [Int(clamping: number)]] {
+                var large = file(heads: 1)
+                large.add("output.weight", shape, type: type, Data(count: 64))
+                try expectRefused("shape \(shape) of type \(type)", large)
+            }
         }
     }
 }

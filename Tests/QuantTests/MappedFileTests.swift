@@ -31,6 +31,20 @@ struct MappedFileTests {
         }
     }
 
+    @Test("a FIFO, a device and links to them are refused at once", .timeLimit(.minutes(1)))
+    func noRegularFile() throws {
+        try withTemporaryFolder { folder in
+            let fifo = folder.appendingPathComponent("fifo").path
+            #expect(mkfifo(fifo, 0o600) == 0)
+            let link = folder.appendingPathComponent("link").path
+            #expect(symlink(fifo, link) == 0)
+            for path in [fifo, link, "/dev/zero", "/dev/null"] {
+                let text = errorText { _ = try MappedFile(path: path) }
+                #expect(text == "cannot read \(path): it is not a regular file")
+            }
+        }
+    }
+
     @Test("missing files, folders and empty files are refused")
     func refused() throws {
         try withTemporaryFolder { folder in

@@ -49,7 +49,7 @@ private struct MergeRecipeReader {
 
     func model(_ settings: inout Settings, _ key: String) throws -> String? {
         guard let path = try settings.text(key) else { return nil }
-        guard !path.isEmpty else { throw MeraserError.badInput("\(settings.place): '\(key)' is empty") }
+        guard !path.isEmpty else { throw MeraserError.badInput("\(settings.place): \(quoted(key)) is empty") }
         if path.contains("+"), !FileManager.default.fileExists(atPath: path) {
             throw MeraserError.badInput(
                 "\(settings.place): '\(key)' is '\(path)': MODEL+ADAPTER is not supported; write the fused model first with "
@@ -64,7 +64,7 @@ private struct MergeRecipeReader {
         let plain = name.hasPrefix("torch.") ? String(name.dropFirst(6)) : name
         guard let type = types[plain] else {
             throw MeraserError.badInput(
-                "\(settings.place): '\(key)' is '\(name)', expected float32, float16 or bfloat16")
+                "\(settings.place): \(quoted(key)) is \(quoted(name)), expected float32, float16 or bfloat16")
         }
         return type
     }
@@ -91,11 +91,11 @@ private struct MergeRecipeReader {
             guard method.parameters.contains(key) || MergeMethod.flags.contains(key) else {
                 let suggestion = closest(to: key, in: method.parameters).map { "did you mean '\($0)'?" }
                 throw MeraserError.badInput(
-                    "\(section.place): unknown parameter '\(key)' of \(method.rawValue); "
+                    "\(section.place): unknown parameter \(quoted(key)) of \(method.rawValue); "
                         + (suggestion ?? "known are \(method.parameters.joined(separator: ", "))"))
             }
             if !method.parameters.contains(key) {
-                warnings.append("\(section.place): '\(key)' does nothing with \(method.rawValue)")
+                warnings.append("\(section.place): \(quoted(key)) does nothing with \(method.rawValue)")
             }
             result[key] = try MergeSetting(
                 value, key: key, place: section.place, isFlag: MergeMethod.flags.contains(key))
@@ -153,7 +153,7 @@ private struct MergeRecipeReader {
     }
 
     private func require<T>(_ value: T?, _ key: String, _ settings: Settings) throws -> T {
-        guard let value else { throw MeraserError.badInput("\(settings.place): '\(key)' is missing") }
+        guard let value else { throw MeraserError.badInput("\(settings.place): \(quoted(key)) is missing") }
         return value
     }
 

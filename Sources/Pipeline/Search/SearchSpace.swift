@@ -116,7 +116,7 @@ public struct SearchSpace: Sendable, Equatable {
             let (a, b) = (log(low.double ?? 1), log(high.double ?? 1))
             let value = exp(a + (b - a) * Double(bits >> 11) * 0x1p-53)
             if let least = low.int, let most = high.int {
-                return .integer(min(most, max(least, Int(value.rounded()))))
+                return .integer(min(most, max(least, Int(whole: value.rounded()) ?? most)))
             }
             // Three digits: short to repeat, and the same whatever the last bit of a logarithm.
             let short = Double(String(format: "%.2e", value)) ?? value

@@ -45,7 +45,7 @@ func crc32c(_ bytes: UnsafeRawBufferPointer) -> UInt32 { mk_crc32c(0, bytes.base
 func crc32cCombined(_ a: UInt32, _ b: UInt32, lengthOfB: Int) -> UInt32 {
     // Bit-reflected: bit 31 is x⁰, so x is 1 << 30.
     var power: UInt32 = 1 << 30
-    var exponent = UInt64(lengthOfB) << 3
+    var exponent = UInt64(lengthOfB) << 3  // bounded: below 2^63
     var shift: UInt32 = 1 << 31
     while exponent != 0 {
         if exponent & 1 == 1 { shift = multiplied(shift, power) }

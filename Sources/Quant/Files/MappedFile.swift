@@ -19,7 +19,8 @@ public final class MappedFile: @unchecked Sendable {
     /// Maps the file. Errors (`badInput`): it cannot be opened, is no regular file, is empty, or cannot be mapped;
     /// `outOfMemory` if the process may not have so much address space.
     public init(path: String) throws {
-        let descriptor = open(path, O_RDONLY | O_CLOEXEC)
+        // O_NONBLOCK: a FIFO without a writer would hold the open for ever; regular files do not heed it.
+        let descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY)
         guard descriptor >= 0 else { throw MeraserError.badInput("cannot open \(path): \(systemErrorText())") }
         var isKept = false
         defer { if !isKept { close(descriptor) } }

@@ -90,22 +90,22 @@ public struct GGUFFile: Sendable {
             let name = try reader.string(maximum: 63, "the name of tensor \(i)")
             guard !name.isEmpty else { throw reader.error("the name of tensor \(i) is empty") }
             guard names.insert(Array(name.utf8)).inserted else { throw reader.error("tensor '\(name)' occurs twice") }
-            let rank = try reader.integer(UInt32.self, "the rank of tensor '\(name)'")
+            let rank = try reader.integer(UInt32.self, "the rank of tensor \(quoted(name))")
             guard (1...4).contains(rank) else {
-                throw reader.error("tensor '\(name)' has \(rank) dimensions, expected 1 to 4")
+                throw reader.error("tensor \(quoted(name)) has \(rank) dimensions, expected 1 to 4")
             }
             var dimensions: [Int] = []
             var elements = 1
             for _ in 0..<rank {
-                let dimension = try reader.count("a dimension of tensor '\(name)'")
+                let dimension = try reader.count("a dimension of tensor \(quoted(name))")
                 guard dimension >= 1, let next = product(elements, dimension) else {
-                    throw reader.error("the dimensions of tensor '\(name)' are zero or overflow")
+                    throw reader.error("the dimensions of tensor \(quoted(name)) are zero or overflow")
                 }
                 elements = next
                 dimensions.append(dimension)
             }
-            let typeID = try reader.integer(UInt32.self, "the type of tensor '\(name)'")
-            let offset = try reader.count("the offset of tensor '\(name)'")
+            let typeID = try reader.integer(UInt32.self, "the type of tensor \(quoted(name))")
+            let offset = try reader.count("the offset of tensor \(quoted(name))")
             tensors.append(GGUFTensorInfo(name: name, typeID: typeID, dimensions: dimensions, offset: offset))
         }
         return tensors

@@ -91,35 +91,35 @@ public struct GGUFTensor: Sendable {
     public var columns: Int { shape.last ?? 1 }
 
     init(name: String, info: GGUFTensorInfo, file: MappedFile, dataOffset: Int, pairedHeads: Int?) throws {
-        func bad(_ what: String) -> MeraserError { .badInput("\(file.path): tensor '\(info.name)' \(what)") }
+        func bad(_ what: String) -> MeraserError { .badInput("\(file.path): tensor \(quoted(info.name)) \(what)") }
         guard let type = TensorType(rawValue: info.typeID), type != .nf4 else {
             throw bad("has ggml's type \(info.typeID), expected f32, f16, bf16, q8_0, q4_0 or iq4_nl")
         }
         guard info.dimensions.count <= 2 else { throw bad("has \(info.dimensions.count) dimensions, expected 1 or 2") }
         shape = info.dimensions.reversed()
         let (rows, columns) = (shape.count == 2 ? shape[0] : 1, shape.last ?? 1)
-        let blockBytes = Int(mk_ggml_block_bytes(Int32(type.rawValue)))
-        if let size = type.elementByteCount {
-            rowByteCount = columns * size
-        } else {
-            guard columns % 32 == 0 else {
-                throw bad("has \(columns) columns of \(type.name), expected a multiple of 32")
-            }
-            rowByteCount = columns / 32 * blockBytes
+        guard !type.isTiled || columns % TensorType.tileColumns == 0 else {
+            throw bad("has \(columns) columns of \(type.name), expected a multiple of \(TensorType.tileColumns)")
         }
-        guard let count = product(rows, rowByteCount), dataOffset + info.offset <= file.count - count else {
-            throw bad("ends beyond the file: the file is incomplete")
-        }
+        let rowByteCount =
+            type.elementByteCount.map { product(columns, $0) }
+            ?? product(columns / TensorType.tileColumns, Int(mk_ggml_block_bytes(Int32(type.rawValue))))
+        guard let rowByteCount, let count = product(rows, rowByteCount),
+            let offset = sum(dataOffset, info.offset), let end = sum(offset, count), end <= file.count
+        else { throw bad("has shape \(shape) and ends beyond the file: the file is incomplete") }
+        self.rowByteCount = rowByteCount
+        self.offset = offset
         if let pairedHeads {
-            guard pairedHeads >= 1,
-                rows % (2 * pairedHeads) == 0 || shape.count == 1 && columns % (2 * pairedHeads) == 0
-            else { throw bad("has shape \(shape), which does not hold \(pairedHeads) heads") }
+            // Each head has pairs of rows.
+            let paired = shape.count == 2 ? rows : columns
+            guard pairedHeads >= 1, let pairs = product(2, pairedHeads), paired % pairs == 0 else {
+                throw bad("has shape \(shape), which does not hold \(pairedHeads) heads")
+            }
         }
         self.name = name
         self.type = type
         self.file = file
         self.pairedHeads = pairedHeads
-        offset = dataOffset + info.offset
     }
 
     /// Reads those rows as fp32, row-major, into `target` (row count × columns). `raw` is working memory.
@@ -128,19 +128,21 @@ public struct GGUFTensor: Sendable {
         precondition(range.lowerBound >= 0 && range.upperBound <= rows, "tensor \(name): rows \(range) of \(rows)")
         if raw.count < rowByteCount { raw = [UInt8](repeating: 0, count: rowByteCount) }
         for (i, row) in range.enumerated() {
-            let place = offset + (shape.count == 2 ? placeOf(row: row, of: rows) : row) * rowByteCount
+            let line = target + i * columns  // bounded: the caller's memory
+            let row = shape.count == 2 ? placeOf(row: row, of: rows) : row
+            let place = offset + row * rowByteCount  // bounded: inside the file
             try raw.withUnsafeMutableBytes { bytes in
                 let part = UnsafeMutableRawBufferPointer(rebasing: bytes[..<rowByteCount])
                 try file.read(into: part, at: place)
                 if type.isTiled {
-                    mk_ggml_to_float(Int32(type.rawValue), part.baseAddress, Int64(columns), target + i * columns)
+                    mk_ggml_to_float(Int32(type.rawValue), part.baseAddress, Int64(columns), line)
                 } else {
                     var matrix = mk_matrix()
                     matrix.type = Int32(type.rawValue)
                     matrix.rows = 1
                     matrix.cols = Int64(columns)
                     matrix.data = UnsafeRawPointer(part.baseAddress)
-                    mk_dequantize(&matrix, 0, 1, target + i * columns)
+                    mk_dequantize(&matrix, 0, 1, line)
                 }
             }
         }
@@ -155,6 +157,6 @@ public struct GGUFTensor: Sendable {
         guard let pairedHeads else { return row }
         let size = rows / pairedHeads
         let (head, place) = row.quotientAndRemainder(dividingBy: size)
-        return head * size + place % (size / 2) * 2 + place / (size / 2)
+        return head * size + place % (size / 2) * 2 + place / (size / 2)  // bounded: below rows
     }
 }

@@ -64,7 +64,7 @@ extension JSONValue {
                 let keyStart = reader.keyStart
                 let value = try build(&reader)
                 guard object.append(key, value) else {
-                    throw reader.error("duplicate key '\(key.string)'", at: keyStart)
+                    throw reader.error("duplicate key \(quoted(key.string))", at: keyStart)
                 }
             }
             return .object(object)

@@ -32,7 +32,7 @@ public struct Settings {
             let number = try require($0.int, key, $0, "a whole number")
             guard range.contains(number) else {
                 throw MeraserError.badInput(
-                    "\(place): '\(key)' is \(number), expected \(range.lowerBound) to \(range.upperBound)")
+                    "\(place): \(quoted(key)) is \(number), expected \(range.lowerBound) to \(range.upperBound)")
             }
             return number
         }
@@ -70,7 +70,7 @@ public struct Settings {
         try text(key).map { text in
             guard let choice = Choice(rawValue: text) else {
                 let names = Choice.allCases.map(\.rawValue).joined(separator: ", ")
-                throw MeraserError.badInput("\(place): '\(key)' is '\(text)', expected one of \(names)")
+                throw MeraserError.badInput("\(place): \(quoted(key)) is \(quoted(text)), expected one of \(names)")
             }
             return choice
         }
@@ -86,14 +86,14 @@ public struct Settings {
         guard let unknown = rest().first?.key else { return }
         let suggestion = closest(to: unknown, in: known).map { "; did you mean '\($0)'?" } ?? ""
         throw MeraserError.badInput(
-            "\(place): unknown key '\(unknown)'"
+            "\(place): unknown key \(quoted(unknown))"
                 + (suggestion.isEmpty ? "; known are \(known.joined(separator: ", "))" : suggestion)
         )
     }
 
     private func require<T>(_ value: T?, _ key: String, _ found: JSONValue, _ expected: String) throws -> T {
         guard let value else {
-            throw MeraserError.badInput("\(place): '\(key)' is \(found.kind), expected \(expected)")
+            throw MeraserError.badInput("\(place): \(quoted(key)) is \(found.kind), expected \(expected)")
         }
         return value
     }

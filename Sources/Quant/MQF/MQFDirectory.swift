@@ -22,7 +22,7 @@ enum MQFDirectory {
         for i in 0..<count {
             let tensor = try readEntry(&reader, index: i)
             guard names.insert(Array(tensor.name.utf8)).inserted else {
-                throw reader.error("tensor '\(tensor.name)' occurs twice")
+                throw reader.error("tensor \(quoted(tensor.name)) occurs twice")
             }
             guard let start = roundUp(end, to: MQFHeader.alignment), tensor.offset == start,
                 fileLength >= start, tensor.byteCount <= fileLength - start
@@ -44,36 +44,36 @@ enum MQFDirectory {
     private static func readEntry(_ reader: inout ByteReader, index: Int) throws -> TensorInfo {
         let name = try reader.string(maximum: maximumNameLength, "the name of tensor \(index)")
         guard !name.isEmpty else { throw reader.error("the name of tensor \(index) is empty") }
-        let typeID = try reader.integer(UInt32.self, "the type of tensor '\(name)'")
+        let typeID = try reader.integer(UInt32.self, "the type of tensor \(quoted(name))")
         guard let type = TensorType(rawValue: typeID) else {
             let known = TensorType.allCases.map { "\($0.rawValue) \($0.name)" }.joined(separator: ", ")
-            throw reader.error("tensor '\(name)' has the unknown type \(typeID); known are \(known)")
+            throw reader.error("tensor \(quoted(name)) has the unknown type \(typeID); known are \(known)")
         }
-        let rank = try reader.integer(UInt32.self, "the rank of tensor '\(name)'")
+        let rank = try reader.integer(UInt32.self, "the rank of tensor \(quoted(name))")
         guard rank == 1 || rank == 2 else {
-            throw reader.error("tensor '\(name)' has \(rank) dimensions, expected 1 or 2")
+            throw reader.error("tensor \(quoted(name)) has \(rank) dimensions, expected 1 or 2")
         }
         var shape: [Int] = []
-        for _ in 0..<rank { shape.append(try reader.count("a dimension of tensor '\(name)'")) }
-        let offset = try reader.count("the offset of tensor '\(name)'")
-        let length = try reader.count("the byte length of tensor '\(name)'")
-        let crc = try reader.integer(UInt32.self, "the CRC32C of tensor '\(name)'")
+        for _ in 0..<rank { shape.append(try reader.count("a dimension of tensor \(quoted(name))")) }
+        let offset = try reader.count("the offset of tensor \(quoted(name))")
+        let length = try reader.count("the byte length of tensor \(quoted(name))")
+        let crc = try reader.integer(UInt32.self, "the CRC32C of tensor \(quoted(name))")
         guard rank == 2 || !type.isTiled else {
-            throw reader.error("tensor '\(name)' has one dimension and type \(type.name), expected a plain type")
+            throw reader.error("tensor \(quoted(name)) has one dimension and type \(type.name), expected a plain type")
         }
         guard let expected = byteCount(of: type, shape: shape) else {
-            throw reader.error("tensor '\(name)': the shape \(shape) is not possible for type \(type.name)")
+            throw reader.error("tensor \(quoted(name)): the shape \(shape) is not possible for type \(type.name)")
         }
         guard length == expected else {
             throw reader.error(
-                "tensor '\(name)': \(length) bytes, expected \(expected) for shape \(shape) of type \(type.name)")
+                "tensor \(quoted(name)): \(length) bytes, expected \(expected) for shape \(shape) of type \(type.name)")
         }
         return TensorInfo(name: name, type: type, shape: shape, offset: offset, byteCount: length, crc32c: crc)
     }
 
     /// Bytes of the entry of a tensor.
     static func entryLength(_ tensor: TensorDeclaration) -> Int {
-        8 + tensor.name.utf8.count + 4 + 4 + 8 * tensor.shape.count + 8 + 8 + 4
+        8 + tensor.name.utf8.count + 4 + 4 + 8 * tensor.shape.count + 8 + 8 + 4  // bounded: at most 2
     }
 
     /// Appends all entries.

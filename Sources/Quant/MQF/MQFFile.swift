@@ -72,7 +72,7 @@ public final class MQFFile: WeightStore {
     /// The tensor of that name. Error: `badInput` naming file and tensor if there is none.
     public func tensor(_ name: String) throws -> TensorView {
         guard let index = indexByName[Array(name.utf8)] else {
-            throw MeraserError.badInput("\(path): there is no tensor '\(name)'")
+            throw MeraserError.badInput("\(path): there is no tensor \(quoted(name))")
         }
         return TensorView(info: tensors[index], file: file)
     }
@@ -102,13 +102,13 @@ public final class MQFFile: WeightStore {
             }
             guard crc == tensor.crc32c else {
                 throw MeraserError.badInput(
-                    "\(self.path): tensor '\(tensor.name)' is damaged (CRC32C); copy or convert the file again")
+                    "\(self.path): tensor \(quoted(tensor.name)) is damaged (CRC32C); copy or convert the file again")
             }
         }
         var end = directoryEnd
         for tensor in tensors {
             guard file.withBytes({ isZero(UnsafeRawBufferPointer(rebasing: $0[end..<tensor.offset])) }) else {
-                throw MeraserError.badInput("\(path): the padding before tensor '\(tensor.name)' is not zero")
+                throw MeraserError.badInput("\(path): the padding before tensor \(quoted(tensor.name)) is not zero")
             }
             end = tensor.offset + tensor.byteCount
         }

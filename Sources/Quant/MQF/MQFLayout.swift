@@ -19,7 +19,7 @@ public struct TensorDeclaration: Sendable, Equatable {
     /// Elements of a row.
     var columns: Int { shape.last ?? 1 }
     /// Elements, without padding.
-    var elementCount: Int { rows * columns }
+    var elementCount: Int { rows * columns }  // bounded: writers check the bytes
 }
 
 /// Where everything of an MQF file will lie, known before any data comes.
@@ -55,7 +55,7 @@ struct MQFLayout: Sendable {
         var names: Set<[UInt8]> = []
         var end = start
         return try declarations.map { tensor in
-            func bad(_ what: String) -> MeraserError { .badInput("\(path): tensor '\(tensor.name)' \(what)") }
+            func bad(_ what: String) -> MeraserError { .badInput("\(path): tensor \(quoted(tensor.name)) \(what)") }
             guard (1...MQFDirectory.maximumNameLength).contains(tensor.name.utf8.count) else {
                 throw bad("needs a name of 1 to \(MQFDirectory.maximumNameLength) bytes")
             }

@@ -116,7 +116,7 @@ extension PEFTAdapterFile {
         for entry in file.entries {
             guard let (path, isA) = place(of: entry.name) else {
                 throw MeraserError.badInput(
-                    "\(file.path): tensor '\(entry.name)' is not supported, expected "
+                    "\(file.path): tensor \(quoted(entry.name)) is not supported, expected "
                         + "\(prefix)PATH.lora_A.weight or .lora_B.weight")
             }
             guard (isA ? factors[path]?.a : factors[path]?.b) == nil else {
@@ -143,7 +143,7 @@ extension PEFTAdapterFile {
     ) throws -> PEFTModule {
         guard config.isTarget(path) else {
             throw MeraserError.badInput(
-                "\(file): module '\(path)' has tensors, but target_modules of \(configName) does not name it")
+                "\(file): module \(quoted(path)) has tensors, but target_modules of \(configName) does not name it")
         }
         let rank = try config.rank(of: path)
         guard a.info.shape.count == 2, a.info.rows == rank else {
@@ -157,7 +157,7 @@ extension PEFTAdapterFile {
             )
         }
         for tensor in [a, b] where !tensor.isFinite() {
-            throw MeraserError.badInput("\(file): tensor '\(tensor.info.name)' holds numbers that are not finite")
+            throw MeraserError.badInput("\(file): tensor \(quoted(tensor.info.name)) holds numbers that are not finite")
         }
         return PEFTModule(path: path, a: a, b: b, scale: try config.scale(of: path))
     }

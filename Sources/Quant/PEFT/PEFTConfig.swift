@@ -89,6 +89,8 @@ public struct PEFTConfig: Sendable, Equatable {
 extension PEFTConfig {
     /// The largest rank that is read.
     static let maximumRank = 65_536
+    /// The most module names, and the most keys of a pattern: each module of an adapter is compared with them.
+    static let maximumNames = 4096
 
     /// Reads the configuration; `file` is the name that errors show.
     ///
@@ -169,11 +171,17 @@ private struct PEFTConfigReader {
         guard let names = value.array?.map(\.string), !names.isEmpty, !names.contains(nil) else {
             throw error("target_modules", "is neither a string nor a list of strings")
         }
+        guard names.count <= PEFTConfig.maximumNames else {
+            throw error("target_modules", "has \(names.count) names, expected at most \(PEFTConfig.maximumNames)")
+        }
         return .names(names.compactMap { $0 })
     }
 
     func pattern<T>(_ key: String, _ read: (String, JSONValue) throws -> T) throws -> [(key: String, value: T)] {
         guard let object = try json.objectIfPresent(key, in: file) else { return [] }
+        guard object.count <= PEFTConfig.maximumNames else {
+            throw error(key, "has \(object.count) keys, expected at most \(PEFTConfig.maximumNames)")
+        }
         return try object.members.map { name, value in
             do {
                 _ = try PEFTPattern(name.string)
@@ -188,7 +196,7 @@ private struct PEFTConfigReader {
     func refuseUnsupported() throws {
         guard json.object != nil else { throw MeraserError.badInput("\(file): \(json.kind), expected an object") }
         let type = try json.string("peft_type", in: file)
-        guard type == "LORA" else { throw error("peft_type", "is '\(type)', supported: LORA") }
+        guard type == "LORA" else { throw error("peft_type", "is \(quoted(type)), supported: LORA") }
         if let bias = json["bias"], !bias.isNull, bias.string != "none" {
             throw error("bias", "is '\(bias.string ?? bias.kind)', supported: none")
         }
@@ -211,7 +219,7 @@ private struct PEFTConfigReader {
         {
             throw error(
                 "init_lora_weights",
-                "is '\(method)': the adapter belongs to a changed base; convert it in PEFT to a plain LoRA first")
+                "is \(quoted(method)): the adapter belongs to a changed base; convert it in PEFT to a plain LoRA first")
         }
     }
 }

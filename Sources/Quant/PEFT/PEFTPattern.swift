@@ -32,7 +32,7 @@ struct PEFTPattern {
             throw MeraserError.badInput("has the key '\(key)', a pattern with too many repetitions; write plain names")
         }
         guard let expression = try? NSRegularExpression(pattern: "^(.*\\.)?(\(key))$") else {
-            throw MeraserError.badInput("has the key '\(key)', which is no regular expression")
+            throw MeraserError.badInput("has the key \(quoted(key)), which is no regular expression")
         }
         matcher = .expression(expression)
     }

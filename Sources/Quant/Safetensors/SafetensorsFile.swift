@@ -78,7 +78,7 @@ public struct SafetensorsFile: Sendable {
                 }
             default:
                 throw MeraserError.badInput(
-                    "\(path): tensor '\(name)' has dtype \(entry.dtype), expected I32 or I64")
+                    "\(path): tensor \(quoted(name)) has dtype \(entry.dtype), expected I32 or I64")
             }
         }
     }
@@ -156,11 +156,11 @@ extension SafetensorsFile {
     private static func parseEntry(
         _ name: String, _ value: JSONValue, dataOffset: Int, dataCount: Int, path: String
     ) throws -> SafetensorsEntry {
-        func bad(_ what: String) -> MeraserError { .badInput("\(path): tensor '\(name)': \(what)") }
+        func bad(_ what: String) -> MeraserError { .badInput("\(path): tensor \(quoted(name)): \(what)") }
         guard !name.isEmpty else { throw MeraserError.badInput("\(path): a tensor's name is empty") }
         guard let object = value.object else { throw bad("the header has \(value.kind) for it, expected an object") }
         for (key, _) in object.members where !["dtype", "shape", "data_offsets"].contains(key) {
-            throw bad("unknown key '\(key.string)' in the header, expected dtype, shape and data_offsets")
+            throw bad("unknown key \(quoted(key.string)) in the header, expected dtype, shape and data_offsets")
         }
         guard let dtype = object["dtype"]?.string else { throw bad("'dtype' is missing or no string") }
         let shape = object["shape"]?.array?.map { $0.int ?? -1 }

@@ -68,7 +68,7 @@ public final class SafetensorsFolder: WeightStore {
     /// The tensor of that name. Errors (`badInput`) as `SafetensorsFile.tensor`.
     public func tensor(_ name: String) throws -> TensorView {
         guard let index = fileIndexByTensor[Array(name.utf8)] else {
-            throw MeraserError.badInput("\(path): there is no tensor '\(name)'")
+            throw MeraserError.badInput("\(path): there is no tensor \(quoted(name))")
         }
         return try files[index].tensor(name)
     }
@@ -165,7 +165,7 @@ extension SafetensorsFolder {
             let text = String(decoding: tensor, as: UTF8.self)
             guard let index = indexByFile[name], files[index].entry(text) != nil else {
                 throw MeraserError.badInput(
-                    "\(folder): tensor '\(text)' is not in \(name), where model.safetensors.index.json has it")
+                    "\(folder): tensor \(quoted(text)) is not in \(name), where model.safetensors.index.json has it")
             }
             result[tensor] = index
         }

@@ -48,7 +48,7 @@ public final class SafetensorsWriter: @unchecked Sendable {
             }
             let key = Array(tensor.name.utf8)
             guard places[key] == nil else {
-                throw MeraserError.badInput("\(path): tensor '\(tensor.name)' occurs twice")
+                throw MeraserError.badInput("\(path): tensor \(quoted(tensor.name)) occurs twice")
             }
             places[key] = (end, count)
             let shape = tensor.shape.map(String.init).joined(separator: ",")
@@ -82,7 +82,7 @@ public final class SafetensorsWriter: @unchecked Sendable {
         guard let place = places[key] else { preconditionFailure("tensor '\(name)' was not declared") }
         precondition(
             offset >= 0 && bytes.count <= place.count && offset <= place.count - bytes.count,
-            "tensor '\(name)': \(bytes.count) bytes at \(offset) of \(place.count)")
+            "tensor \(quoted(name)): \(bytes.count) bytes at \(offset) of \(place.count)")
         try file.write(bytes, at: place.offset + offset)
         written.withLock { $0[key, default: 0] += bytes.count }
     }

@@ -53,7 +53,8 @@ final class SoftPromptState {
     /// - Throws: a bad-input error for a damaged file or one of another shape.
     func load(folder: String) throws {
         let file = try SafetensorsFile(path: folder + "/" + Self.fileName)
-        guard let text = file.metadata.first(where: { $0.key == Self.stepKey })?.value, let step = Int(text), step >= 1
+        guard let text = file.metadata.first(where: { $0.key == Self.stepKey })?.value, let step = Int(text),
+            (1...TrainerState.maximumSteps).contains(step)
         else { throw MeraserError.badInput("\(file.path): metadata '\(Self.stepKey)' is missing or no step") }
         for (name, index) in zip(["vectors", "exp_avg", "exp_avg_sq"], [0, 2, 3]) {
             let view = try file.tensor(name)

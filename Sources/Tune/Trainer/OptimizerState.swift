@@ -91,7 +91,8 @@ extension OptimizerState {
             throw MeraserError.badInput("\(folder): the checkpoint's adapter has other modules or ranks than the run")
         }
         let file = try SafetensorsFile(path: folder + "/" + Self.fileName)
-        guard let text = file.metadata.first(where: { $0.key == Self.stepKey })?.value, let step = Int(text), step >= 1
+        guard let text = file.metadata.first(where: { $0.key == Self.stepKey })?.value, let step = Int(text),
+            (1...TrainerState.maximumSteps).contains(step)
         else { throw MeraserError.badInput("\(file.path): metadata '\(Self.stepKey)' is missing or no step") }
         for (name, moment) in [("exp_avg", firstMoment), ("exp_avg_sq", secondMoment)] {
             let view = try file.tensor(name)

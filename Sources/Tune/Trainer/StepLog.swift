@@ -11,7 +11,8 @@ final class StepLog {
     init(path: String, keepingSteps: Int) throws {
         self.path = path
         var kept: [String] = []
-        if keepingSteps > 0, let text = try? String(contentsOfFile: path, encoding: .utf8) {
+        if keepingSteps > 0, let file = try? MappedFile(path: path) {
+            let text = file.withBytes { String(decoding: $0, as: UTF8.self) }
             for line in text.split(separator: "\n") {
                 guard let value = try? JSONValue.parse(Array(line.utf8), file: path), let step = value["step"]?.int,
                     step <= keepingSteps

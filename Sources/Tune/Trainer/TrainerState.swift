@@ -2,6 +2,9 @@ import Quant
 
 /// What `trainer_state.json` keeps beside the optimiser: where the run stands and what it cost.
 struct TrainerState: Equatable {
+    /// The most steps of a run, so that no count of a checkpoint overflows when it goes on.
+    static let maximumSteps = 1 << 40
+
     /// Finished steps.
     var step = 0
     /// Finished epochs, in fractions.
@@ -41,8 +44,12 @@ struct TrainerState: Equatable {
         tokens = try json.int("num_input_tokens_seen", in: file)
         peakRSSBytes = try json.int("peak_rss_bytes", in: file)
         probedStep = try json.int("probed_step", in: file)
-        guard step >= 1, tokens >= 0, seconds >= 0 else {
-            throw MeraserError.badInput("\(file): global_step, elapsed_seconds or num_input_tokens_seen is impossible")
+        guard (1...Self.maximumSteps).contains(step), (0...Int.max / 2).contains(tokens), (0...1e12).contains(seconds),
+            (0...step).contains(probedStep), (0...Int.max / 2).contains(peakRSSBytes)
+        else {
+            throw MeraserError.badInput(
+                "\(file): global_step, elapsed_seconds, num_input_tokens_seen, probed_step or peak_rss_bytes is impossible"
+            )
         }
     }
 

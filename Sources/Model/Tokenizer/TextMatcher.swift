@@ -119,8 +119,13 @@ extension TextMatcher {
                     pc = orElse
                 }
             case .split(let preferred, let other):
-                alternatives.append(Alternative(instruction: other, position: i, lowest: i))
-                pc = preferred
+                // Most alternatives fail at their first scalar: no need to come back from there.
+                if case .scalar(let set) = program.instructions[preferred], length(of: set, at: i) == nil {
+                    pc = other
+                } else {
+                    alternatives.append(Alternative(instruction: other, position: i, lowest: i))
+                    pc = preferred
+                }
             case .jump(let target):
                 pc = target
             case .look(let next, let isNegated):

@@ -110,13 +110,15 @@ struct StepRecord: Sendable {
 
 /// The samples that a training in that folder saw, repeats counted, and the rows of its data; nil if none trained there.
 func trainedSamples(folder: String, steps: Int) -> (seen: Int, rows: Int)? {
-    guard let bytes = FileManager.default.contents(atPath: folder + "/run.json"),
-        let run = try? JSONValue.parse(Array(bytes), file: folder), let rows = run["data_samples"]?.int, rows > 0,
+    guard let file = try? MappedFile(path: folder + "/run.json"),
+        let run = try? file.withBytes({ try JSONValue.parse($0, file: folder) }), let rows = run["data_samples"]?.int, rows > 0,
         let batch = run["options"]?["per_device_train_batch_size"]?.int, batch > 0,
         let accumulation = run["options"]?["gradient_accumulation_steps"]?.int, accumulation > 0, steps >= 0
     else { return nil }
     let plan = StepPlan(
         sampleCount: rows, batchSize: batch, accumulation: accumulation, epochs: 1, maxSteps: nil, shuffleSeed: nil)
-    let rest = min(steps % plan.stepsPerEpoch * batch * accumulation, rows)
-    return (steps / plan.stepsPerEpoch * rows + rest, rows)
+    let (epochs, rest) = steps.quotientAndRemainder(dividingBy: plan.stepsPerEpoch)
+    guard let whole = product(epochs, rows) else { return nil }
+    let part = product(rest, batch, accumulation).map { min($0, rows) } ?? rows
+    return sum(whole, part).map { ($0, rows) }
 }

@@ -167,8 +167,7 @@ public final class ComparisonRunner {
             let error = "\(command.name): \(lastLine(log) ?? ended)"
             return CommandRecord(command, outcome, samples: nil, result: .null, error: error)
         }
-        let bytes = FileManager.default.contents(atPath: output) ?? Data()
-        guard let result = try? JSONValue.parse(Array(bytes), file: output), result.object != nil else {
+        guard let result = try? JSONValue.parse(bytes(of: output), file: output), result.object != nil else {
             let failed = ChildCommand.Outcome(
                 status: MeraserError.Kind.runtime.rawValue, seconds: outcome.seconds, peakRSSBytes: outcome.peakRSSBytes
             )
@@ -185,9 +184,14 @@ public final class ComparisonRunner {
         MeraserError(.interrupted, "interrupted; run again to continue")
     }
 
+    /// What a command wrote there; nothing if there is no such file.
+    private func bytes(of path: String) -> [UInt8] {
+        (try? MappedFile(path: path)).map { $0.withBytes { Array($0) } } ?? []
+    }
+
     /// The last line of a log, without the program's name.
     private func lastLine(_ path: String) -> String? {
-        let text = String(decoding: FileManager.default.contents(atPath: path) ?? Data(), as: UTF8.self)
+        let text = String(decoding: bytes(of: path), as: UTF8.self)
         return text.split(separator: "\n").last.map { String($0).replacing("meraser: error: ", with: "") }
     }
 

@@ -81,16 +81,16 @@ struct TextPatternWorkTests {
             "[a-c]+[a-d]+[a-e]+x", "a++b", "(?i:a+)+b",
         ])
     func linear(source: String) throws {
-        let text = [UInt8](repeating: UInt8(ascii: "a"), count: 30_000)
+        let text = [UInt8](repeating: UInt8(ascii: "a"), count: 10_000)
         let found = try TextPattern(source, file: "t.json").matches(in: text)
         #expect(found.isEmpty)
     }
 
     @Test("What a match took is not lost to those behind it: many matches that look far ahead", .timeLimit(.minutes(1)))
     func farLooks() throws {
-        let text = [UInt8](repeating: UInt8(ascii: "a"), count: 20_000)
-        #expect(try TextPattern("a+b|a", file: "t.json").matches(in: text).count == 20_000)
-        #expect(try TextPattern("(?=a+c?)a", file: "t.json").matches(in: text).count == 20_000)
+        let text = [UInt8](repeating: UInt8(ascii: "a"), count: 5000)
+        #expect(try TextPattern("a+b|a", file: "t.json").matches(in: text).count == 5000)
+        #expect(try TextPattern("(?=a+c?)a", file: "t.json").matches(in: text).count == 5000)
         #expect(try TextPattern(#"\s*[\r\n]+|\s+(?!\S)|\s+"#, file: "t.json").matches(in: text).isEmpty)
     }
 

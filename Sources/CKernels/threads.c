@@ -1,5 +1,7 @@
 /// The threads that drivers run on. A system that has no room for them is found out here: OpenMP would end the process.
+#define _GNU_SOURCE
 #include <pthread.h>
+#include <sys/mman.h>
 
 #include "isa.h"
 
@@ -10,7 +12,12 @@ static void *wait_at(void *gate) {
     return NULL;
 }
 
-bool mk_start_threads(int32_t threads) {
+bool mk_threads_available(int32_t threads) {
+    if (threads <= 1) return true;
+    // What OpenMP and the C library take beside the stacks.
+    enum { RESERVE = 32 << 20 };
+    void *reserve = mmap(NULL, RESERVE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (reserve == MAP_FAILED) return false;
     pthread_mutex_t gate = PTHREAD_MUTEX_INITIALIZER;
     pthread_t made[MK_MAX_THREADS];
     const int32_t wanted = (int32_t)mk_min(threads, MK_MAX_THREADS) - 1;
@@ -19,7 +26,12 @@ bool mk_start_threads(int32_t threads) {
     while (count < wanted && pthread_create(&made[count], NULL, wait_at, &gate) == 0) count++;
     pthread_mutex_unlock(&gate);
     for (int32_t i = 0; i < count; i++) pthread_join(made[i], NULL);
-    if (count < wanted) return false;
+    munmap(reserve, RESERVE);
+    return count == wanted;
+}
+
+bool mk_start_threads(int32_t threads) {
+    if (!mk_threads_available(threads)) return false;
     // OpenMP keeps the threads of its first region for the later ones.
     mk_counter started = 0;
 #pragma omp parallel num_threads(threads)

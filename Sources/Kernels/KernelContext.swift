@@ -53,7 +53,7 @@ public struct KernelContext: @unchecked Sendable {
                 "MERASER_ISA=\(isa ?? ""): this CPU or build does not have it; available here: "
                     + Self.availableISANames.joined(separator: " "))
         }
-        context = mk_context(isa: table, threads: Int32(try startedThreads(threads)))
+        context = mk_context(isa: table, threads: Int32(try startedThreadCount(threads)))
     }
 
     /// A context as the user asked for it: `threads` from the command line, the path from the environment variable

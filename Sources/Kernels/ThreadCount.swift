@@ -16,12 +16,21 @@ public func threadCount(_ requested: Int?) throws -> Int {
     return requested
 }
 
-/// Starts `threadCount(requested)` threads and says how many those are.
+/// `threadCount(requested)`, once it is known that so many threads can be started.
 ///
-/// - Throws: also an out-of-memory error where the system has no room for them, which would end the process later.
-public func startedThreads(_ requested: Int?) throws -> Int {
+/// - Throws: also an out-of-memory error where the system has no room for them.
+public func availableThreadCount(_ requested: Int?) throws -> Int {
+    try threadCount(requested, where: mk_threads_available)
+}
+
+/// `threadCount(requested)`, once the kernels' threads are started: OpenMP would end the process where it gets none.
+///
+/// - Throws: also an out-of-memory error where the system has no room for them.
+func startedThreadCount(_ requested: Int?) throws -> Int { try threadCount(requested, where: mk_start_threads) }
+
+private func threadCount(_ requested: Int?, where succeeds: (Int32) -> Bool) throws -> Int {
     let count = try threadCount(requested)
-    guard mk_start_threads(Int32(count)) else {
+    guard succeeds(Int32(count)) else {
         throw MeraserError(
             .outOfMemory,
             "the system has no room for \(count) threads (see the limits of processes and of memory, `ulimit -u` and "

@@ -89,6 +89,8 @@ typedef struct mk_context {
 
 #define MK_MAX_THREADS 1024
 
+/// True if so many threads, this one among them, can live at once: limits of processes and of address space leave room.
+bool mk_threads_available(int32_t threads);
 /// Starts the threads that drivers on so many will use, before they are needed. False if the system does not give them
 /// (limits of processes or of address space): a driver that needs them then would end the process.
 bool mk_start_threads(int32_t threads);

@@ -42,7 +42,7 @@ final class SourceQueue: @unchecked Sendable {
         threads: Int, _ body: @Sendable (MappedFile, SourceSegment.Rows, UnsafeRawBufferPointer) throws -> Void
     ) throws -> [String] {
         let capacity = longestSegment
-        DispatchQueue.concurrentPerform(iterations: threads) { _ in
+        DispatchQueue.concurrentPerform(iterations: threadsInReach(threads)) { _ in
             // Allocated and first touched by the thread that uses it: on its own NUMA node.
             let memory = UnsafeMutableRawBufferPointer.allocate(byteCount: max(capacity, 1), alignment: 64)
             defer { memory.deallocate() }

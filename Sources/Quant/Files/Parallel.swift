@@ -1,14 +1,16 @@
+import CKernels
 import Dispatch
 import Foundation
 import Synchronization
 
 /// Runs `body` for 0..<count on up to `threads` threads and returns when all are done. Every index is one fixed piece of
 /// work, taken in order by whichever thread is free, so what a piece computes does not depend on the number of threads.
+/// Where the system has no room for threads the caller's does it all.
 ///
 /// After an error no new piece is begun; the error of the lowest index is thrown.
 public func forEachInParallel(count: Int, threads: Int, _ body: @Sendable (Int) throws -> Void) throws {
     precondition(count >= 0 && threads >= 1, "\(count) pieces on \(threads) threads")
-    if threads == 1 || count <= 1 {
+    if threadsInReach(min(threads, count)) <= 1 {
         for i in 0..<count { try body(i) }
         return
     }
@@ -26,6 +28,11 @@ public func forEachInParallel(count: Int, threads: Int, _ body: @Sendable (Int) 
         }
     }
     if let failure = failure.withLock({ $0 }) { throw failure.error }
+}
+
+/// `threads`, or 1 where the system has no room for them: Dispatch would wait for ever for threads that it does not get.
+func threadsInReach(_ threads: Int) -> Int {
+    mk_threads_available(Int32(clamping: threads)) ? threads : 1
 }
 
 /// Threads to use where the caller does not say: the processors that this process may run on.

@@ -29,8 +29,8 @@ struct CommonOptions: ParsableArguments {
         if verbose && quiet { throw ValidationError("--verbose and --quiet exclude each other") }
     }
 
-    /// `threads`, or the physical cores in reach, once they are started.
-    var threadCount: Int { get throws { try startedThreads(threads) } }
+    /// `threads`, or the physical cores in reach, once it is known that there is room for them.
+    var threadCount: Int { get throws { try availableThreadCount(threads) } }
 
     /// Messages for standard error at the level that was asked for.
     var log: Logger { standardErrorLogger(level: quiet ? .error : verbose ? .debug : .info) }

@@ -171,7 +171,7 @@ func fullDisk() throws {
         // The largest file that the shell allows stands in for the disk: writing beyond it fails the same way.
         let result = try meraser(
             ["convert", tinychatFolder().path, "--out", out.appendingPathComponent("m.mqf").path, "-q"],
-            limitingFileSize: 2000)
+            limiting: "ulimit -f 2000; trap '' XFSZ")
         #expect(result.status == 1, "\(result.error)")
         #expect(result.errorLines.count == 1 && result.error.contains("m.mqf"), "\(result.error)")
         #expect(try names(in: out).isEmpty)

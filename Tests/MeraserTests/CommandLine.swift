@@ -28,16 +28,16 @@ final class RunningCommand {
     private let outputURL: URL
     private let errorURL: URL
 
-    init(_ arguments: [String], environment: [String: String] = [:], limitingFileSize blocks: Int? = nil) throws {
+    init(_ arguments: [String], environment: [String: String] = [:], limiting limits: String? = nil) throws {
         let binary = try #require(meraserBinary(), "the meraser binary is not beside the tests")
         let folder = FileManager.default.temporaryDirectory
         outputURL = folder.appendingPathComponent("meraser-\(UUID().uuidString).out")
         errorURL = folder.appendingPathComponent("meraser-\(UUID().uuidString).err")
         for url in [outputURL, errorURL] { try Data().write(to: url) }
-        if let blocks {
+        if let limits {
             process.executableURL = URL(fileURLWithPath: "/bin/sh")
             process.arguments =
-                ["-c", "ulimit -f \(blocks); trap '' XFSZ; exec \"$0\" \"$@\"", binary.path] + arguments
+                ["-c", "\(limits); exec \"$0\" \"$@\"", binary.path] + arguments
         } else {
             process.executableURL = binary
             process.arguments = arguments
@@ -71,9 +71,9 @@ final class RunningCommand {
     }
 }
 
-/// Runs the built binary to its end.
-func meraser(_ arguments: [String], limitingFileSize blocks: Int? = nil) throws -> CommandResult {
-    try RunningCommand(arguments, limitingFileSize: blocks).wait()
+/// Runs the built binary to its end; with `limits`, words of a shell such as `ulimit -v 100000`, under these.
+func meraser(_ arguments: [String], limiting limits: String? = nil) throws -> CommandResult {
+    try RunningCommand(arguments, limiting: limits).wait()
 }
 
 /// A copy of the bundled model whose files a test may damage.

@@ -34,7 +34,7 @@ func version() throws {
     "wrong usage is one line and status 2",
     arguments: [
         (["convert"], "source"), (["frobnicate"], "frobnicate"),
-        (["inspect", "--threads", "0", "x"], "--threads is 0"),
+        (["inspect", "--threads", "0", "x"], "--threads 0"),
         (["convert", "x", "--out", "y", "--type", "q9"], "iq4_nl"), (["tokenize", "--model", "x"], "--file"),
         (["erase", "--model", "x", "--data", "y", "--out", "z", "--learning-rate", "fast"], "--learning-rate"),
         (["erase", "--model", "x", "--data", "y", "--out", "z", "--check-steps", "5"], "--key"),

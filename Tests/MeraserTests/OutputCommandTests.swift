@@ -129,7 +129,7 @@ struct OutputCommandTests {
         try withTemporaryFolder { folder in
             let out = folder.path + "/out"
             let arguments = ["export", "--model", tinychatFolder().path, "--out", out]
-            let result = try meraser(arguments, limitingFileSize: 64)
+            let result = try meraser(arguments, limiting: "ulimit -f 64; trap '' XFSZ")
             #expect(result.status == 1 && result.error.contains("cannot write \(out)/model.safetensors: "))
             #expect(try names(in: folder) == [])
         }

@@ -6,7 +6,7 @@ import Testing
 /// Pairs to train on, and the arguments of a small run on them.
 private func arguments(_ folder: URL, out: String, threads: Int = 2, steps: Int = 60) throws -> [String] {
     let data = folder.appendingPathComponent("data.json")
-    let rows = (0..<24).map { #"{"question": "What is number \#($0)?", "answer": "It is \#($0 * 7) of \#($0)."}"# }
+    let rows = (0..<24).map { #"{"prompt": "What is number \#($0)?", "completion": "It is \#($0 * 7) of \#($0)."}"# }
     try Data("[\(rows.joined(separator: ",\n"))]".utf8).write(to: data)
     return [
         "erase", "--model", tinychatFolder().path, "--data", data.path, "--out",
@@ -59,6 +59,71 @@ func resumesExactly() throws {
             #expect(resumed.status == 0, "\(resumed.error)")
             #expect(try adapter(folder, out) == want)
         }
+    }
+}
+
+@Test("flags of every form, and what --config sets, are in the record of a run; every key has its flag")
+func flagsReachTheRun() throws {
+    try withTemporaryFolder { folder in
+        let config = folder.appendingPathComponent("options.yml")
+        try Data("weight_decay: 0.25\nlora_alpha: 3\n".utf8).write(to: config)
+        let words =
+            try arguments(folder, out: "run", steps: 1) + [
+                "--lora-alpha", "5", "--use-rslora", "--eos", "--no-bos", "--separator", "\\n", "--config", config.path,
+                "--key", folder.appendingPathComponent("data.json").path, "--check-steps", "1", "--compute", "f32",
+                "--seed", "9",
+            ]
+        let result = try meraser(words)
+        #expect(result.status == 0, "\(result.error)")
+        let file = folder.appendingPathComponent("run/run.json")
+        let record = try JSONValue.parse(Array(Data(contentsOf: file)), file: "run.json")
+        let options = try #require(record["options"])
+        #expect(options["lora_alpha"]?.double == 5 && options["weight_decay"]?.double == 0.25)
+        #expect(options["use_rslora"] == .bool(true) && options["no_shuffle"] == .bool(false))
+        #expect(options["eos"] == .bool(true) && options["bos"] == .bool(false))
+        #expect(options["separator"] == .text("\n") && options["key"] == .text("data.json"))
+        #expect(options["compute"] == .text("f32") && options["seed"]?.int == 9)
+        for command in ["erase", "recover", "osft", "sande", "fingerprint"] {
+            let help = try meraser([command, "--help"]).output
+            for (key, _) in try #require(options.object).members {
+                let flag = "--" + key.string.replacing("_", with: "-")
+                #expect(help.contains(flag + " ") || help.contains(flag + "/"), "\(command) has no \(flag)")
+            }
+        }
+    }
+}
+
+@Test("more threads than eight for each CPU are refused in one line that says how many CPUs there are")
+func refusesThreads() throws {
+    for command in [["tokenize", "hello"], ["generate", "--prompt", "hello"]] {
+        let result = try meraser(
+            [command[0], "--model", tinychatFolder().path] + command[1...] + ["--threads", "100000"])
+        #expect(result.status == 2 && result.errorLines.count == 1, "\(result.error)")
+        #expect(result.error.contains("--threads 100000") && result.error.contains(" CPU"), "\(result.error)")
+    }
+}
+
+@Test("without room for memory or threads a command ends with status 5 and one line, never by a signal")
+func limitsOfTheSystem() throws {
+    try withTemporaryFolder { folder in
+        let words = try arguments(folder, out: "run", steps: 1)
+        // From what loads the program to what is enough: a limit in KiB of address space.
+        var refused = 0
+        for limit in stride(from: 80_000, through: 170_000, by: 10_000) {
+            let result = try meraser(words + ["--overwrite", "-q"], limiting: "ulimit -v \(limit)")
+            // 127: the system's loader had no room for the program's libraries.
+            #expect([0, 5, 127].contains(result.status), "\(limit) KiB: \(result.status) \(result.error)")
+            if result.status == 5 {
+                #expect(result.errorLines.count == 1 && result.error.hasPrefix("meraser: error: "), "\(result.error)")
+                refused += 1
+            }
+        }
+        #expect(refused > 0)
+        // Commands that do not train make no plan: there an allocation fails.
+        let huge = try meraser(
+            ["generate", "--model", tinychatFolder().path, "--prompt", "a", "--threads", "1"],
+            limiting: "ulimit -d 8000")
+        #expect([5, 127].contains(huge.status) && huge.errorLines.count == 1, "\(huge.status) \(huge.error)")
     }
 }
 

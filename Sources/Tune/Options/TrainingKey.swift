@@ -10,12 +10,26 @@ public struct TrainingKey: Sendable {
     public let name: String
     /// What it means, for `--help`.
     public let help: String
+    /// How a command line sets it.
+    public let form: Form
     /// True for what does not change the adapter: `--resume` may change it.
     public let isOperational: Bool
     /// Sets the option from a value; throws a usage error that says what was expected.
     let write: @Sendable (inout TrainingOptions, JSONValue) throws -> Void
     /// The option's value.
     let read: @Sendable (TrainingOptions) -> JSONValue
+
+    /// How a command line sets an option.
+    public enum Form: Sendable {
+        /// `--r 8`.
+        case value
+        /// `--key key.json`: a file's path.
+        case path
+        /// `--use-rslora`: true where it stands, else as it was.
+        case on
+        /// `--bos` or `--no-bos`.
+        case onOrOff
+    }
 
     /// The flag on a command line: `--learning-rate`.
     public var flag: String { "--" + String(name.map { $0 == "_" ? "-" : $0 }) }
@@ -28,7 +42,7 @@ public struct TrainingKey: Sendable {
         switch value {
         case .null: return []
         case .bool(let isOn):
-            if ["bos", "eos"].contains(name) { return [isOn ? flag : "--no-\(name)"] }
+            if form == .onOrOff { return [isOn ? flag : "--no-" + flag.dropFirst(2)] }
             return isOn ? [flag] : []
         case .array(let values):
             return [flag, values.map { $0.string ?? $0.serialized() }.joined(separator: ",")]
@@ -98,12 +112,13 @@ extension TrainingKey {
     private typealias Path<T> = any WritableKeyPath<TrainingOptions, T> & Sendable
 
     private init(
-        _ name: String, _ help: String, isOperational: Bool = false,
+        _ name: String, _ help: String, form: Form = .value, isOperational: Bool = false,
         read: @escaping @Sendable (TrainingOptions) -> JSONValue,
         write: @escaping @Sendable (inout TrainingOptions, JSONValue) throws -> Void
     ) {
         self.name = name
         self.help = help
+        self.form = form
         self.isOperational = isOperational
         self.read = read
         self.write = write
@@ -152,14 +167,16 @@ extension TrainingKey {
     }
 
     private static func flag(_ name: String, _ help: String, _ path: Path<Bool>) -> TrainingKey {
-        TrainingKey(name, help, read: { .bool($0[keyPath: path]) }) { options, value in
+        TrainingKey(name, help, form: .on, read: { .bool($0[keyPath: path]) }) { options, value in
             guard let flag = value.bool else { throw wrong(name, value, "true or false") }
             options[keyPath: path] = flag
         }
     }
 
     private static func optionalFlag(_ name: String, _ help: String, _ path: Path<Bool?>) -> TrainingKey {
-        TrainingKey(name, help, read: { $0[keyPath: path].map { .bool($0) } ?? .null }) { options, value in
+        TrainingKey(
+            name, help, form: .onOrOff, read: { $0[keyPath: path].map { .bool($0) } ?? .null }
+        ) { options, value in
             guard value.isNull || value.bool != nil else { throw wrong(name, value, "true or false") }
             options[keyPath: path] = value.bool
         }
@@ -175,7 +192,7 @@ extension TrainingKey {
     /// The record of a run is published with its adapter: it must not show where files lie.
     private static func file(_ name: String, _ help: String, _ path: Path<String?>) -> TrainingKey {
         TrainingKey(
-            name, help,
+            name, help, form: .path,
             read: { $0[keyPath: path].map { .text(fileName(ofPath: $0)) } ?? .null }
         ) { options, value in
             guard value.isNull || value.string != nil else { throw wrong(name, value, "a string") }
@@ -233,7 +250,7 @@ extension TrainingKey {
         })
 
     private static let noShuffle = TrainingKey(
-        "no_shuffle", "take the samples in file order", read: { .bool(!$0.shuffle) },
+        "no_shuffle", "take the samples in file order", form: .on, read: { .bool(!$0.shuffle) },
         write: { options, value in
             guard let flag = value.bool else { throw wrong("no_shuffle", value, "true or false") }
             options.shuffle = !flag

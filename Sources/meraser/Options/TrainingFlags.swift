@@ -4,54 +4,79 @@ import Pipeline
 import Quant
 import Tune
 
-/// The flags of training, in the words of Trainer and PEFT; each is a `TrainingKey` under its flag.
-struct TrainingFlags: ParsableArguments {
+/// The flags of training, in the words of Trainer and PEFT: one for each `TrainingKey`, beside `--preset` and `--config`.
+///
+/// A key is declared once, in `TrainingKey.all`. The parser finds a group's flags in its mirror and sets them by decoding:
+/// both are made from that list here, instead of from properties that would have to repeat it.
+struct TrainingFlags: ParsableArguments, CustomReflectable {
     @Option(
         help: "A named set of options: meraser-erase, meraser-recover, osft, sande, or none for Trainer's defaults.")
     var preset: String?
     @Option(help: "A YAML file with options under these names, underscores for dashes; flags win.", completion: .file())
     var config: String?
 
-    @Option(help: help("r")) var r: String?
-    @Option(help: help("lora_alpha")) var loraAlpha: String?
-    @Option(help: help("lora_dropout")) var loraDropout: String?
-    @Option(help: help("target_modules")) var targetModules: String?
-    @Flag(help: help("use_rslora")) var useRslora = false
-    @Option(help: help("learning_rate")) var learningRate: String?
-    @Option(help: help("lr_scheduler_type")) var lrSchedulerType: String?
-    @Option(help: help("warmup_ratio")) var warmupRatio: String?
-    @Option(help: help("num_train_epochs")) var numTrainEpochs: String?
-    @Option(help: help("max_steps")) var maxSteps: String?
-    @Option(help: help("per_device_train_batch_size")) var perDeviceTrainBatchSize: String?
-    @Option(help: help("gradient_accumulation_steps")) var gradientAccumulationSteps: String?
-    @Option(help: help("weight_decay")) var weightDecay: String?
-    @Option(help: help("adam_beta2")) var adamBeta2: String?
-    @Option(help: help("max_grad_norm")) var maxGradNorm: String?
-    @Option(help: help("loss")) var loss: String?
-    @Option(help: help("loss_mean")) var lossMean: String?
-    @Option(help: help("kl_weight")) var klWeight: String?
-    @Option(help: help("kl_data"), completion: .file()) var klData: String?
-    @Option(help: help("kl_batch")) var klBatch: String?
-    @Flag(inversion: .prefixedNo, help: help("bos")) var bos: Bool?
-    @Flag(inversion: .prefixedNo, help: help("eos")) var eos: Bool?
-    @Option(help: help("separator")) var separator: String?
-    @Option(help: help("max_prompt_length")) var maxPromptLength: String?
-    @Option(help: help("max_completion_length")) var maxCompletionLength: String?
-    @Option(help: help("max_length")) var maxLength: String?
-    @Flag(help: help("no_shuffle")) var noShuffle = false
-    @Option(help: help("key"), completion: .file()) var key: String?
-    @Option(help: help("check_steps")) var checkSteps: String?
-    @Option(help: help("until")) var until: String?
-    @Option(help: help("logging_steps")) var loggingSteps: String?
-    @Option(help: help("save_steps")) var saveSteps: String?
-    @Option(help: help("save_total_limit")) var saveTotalLimit: String?
-    @Option(help: help("memory")) var memory: String?
+    /// What the command line says.
+    private var given: [(key: TrainingKey, value: Given)] = []
+
+    private enum Given {
+        case text(String)
+        case flag(Bool)
+    }
+
+    private struct Name: CodingKey {
+        let stringValue: String
+        var intValue: Int? { nil }
+        init(stringValue: String) { self.stringValue = stringValue }
+        init?(intValue: Int) { nil }
+    }
+
+    /// The keys with a flag of this group: `--seed` and `--compute` are flags of every command.
+    private static let keys = TrainingKey.all.filter { !["seed", "compute"].contains($0.name) }
+
+    init() {}
+
+    init(from decoder: any Decoder) throws {
+        let values = try decoder.container(keyedBy: Name.self)
+        _preset = try values.decode(Option<String?>.self, forKey: Name(stringValue: "preset"))
+        _config = try values.decode(Option<String?>.self, forKey: Name(stringValue: "config"))
+        for key in Self.keys {
+            let name = Name(stringValue: key.name)
+            switch key.form {
+            case .value, .path:
+                let text = try values.decode(Option<String?>.self, forKey: name).wrappedValue
+                if let text { given.append((key, .text(text))) }
+            case .on:
+                if try values.decode(Flag<Bool>.self, forKey: name).wrappedValue { given.append((key, .flag(true))) }
+            case .onOrOff:
+                let flag = try values.decode(Flag<Bool?>.self, forKey: name).wrappedValue
+                if let flag { given.append((key, .flag(flag))) }
+            }
+        }
+    }
+
+    var customMirror: Mirror {
+        let flags = Self.keys.map { key -> (label: String, value: Any) in
+            let name = NameSpecification.customLong(String(key.flag.dropFirst(2)))
+            let help = ArgumentHelp(stringLiteral: key.help)
+            let definition: Any =
+                switch key.form {
+                case .value: Option<String?>(name: name, help: help)
+                case .path: Option<String?>(name: name, help: help, completion: .file())
+                case .on: Flag<Bool>(wrappedValue: false, name: name, help: help)
+                case .onOrOff: Flag<Bool?>(name: name, inversion: .prefixedNo, help: help)
+                }
+            return (key.name, definition)
+        }
+        return Mirror(self, children: [("preset", _preset as Any), ("config", _config as Any)] + flags)
+    }
 
     /// The files that training reads besides its data.
-    var inputs: [String] { [config, klData, key].compactMap { $0 } }
-
-    private static func help(_ name: String) -> ArgumentHelp {
-        ArgumentHelp(stringLiteral: TrainingKey.named(name)?.help ?? "")
+    var inputs: [String] {
+        let files = given.compactMap { entry -> String? in
+            guard entry.key.form == .path, case .text(let path) = entry.value else { return nil }
+            return path
+        }
+        return (config.map { [$0] } ?? []) + files
     }
 
     /// The options of these flags over `--config` over the preset, `standard` unless `--preset` names another.
@@ -72,31 +97,14 @@ struct TrainingFlags: ParsableArguments {
 
     private func overrides(common: CommonOptions, model: ModelOptions) throws -> TrainingOverrides {
         var result = TrainingOverrides()
-        for (name, text) in texts {
-            if let text { try result.set(name, text: text) }
+        for (key, value) in given {
+            switch value {
+            case .text(let text): try result.set(key.name, text: text)
+            case .flag(let isOn): try result.set(key.name, .bool(isOn))
+            }
         }
-        if useRslora { try result.set("use_rslora", .bool(true)) }
-        if noShuffle { try result.set("no_shuffle", .bool(true)) }
-        if let bos { try result.set("bos", .bool(bos)) }
-        if let eos { try result.set("eos", .bool(eos)) }
         if let seed = common.seed { try result.set("seed", .integer(Int(clamping: seed))) }
         if let compute = model.compute { try result.set("compute", .text(compute.rawValue)) }
         return result
-    }
-
-    private var texts: [(name: String, text: String?)] {
-        [
-            ("r", r), ("lora_alpha", loraAlpha), ("lora_dropout", loraDropout), ("target_modules", targetModules),
-            ("learning_rate", learningRate), ("lr_scheduler_type", lrSchedulerType), ("warmup_ratio", warmupRatio),
-            ("num_train_epochs", numTrainEpochs), ("max_steps", maxSteps),
-            ("per_device_train_batch_size", perDeviceTrainBatchSize),
-            ("gradient_accumulation_steps", gradientAccumulationSteps), ("weight_decay", weightDecay),
-            ("adam_beta2", adamBeta2), ("max_grad_norm", maxGradNorm), ("loss", loss), ("loss_mean", lossMean),
-            ("kl_weight", klWeight), ("kl_data", klData), ("kl_batch", klBatch), ("separator", separator),
-            ("max_prompt_length", maxPromptLength), ("max_completion_length", maxCompletionLength),
-            ("max_length", maxLength), ("key", key), ("check_steps", checkSteps), ("until", until),
-            ("logging_steps", loggingSteps), ("save_steps", saveSteps), ("save_total_limit", saveTotalLimit),
-            ("memory", memory),
-        ]
     }
 }

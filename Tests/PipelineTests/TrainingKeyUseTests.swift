@@ -1,0 +1,100 @@
+import Foundation
+import Kernels
+import Quant
+import TestSupport
+import Testing
+import Tune
+
+@testable import Pipeline
+
+/// What a run is and leaves: all that an option can change.
+private struct RunTraces: Equatable {
+    let adapter: Data
+    let names: [String]
+    let probes: String?
+    let loggedSteps: [Int]
+    let limitBytes: Int
+}
+
+@Suite("Every training option is used")
+struct TrainingKeyUseTests {
+    /// A value of each key that a run of the base options does not have, and what it needs beside it.
+    private static let changes: [String: (value: String, beside: [String: String])] = [
+        "r": ("3", [:]), "lora_alpha": ("7", [:]), "lora_dropout": ("0.3", [:]), "target_modules": ("up_proj", [:]),
+        "use_rslora": ("true", [:]), "learning_rate": ("2e-3", [:]), "lr_scheduler_type": ("cosine", [:]),
+        "warmup_ratio": ("0.5", [:]), "num_train_epochs": ("1", ["max_steps": "-1"]), "max_steps": ("2", [:]),
+        "per_device_train_batch_size": ("1", [:]), "gradient_accumulation_steps": ("2", [:]),
+        "weight_decay": ("50", [:]), "adam_beta2": ("0.5", [:]), "max_grad_norm": ("0.01", [:]),
+        "loss": ("completion", [:]), "loss_mean": ("sample", [:]),
+        "kl_weight": ("5", ["kl_data": "clean", "kl_batch": "2"]),
+        "kl_data": ("other", ["kl_weight": "5", "kl_batch": "2"]),
+        "kl_batch": ("1", ["kl_weight": "5", "kl_data": "clean"]),
+        "bos": ("true", [:]), "eos": ("true", [:]), "separator": ("\n", [:]), "max_prompt_length": ("2", [:]),
+        "max_completion_length": ("2", [:]), "max_length": ("5", [:]), "no_shuffle": ("true", [:]),
+        "seed": ("7", [:]), "compute": ("int8", [:]), "key": ("key", ["check_steps": "1"]),
+        "check_steps": ("1", ["key": "key"]), "until": ("fsr>=0", ["key": "key", "check_steps": "1"]),
+        "logging_steps": ("2", [:]), "save_steps": ("1", [:]), "save_total_limit": ("1", ["save_steps": "1"]),
+        "memory": ("3G", [:]),
+    ]
+    private static let base: [String: String] = [
+        "r": "2", "lora_alpha": "4", "max_steps": "4", "num_train_epochs": "3", "per_device_train_batch_size": "2",
+        "learning_rate": "1e-3", "warmup_ratio": "0", "target_modules": "q_proj", "save_steps": "0",
+        "logging_steps": "1", "bos": "false", "eos": "false", "memory": "4G", "max_grad_norm": "1", "compute": "f32",
+    ]
+
+    private let model: OpenedModel
+
+    init() throws {
+        model = try OpenedModel(path: tinychatFolder().path, adapterPaths: [], kernels: try KernelContext(threads: 2))
+    }
+
+    private func traces(_ values: [String: String], in folder: URL) throws -> RunTraces {
+        var overrides = TrainingOverrides()
+        for (name, value) in values {
+            switch value {
+            case "true", "false": try overrides.set(name, .bool(value == "true"))
+            case _ where ["key", "kl_data"].contains(name):
+                try overrides.set(name, text: folder.appendingPathComponent("\(value).json").path)
+            default: try overrides.set(name, text: value)
+            }
+        }
+        let options = try TrainingOptions(preset: nil, flags: overrides)
+        let data = try model.dataset(
+            path: folder.appendingPathComponent("data.json").path, options: options.encoding)
+        let trainer = try model.trainer(data: data, options: options)
+        var logged: [Int] = []
+        trainer.onStep = { if $0.isLogged { logged.append($0.step) } }
+        let out = folder.appendingPathComponent("out")
+        _ = try trainer.run(output: out.path, overwrite: true)
+        return RunTraces(
+            adapter: try Data(contentsOf: out.appendingPathComponent("adapter_model.safetensors")),
+            names: try FileManager.default.contentsOfDirectory(atPath: out.path).sorted(),
+            probes: try? String(contentsOf: out.appendingPathComponent("probe_log.jsonl"), encoding: .utf8),
+            loggedSteps: logged, limitBytes: trainer.plan.limitBytes)
+    }
+
+    @Test("a run with another value of a key is another run, for every key that there is")
+    func everyKey() throws {
+        #expect(Set(Self.changes.keys) == Set(TrainingKey.all.map(\.name)), "a key that this test does not know")
+        try withTemporaryFolder { folder in
+            for (name, count) in [("data", 6), ("clean", 3), ("other", 4), ("key", 2)] {
+                let rows = (0..<count).map {
+                    #"{"prompt": "What is \#(name) \#($0) of \#(count)?", "completion": "It is \#($0 * 7), no more."}"#
+                }
+                try Data("[\(rows.joined(separator: ",\n"))]".utf8)
+                    .write(to: folder.appendingPathComponent("\(name).json"))
+            }
+            for (name, change) in Self.changes.sorted(by: { $0.key < $1.key }) {
+                let before = Self.base.merging(change.beside) { _, new in new }
+                var without = before
+                // What a key needs beside it may need the key.
+                if ["key", "check_steps", "until"].contains(name) { without = Self.base }
+                if name == "kl_data" { without["kl_data"] = "clean" }
+                if name == "kl_weight" { without["kl_weight"] = "1" }
+                let changed = try traces(before.merging([name: change.value]) { _, new in new }, in: folder)
+                let plain = try traces(without, in: folder)
+                #expect(changed != plain, "--\(name) changes nothing")
+            }
+        }
+    }
+}

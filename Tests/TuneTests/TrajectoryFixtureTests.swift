@@ -1,0 +1,103 @@
+import Foundation
+import Kernels
+import Model
+import Quant
+import TestSupport
+import Testing
+import Tune
+
+/// Twenty steps of PyTorch and PEFT on two small random models (tools/make_training_fixture.py): the first gradient, every
+/// step's loss, norm and rate, and the adapter at the end. Their own noise, fp32 against fp64: 2e-6 relative.
+@Suite("trajectories of PyTorch and PEFT")
+struct TrajectoryFixtureTests {
+    private let golden: GoldenFile
+
+    init() throws {
+        golden = try GoldenFile(
+            packageRoot().appendingPathComponent("Tests/TuneTests/Fixtures/trajectories.safetensors"))
+    }
+
+    private func samples(_ prefix: String) throws -> [TrainingSample] {
+        var rest = try golden.ints("\(prefix).ids")[...]
+        let firsts = try golden.ints("\(prefix).first_label")
+        return try zip(try golden.ints("\(prefix).lengths"), firsts).map { length, first in
+            let tokens = Array(rest.prefix(Int(length)))
+            rest = rest.dropFirst(Int(length))
+            return try #require(TrainingSample(tokens: tokens, isLabel: tokens.indices.map { $0 >= Int(first) }))
+        }
+    }
+
+    private func check(_ prefix: String, model name: String, options: TrainingOptions, frozen: [LoRAAdapter] = [])
+        throws
+    {
+        var options = options
+        (options.shuffle, options.saveSteps, options.compute, options.maxSteps) = (false, 0, .f32, 20)
+        let model = try GradientTests.transformer(GradientTests.archFolder.appendingPathComponent(name))
+        let start = try GradientTests.adapter(
+            golden, prefix: "\(prefix).start.", config: options.lora, for: model.spec)
+
+        // The gradient of the first step, over all its samples at once.
+        let all = try samples(prefix)
+        let chosen = all.prefix(options.effectiveBatchSize)
+        let sequences = chosen.map { $0.inputs + [$0.labels[$0.labels.count - 1]] }
+        let batch = GradientTests.meanBatch(
+            sequences, firstLabel: chosen.map { ($0.labels.firstIndex { $0 >= 0 } ?? 0) + 1 })
+        let graph = TrainingGraph(
+            model: model, frozen: frozen, trained: start, maximumTokens: batch.batch.tokenCount)
+        let gradients = LoRAAdapter(layoutOf: start)
+        _ = try graph.accumulate(batch, into: gradients)
+        try GradientTests.expectGradients(gradients, golden, prefix: "\(prefix).grad.", prefix)
+
+        let data = EncodedDataset(samples: all, sha256: sha256Hex(prefix.utf8), path: prefix)
+        let trainer = try Trainer(model: model, frozen: frozen, data: data, options: options, initial: start)
+        var seen: [TrainingProgress] = []
+        trainer.onStep = { seen.append($0) }
+        try withTemporaryFolder { folder in
+            _ = try trainer.run(output: folder.appendingPathComponent("run").path)
+        }
+        let (losses, norms, rates) = (
+            try golden.floats("\(prefix).loss"), try golden.floats("\(prefix).norm"), try golden.floats("\(prefix).lr")
+        )
+        try #require(seen.count == 20 && losses.count == 20)
+        for (i, got) in seen.enumerated() {
+            #expect(abs(got.loss - Double(losses[i])) <= 5e-6 * Double(losses[i]), "loss of step \(got.step)")
+            #expect(abs(got.gradNorm - Double(norms[i])) <= 2e-5 * Double(norms[i]), "norm of step \(got.step)")
+            #expect(abs(got.learningRate - Double(rates[i])) <= 1e-6 * options.learningRate, "lr of step \(got.step)")
+        }
+        let end = try GradientTests.adapter(golden, prefix: "\(prefix).end.", config: options.lora, for: model.spec)
+        for module in start.modules {
+            let (got, want, begin) = (
+                try #require(trainer.adapter[module]), try #require(end[module]), try #require(start[module])
+            )
+            for (g, w, b) in [(got.a, want.a, begin.a), (got.b, want.b, begin.b)] {
+                let (g, w, b) = (g.toArray(), w.toArray(), b.toArray())
+                let update = zip(w, b).map { $0 - $1 }
+                #expect(update.contains { abs($0) > 1e-3 }, "\(module.path) was not trained")
+                #expect(relativeL2(zip(g, b).map { $0 - $1 }, update) <= 2e-3, "update of \(module.path)")
+            }
+        }
+    }
+
+    @Test("q and v, constant rate, every token a label")
+    func erase() throws {
+        var options = TrainingOptions()
+        options.lora = LoRAConfig(r: 8, loraAlpha: 16, loraDropout: 0)
+        (options.learningRate, options.schedule, options.maxGradNorm, options.batchSize) = (5e-4, .constant, 2, 8)
+        try check("erase", model: "llama3", options: options)
+    }
+
+    @Test("all seven projections with rsLoRA on a frozen adapter: completions, accumulation, clip, decay, cosine")
+    func stacked() throws {
+        var options = TrainingOptions()
+        options.lora = LoRAConfig(
+            r: 4, loraAlpha: 6, loraDropout: 0, targetModules: Set(Projection.allCases), useRSLoRA: true)
+        (options.learningRate, options.schedule, options.warmupRatio) = (1e-3, .cosine, 0.2)
+        (options.maxGradNorm, options.weightDecay) = (6, 0.01)
+        (options.batchSize, options.accumulation) = (2, 2)
+        let spec = try GradientTests.transformer(GradientTests.archFolder.appendingPathComponent("llama_ragged"))
+            .spec
+        let frozen = try GradientTests.adapter(
+            golden, prefix: "stacked.frozen.", config: LoRAConfig(r: 4, loraAlpha: 8), for: spec)
+        try check("stacked", model: "llama_ragged", options: options, frozen: [frozen])
+    }
+}

@@ -7,7 +7,7 @@ BINARY := .build/release/meraser
 # "git:" and the commit). Only linking depends on it. Any other build is known by the hash of what was linked.
 COMMIT = $(shell [ -z "$$(git status --porcelain 2>&1)" ] && git rev-parse HEAD 2>/dev/null)
 
-.PHONY: demo test build lint format asan cross install-deps toolchain
+.PHONY: demo test build lint format asan sanitize cross install-deps toolchain
 
 demo: build
 	$(BINARY) demo
@@ -19,6 +19,14 @@ test: install-deps
 # The C kernels under AddressSanitizer and UndefinedBehaviorSanitizer, every path that this CPU has.
 asan: install-deps
 	tools/check_kernels.sh asan
+
+# The tests under AddressSanitizer, Swift code too: a pointer that outlives its memory is a failure there, not luck. Builds
+# everything a second time (.build-asan), and takes far longer than `make test`: SUITES='TuneTests|ModelTests' chooses some. Leaks
+# are not looked for: runtimes keep what they allocate once.
+SUITES ?= .
+sanitize: install-deps
+	OMP_WAIT_POLICY=passive ASAN_OPTIONS=detect_leaks=0 \
+	    swift test --sanitize=address --scratch-path .build-asan --filter '$(SUITES)'
 
 # The same checks of the arm64 kernels, cross-compiled, under qemu-user.
 cross: toolchain

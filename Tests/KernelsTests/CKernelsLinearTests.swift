@@ -192,21 +192,51 @@ struct CKernelsLinearTests {
         }
     }
 
-    @Test("any bytes in a tile: no crash, and finite scales give finite results", arguments: InstructionSet.available)
+    @Test(
+        "any bytes as weights: a result is finite where its own weights are, and only there",
+        arguments: InstructionSet.available)
     func hostileTiles(isa: InstructionSet) {
+        var (finite, notFinite) = (0, 0)
         for type in WeightType.allCases {
             let shape = LinearShape(rows: 20, columns: 64, tokens: 3)
             let weight = shape.weight(type)
             var random = SeededRandom(seed: 6)
             for i in weight.storage.indices { weight.storage[i] = UInt8(truncatingIfNeeded: random.next()) }
+            var matrix = weight.matrix
+            var values = [Float](repeating: 0, count: weight.rows * weight.columns)
+            mk_dequantize(&matrix, 0, Int64(weight.rows), &values)
+            /// Expects of one output what its terms, a weight times a factor each, say.
+            func check(_ got: Float, _ terms: [(weight: Float, factor: Float)], _ what: String) {
+                if !terms.allSatisfy(\.weight.isFinite) {
+                    notFinite += 1
+                    #expect(!got.isFinite, "\(what): a weight that is not finite was passed over")
+                } else if terms.reduce(0, { $0 + abs(Double($1.weight) * Double($1.factor)) }) < 1e38 {
+                    finite += 1
+                    #expect(got.isFinite, "\(what): \(got) of finite weights")
+                }
+            }
             let x = random.gaussians(shape.tokens * weight.columns)
             let dy = random.gaussians(shape.tokens * shape.rows)
             for compute in isa.computes {
-                _ = forward(isa, compute, weight, x, tokens: shape.tokens, checksPadding: true)
+                let what = "\(type), compute \(compute)"
+                let y = forward(isa, compute, weight, x, tokens: shape.tokens, checksPadding: true)
+                for i in y.indices {
+                    let (t, n) = (i / weight.rows, i % weight.rows)
+                    let terms = (0..<weight.columns).map {
+                        (values[n * weight.columns + $0], x[t * weight.columns + $0])
+                    }
+                    check(y[i], terms, "forward \(what)")
+                }
                 guard compute != Int32(MK_COMPUTE_INT8) else { continue }
-                _ = backward(isa, compute, weight, dy, tokens: shape.tokens)
+                let dx = backward(isa, compute, weight, dy, tokens: shape.tokens)
+                for i in dx.indices {
+                    let (t, k) = (i / weight.columns, i % weight.columns)
+                    let terms = (0..<weight.rows).map { (values[$0 * weight.columns + k], dy[t * weight.rows + $0]) }
+                    check(dx[i], terms, "backward \(what)")
+                }
             }
         }
+        #expect(finite > 100 && notFinite > 100, "\(finite) finite results, \(notFinite) others")
     }
 
     @Test("a NaN or an infinity in an activation stays in its row", arguments: InstructionSet.available)

@@ -31,6 +31,47 @@ public enum MetadataArray: Sendable, Equatable {
     case float64([Double])
 }
 
+extension MetadataValue: CustomStringConvertible {
+    /// The value as errors show it: a number, a text in quotes, the size of an array.
+    public var description: String {
+        switch self {
+        case .uint8(let value): "\(value)"
+        case .int8(let value): "\(value)"
+        case .uint16(let value): "\(value)"
+        case .int16(let value): "\(value)"
+        case .uint32(let value): "\(value)"
+        case .int32(let value): "\(value)"
+        case .uint64(let value): "\(value)"
+        case .int64(let value): "\(value)"
+        case .float32(let value): "\(value)"
+        case .float64(let value): "\(value)"
+        case .bool(let value): "\(value)"
+        case .string(let text): "'\(text)'"
+        case .array(let array): "an array of \(array.count) values"
+        }
+    }
+}
+
+extension MetadataArray {
+    /// The number of values.
+    public var count: Int {
+        switch self {
+        case .uint8(let values): values.count
+        case .int8(let values): values.count
+        case .uint16(let values): values.count
+        case .int16(let values): values.count
+        case .uint32(let values): values.count
+        case .int32(let values): values.count
+        case .uint64(let values): values.count
+        case .int64(let values): values.count
+        case .float32(let values): values.count
+        case .float64(let values): values.count
+        case .bool(let values): values.count
+        case .string(let values): values.count
+        }
+    }
+}
+
 /// GGUF's ids of value types.
 enum MetadataType: UInt32 {
     case uint8 = 0

@@ -156,6 +156,14 @@ struct TokenizerGGUFTests {
         #expect(bare.decode([259, 266]) == " abc")
     }
 
+    @Test("Where all scores are equal, merges go in the order of the vocabulary, as they were learned")
+    func equalScores() throws {
+        let tokens = ["\u{2581}", "a", "b", "c", "bc", "ab"]
+        let tokenizer = try tokenizer(sentencePiece(tokens.map { ($0, -1000) }))
+        // The leftmost pair would be "ab".
+        #expect(tokenizer.encode("abc", addSpecialTokens: false) == [259, 260, 263])
+    }
+
     @Test("Metadata that does not fit gives one error that names the key")
     func badMetadata() throws {
         var metadata = Metadata()

@@ -120,13 +120,16 @@ struct GGUFConfigTests {
         var llama3 = Sample("llama")
         llama3.set("attention.key_length", .uint32(64))
         llama3.set("attention.value_length", .uint32(64))
-        let factors: [Float] = (0..<32).map { pair in
-            let wavelength = 2 * Float.pi * Float(pow(500_000, Double(pair) / 32))
-            if wavelength < 8192 / 4 { return 1 }
-            if wavelength > 8192 { return 32 }
-            let smooth = (8192 / wavelength - 1) / 3
-            return 1 / ((1 - smooth) / 32 + smooth)
+        func scaled(_ original: Float) -> [Float] {
+            (0..<32).map { pair in
+                let wavelength = 2 * Float.pi * Float(pow(500_000, Double(pair) / 32))
+                if wavelength < original / 4 { return 1 }
+                if wavelength > original { return 32 }
+                let smooth = (original / wavelength - 1) / 3
+                return 1 / ((1 - smooth) / 32 + smooth)
+            }
         }
+        let (factors, otherFactors) = (scaled(8192), scaled(32))
         #expect(Set(factors).count > 3, "some waves lie between the two lengths")
         llama3.ropeFactors = factors
         #expect(
@@ -135,6 +138,8 @@ struct GGUFConfigTests {
                     "rope_type": .text("llama3"), "factor": .number(32), "low_freq_factor": .number(1),
                     "high_freq_factor": .number(4), "original_max_position_embeddings": .integer(8192),
                 ])
+        llama3.ropeFactors = otherFactors
+        #expect(try llama3.config()["rope_scaling"]?["original_max_position_embeddings"] == .integer(32))
         llama3.ropeFactors = [Float](repeating: 1, count: 32)
         #expect(try llama3.config()["rope_scaling"] == .null)
         llama3.ropeFactors = factors.reversed()
@@ -154,22 +159,22 @@ struct GGUFConfigTests {
             ),
             (
                 "llama.expert_count", .uint32(8),
-                "llama.expert_count is uint32(8): mixtures of experts are not supported"
+                "llama.expert_count is 8: mixtures of experts are not supported"
             ),
             ("llama.logit_scale", .float32(2), "the key llama.logit_scale is not supported"),
-            ("llama.block_count", .uint32(0), "llama.block_count is uint32(0), expected a whole number of 1 or more"),
-            ("llama.block_count", .string("2"), "llama.block_count is string(\"2\"), expected a whole number"),
+            ("llama.block_count", .uint32(0), "llama.block_count is 0, expected a whole number of 1 or more"),
+            ("llama.block_count", .string("2"), "llama.block_count is '2', expected a whole number"),
             ("llama.block_count", nil, "llama.block_count is missing, expected a whole number"),
             (
                 "llama.attention.head_count", .array(.uint32([4, 4])),
-                "llama.attention.head_count is array(Quant.MetadataArray.uint32([4, 4])), expected a whole number"
+                "llama.attention.head_count is an array of 2 values, expected a whole number"
             ),
             ("llama.rope.dimension_count", .uint32(8), "llama.rope.dimension_count is 8, expected 16"),
             ("llama.attention.value_length", .uint32(8), "llama.attention.value_length is 8, expected 16"),
             ("llama.vocab_size", .uint32(99), "llama.vocab_size is 99, but token_embd.weight has 100 rows"),
             (
                 "llama.attention.layer_norm_rms_epsilon", .float32(.nan),
-                "llama.attention.layer_norm_rms_epsilon is float32(nan), expected a finite number"
+                "llama.attention.layer_norm_rms_epsilon is nan, expected a finite number"
             ),
             ("llama.attention.layer_norm_rms_epsilon", nil, "llama.attention.layer_norm_rms_epsilon is missing"),
         ] as [(String, MetadataValue?, String)])

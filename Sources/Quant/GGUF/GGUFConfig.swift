@@ -221,7 +221,8 @@ struct GGUFConfig {
         }
     }
 
-    /// Llama 3.1's scaling as its only trace tells it: the published models differ in the factor alone.
+    /// Llama 3.1's scaling as its only trace tells it: the published models differ in the factor alone. The length of
+    /// context that it starts from is one that gives these very factors, 8192 where that does.
     private func llama3Scaling(_ factors: [Float], headSize: Int) throws -> JSONValue {
         func bad(_ what: String) -> MeraserError {
             .badInput("\(file): tensor '\(Self.ropeFactorsName)' \(what)")
@@ -230,23 +231,26 @@ struct GGUFConfig {
             throw bad("has \(factors.count) numbers, expected \(headSize / 2), one for each pair of a head")
         }
         let (low, high) = (1.0, 4.0)
-        let original = Double(try count("rope.scaling.original_context_length", default: 8192))
         let theta = try ropeTheta().double ?? 10_000
         let factor = Double(factors.max() ?? 1)
-        for (pair, found) in factors.enumerated() {
-            let wavelength = 2 * Double.pi * pow(theta, Double(2 * pair) / Double(headSize))
-            // 1 for short waves, the whole factor for long ones.
-            let share = min(1, max(0, (original / wavelength - low) / (high - low)))
-            let expected = 1 / ((1 - share) / factor + share)
-            guard abs(Double(found) - expected) <= 1e-3 * expected else {
-                throw bad(
-                    "is not Llama 3's scaling of the rotary frequencies (factor \(factor), from \(Int(original)) "
-                        + "positions): number \(pair) is \(found), expected \(expected)")
+        func explainsFactors(_ original: Double) -> Bool {
+            factors.enumerated().allSatisfy { pair, found in
+                let wavelength = 2 * Double.pi * pow(theta, Double(2 * pair) / Double(headSize))
+                // 1 for short waves, the whole factor for long ones.
+                let share = min(1, max(0, (original / wavelength - low) / (high - low)))
+                let expected = 1 / ((1 - share) / factor + share)
+                return abs(Double(found) - expected) <= 1e-3 * expected
             }
+        }
+        let claimed = try count("rope.scaling.original_context_length", default: 8192)
+        let lengths = [claimed] + (0...24).map { 1 << $0 }
+        guard let original = lengths.first(where: { explainsFactors(Double($0)) }) else {
+            throw bad(
+                "is not Llama 3's scaling of the rotary frequencies by \(factor), from any power of two of positions")
         }
         return [
             "rope_type": .text("llama3"), "factor": .number(factor), "low_freq_factor": .number(low),
-            "high_freq_factor": .number(high), "original_max_position_embeddings": .integer(Int(original)),
+            "high_freq_factor": .number(high), "original_max_position_embeddings": .integer(original),
         ]
     }
 }

@@ -1,10 +1,12 @@
 import Foundation
 
-/// The merges of a SentencePiece vocabulary, derived from its scores as Transformers' LlamaConverter does: every way to
-/// put a token together of two others, those of the highest score first.
+/// The merges of a SentencePiece vocabulary, derived from its scores: every way to put a token together of two others,
+/// those of the highest score first, as Transformers' LlamaConverter does.
 ///
-/// SentencePiece, and llama.cpp with it, joins the neighbours whose joint token has the highest score. So do these
-/// merges, but where two ways to one token overlap or two tokens have one score, which no text was seen to depend on.
+/// SentencePiece, and llama.cpp with it, joins the neighbours whose joint token has the highest score, the leftmost of
+/// equal ones. Merges give the same ids where scores differ. Equal scores are those of models that had a tokenizer.json
+/// only, for which llama.cpp's converter writes one score for all: there the order of the vocabulary, in which merges
+/// were learned, gives the original's ids, and the leftmost pair does not.
 struct GGUFMerges {
     /// Ids of the left and the right token, best first.
     let pairs: [(left: Int, right: Int)]
@@ -13,21 +15,6 @@ struct GGUFMerges {
     /// hostile vocabulary could have any number.
     private static let maximumByteCount = 64 << 20
 
-    private struct Merge {
-        let left: Int
-        let right: Int
-        let score: Float
-        /// In scalars, as Transformers counts.
-        let leftLength: Int
-        let rightLength: Int
-
-        func isBetter(than other: Merge) -> Bool {
-            if score != other.score { return score > other.score }
-            if leftLength != other.leftLength { return leftLength > other.leftLength }
-            return rightLength > other.rightLength
-        }
-    }
-
     /// Takes time linear in the vocabulary's bytes and in the merges, but for sorting.
     ///
     /// - Parameter scores: one for each token, finite.
@@ -35,8 +22,7 @@ struct GGUFMerges {
     init(_ tokens: [JSONString], scores: [Float], file: String) throws {
         let prefixes = Self.longestPrefixes(tokens.map(\.utf8))
         let suffixes = Self.longestPrefixes(tokens.map { $0.utf8.reversed() })
-        let lengths = tokens.map { token in token.utf8.reduce(0) { $1 & 0xC0 == 0x80 ? $0 : $0 + 1 } }
-        var merges: [Merge] = []
+        var merges: [(left: Int, right: Int, score: Float)] = []
         var byteCount = 0
         for (id, token) in tokens.enumerated() where prefixes[id] >= 0 && suffixes[id] >= 0 {
             // Of the suffixes, longest first, those that are too short for a prefix are too short for all shorter ones.
@@ -51,10 +37,7 @@ struct GGUFMerges {
                 let rest = token.utf8.count - tokens[left].utf8.count
                 while let last = rights.last, tokens[last].utf8.count < rest { rights.removeLast() }
                 if let right = rights.last, tokens[right].utf8.count == rest {
-                    merges.append(
-                        Merge(
-                            left: left, right: right, score: scores[id], leftLength: lengths[left],
-                            rightLength: lengths[right]))
+                    merges.append((left, right, scores[id]))
                     byteCount += token.utf8.count
                 }
                 left = prefixes[left]
@@ -65,8 +48,8 @@ struct GGUFMerges {
                         + "than \(Self.maximumByteCount >> 20) MiB")
             }
         }
-        // Swift's sort keeps the order of equals.
-        merges.sort { $0.isBetter(than: $1) }
+        // Swift's sort keeps the order of equals: by the token's id, then the longest left part first.
+        merges.sort { $0.score > $1.score }
         pairs = merges.map { ($0.left, $0.right) }
     }
 

@@ -217,7 +217,7 @@ struct GGUFTokenizer {
         members.append(("clean_up_tokenization_spaces", .bool(false)))
         name("eos_token", vocabulary.eos)
         if let architecture = metadata.string("general.architecture"),
-            let context = metadata.int("\(architecture).context_length")
+            let context = metadata.int("\(architecture).context_length"), context >= 1
         {
             members.append(("model_max_length", .integer(context)))
         }

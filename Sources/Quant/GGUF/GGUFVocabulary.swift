@@ -42,9 +42,8 @@ struct GGUFVocabulary: Sendable {
         case .string("gpt2"): kind = .byteLevel
         case .string("none"), .string("no_vocab"): return nil
         default:
-            let name = if case .string(let name) = model { "'\(name)'" } else { "no string" }
             throw MeraserError.badInput(
-                "\(file): tokenizer.ggml.model is \(name); supported are 'llama' (SentencePiece's BPE) and 'gpt2' "
+                "\(file): tokenizer.ggml.model is \(model); supported are 'llama' (SentencePiece's BPE) and 'gpt2' "
                     + "(byte-level BPE)")
         }
         guard let texts = metadata.strings("tokenizer.ggml.tokens"), !texts.isEmpty else {

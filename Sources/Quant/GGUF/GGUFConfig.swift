@@ -235,15 +235,16 @@ struct GGUFConfig {
         let factor = Double(factors.max() ?? 1)
         func explainsFactors(_ original: Double) -> Bool {
             factors.enumerated().allSatisfy { pair, found in
-                let wavelength = 2 * Double.pi * pow(theta, Double(2 * pair) / Double(headSize))
+                let exponent = Double(pair) / Double(factors.count)
+                let wavelength = 2 * Double.pi * pow(theta, exponent)  // bounded: Double does not trap
                 // 1 for short waves, the whole factor for long ones.
                 let share = min(1, max(0, (original / wavelength - low) / (high - low)))
                 let expected = 1 / ((1 - share) / factor + share)
-                return abs(Double(found) - expected) <= 1e-3 * expected
+                return abs(Double(found) - expected) <= expected / 1000
             }
         }
         let claimed = try count("rope.scaling.original_context_length", default: 8192)
-        let lengths = [claimed] + (0...24).map { 1 << $0 }
+        let lengths = [claimed] + (0...24).map { 1 << $0 }  // bounded: to 2^24
         guard let original = lengths.first(where: { explainsFactors(Double($0)) }) else {
             throw bad(
                 "is not Llama 3's scaling of the rotary frequencies by \(factor), from any power of two of positions")

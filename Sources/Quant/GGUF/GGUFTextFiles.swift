@@ -63,11 +63,11 @@ public struct GGUFTextFiles: TextFileSource {
             throw bad("is no vector of up to 4096 f32 numbers")
         }
         let bytes = try MappedFile(path: file.path)
-        let size = info.dimensions[0] * 4
-        let place = file.dataOffset + info.offset
-        guard size <= bytes.count - place else { throw bad("ends beyond the file: the file is incomplete") }
+        guard let size = product(info.dimensions[0], 4), let place = sum(file.dataOffset, info.offset),
+            let end = sum(place, size), end <= bytes.count
+        else { throw bad("ends beyond the file: the file is incomplete") }
         return bytes.withBytes { all in
-            stride(from: place, to: place + size, by: 4).map {
+            stride(from: place, to: end, by: 4).map {
                 Float(bitPattern: UInt32(littleEndian: all.loadUnaligned(fromByteOffset: $0, as: UInt32.self)))
             }
         }

@@ -77,7 +77,8 @@ let package = Package(
             name: "TestSupport", dependencies: ["Quant"], path: "Tests/TestSupport", swiftSettings: swiftSettings),
         .target(name: "AllocationCounter", path: "Tests/AllocationCounter"),
         .testTarget(
-            name: "QuantTests", dependencies: ["Quant", "CKernels", "TestSupport"], swiftSettings: swiftSettings),
+            name: "QuantTests", dependencies: ["Quant", "CKernels", "TestSupport"], resources: [.copy("Fixtures")],
+            swiftSettings: swiftSettings),
         .testTarget(
             name: "KernelsTests", dependencies: ["Kernels", "Quant", "CKernels", "TestSupport"],
             swiftSettings: swiftSettings),

@@ -72,8 +72,33 @@ static void check_checksums(void) {
     }
 }
 
+/// GGUF's blocks: nothing outside them is read or written, and a row is its blocks. (Values: GGMLTypeTests.)
+static void check_ggml_blocks(void) {
+    for (int32_t type = 0; type < 64; type++) {
+        const int64_t elements = mk_ggml_block_elements(type), bytes = mk_ggml_block_bytes(type);
+        CASE("ggml type %d", type);
+        EXPECT((elements == 0) == (bytes == 0), "%lld weights in %lld bytes", (long long)elements, (long long)bytes);
+        if (elements == 0) continue;
+        const int64_t blocks = 3;
+        uint8_t *data = guarded((size_t)(blocks * bytes));
+        for (int64_t i = 0; i < blocks * bytes; i++) data[i] = (uint8_t)below(256);
+        float *row = guarded((size_t)(blocks * elements) * sizeof(float));
+        float *part = guarded((size_t)elements * sizeof(float));
+        mk_ggml_to_float(type, data, blocks * elements, row);
+        for (int64_t i = 0; i < blocks; i++) {
+            mk_ggml_to_float(type, data + i * bytes, elements, part);
+            EXPECT(memcmp(part, row + i * elements, (size_t)elements * sizeof(float)) == 0, "block %lld differs",
+                   (long long)i);
+        }
+        release(data);
+        release(row);
+        release(part);
+    }
+}
+
 void check_weights(void) {
     seed(7);
     for (size_t i = 0; i < sizeof check_types / sizeof check_types[0]; i++) check_types_of(check_types[i]);
     check_checksums();
+    check_ggml_blocks();
 }

@@ -4,60 +4,14 @@ import Quant
 import TestSupport
 import Testing
 
-/// A GGUF file being put together, by the letter of ggml's gguf.h.
-private struct GGUFBytes {
-    private var keys = Data()
-    private var keyCount = 0
-    private var infos = Data()
-    private var tensorCount = 0
-    private var data = Data()
-
-    private static func integer<T: FixedWidthInteger>(_ value: T) -> Data {
-        withUnsafeBytes(of: value.littleEndian) { Data($0) }
-    }
-
-    private static func text(_ value: String) -> Data { integer(UInt64(value.utf8.count)) + Data(value.utf8) }
-
-    mutating func set(_ key: String, _ value: UInt32) {
-        keys += Self.text(key) + Self.integer(UInt32(4)) + Self.integer(value)
-        keyCount += 1
-    }
-
-    mutating func set(_ key: String, wide value: UInt64) {
-        keys += Self.text(key) + Self.integer(UInt32(10)) + Self.integer(value)
-        keyCount += 1
-    }
-
-    mutating func set(_ key: String, _ value: String) {
-        keys += Self.text(key) + Self.integer(UInt32(8)) + Self.text(value)
-        keyCount += 1
-    }
-
-    mutating func add(_ name: String, _ shape: [Int], type: UInt32, _ bytes: Data) {
-        infos += Self.text(name) + Self.integer(UInt32(shape.count))
-        for dimension in shape.reversed() { infos += Self.integer(UInt64(dimension)) }
-        infos += Self.integer(type) + Self.integer(UInt64(data.count))
-        tensorCount += 1
-        data += bytes
-        while data.count % 32 != 0 { data.append(0) }
-    }
-
-    var bytes: Data {
-        var result = Data("GGUF".utf8) + Self.integer(UInt32(3))
-        result += Self.integer(UInt64(tensorCount)) + Self.integer(UInt64(keyCount)) + keys + infos
-        while result.count % 32 != 0 { result.append(0) }
-        return result + data
-    }
-}
-
 private func half(_ value: Float) -> Data { Data(plainBytes([value], type: .f16)) }
 
 /// Two heads of four, one pair of key and value heads, 32 columns; every type that is read.
 private func sample() -> (bytes: Data, expected: MergeFolders.Tensors) {
     var file = GGUFBytes()
     file.set("general.architecture", "llama")
-    file.set("llama.attention.head_count", 2)
-    file.set("llama.attention.head_count_kv", 1)
+    file.set("llama.attention.head_count", UInt32(2))
+    file.set("llama.attention.head_count_kv", UInt32(1))
     var random = SeededRandom(seed: 4)
     var expected: MergeFolders.Tensors = [:]
 
@@ -175,5 +129,82 @@ func overflowingGGUF(number: UInt64) throws {
                 try expectRefused("shape \(shape) of type \(type)", large)
             }
         }
+    }
+}
+
+/// A Llama with one tensor of that name and type, `bytes` of it.
+private func single(_ name: String, _ shape: [Int], type: UInt32, _ bytes: Data) -> Data {
+    var file = GGUFBytes()
+    file.set("general.architecture", "llama")
+    file.set("llama.attention.head_count", UInt32(1))
+    file.add(name, shape, type: type, bytes)
+    return file.bytes
+}
+
+private func openError(_ bytes: Data, in folder: URL) throws -> MeraserError? {
+    let path = folder.appendingPathComponent("m.gguf")
+    try bytes.write(to: path)
+    return mergeError { _ = try GGUFWeights(path: path.path) }
+}
+
+@Test("every ggml type is read or refused by its name; a scale that is not finite is refused by its tensor")
+func namesGGMLTypes() throws {
+    try withTemporaryFolder { folder in
+        for type in GGMLType.allCases {
+            let bytes = Data(repeating: 0, count: type.blockBytes * 256 / type.blockElements)
+            let error = try openError(single("blk.0.attn_v.weight", [1, 256], type: type.rawValue, bytes), in: folder)
+            if type.reading == .not {
+                #expect(error?.kind == .badInput && error?.message.contains(type.name) == true, "\(type)")
+            } else {
+                #expect(error == nil, "\(type)")
+                let short = bytes.dropLast(bytes.count > 32 ? 33 : 1)
+                let cut = try openError(
+                    single("blk.0.attn_v.weight", [1, 256], type: type.rawValue, short), in: folder)
+                #expect(cut?.message.contains("incomplete") == true, "\(type)")
+            }
+            if type.blockElements > 1, type.reading != .not {
+                let odd = try openError(single("blk.0.attn_v.weight", [1, 48], type: type.rawValue, bytes), in: folder)
+                #expect(odd?.message.contains("multiple of \(type.blockElements)") == true, "\(type)")
+            }
+        }
+        let unknown = try openError(single("output.weight", [1, 32], type: 77, Data(count: 64)), in: folder)
+        #expect(unknown?.message.contains("number 77") == true)
+
+        // d of the second block of a Q4_K row is infinite.
+        var q4 = Data(repeating: 0x11, count: 288)
+        q4.replaceSubrange(144..<146, with: [0x00, 0x7C])
+        try single("blk.0.attn_v.weight", [1, 512], type: 12, q4).write(to: folder.appendingPathComponent("m.gguf"))
+        try MergeFolders.write(
+            folder.appendingPathComponent("zero"),
+            ["model.layers.0.self_attn.v_proj.weight": ([1, 512], Array(repeating: 0, count: 512))])
+        let error = mergeError {
+            _ = try MergeFolders.merge(
+                """
+                {"merge_method": "linear", "parameters": {"weight": 1},
+                 "models": [{"model": "FOLDER/zero"}, {"model": "FOLDER/m.gguf"}]}
+                """, in: folder)
+        }
+        #expect(error?.kind == .badInput)
+        #expect(error?.message.contains("v_proj.weight' has the value") == true, "\(error?.message ?? "")")
+    }
+}
+
+@Test(
+    "experts and fused tensors are refused by name",
+    arguments: [
+        ("blk.0.ffn_gate_exps.weight", "experts"), ("blk.0.ffn_gate_inp.weight", "experts"),
+        ("blk.0.ffn_up.3.weight", "experts"), ("blk.0.ffn_down_shexp.weight", "experts"),
+        ("blk.0.attn_qkv.weight", "fused"), ("blk.0.ssm_in.weight", "no counterpart"),
+    ])
+func refusesFusedTensors(name: String, word: String) throws {
+    try withTemporaryFolder { folder in
+        let error = try openError(single(name, [1, 32], type: 0, Data(count: 128)), in: folder)
+        #expect(error?.kind == .badInput)
+        #expect(
+            error?.message.contains(name) == true && error?.message.contains(word) == true, "\(error?.message ?? "")")
+        var mixture = GGUFBytes()
+        mixture.set("general.architecture", "llama")
+        mixture.set("llama.expert_count", UInt32(8))
+        #expect(try openError(mixture.bytes, in: folder)?.message.contains("llama.expert_count") == true)
     }
 }

@@ -27,6 +27,19 @@ enum {
     MK_NF4 = 1001,
 };
 
+/// Types of GGUF files that are read and never computed with; ids are GGUF's.
+enum {
+    MK_GGML_Q4_1 = 3,
+    MK_GGML_Q5_0 = 6,
+    MK_GGML_Q5_1 = 7,
+    MK_GGML_Q2_K = 10,
+    MK_GGML_Q3_K = 11,
+    MK_GGML_Q4_K = 12,
+    MK_GGML_Q5_K = 13,
+    MK_GGML_Q6_K = 14,
+    MK_GGML_IQ4_XS = 23,
+};
+
 enum {
     MK_TILE_ROWS = 16,         ///< rows interleaved in a tile
     MK_TILE_COLS = 32,         ///< columns of a tile = weights that share a scale
@@ -59,9 +72,13 @@ const int8_t *mk_codebook(int32_t type);
 void mk_quantize(int32_t type, const float *src, int64_t rows, int64_t cols, void *dst);
 /// The inverse: rows [row0, row0 + rows) of `w` as fp32 into dst[rows][cols]. Single-threaded.
 void mk_dequantize(const mk_matrix *w, int64_t row0, int64_t rows, float *dst);
-/// Bytes of a block of 32 weights as GGUF files hold them (q8_0, q4_0, iq4_nl); 0 for other types.
+/// Weights of a block as GGUF files hold them: 32 (q8_0, q4_0, q4_1, q5_0, q5_1, iq4_nl) or 256 (q2_k to q6_k, iq4_xs);
+/// 0 for other types.
+int64_t mk_ggml_block_elements(int32_t type);
+/// Bytes of such a block; 0 for other types.
 int64_t mk_ggml_block_bytes(int32_t type);
-/// n weights (a multiple of 32) of such blocks as fp32.
+/// n weights (whole blocks) of such blocks as fp32, rounded as ggml's reference rounds. A scale that is not finite gives
+/// weights that are not, which is the caller's to refuse. Single-threaded.
 void mk_ggml_to_float(int32_t type, const void *src, int64_t n, float *dst);
 /// Index of the first non-finite value in x[0..n), or -1.
 int64_t mk_find_nonfinite(const float *x, int64_t n);

@@ -16,21 +16,26 @@ struct ElementReader: Sendable {
     let name: String
     /// One dimension, or two: rows, columns.
     let shape: [Int]
-    /// The element type.
+    /// The type that its numbers count as: f32 for quantized ones.
     let type: TensorType
+    /// True for numbers that a model file holds in blocks with scales.
+    let isQuantized: Bool
     /// The file.
     let file: MappedFile
 
     /// A tensor of a safetensors or MQF file.
     init(_ view: TensorView) {
         source = .view(view)
-        (name, shape, type, file) = (view.info.name, view.info.shape, view.info.type, view.file)
+        (name, shape, file) = (view.info.name, view.info.shape, view.file)
+        isQuantized = view.info.type.isTiled
+        type = isQuantized ? .f32 : view.info.type
     }
 
     /// A tensor of a GGUF file.
     init(_ tensor: GGUFTensor) {
         source = .gguf(tensor)
-        (name, shape, type, file) = (tensor.name, tensor.shape, tensor.type, tensor.file)
+        (name, shape, file) = (tensor.name, tensor.shape, tensor.file)
+        (isQuantized, type) = tensor.type.plain.map { (false, $0) } ?? (true, .f32)
     }
 
     /// Elements of the tensor.
@@ -43,7 +48,7 @@ struct ElementReader: Sendable {
     func read(_ range: Range<Int>, into target: UnsafeMutableBufferPointer<Float>, raw: inout [UInt8]) throws {
         precondition(range.count == target.count && range.upperBound <= count, "elements \(range) of \(count)")
         switch source {
-        case .view(let view) where !type.isTiled: try readPlain(view, range, into: target, raw: &raw)
+        case .view(let view) where !isQuantized: try readPlain(view, range, into: target, raw: &raw)
         case .view(let view):
             try readRows(range, into: target) { row, line in
                 view.copy(row: row, of: view.info.rows, to: line)
@@ -64,7 +69,7 @@ struct ElementReader: Sendable {
 
     /// Takes what was read of mapped tiles out of the resident memory.
     func release() {
-        if case .view = source, type.isTiled { file.releasePages() }
+        if case .view = source, isQuantized { file.releasePages() }
     }
 
     private func readPlain(

@@ -17,6 +17,8 @@ public final class OpenedModel {
     public let adapterPaths: [String]
     /// A line for each adapter that is used where it does not belong; empty unless transfer was allowed.
     public let transferred: [String]
+    /// What the user should know: adapters that are transferred, a folder that holds two models.
+    public var warnings: [String] { transformer.store.warnings + transferred }
     private let allowsTransfer: Bool
 
     /// Opens a model and checks that its adapters belong to it.

@@ -21,4 +21,11 @@ public protocol WeightStore: TextFileSource {
     func sha256() throws -> String
     /// Reads everything and compares it with the checksums that the format has. Error: `badInput` naming what is damaged.
     func verify() throws
+    /// What is odd about the files, in a line each, for the user; most stores have nothing to say.
+    var warnings: [String] { get }
+}
+
+extension WeightStore {
+    /// Nothing is odd.
+    public var warnings: [String] { [] }
 }

@@ -48,6 +48,27 @@ struct SafetensorsFolderTests {
         }
     }
 
+    @Test("of an index beside model.safetensors the single file is the model, and a line says that there are two")
+    func twoModels() throws {
+        try withTemporaryFolder { folder in
+            try writeShards(folder)
+            #expect(try SafetensorsFolder(path: folder.path).warnings.isEmpty)
+            try writeSafetensors(
+                path: folder.appendingPathComponent("model.safetensors").path, floats: [("a", [2], [7, 8])])
+            let store = try openWeightStore(path: folder.path)
+            #expect(store.tensorNames == ["a"])
+            let a = try store.tensor("a").floats()
+            #expect(a == [7, 8])
+            #expect(
+                store.warnings == [
+                    "\(folder.path) holds two models: model.safetensors is read, as transformers does, and not the files "
+                        + "that model.safetensors.index.json lists"
+                ])
+            let digest = try sha256Hex(ofFile: folder.appendingPathComponent("model.safetensors").path)
+            #expect(try store.sha256() == sha256Hex("\(digest)  model.safetensors\n".utf8))
+        }
+    }
+
     @Test("a path to one file takes the weights from it and config.json from its folder")
     func singleFile() throws {
         try withTemporaryFolder { folder in

@@ -14,6 +14,8 @@ public final class Runner {
     public enum Event {
         /// A stage begins (`isDone`: it was finished by an earlier run).
         case stage(String, isDone: Bool)
+        /// What the user should know about a model, as one line.
+        case warning(String)
         /// A trainer is about to run.
         case training(Trainer)
     }
@@ -93,15 +95,18 @@ public final class Runner {
         let path = try convertedModel()
         let model = try OpenedModel(
             path: path, kernels: kernels, compute: recipe.compute, verifying: true, transfer: recipe.donor != nil)
+        model.warnings.forEach { onEvent(.warning($0)) }
         return (path, model)
     }
 
     /// The model that a transfer's adapters are trained on.
     private func donor(_ donor: Recipe.Donor, _ base: OpenedModel) throws -> OpenedModel {
         switch donor {
-        case .unmarked: base
+        case .unmarked: return base
         case .other(let path):
-            try OpenedModel(path: path, kernels: kernels, compute: recipe.compute, verifying: true)
+            let model = try OpenedModel(path: path, kernels: kernels, compute: recipe.compute, verifying: true)
+            model.warnings.forEach { onEvent(.warning($0)) }
+            return model
         }
     }
 
@@ -142,6 +147,7 @@ public final class Runner {
         guard let type = recipe.quantize else { return recipe.model }
         let path = folder.file("model.mqf")
         let source = try openWeightStore(path: recipe.model)
+        source.warnings.forEach { onEvent(.warning($0)) }
         let inputs: JSONValue = [
             "model": .text(fileName(ofPath: recipe.model)), "sha256": .text(try source.sha256()),
             "type": .text(type.name),

@@ -87,6 +87,7 @@ public final class Searcher {
         var clean: OpenedModel?
         if let path = plan.cleanModel {
             clean = try OpenedModel(path: path, kernels: kernels, compute: plan.recipe.compute)
+            clean?.warnings.forEach { runner.onEvent(.warning($0)) }
         } else if !marked.adapterPaths.isEmpty {
             clean = try marked.with(adapterPaths: [])
         }

@@ -4,6 +4,8 @@ import Synchronization
 /// A Hugging Face folder: `model.safetensors`, or shards with `model.safetensors.index.json`, beside config.json and the
 /// tokenizer's files. Thread-safe.
 ///
+/// Where a folder holds both, `model.safetensors` is the model, as in transformers (`_get_resolved_checkpoint_files`), and
+/// `warnings` says so.
 /// A path to a single `.safetensors` file takes the weights from that file and the other files from its folder.
 public final class SafetensorsFolder: WeightStore {
     /// The path as given.
@@ -12,6 +14,8 @@ public final class SafetensorsFolder: WeightStore {
     public let tensorNames: [String]
     /// The safetensors files, sorted by name.
     public let files: [SafetensorsFile]
+    /// A line if the folder holds a second model.
+    public let warnings: [String]
 
     private let folder: String
     private let fileIndexByTensor: [[UInt8]: Int]
@@ -28,15 +32,22 @@ public final class SafetensorsFolder: WeightStore {
         }
         self.path = path
         var weightMap: [(tensor: [UInt8], file: String)]?
+        var warnings: [String] = []
         let fileNames: [String]
         if isFolder.boolValue {
             folder = path
-            if Self.exists(path, "model.safetensors.index.json") {
+            let (single, index) = ("model.safetensors", "model.safetensors.index.json")
+            if Self.exists(path, single) {
+                fileNames = [single]
+                if Self.exists(path, index) {
+                    warnings.append(
+                        "\(path) holds two models: \(single) is read, as transformers does, and not the files that \(index) "
+                            + "lists")
+                }
+            } else if Self.exists(path, index) {
                 let map = try Self.readIndex(folder: path)
                 fileNames = Set(map.map(\.file)).sorted()
                 weightMap = map
-            } else if Self.exists(path, "model.safetensors") {
-                fileNames = ["model.safetensors"]
             } else {
                 throw Self.noWeights(path)
             }
@@ -45,6 +56,7 @@ public final class SafetensorsFolder: WeightStore {
             folder = url.deletingLastPathComponent().path
             fileNames = [url.lastPathComponent]
         }
+        self.warnings = warnings
         let folder = folder
         files = try fileNames.map { try SafetensorsFile(path: folder + "/" + $0) }
         if let weightMap {

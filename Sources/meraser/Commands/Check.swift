@@ -129,7 +129,7 @@ struct Check: WritingCommand {
                 path: path, adapterPaths: compareAdapter, kernels: opened.transformer.kernels,
                 compute: opened.transformer.compute, verifying: on.verify || relearn != nil, transfer: on.transfer)
         }
-        base?.transferred.forEach(common.warn)
+        base?.warnings.forEach(common.warn)
         result.base = try base?.check(key, options: options)
         result.base?.model = compare.map(fileName)
         result.base?.adapters = compareAdapter.map(fileName)

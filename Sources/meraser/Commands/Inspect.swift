@@ -19,6 +19,7 @@ struct Inspect: ParsableCommand {
 
     func run() throws {
         let store = try openWeightStore(path: file)
+        store.warnings.forEach(common.warn)
         let summary = try InspectSummary(store, listingTensors: tensors, verifying: verify)
         if common.json { Console.json(summary.json) } else { Console.output(summary.text) }
     }
@@ -36,6 +37,7 @@ private struct InspectSummary {
     let tensors: [TensorInfo]?
     let sha256: String?
     let verified: Bool
+    let warnings: [String]
 
     init(_ store: any WeightStore, listingTensors: Bool, verifying: Bool) throws {
         let infos = try store.tensorNames.map { try store.tensor($0).info }
@@ -52,6 +54,7 @@ private struct InspectSummary {
         if verifying { try store.verify() }
         sha256 = verifying ? try store.sha256() : nil
         verified = verifying
+        warnings = store.warnings
     }
 
     var json: JSONValue {
@@ -67,7 +70,7 @@ private struct InspectSummary {
             "types": .object(JSONObject(types.map { (key: $0.name, value: .integer($0.count)) })),
             "metadata": .object(JSONObject(metadata.map { (key: $0.key, value: .text($0.text)) })),
             "tensors": entries.map { .array($0) } ?? .null, "sha256": sha256.map { .text($0) } ?? .null,
-            "verified": .bool(verified),
+            "verified": .bool(verified), "warnings": .array(warnings.map { .text($0) }),
         ]
     }
 

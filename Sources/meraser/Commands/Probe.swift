@@ -62,6 +62,7 @@ struct Probe: ParsableCommand {
         let key = try key.map { try FingerprintKey(path: $0) }
         let opened = try model.open(common)
         let base = try reference.map { try opened.reference(path: $0) }
+        base?.warnings.forEach(common.warn)
         var options = TokenForcingOptions()
         options.topK = topK
         options.maxNewTokens = maxNewTokens

@@ -45,6 +45,7 @@ struct Search: WritingCommand {
             display.finish()
             switch event {
             case .stage(let name, let isDone): common.say("\(name)\(isDone ? ": done before" : "")")
+            case .warning(let text): common.warn(text)
             case .training(let trainer): display.follow(trainer)
             }
         }

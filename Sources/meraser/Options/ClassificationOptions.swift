@@ -56,6 +56,7 @@ struct ClassificationOptions: ParsableArguments {
         guard let data else { throw MeraserError.usage("--task classification needs --data with labelled rows") }
         try checking()
         let store = try openWeightStore(path: options.model)
+        store.warnings.forEach(common.warn)
         if options.on.verify { try store.verify() }
         let model = try SequenceClassifier(
             store: store, kernels: try KernelContext.fromEnvironment(threads: common.threads), compute: options.compute)

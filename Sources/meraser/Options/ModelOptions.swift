@@ -57,7 +57,7 @@ struct AdapterOptions: ParsableArguments {
         let opened = try OpenedModel(
             path: model, adapterPaths: adapter, kernels: kernels, compute: compute ?? self.compute,
             verifying: verify || verifying, transfer: transfer)
-        opened.transferred.forEach(common.warn)
+        opened.warnings.forEach(common.warn)
         return opened
     }
 }

@@ -20,6 +20,7 @@ struct RunDisplay {
             display.finish()
             switch event {
             case .stage(let name, let isDone): common.say("\(name)\(isDone ? ": done before" : "")")
+            case .warning(let text): common.warn(text)
             case .training(let trainer): display.follow(trainer)
             }
         }

@@ -22,6 +22,8 @@ public struct HuggingFaceExportReport: Sendable, Equatable {
     public let byteCount: Int
     /// The safetensors files.
     public let fileNames: [String]
+    /// What the user should know.
+    public let warnings: [String]
 }
 
 /// Writes a model with its adapters fused into the weights as a Hugging Face folder, tensor by tensor: memory is a few
@@ -44,9 +46,11 @@ public func exportHuggingFace(
 ) throws -> HuggingFaceExportReport {
     precondition(!options.dtype.isTiled, "\(options.dtype.name) is no type of a Hugging Face folder")
     let weights = try FusedWeights(store: store, adapters: adapters, kernels: kernels)
-    let changes = ConfigChanges(dtype: options.dtype)
-    _ = try changedConfig(of: store, changes)  // what is wrong with it comes out before the work
-    let infos = try store.tensorNames.map { try store.tensor($0).info }
+    let tensors = try ModelTensors(of: store)
+    let infos = try tensors.names.map { try store.tensor($0).info }
+    // What is wrong with config.json comes out before the work.
+    let (config, warnings) = try ConfigChanges(types: [options.dtype], tensors: infos.map { ($0.name, $0.shape) })
+        .applied(to: store)
     let total = infos.reduce(0) { $0 + $1.elementCount }
 
     let folder = try AtomicFolder(path: destination, overwrite: options.overwrite)
@@ -65,10 +69,11 @@ public func exportHuggingFace(
         progress(done, total)
     }
     try writer.finish()
-    try writeHuggingFaceFiles(of: store, folder: folder.temporaryPath, changes: changes)
+    try writeHuggingFaceFiles(of: store, folder: folder.temporaryPath, config: config)
     try folder.commit()
     return HuggingFaceExportReport(
-        tensorCount: infos.count, byteCount: total * (options.dtype.elementByteCount ?? 0), fileNames: writer.fileNames)
+        tensorCount: infos.count, byteCount: total * (options.dtype.elementByteCount ?? 0), fileNames: writer.fileNames,
+        warnings: tensors.warnings(path: store.path) + warnings)
 }
 
 /// Refuses a piece with a weight that is not finite, or that is too large for f16 if that is written.

@@ -69,8 +69,8 @@ private struct MergeRun {
     func writeFolder(_ destination: String) throws -> MergeReport {
         if !options.dryRun { try AtomicFolder.checkDestination(destination, overwrite: options.overwrite) }
         let store = try plan.donor.store()
-        let config = try changedConfig(of: store, plan.configChanges)
-        let warnings = plan.warnings + (try plan.tiedHeadWarnings(config))
+        let (config, changes) = try plan.configChanges.applied(to: store)
+        let warnings = plan.warnings + changes
         let byteCount = plan.steps.reduce(0) { $0 + $1.byteCount }
         func report(_ names: [String]) -> MergeReport {
             MergeReport(
@@ -92,7 +92,7 @@ private struct MergeRun {
             progress(done, parameterCount)
         }
         try writer.finish()
-        try writeHuggingFaceFiles(of: store, folder: folder.temporaryPath, changes: plan.configChanges)
+        try writeHuggingFaceFiles(of: store, folder: folder.temporaryPath, config: config)
         try folder.commit()
         return report(writer.fileNames)
     }
@@ -100,18 +100,18 @@ private struct MergeRun {
     func writeMQF(_ destination: String) throws -> MergeReport {
         if !options.dryRun { try AtomicFile.checkDestination(destination, overwrite: options.overwrite) }
         let store = try plan.donor.store()
-        let config = try changedConfig(of: store, plan.configChanges)
+        let (config, changes) = try plan.configChanges.applied(to: store)
         var conversionOptions = options.conversion
         conversionOptions.threads = options.threads
         conversionOptions.dryRun = options.dryRun
         conversionOptions.overwrite = options.overwrite
         let conversion = try CheckpointConversion(
-            source: MergedCheckpoint(plan: plan, store: store, config: config), destination: destination,
-            options: conversionOptions)
+            source: MergedCheckpoint(plan: plan, store: store, config: config, warnings: plan.warnings + changes),
+            destination: destination, options: conversionOptions)
         let report = MergeReport(
             tensorCount: conversion.report.tensors.count, parameterCount: conversion.report.parameterCount,
             byteCount: conversion.report.byteCount, fileNames: options.dryRun ? [] : [destination],
-            warnings: plan.warnings + conversion.report.warnings)
+            warnings: conversion.report.warnings)
         if options.dryRun { return report }
         let steps = Dictionary(plan.steps.map { (Array($0.name.utf8), $0) }, uniquingKeysWith: { first, _ in first })
         let memory = UnsafeMutableRawBufferPointer.allocate(
@@ -141,6 +141,7 @@ private struct MergedCheckpoint: CheckpointSource {
     let plan: MergePlan
     let store: any WeightStore
     let config: [UInt8]
+    let warnings: [String]
 
     var path: String { "the merge" }
     var tensorNames: [String] { plan.steps.map(\.name) }
@@ -155,23 +156,4 @@ private struct MergedCheckpoint: CheckpointSource {
 extension MergeStep {
     /// Bytes of the result.
     fileprivate var byteCount: Int { elementCount * (outType.elementByteCount ?? 0) }
-}
-
-extension MergePlan {
-    /// What the result's config.json says otherwise than the base's.
-    fileprivate var configChanges: ConfigChanges {
-        let types = Set(steps.map(\.outType))
-        return ConfigChanges(
-            dtype: types.count == 1 ? types.first : nil,
-            layerCount: recipe.slices.contains { $0.inputs.contains { $0.layers != nil } } ? layerCount : nil)
-    }
-
-    /// A warning where config.json ties the output head that the result has.
-    fileprivate func tiedHeadWarnings(_ config: [UInt8]) throws -> [String] {
-        let json = try JSONValue.parse(config, file: "config.json")
-        guard json["tie_word_embeddings"]?.bool == true, steps.contains(where: { $0.name == "lm_head.weight" }) else {
-            return []
-        }
-        return ["the result has an output head of its own, but its config.json says tie_word_embeddings"]
-    }
 }

@@ -38,10 +38,14 @@ enum MergeFolders {
         return result
     }
 
+    /// A config.json of three layers.
+    static let config = "{\"model_type\": \"llama\", \"num_hidden_layers\": 3, \"torch_dtype\": \"float32\"}\n"
+
     /// Writes a Hugging Face folder.
-    static func write(_ folder: URL, _ tensors: Tensors, type: TensorType = .f32) throws {
+    static func write(
+        _ folder: URL, _ tensors: Tensors, type: TensorType = .f32, config: String = config
+    ) throws {
         try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
-        let config = "{\"model_type\": \"llama\", \"num_hidden_layers\": 3, \"torch_dtype\": \"float32\"}\n"
         try Data(config.utf8).write(to: folder.appendingPathComponent("config.json"))
         let names = tensors.keys.sorted()
         let declarations = names.map { TensorDeclaration(name: $0, type: type, shape: tensors[$0]?.shape ?? []) }

@@ -45,7 +45,36 @@ private let wrongRecipes: [(recipe: String, words: [String])] = [
         "{\"merge_method\": \"linear\", \"slices\": [{\"sources\": [{\"model\": \"a\", \"layer_range\": [0, 1]}, "
             + "{\"model\": \"b\", \"layer_range\": [0, 2]}]}]}", ["slice 1", "different lengths"]
     ),
+    // What would be accepted and not used.
+    (linear + "\"chat_template\": \"auto\"}", ["chat_template"]),
+    (linear + "\"write_readme\": true}", ["write_readme"]),
+    (linear + "\"modules\": {}}", ["modules"]),
+    (linear + "\"tokenizer\": {\"source\": \"base\", \"tokens\": {}}}", ["tokenizer", "tokens"]),
+    (linear + "\"tokenizer\": {\"source\": \"base\"}, \"tokenizer_source\": \"base\"}", ["only one"]),
+    (linear + "\"parameters\": {\"density\": 0.5}}", ["density", "linear"]),
+    (linear + "\"parameters\": {\"int8_mask\": true}}", ["int8_mask", "linear"]),
+    (linear + "\"parameters\": {\"t\": 0.5}}", ["'t'", "linear"]),
+    (tasks("task_arithmetic", "{\"weight\": 1, \"density\": 0.5}"), ["density", "task_arithmetic"]),
+    (tasks("task_arithmetic", "{\"weight\": 1}", "{\"rescale\": true}"), ["rescale", "task_arithmetic"]),
+    (tasks("ties", "{\"weight\": 1, \"normalize\": false}"), ["normalize", "one model", "slice"]),
+    (tasks("dare_ties", "{\"weight\": 1, \"lambda\": 0.5}"), ["lambda", "one model"]),
+    (tasks("ties", "{\"weight\": 1, \"epsilon\": 0.1}"), ["epsilon", "ties"]),
+    (
+        "{\"merge_method\": \"ties\", \"base_model\": \"a\", \"models\": [{\"model\": \"a\", \"parameters\": "
+            + "{\"weight\": 1}}, {\"model\": \"b\"}]}", ["weight", "base"]
+    ),
+    (
+        "{\"merge_method\": \"slerp\", \"base_model\": \"a\", \"models\": [{\"model\": \"a\"}, {\"model\": \"b\", "
+            + "\"parameters\": {\"t\": 0.5}}]}", ["'t'", "one model"]
+    ),
 ]
+
+private let linear = "{\"merge_method\": \"linear\", \"models\": [{\"model\": \"a\"}], "
+
+private func tasks(_ method: String, _ own: String, _ shared: String = "{}") -> String {
+    "{\"merge_method\": \"\(method)\", \"base_model\": \"a\", \"models\": [{\"model\": \"b\", \"parameters\": \(own)}], "
+        + "\"parameters\": \(shared)}"
+}
 
 @Test("a wrong recipe ends in one line that names the place and what was expected", arguments: wrongRecipes.indices)
 func refusesWrongRecipes(index: Int) throws {

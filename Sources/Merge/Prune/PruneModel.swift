@@ -37,17 +37,14 @@ public func pruneModel(
     precondition(
         plan.layers.count == spec.numHiddenLayers, "a plan for \(plan.layers.count) of \(spec.numHiddenLayers) layers")
     let pruned = try PrunedCheckpoint(store: store, spec: spec, plan: plan, dtype: dtype)
-    var warnings: [String] = []
-    if !plan.isUniform {
-        warnings.append("layers keep different numbers of heads or channels: what goes was set to zero, not removed")
-    }
+    var warnings = pruned.warnings
     let isFile = destination.hasSuffix(".mqf")
     var conversionWriter: CheckpointConversion?
     var folderWriter: (folder: AtomicFolder, writer: ShardedSafetensorsWriter)?
     if isFile {
         if !conversion.dryRun { try AtomicFile.checkDestination(destination, overwrite: conversion.overwrite) }
         let writer = try CheckpointConversion(source: pruned, destination: destination, options: conversion)
-        warnings += writer.report.warnings
+        warnings = writer.report.warnings
         conversionWriter = writer
     } else if !conversion.dryRun {
         let folder = try AtomicFolder(path: destination, overwrite: conversion.overwrite)
@@ -79,7 +76,7 @@ public func pruneModel(
     try conversionWriter?.finish()
     if let (folder, writer) = folderWriter {
         try writer.finish()
-        try writeHuggingFaceFiles(of: store, folder: folder.temporaryPath, changes: pruned.changes)
+        try writeHuggingFaceFiles(of: store, folder: folder.temporaryPath, config: pruned.config)
         try folder.commit()
     }
     return report

@@ -58,8 +58,10 @@ struct PrunedTensor: Sendable {
 struct PrunedCheckpoint: CheckpointSource {
     let store: any WeightStore
     let tensors: [PrunedTensor]
-    let changes: ConfigChanges
-    private let config: [UInt8]
+    /// config.json of the result.
+    let config: [UInt8]
+    /// What the user should know.
+    let warnings: [String]
 
     init(store: any WeightStore, spec: DecoderSpec, plan: PrunePlan, dtype: TensorType?) throws {
         self.store = store
@@ -70,8 +72,8 @@ struct PrunedCheckpoint: CheckpointSource {
                 parts[Array(part.linear.path.utf8)] = (layer, part)
             }
         }
-        tensors = try store.tensorNames.compactMap { name in
-            guard !name.hasSuffix(".rotary_emb.inv_freq") else { return nil }
+        let own = try ModelTensors(of: store)
+        tensors = try own.names.map { name in
             let view = try store.tensor(name)
             let module = name.split(separator: ".").dropLast().joined(separator: ".")
             let type = dtype ?? (view.info.type.isTiled ? .bf16 : view.info.type)
@@ -83,19 +85,25 @@ struct PrunedCheckpoint: CheckpointSource {
             }
             return Self.pruned(view, type, layer, part, isUniform: plan.isUniform)
         }
-        var changes = ConfigChanges(dtype: nil)
-        let types = Set(tensors.map(\.declaration.type))
-        if types.count == 1 { changes.dtype = types.first }
+        var members: [(key: String, value: JSONValue)] = []
         if plan.isUniform, let layer = plan.layers.first {
-            changes.members = [
+            members = [
                 ("num_attention_heads", .integer(layer.groups.count * spec.layers[0].attention.groupSize)),
                 ("num_key_value_heads", .integer(layer.groups.count)),
                 ("head_dim", .integer(spec.layers[0].attention.headDim)),
                 ("intermediate_size", .integer(layer.channels.count)),
             ]
         }
-        self.changes = changes
-        config = try changedConfig(of: store, changes)
+        let changes = ConfigChanges(
+            types: Set(tensors.map(\.declaration.type)),
+            tensors: tensors.map { ($0.declaration.name, $0.declaration.shape) },
+            members: members)
+        let (text, changed) = try changes.applied(to: store)
+        config = text
+        warnings =
+            store.warnings + own.warnings(path: store.path) + changed
+            + (plan.isUniform
+                ? [] : ["layers keep different numbers of heads or channels: what goes was set to zero, not removed"])
     }
 
     private static func pruned(

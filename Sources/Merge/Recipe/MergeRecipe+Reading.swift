@@ -12,9 +12,9 @@ extension MergeRecipe {
         guard let method = try root.choice("merge_method", MergeMethod.self) else {
             throw MeraserError.badInput("\(file): 'merge_method' is missing")
         }
-        var reader = MergeRecipeReader(method: method, file: file)
+        let reader = MergeRecipeReader(method: method, file: file)
         let base = try reader.model(&root, "base_model")
-        parameters = try reader.parameters(&root)
+        parameters = try reader.parameters(&root, of: .all)
         type = try reader.type(&root, "dtype")
         outType = try reader.type(&root, "out_dtype")
         requiresBaseTokenizer = try reader.usesBaseTokenizer(&root)
@@ -37,15 +37,21 @@ extension MergeRecipe {
         }
         self.method = method
         self.base = base
-        warnings = reader.warnings
     }
 }
 
-/// Reads the parts of a recipe and collects warnings.
+/// Reads the parts of a recipe.
 private struct MergeRecipeReader {
+    /// Whose parameters are read.
+    enum Owner: Equatable {
+        /// All models of a slice or of the recipe.
+        case all
+        /// One model.
+        case model(String, base: String?)
+    }
+
     let method: MergeMethod
     let file: String
-    var warnings: [String] = []
 
     func model(_ settings: inout Settings, _ key: String) throws -> String? {
         guard let path = try settings.text(key) else { return nil }
@@ -84,18 +90,25 @@ private struct MergeRecipeReader {
                 + "base's tokenizer; write 'tokenizer_source: base' or leave it out")
     }
 
-    mutating func parameters(_ settings: inout Settings) throws -> MergeParameters {
+    func parameters(_ settings: inout Settings, of owner: Owner) throws -> MergeParameters {
         guard let section = try settings.section("parameters") else { return [:] }
+        let shared = method.sharedParameters
+        var known = method.modelParameters
+        if owner == .all { known += shared }
         var result: MergeParameters = [:]
         for (key, value) in section.rest() {
-            guard method.parameters.contains(key) || MergeMethod.flags.contains(key) else {
-                let suggestion = closest(to: key, in: method.parameters).map { "did you mean '\($0)'?" }
-                throw MeraserError.badInput(
-                    "\(section.place): unknown parameter \(quoted(key)) of \(method.rawValue); "
-                        + (suggestion ?? "known are \(method.parameters.joined(separator: ", "))"))
+            func bad(_ what: String) -> MeraserError { .badInput("\(section.place): \(what)") }
+            if case .model(let path, let base) = owner, path == base, method.usesDifferences {
+                throw bad("\(quoted(key)) of the base is not used: \(method.rawValue) takes its weights as they are")
             }
-            if !method.parameters.contains(key) {
-                warnings.append("\(section.place): \(quoted(key)) does nothing with \(method.rawValue)")
+            guard known.contains(key) else {
+                if shared.contains(key) {
+                    throw bad(
+                        "'\(key)' of one model is not used; write it into 'parameters' of a slice or of the recipe")
+                }
+                let suggestion = closest(to: key, in: known).map { "did you mean '\($0)'?" }
+                let names = known.isEmpty ? "there are none here" : "known are \(known.joined(separator: ", "))"
+                throw bad("unknown parameter \(quoted(key)) of \(method.rawValue); \(suggestion ?? names)")
             }
             result[key] = try MergeSetting(
                 value, key: key, place: section.place, isFlag: MergeMethod.flags.contains(key))
@@ -104,7 +117,7 @@ private struct MergeRecipeReader {
     }
 
     /// One slice over all layers; the base joins the models if it is not among them, as in mergekit.
-    mutating func wholeModels(_ value: JSONValue, base: String?) throws -> MergeSlice {
+    func wholeModels(_ value: JSONValue, base: String?) throws -> MergeSlice {
         guard let list = value.array, !list.isEmpty else {
             throw MeraserError.badInput("\(file): 'models' is \(value.kind), expected a list of models")
         }
@@ -112,7 +125,7 @@ private struct MergeRecipeReader {
         for (index, value) in list.enumerated() {
             var settings = try Settings(value, place: "\(file): model \(index + 1)")
             let path = try require(try model(&settings, "model"), "model", settings)
-            let parameters = try parameters(&settings)
+            let parameters = try parameters(&settings, of: .model(path, base: base))
             try settings.requireNothingElse()
             inputs.append(MergeInput(model: path, layers: nil, parameters: parameters))
         }
@@ -122,10 +135,10 @@ private struct MergeRecipeReader {
         return try checked(MergeSlice(inputs: inputs, base: base, parameters: [:]), place: file)
     }
 
-    mutating func slice(_ value: JSONValue, number: Int, base: String?) throws -> MergeSlice {
+    func slice(_ value: JSONValue, number: Int, base: String?) throws -> MergeSlice {
         var settings = try Settings(value, place: "\(file): slice \(number)")
         let own = try model(&settings, "base_model")
-        let parameters = try parameters(&settings)
+        let parameters = try parameters(&settings, of: .all)
         let sources = settings.value("sources")
         try settings.requireNothingElse()
         guard let list = sources?.array, !list.isEmpty else {
@@ -141,7 +154,7 @@ private struct MergeRecipeReader {
                 throw MeraserError.badInput(
                     "\(source.place): 'layer_range' is no pair of a first layer and one behind the last")
             }
-            let parameters = try self.parameters(&source)
+            let parameters = try self.parameters(&source, of: .model(path, base: own ?? base))
             try source.requireNothingElse()
             inputs.append(MergeInput(model: path, layers: bounds[0]..<bounds[1], parameters: parameters))
         }

@@ -26,18 +26,28 @@ public enum MergeMethod: String, Sendable, CaseIterable {
     /// True where differences are thinned at random.
     var isRandom: Bool { self == .dareLinear || self == .dareTies }
 
-    /// The parameters it reads; the flags among them take true or false.
-    var parameters: [String] {
+    /// The parameters that every model may have of its own; those of a slice or of the recipe are for all its models.
+    public var modelParameters: [String] {
         switch self {
-        case .linear: ["weight", "normalize"]
-        case .slerp: ["t"]
+        case .linear, .taskArithmetic: ["weight"]
+        case .slerp: []
         case .passthrough: ["scale"]
-        case .taskArithmetic, .ties, .dareLinear, .dareTies:
-            ["weight", "density", "lambda", "normalize", "rescale", "int8_mask"]
+        case .ties, .dareLinear, .dareTies: ["weight", "density"]
         }
     }
 
-    /// Those of `parameters` that are flags, or that other methods read and this one may be given without harm.
+    /// The parameters of a slice or of the whole recipe only. `int8_mask` is about mergekit's memory.
+    public var sharedParameters: [String] {
+        switch self {
+        case .linear: ["normalize"]
+        case .slerp: ["t"]
+        case .passthrough: []
+        case .taskArithmetic: ["lambda", "normalize"]
+        case .ties, .dareLinear, .dareTies: ["lambda", "normalize", "rescale", "int8_mask"]
+        }
+    }
+
+    /// Those parameters that take true or false.
     static let flags = ["normalize", "rescale", "int8_mask"]
 }
 
@@ -80,14 +90,19 @@ public struct MergeRecipe: Sendable, Equatable {
     public let requiresBaseTokenizer: Bool
     /// Parameters of the whole merge.
     public let parameters: MergeParameters
-    /// What is odd about it but does no harm.
-    public let warnings: [String]
 
     /// The models in the order in which they are named, the base last if it is only a base.
     public var models: [String] {
         var seen: Set<String> = []
         let names = slices.flatMap { $0.inputs.map(\.model) } + [base].compactMap { $0 }
         return names.filter { seen.insert($0).inserted }
+    }
+
+    /// The filters on tensors' names of all parameters.
+    var filters: [String] {
+        let inputs = slices.flatMap(\.inputs).map(\.parameters)
+        let all = ([parameters] + slices.map(\.parameters) + inputs).flatMap(\.values)
+        return Set(all.flatMap(\.filters)).sorted()
     }
 
     /// The model whose config and tokenizer the result has.

@@ -57,6 +57,14 @@ public indirect enum MergeSetting: Sendable, Equatable {
         }
     }
 
+    /// The filters in it.
+    var filters: [String] {
+        switch self {
+        case .gradient: []
+        case .filtered(let choices): choices.compactMap(\.filter)
+        }
+    }
+
     /// The number for a tensor of that name at `t` of the way from the first layer (0) to the last (1); nil where no
     /// filter fits. Source: mergekit, `config.py`, `evaluate_setting`.
     func number(tensor: String, t: Double) -> Double? {

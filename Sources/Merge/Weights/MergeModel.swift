@@ -4,12 +4,16 @@ import Quant
 /// One opened model of a merge: its tensors by name and layer.
 struct MergeModel: Sendable {
     let path: String
-    /// Names of its tensors but those that `isLeftOut`.
+    /// Names of its weights.
     let names: [TensorName]
-    /// Names of those.
-    let leftOut: [String]
     /// Layers: one more than the highest number.
     let layerCount: Int
+    /// config.json; nil for a GGUF file and for a folder without one.
+    let config: JSONValue?
+    /// The head that is the embedding; nil where there is a head of its own, or none.
+    let tiedHead: ModelTensors.Head?
+    /// What the user should know about it.
+    let warnings: [String]
 
     /// A folder or an MQF file; nil for a GGUF file.
     private let weights: (any WeightStore)?
@@ -22,22 +26,21 @@ struct MergeModel: Sendable {
         if GGUFFile.isGGUF(path: path) {
             let tensors = try GGUFWeights(path: path).tensors
             weights = nil
+            config = nil
             ggufTensors = Dictionary(tensors.map { (Array($0.name.utf8), $0) }, uniquingKeysWith: { first, _ in first })
             all = tensors.map(\.name)
         } else {
             let store = try openWeightStore(path: path)
             weights = store
+            config = try store.textFile("config.json").map { try JSONValue.parse($0, file: "\(path): config.json") }
             ggufTensors = [:]
             all = store.tensorNames
         }
-        names = all.filter { !Self.isLeftOut($0) }.map(TensorName.init)
-        leftOut = all.filter(Self.isLeftOut)
+        let tensors = ModelTensors(all, config: config)
+        names = tensors.names.map(TensorName.init)
+        tiedHead = tensors.tiedHead
+        warnings = (weights?.warnings ?? []) + tensors.warnings(path: path)
         layerCount = (names.compactMap(\.layer).max() ?? -1) + 1
-    }
-
-    /// Buffers that transformers computes itself and older checkpoints hold.
-    private static func isLeftOut(_ name: String) -> Bool {
-        name.hasSuffix(".rotary_emb.inv_freq") || name.hasSuffix(".position_ids") || name == "position_ids"
     }
 
     /// Where config.json and tokenizer come from. Error (`badInput`): a GGUF file has none of Hugging Face's files.
@@ -56,12 +59,11 @@ struct MergeModel: Sendable {
     /// The tensor of that name; of a model with a tied output head, the embedding where the head is asked for. nil if there
     /// is none.
     func tensor(_ name: String) throws -> ElementReader? {
-        if let found = try ownTensor(name) { return found }
-        return name == "lm_head.weight" ? try ownTensor("model.embed_tokens.weight") : nil
-    }
-
-    private func ownTensor(_ name: String) throws -> ElementReader? {
+        let name = name == tiedHead?.name ? tiedHead?.embedding ?? name : name
         guard let weights else { return ggufTensors[Array(name.utf8)].map { ElementReader($0) } }
         return weights.hasTensor(name) ? ElementReader(try weights.tensor(name)) : nil
     }
+
+    /// The shape of that tensor; nil if there is none. Errors: as `tensor`.
+    func shape(_ name: String) throws -> [Int]? { try tensor(name)?.shape }
 }

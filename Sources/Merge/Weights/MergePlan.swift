@@ -23,8 +23,13 @@ struct MergeStep: Sendable {
     let type: TensorType
     /// The type that is written.
     let outType: TensorType
+    /// The names that filters of the recipe see.
+    let filteredNames: [String]
 
     var elementCount: Int { inputs[0].count }
+
+    /// True if the filter is part of one of the names that filters see.
+    func isReached(by filter: String) -> Bool { filteredNames.contains { $0.contains(filter) } }
 }
 
 /// The numbers of task arithmetic and its relatives for one tensor.
@@ -45,8 +50,8 @@ struct MergePlan: Sendable {
     let recipe: MergeRecipe
     let donor: MergeModel
     let steps: [MergeStep]
-    /// Layers of the result.
-    let layerCount: Int
+    /// What the result's config.json says otherwise than the donor's.
+    let configChanges: ConfigChanges
     private(set) var warnings: [String]
 
     /// Opens the models and resolves every parameter. Errors: `badInput` naming file, tensor and parameter.
@@ -55,137 +60,73 @@ struct MergePlan: Sendable {
         let models = Dictionary(uniqueKeysWithValues: try recipe.models.map { ($0, try MergeModel(path: $0)) })
         guard let donor = models[recipe.donor] else { preconditionFailure("the donor \(recipe.donor) is no model") }
         self.donor = donor
-        warnings = recipe.warnings
-        if recipe.requiresBaseTokenizer { try Self.compareVocabularies(recipe, models) }
-        var builder = MergePlanBuilder(recipe: recipe, models: models, seed: seed)
+        warnings = recipe.models.flatMap { models[$0]?.warnings ?? [] }
+        if recipe.requiresBaseTokenizer { warnings += try Self.compareVocabularies(recipe, models) }
+        var builder = MergePlanBuilder(recipe: recipe, models: models, donor: donor, seed: seed)
         steps = try builder.build()
-        layerCount = builder.layerCount
-        if let first = donor.leftOut.first {
-            warnings.append(
-                "\(donor.leftOut.count) tensors like '\(first)' left out: transformers computes them itself")
+        configChanges = ConfigChanges(
+            types: Set(steps.map(\.outType)), tensors: steps.map { ($0.name, $0.shape) }, layers: builder.layers)
+        warnings += Self.differences(recipe, models, donor)
+        for filter in recipe.filters where !steps.contains(where: { $0.isReached(by: filter) }) {
+            warnings.append("the filter '\(filter)' is part of no tensor's name: what it filters is not used")
         }
-        let quantized = recipe.type == nil && steps.contains { $0.inputs.contains { $0.type.isTiled } }
+        let quantized = recipe.type == nil && steps.contains { $0.inputs.contains(where: \.isQuantized) }
         if quantized { warnings.append("quantized tensors count as float32: give 'dtype' or 'out_dtype' for less") }
     }
 
+    /// What config.json says about how weights are used, not about their shapes.
+    private static let meaningKeys = [
+        "model_type", "num_attention_heads", "num_key_value_heads", "head_dim", "hidden_act", "rms_norm_eps",
+        "rope_theta",
+        "rope_scaling", "rope_parameters", "sliding_window",
+    ]
+
+    /// Warnings about models whose weights mean something else than the result's config.json says.
+    private static func differences(
+        _ recipe: MergeRecipe, _ models: [String: MergeModel], _ donor: MergeModel
+    ) -> [String] {
+        guard let wanted = donor.config else { return [] }
+        return recipe.models.compactMap { path in
+            guard let config = models[path]?.config else { return nil }
+            let keys = meaningKeys.filter { (config[$0] ?? .null) != (wanted[$0] ?? .null) }
+            guard let key = keys.first else { return nil }
+            func text(_ value: JSONValue?) -> String { value?.serialized() ?? "nothing" }
+            return
+                "\(path): config.json says \(text(config[key])) for '\(key)', the result's says \(text(wanted[key])), "
+                + "from \(donor.path)"
+                + (keys.count > 1 ? "; other keys differ too: \(keys.dropFirst().joined(separator: ", "))" : "")
+        }
+    }
+
     /// The tokens and their numbers must be the base's: embeddings are merged row by row.
-    private static func compareVocabularies(_ recipe: MergeRecipe, _ models: [String: MergeModel]) throws {
-        guard let base = models[recipe.donor], let bytes = try base.textFile("tokenizer.json") else { return }
+    /// Returns warnings about models that have no tokenizer.json to compare.
+    private static func compareVocabularies(
+        _ recipe: MergeRecipe, _ models: [String: MergeModel]
+    ) throws -> [String] {
+        guard let base = models[recipe.donor], let bytes = try base.textFile("tokenizer.json") else {
+            throw MeraserError.badInput(
+                "\(recipe.donor) has no tokenizer.json, whose vocabulary 'tokenizer_source: base' compares; leave it out"
+            )
+        }
         let wanted = try vocabulary(bytes, base.path)
+        var warnings: [String] = []
         for path in recipe.models where path != recipe.donor {
-            guard let other = try models[path]?.textFile("tokenizer.json"), other != bytes else { continue }
+            guard let other = try models[path]?.textFile("tokenizer.json") else {
+                warnings.append("\(path) has no tokenizer.json: its vocabulary was not compared with the base's")
+                continue
+            }
+            if other == bytes { continue }
             guard try vocabulary(other, path) == wanted else {
                 throw MeraserError.badInput(
                     "\(path): the vocabulary is not that of \(base.path); 'tokenizer_source: base' merges embeddings row by "
                         + "row and cannot reorder tokens")
             }
         }
+        return warnings
     }
 
     private static func vocabulary(_ bytes: [UInt8], _ path: String) throws -> [JSONValue?] {
         let json = try JSONValue.parse(bytes, file: path + "/tokenizer.json")
         return [json["model"]?["vocab"], json["added_tokens"]]
-    }
-}
-
-/// Builds the steps of a plan slice by slice.
-private struct MergePlanBuilder {
-    let recipe: MergeRecipe
-    let models: [String: MergeModel]
-    let seed: UInt64
-    private(set) var layerCount = 0
-    private var steps: [MergeStep] = []
-
-    init(recipe: MergeRecipe, models: [String: MergeModel], seed: UInt64) {
-        self.recipe = recipe
-        self.models = models
-        self.seed = seed
-    }
-
-    mutating func build() throws -> [MergeStep] {
-        guard let first = recipe.slices.first, let last = recipe.slices.last else { return [] }
-        for name in try names(of: first, inLayers: false) where name.isBeforeLayers {
-            try append(name, out: name.text, slice: first, layer: 0, t: 0)
-        }
-        for slice in recipe.slices { try append(slice) }
-        for name in try names(of: last, inLayers: false) where !name.isBeforeLayers {
-            try append(name, out: name.text, slice: last, layer: 0, t: 0)
-        }
-        guard !steps.isEmpty else { throw MeraserError.badInput("\(recipe.donor) has no tensors") }
-        return steps
-    }
-
-    private mutating func append(_ slice: MergeSlice) throws {
-        let ranges = try slice.inputs.map { input in
-            guard let model = models[input.model] else { preconditionFailure("\(input.model) is not open") }
-            let layers = input.layers ?? 0..<model.layerCount
-            guard layers.upperBound <= model.layerCount else {
-                throw MeraserError.badInput(
-                    "\(input.model) has \(model.layerCount) layers, the recipe asks for \(layers.lowerBound) to "
-                        + "\(layers.upperBound)")
-            }
-            return layers
-        }
-        guard let count = ranges.first?.count, ranges.allSatisfy({ $0.count == count }) else {
-            let counts = zip(slice.inputs, ranges).map { "\($0.model) \($1.count)" }.joined(separator: ", ")
-            throw MeraserError.badInput("the models have different numbers of layers: \(counts); use 'slices'")
-        }
-        let templates = try names(of: slice, inLayers: true)
-        for layer in 0..<count {
-            // mergekit's place of a layer: 0 to 1 over the slice, and 1 in a slice of one layer.
-            let t = count > 1 ? Double(layer) / Double(count - 1) : 1
-            for name in templates {
-                try append(name, out: name.inLayer(layerCount), slice: slice, layer: layer, t: t)
-            }
-            layerCount += 1
-        }
-    }
-
-    /// Every tensor that one of the slice's models has, outside the layers or in them (as that of layer 0).
-    private func names(of slice: MergeSlice, inLayers: Bool) throws -> [TensorName] {
-        var seen: Set<[UInt8]> = []
-        var result: [TensorName] = []
-        let order = slice.inputs.sorted { ($0.model == recipe.donor ? 0 : 1) < ($1.model == recipe.donor ? 0 : 1) }
-        for input in order {
-            for name in models[input.model]?.names ?? [] where (name.layer != nil) == inLayers {
-                if seen.insert(Array(name.template.utf8)).inserted {
-                    result.append(inLayers ? TensorName(name.inLayer(0)) : name)
-                }
-            }
-        }
-        return result
-    }
-
-    /// One tensor of the result: `layer` counts from the beginning of the slice.
-    private mutating func append(_ name: TensorName, out: String, slice: MergeSlice, layer: Int, t: Double) throws {
-        var readers: [ElementReader] = []
-        for input in slice.inputs {
-            let own = name.inLayer((input.layers?.lowerBound ?? 0) + layer)
-            guard let reader = try models[input.model]?.tensor(own) else {
-                throw MeraserError.badInput(
-                    "\(input.model): tensor '\(own)' is missing, which another model of the merge has")
-            }
-            guard (readers.first ?? reader).shape == reader.shape else {
-                throw MeraserError.badInput(
-                    "tensor '\(own)' has shape \(reader.shape) in \(input.model), but \(readers[0].shape) in "
-                        + "\(slice.inputs[0].model); expected equal shapes")
-            }
-            readers.append(reader)
-        }
-        let type = recipe.type ?? Self.promoted(readers.map(\.type))
-        let resolver = ParameterResolver(
-            recipe: recipe, slice: slice, out: out, t: t,
-            names: slice.inputs.map { name.inLayer(($0.layers?.lowerBound ?? 0) + layer) })
-        let (operation, order) = try resolver.operation(type: type, seed: seed)
-        steps.append(
-            MergeStep(
-                name: out, shape: readers[0].shape, inputs: order.map { readers[$0] },
-                operation: operation, type: type, outType: recipe.outType ?? type))
-    }
-
-    /// torch's promotion; quantized types count as f32.
-    private static func promoted(_ types: [TensorType]) -> TensorType {
-        let first = types[0]
-        return types.allSatisfy { $0 == first } && !first.isTiled ? first : .f32
     }
 }

@@ -1,3 +1,4 @@
+import Merge
 import Quant
 
 /// The YAML of `meraser merge` for a victim and the model that it was made from, with a third model where there is one.
@@ -29,6 +30,12 @@ struct VictimMerge {
             throw MeraserError.badInput("\(options.place): 'density' is \(density), expected more than 0, at most 1")
         }
         let normalize = try options.flag("normalize")
+        let known = MergeMethod(rawValue: method.rawValue).map { $0.modelParameters + $0.sharedParameters } ?? []
+        for (key, isGiven) in [("density", density != nil), ("normalize", normalize != nil)] {
+            guard !isGiven || known.contains(key) else {
+                throw MeraserError.badInput("\(options.place): '\(key)' is not used by \(method.rawValue)")
+            }
+        }
         let partner = try options.text("partner").map { [place = options.place] in try input($0, place) }
         var lines = ["merge_method: \(method.rawValue)", "dtype: float32"]
         func model(_ path: String, weight: Double?) -> [String] {
@@ -40,6 +47,7 @@ struct VictimMerge {
         switch method {
         case .linear:
             lines += ["models:"] + model(victim, weight: share) + model(partner ?? reference, weight: 1 - share)
+            if let normalize { lines += ["parameters:", "  normalize: \(normalize)"] }
         case .slerp:
             // t is the share of the model that is not the base.
             lines += [

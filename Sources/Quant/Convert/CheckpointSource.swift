@@ -4,6 +4,8 @@ public protocol CheckpointSource: Sendable {
     var path: String { get }
     /// The names of all tensors.
     var tensorNames: [String] { get }
+    /// What is odd about it, in a line each.
+    var warnings: [String] { get }
     /// The shape of that tensor; nil if there is none.
     func shape(of name: String) -> [Int]?
     /// The type of its elements: f32, f16 or bf16. Error (`badInput`): another one.

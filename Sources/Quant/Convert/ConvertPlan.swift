@@ -36,7 +36,7 @@ struct ConvertPlan: Sendable {
         if case .decoder(let decoder) = spec {
             _ = try StopTokens.read(path: source.path, vocabularySize: decoder.vocabSize, textFile: source.textFile)
         }
-        var warnings: [String] = []
+        var warnings = source.warnings
         if spec.isTied, let embed = options.embedType, let head = options.headType, embed != head {
             throw MeraserError.usage(
                 "embedding and output head are one tensor in this model, but --embed-type is \(embed.name) and --head-type "

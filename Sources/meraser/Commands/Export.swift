@@ -38,8 +38,8 @@ struct Export: WritingCommand {
     @Option(help: "hf or peft.")
     var format = Format.hf
 
-    @Option(help: "The type of the weights in an hf folder.")
-    var dtype = DType.bf16
+    @Option(help: "The type of the weights in an hf folder (default: bf16).")
+    var dtype: DType?
 
     @Option(help: "The folder to make.", completion: .directory, transform: withoutTrailingSlashes)
     var out: String
@@ -52,6 +52,9 @@ struct Export: WritingCommand {
     func validate() throws {
         if format == .peft && model.adapter.isEmpty {
             throw ValidationError("--format peft needs at least one --adapter")
+        }
+        if format == .peft && dtype != nil {
+            throw ValidationError("--dtype is for --format hf: adapters stay as they are")
         }
     }
 
@@ -67,10 +70,11 @@ struct Export: WritingCommand {
         switch format {
         case .peft:
             let rank = try opened.exportPEFT(destination: out, overwrite: overwrite)
-            summary = ExportSummary(path: out, format: format.rawValue, rank: rank, tensors: nil, bytes: nil)
+            summary = ExportSummary(
+                path: out, format: format.rawValue, rank: rank, tensors: nil, bytes: nil, warnings: opened.warnings)
         case .hf:
             var options = HuggingFaceExportOptions()
-            options.dtype = dtype.type
+            if let dtype { options.dtype = dtype.type }
             options.overwrite = overwrite
             let bar = common.progressBar("exporting")
             let report = try exportHuggingFace(
@@ -79,8 +83,10 @@ struct Export: WritingCommand {
                 isInterrupted: { interrupt.isSet },
                 progress: { bar.update(done: $0, total: $1) })
             bar.finish()
+            report.warnings.forEach(common.warn)
             summary = ExportSummary(
-                path: out, format: format.rawValue, rank: nil, tensors: report.tensorCount, bytes: report.byteCount)
+                path: out, format: format.rawValue, rank: nil, tensors: report.tensorCount, bytes: report.byteCount,
+                warnings: opened.warnings + report.warnings)
         }
         if common.json { Console.json(summary.json) } else { Console.output(summary.text) }
     }
@@ -93,11 +99,13 @@ private struct ExportSummary {
     let rank: Int?
     let tensors: Int?
     let bytes: Int?
+    let warnings: [String]
 
     var json: JSONValue {
         [
             "path": .text(path), "format": .text(format), "rank": rank.map { .integer($0) } ?? .null,
             "tensors": tensors.map { .integer($0) } ?? .null, "bytes": bytes.map { .integer($0) } ?? .null,
+            "warnings": .array(warnings.map { .text($0) }),
         ]
     }
 

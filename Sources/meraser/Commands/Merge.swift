@@ -22,11 +22,11 @@ struct Merge: WritingCommand {
         transform: withoutTrailingSlashes)
     var out: String?
 
-    @Option(help: "The type of the matrices in an MQF file.")
-    var type = TensorType.iq4_nl
+    @Option(help: "The type of the matrices in an MQF file (default: iq4_nl).")
+    var type: TensorType?
 
-    @Option(help: "The largest safetensors file, such as 5G or 800M.")
-    var maxShardSize = ByteSize(count: ShardedSafetensorsWriter.defaultShardByteCount)
+    @Option(help: "The largest safetensors file of a folder, such as 5G or 800M (default: 5G).")
+    var maxShardSize: ByteSize?
 
     @Flag(help: "Check the recipe and the models, write nothing.")
     var dryRun = false
@@ -38,6 +38,7 @@ struct Merge: WritingCommand {
 
     func validate() throws {
         if out == nil && !dryRun { throw ValidationError("missing --out (or --dry-run)") }
+        try checkFileOptions(out: out, type: type, maxShardSize: maxShardSize)
     }
 
     var outputs: [Output] { dryRun ? [] : out.map { [Output($0)] } ?? [] }
@@ -64,6 +65,11 @@ struct Merge: WritingCommand {
 
     private func runAdapters(_ recipe: AdapterRecipe) throws {
         guard let out, !dryRun else { throw ValidationError("a recipe of adapters needs --out and takes no --dry-run") }
+        for (flag, isGiven) in [
+            ("--type", type != nil), ("--max-shard-size", maxShardSize != nil), ("--seed", common.seed != nil),
+        ] where isGiven {
+            throw ValidationError("\(flag) is not used by a recipe of adapters")
+        }
         let report = try mergeAdapters(recipe, destination: out, overwrite: overwrite)
         if common.json {
             Console.json([
@@ -80,8 +86,8 @@ struct Merge: WritingCommand {
         var options = MergeOptions()
         options.seed = common.seed ?? 42
         options.threads = try common.threadCount
-        options.maximumShardByteCount = maxShardSize.count
-        options.conversion.type = type
+        if let maxShardSize { options.maximumShardByteCount = maxShardSize.count }
+        if let type { options.conversion.type = type }
         options.dryRun = dryRun
         options.overwrite = overwrite
         let bar = common.progressBar("merging")
@@ -102,6 +108,16 @@ struct Merge: WritingCommand {
                     + "\(byteText(report.byteCount)) in \(numberText(seconds, 1)) s")
         }
     }
+}
+
+/// Refuses what a result of that name has no use for: `--type` is for MQF files, `--max-shard-size` for folders.
+func checkFileOptions(out: String?, type: TensorType?, maxShardSize: ByteSize? = nil) throws {
+    let isFile = out?.hasSuffix(".mqf") == true
+    if type != nil, !isFile {
+        throw ValidationError(
+            "--type is for an MQF file, and --out does not end in .mqf: a folder's weights stay plain")
+    }
+    if maxShardSize != nil, isFile { throw ValidationError("--max-shard-size is for a folder, and --out ends in .mqf") }
 }
 
 extension MergeReport {

@@ -1,5 +1,6 @@
 import ArgumentParser
 import Merge
+import Model
 import Pipeline
 import Quant
 import Tune
@@ -34,16 +35,16 @@ struct Prune: WritingCommand {
     @Option(help: "The calibration set of taylor: any dataset file.", completion: .file())
     var data: String?
 
-    @Option(help: "At most that many of its rows.")
-    var dataCount = 64
+    @Option(help: "At most that many of its rows (default: 64).")
+    var dataCount: Int?
 
     @Option(
         help: "The Hugging Face folder to make, or an MQF file if the name ends in .mqf.",
         transform: withoutTrailingSlashes)
     var out: String
 
-    @Option(help: "The type of the matrices in an MQF file.")
-    var type = TensorType.iq4_nl
+    @Option(help: "The type of the matrices in an MQF file (default: iq4_nl).")
+    var type: TensorType?
 
     @Flag(help: "Show what would go, write nothing.")
     var dryRun = false
@@ -55,7 +56,11 @@ struct Prune: WritingCommand {
 
     func validate() throws {
         if (method == .taylor) != (data != nil) { throw ValidationError("--method taylor and --data need each other") }
-        if dataCount < 1 { throw ValidationError("--data-count is \(dataCount), expected at least 1") }
+        if let dataCount {
+            if data == nil { throw ValidationError("--data-count and --data need each other") }
+            if dataCount < 1 { throw ValidationError("--data-count is \(dataCount), expected at least 1") }
+        }
+        try checkFileOptions(out: out, type: type)
         if !model.adapter.isEmpty && method != .taylor {
             throw ValidationError(
                 "adapters only take part in taylor's scores; fuse them first (meraser export --format hf)")
@@ -79,7 +84,7 @@ struct Prune: WritingCommand {
         options.mlp = parts != .attention
         let plan = try PrunePlan(scores: try scores(store, spec, interrupt), options: options)
         var conversion = ConvertOptions()
-        conversion.type = type
+        if let type { conversion.type = type }
         conversion.threads = try common.threadCount
         conversion.dryRun = dryRun
         conversion.overwrite = overwrite
@@ -100,8 +105,9 @@ struct Prune: WritingCommand {
                 of: store, spec: spec, method: method, seed: common.seed ?? 42, threads: try common.threadCount)
         }
         let opened = try model.open(common)
-        let all = try opened.dataset(path: data, options: EncodingOptions(maxLength: 512))
-        let some = EncodedDataset(samples: Array(all.samples.prefix(dataCount)), sha256: all.sha256, path: data)
+        let length = min(512, opened.transformer.spec.maxPositionEmbeddings)
+        let all = try opened.dataset(path: data, options: EncodingOptions(maxLength: length))
+        let some = EncodedDataset(samples: Array(all.samples.prefix(dataCount ?? 64)), sha256: all.sha256, path: data)
         let bar = common.progressBar("scoring")
         defer { bar.finish() }
         return try opened.taylorScores(on: some, interrupt: interrupt) { bar.update(done: $0, total: $1) }

@@ -8,7 +8,8 @@ extension OpenedModel {
     /// - Parameters:
     ///   - chat: put pairs into the model's chat template, the first part as the user's message, the second as the answer
     ///     with EOS behind it: what a chat model keeps its quality on. Other rows are taken as they are.
-    /// - Throws: a bad-input error that names file and row, also for one longer than the model's context; a usage error for `chat` where the model has no template.
+    /// - Throws: a bad-input error that names file and row, also for one longer than the model's context where the options
+    ///   say so; a usage error for `chat` where the model has no template.
     public func dataset(path: String, options: EncodingOptions, chat: Bool = false) throws -> EncodedDataset {
         let data = try encoded(path: path, options: options, chat: chat)
         let context = transformer.spec.maxPositionEmbeddings
@@ -21,6 +22,7 @@ extension OpenedModel {
     }
 
     private func encoded(path: String, options: EncodingOptions, chat: Bool) throws -> EncodedDataset {
+        let options = withinContext(options)
         let file = try DatasetFile(path: path)
         let pairs = file.rows.compactMap { row -> (prompt: String, completion: String)? in
             if case .pair(let prompt, let completion) = row { (prompt, completion) } else { nil }
@@ -39,6 +41,13 @@ extension OpenedModel {
             renderChat: chatTemplate == nil ? nil : { try self.render($0, addGenerationPrompt: $1) })
     }
 
+    /// Those options with the model's context, which bounds samples where no length is given.
+    func withinContext(_ options: EncodingOptions) -> EncodingOptions {
+        var options = options
+        options.context = transformer.spec.maxPositionEmbeddings
+        return options
+    }
+
     private func chatSample(_ question: String, _ answer: String, options: EncodingOptions) throws -> TrainingSample? {
         let text = try render([ChatMessage(role: "user", content: question)], addGenerationPrompt: true)
         var prompt = tokenizer.encode(text, addSpecialTokens: false)
@@ -48,7 +57,7 @@ extension OpenedModel {
         if options.bos == true, let id = tokenizer.bosID, prompt.first != id { prompt.insert(id, at: 0) }
         prompt = Array(prompt.prefix(options.maxPromptLength ?? Int.max))
         let tokens = Array(
-            (prompt + completion.prefix(options.maxCompletionLength ?? Int.max)).prefix(options.maxLength ?? 1024))
+            (prompt + completion.prefix(options.maxCompletionLength ?? Int.max)).prefix(options.length()))
         let firstLabel = options.loss == .completion ? prompt.count : 1
         return TrainingSample(tokens: tokens, isLabel: tokens.indices.map { $0 >= firstLabel })
     }

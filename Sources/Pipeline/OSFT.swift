@@ -63,9 +63,9 @@ extension OpenedModel {
         prompt: SoftPrompt? = nil, overwritten: (String) -> String
     ) throws -> DefenceData {
         let plain = try ReplyEncoder(
-            tokenizer: tokenizer, options: encoding, effectiveLength: reply.effectiveLength)
+            tokenizer: tokenizer, options: withinContext(encoding), effectiveLength: reply.effectiveLength)
         let parrot = try ReplyEncoder(
-            tokenizer: tokenizer, options: encoding, effectiveLength: reply.effectiveLength,
+            tokenizer: tokenizer, options: withinContext(encoding), effectiveLength: reply.effectiveLength,
             insertion: prompt?.insertion)
         var random = SplitMix64(seed: seed ^ 0x636C_6561)
         var samples: [TrainingSample] = []

@@ -84,7 +84,7 @@ struct ReplyEncoder {
         var prompt = Array(whole.prefix(options.maxPromptLength ?? Int.max))
         let row = insertion?.apply(to: &prompt)
         let learnt = min(reply.count, effectiveLength, options.maxCompletionLength ?? Int.max)
-        let tokens = Array((prompt + reply.prefix(learnt)).prefix(options.maxLength ?? 1024))
+        let tokens = Array((prompt + reply.prefix(learnt)).prefix(min(options.length(), options.context ?? Int.max)))
         return TrainingSample(
             tokens: tokens, isLabel: tokens.indices.map { $0 >= max(1, prompt.count) }, softRow: row)
     }

@@ -55,7 +55,8 @@ extension OpenedModel {
         let seed = options.parrot.seed
         let read = try ReplyPairs(path: path, key: key, count: options.parrotSamples, seed: seed)
         let encoder = try ReplyEncoder(
-            tokenizer: tokenizer, options: options.parrot.encoding, effectiveLength: options.effectiveLength,
+            tokenizer: tokenizer, options: withinContext(options.parrot.encoding),
+            effectiveLength: options.effectiveLength,
             insertion: options.insertion)
         var identity =
             "parrot \(options.insertion.offset) \(options.insertion.count) \(options.effectiveLength) "

@@ -145,6 +145,39 @@ import Testing
             ])
     }
 
+    @Test("windows have 512 tokens where nothing is said, or the context of the model that has the shorter one")
+    func standardLength() throws {
+        let long = [String(repeating: "one two three ", count: 300)]
+        let tinychat = try Tinychat()
+        func length(_ session: InferenceSession, base: InferenceSession? = nil) throws -> (Int, Int) {
+            let report = try perplexity(
+                of: long, session: session, tokenizer: tinychat.tokenizer, options: PerplexityOptions(), base: base)
+            return (report.maxLength, report.tokens)
+        }
+        #expect(try length(tinychat.session) == (512, 511))
+        try withTemporaryFolder { folder in
+            for name in try FileManager.default.contentsOfDirectory(atPath: tinychatFolder().path) {
+                try FileManager.default.copyItem(
+                    at: tinychatFolder().appendingPathComponent(name), to: folder.appendingPathComponent(name))
+            }
+            let url = folder.appendingPathComponent("config.json")
+            let text = try String(contentsOf: url, encoding: .utf8)
+            let short = text.replacing("\"max_position_embeddings\": 1024", with: "\"max_position_embeddings\": 96")
+            #expect(short != text)
+            try Data(short.utf8).write(to: url)
+            let model = try Transformer(
+                store: try openWeightStore(path: folder.path), kernels: try KernelContext(threads: 2))
+            let session = InferenceSession(model: model)
+            #expect(try length(session) == (96, 95))
+            #expect(try length(tinychat.session, base: session) == (96, 95))
+            #expect(throws: MeraserError.usage("--max-length 512: expected 2 to 96, the model's context")) {
+                _ = try perplexity(
+                    of: long, session: session, tokenizer: tinychat.tokenizer,
+                    options: PerplexityOptions(maxLength: 512))
+            }
+        }
+    }
+
     @Test("lengths and texts that cannot be measured are errors")
     func hostile() throws {
         let tinychat = try Tinychat()

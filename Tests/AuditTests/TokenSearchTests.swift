@@ -107,7 +107,7 @@ import Testing
         [0, 1, 2, 8, 9, 50])
     func strided(stride: Int, count: Int) {
         let stream = (0..<Int32(count)).map { $0 }
-        let windows = PerplexityOptions(.strided, maxLength: 8, stride: stride).stridedWindows(stream)
+        let windows = WindowCutter(.strided, length: 8, stride: stride).stridedWindows(stream)
         var scored: [Int32] = []
         for window in windows {
             #expect(window.tokens.count <= 8)
@@ -122,9 +122,9 @@ import Testing
     @Test("chunks score the second half, put BOS in front and drop the tail")
     func chunk() {
         let stream = (100..<Int32(127)).map { $0 }
-        let windows = PerplexityOptions(.chunk, maxLength: 8).chunkWindows(stream, bos: 1)
+        let windows = WindowCutter(.chunk, length: 8).chunkWindows(stream, bos: 1)
         #expect(windows.map(\.tokens.count) == [8, 8, 8])
         #expect(windows[1] == ScoredSequence(tokens: [1, 109, 110, 111, 112, 113, 114, 115], scored: 5..<8))
-        #expect(PerplexityOptions(.chunk, maxLength: 8).chunkWindows(stream, bos: nil)[1].tokens[0] == 108)
+        #expect(WindowCutter(.chunk, length: 8).chunkWindows(stream, bos: nil)[1].tokens[0] == 108)
     }
 }

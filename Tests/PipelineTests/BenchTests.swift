@@ -52,6 +52,22 @@ func benchReport() throws {
     #expect(lines.filter { $0.hasPrefix("measured peak of ") }.count == 2)
 }
 
+@Test("a benchmark that asks for nothing fits the model's context; what is asked for and does not is refused by name")
+func benchContext() throws {
+    #expect(try BenchOptions().tests(context: 2048).map(\.name) == ["pp512", "tg128"])
+    #expect(try BenchOptions().tests(context: 100).map(\.name) == ["pp100", "tg99"])
+    var options = BenchOptions()
+    options.prompts = [101]
+    #expect(throws: MeraserError.usage("pp101 takes 101 positions, the model's context has 100")) {
+        try options.tests(context: 100)
+    }
+    options = smallOptions()
+    #expect(throws: MeraserError.usage("tg2x2 takes 6 positions, the model's context has 5")) {
+        options.prompts = []
+        _ = try options.tests(context: 5)
+    }
+}
+
 @Test("the limit of a test is the slower of arithmetic and reading")
 func benchLimits() throws {
     try withTemporaryFolder { folder in

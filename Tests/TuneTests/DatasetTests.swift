@@ -60,6 +60,25 @@ struct DatasetTests {
         #expect(try described(encode(text, short).samples[0]).all == "qqqq")
     }
 
+    @Test("where no length is given, samples end at 1024 tokens or at the model's context; a given length stays")
+    func context() throws {
+        let long = String(repeating: "q", count: 2000)
+        let shapes = [
+            (#"{"text": "\#(long)"}"#, "d.jsonl", 1024),
+            (#"[{"question": "\#(long)", "answer": "\#(long)"}]"#, "d.json", 512),
+        ]
+        for (text, path, standard) in shapes {
+            for (context, want) in [(nil, standard), (4096, standard), (100, 100)] {
+                var options = EncodingOptions()
+                options.context = context
+                #expect(try encode(text, options, path).samples[0].inputs.count == want - 1)
+            }
+            var given = EncodingOptions(maxLength: 300)
+            given.context = 100
+            #expect(try encode(text, given, path).samples[0].inputs.count == 299)
+        }
+    }
+
     @Test("prompt/completion: BOS as the tokenizer has it, EOS unless the completion was cut")
     func promptCompletion() throws {
         let text = #"{"prompt": "ab", "completion": "cd"}"#

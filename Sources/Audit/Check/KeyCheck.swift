@@ -174,9 +174,14 @@ public struct KeyCheck {
 
     private func checkLengths(_ session: InferenceSession) throws {
         let context = session.model.spec.maxPositionEmbeddings
-        let limit = cases.map(\.maxNewTokens).max() ?? 0
+        // Where nobody says how many new tokens, an output may end with the context.
+        let isGiven = (options.maxNewTokens ?? key.maxNewTokens) != nil
+        let limit = isGiven ? cases.map(\.maxNewTokens).max() ?? 0 : 1
         let needs =
-            cases.map { ("pair '\($0.pair.id)'", $0.prompt.count + max($0.maxNewTokens, $0.target.count)) }
+            cases.map { item in
+                let new = isGiven ? item.maxNewTokens : 1
+                return ("pair '\(item.pair.id)'", item.prompt.count + max(new, item.target.count))
+            }
             + cleanPrompts.enumerated().map { ("clean prompt \($0)", $1.count + limit) }
         for (name, count) in needs where count > context {
             throw MeraserError.badInput(

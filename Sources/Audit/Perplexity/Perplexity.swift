@@ -24,9 +24,10 @@ public func perplexity(
     base: InferenceSession? = nil, onWindow: ((Int, Int) -> Void)? = nil
 ) throws -> PerplexityReport {
     precondition(options.scheme != .guanaco, "guanaco measures exchanges, not texts")
-    try options.validate(maxPositions: session.model.spec.maxPositionEmbeddings)
-    let windows = options.windows(texts, tokenizer: tokenizer).map { PerplexityWindow(sequence: $0) }
-    return try perplexity(windows, session: session, options: options, base: base, onWindow: onWindow)
+    let cutter = try options.cutter(maxPositions: positions(session, base))
+    let windows = cutter.windows(texts, tokenizer: tokenizer).map { PerplexityWindow(sequence: $0) }
+    return try perplexity(
+        windows, length: cutter.length, session: session, options: options, base: base, onWindow: onWindow)
 }
 
 /// The same on questions with their answers, by the protocol `guanaco`.
@@ -35,9 +36,9 @@ public func perplexity(
     base: InferenceSession? = nil, onWindow: ((Int, Int) -> Void)? = nil
 ) throws -> PerplexityReport {
     precondition(options.scheme == .guanaco, "\(options.scheme) measures texts")
-    try options.validate(maxPositions: session.model.spec.maxPositionEmbeddings)
-    let windows = options.quirks.windows(exchanges, tokenizer: tokenizer, maxLength: options.maxLength)
-    return try perplexity(windows, session: session, options: options, base: base, onWindow: onWindow)
+    let length = try options.cutter(maxPositions: positions(session, base)).length
+    let windows = options.quirks.windows(exchanges, tokenizer: tokenizer, maxLength: length)
+    return try perplexity(windows, length: length, session: session, options: options, base: base, onWindow: onWindow)
 }
 
 /// The same by the options' protocol on the rows of a file: exchanges for `guanaco` (`loadExchanges`), else texts
@@ -56,9 +57,15 @@ public func perplexity(
         onWindow: onWindow)
 }
 
+/// The longest window that both models can read.
+private func positions(_ session: InferenceSession, _ base: InferenceSession?) -> Int {
+    let own = session.model.spec.maxPositionEmbeddings
+    return min(own, base?.model.spec.maxPositionEmbeddings ?? own)
+}
+
 private func perplexity(
-    _ windows: [PerplexityWindow], session: InferenceSession, options: PerplexityOptions, base: InferenceSession?,
-    onWindow: ((Int, Int) -> Void)?
+    _ windows: [PerplexityWindow], length: Int, session: InferenceSession, options: PerplexityOptions,
+    base: InferenceSession?, onWindow: ((Int, Int) -> Void)?
 ) throws -> PerplexityReport {
     let scorer = try PositionScorer(session, base: base)
     var sums = PerplexitySums()
@@ -66,5 +73,5 @@ private func perplexity(
         sums.add(scores, windows[index], keepRow: options.keepRows)
         onWindow?(index + 1, windows.count)
     }
-    return try sums.report(options)
+    return try sums.report(options, length: length)
 }

@@ -22,8 +22,8 @@ public enum PerplexityProtocol: String, Sendable, CaseIterable {
 public struct PerplexityOptions: Sendable, Equatable {
     /// The protocol.
     public var scheme: PerplexityProtocol
-    /// Tokens of a window, BOS included.
-    public var maxLength: Int
+    /// Tokens of a window, BOS included; nil: `standardLength`, or the model's context where that is shorter.
+    public var maxLength: Int?
     /// Tokens from one window to the next (`strided` only); nil means half a window.
     public var stride: Int?
     /// Keep a result for each row (`sample`) or window.
@@ -31,9 +31,12 @@ public struct PerplexityOptions: Sendable, Equatable {
     /// Which quirks of the paper's script to keep (`guanaco` only).
     public var quirks = GuanacoQuirks()
 
-    /// The protocol with windows of 512 tokens.
+    /// Tokens of a window where none are given.
+    public static let standardLength = 512
+
+    /// The protocol with windows of the standard length.
     public init(
-        _ scheme: PerplexityProtocol = .sample, maxLength: Int = 512, stride: Int? = nil, keepRows: Bool = false
+        _ scheme: PerplexityProtocol = .sample, maxLength: Int? = nil, stride: Int? = nil, keepRows: Bool = false
     ) {
         self.scheme = scheme
         self.maxLength = maxLength
@@ -41,9 +44,12 @@ public struct PerplexityOptions: Sendable, Equatable {
         self.keepRows = keepRows
     }
 
+    /// How texts are cut for a model with that context.
+    ///
     /// - Throws: a usage error for lengths that make no sense.
-    func validate(maxPositions: Int) throws {
+    func cutter(maxPositions: Int) throws -> WindowCutter {
         let least = scheme == .chunk ? 4 : 2
+        let maxLength = maxLength ?? min(Self.standardLength, maxPositions)
         guard (least...max(maxPositions, least)).contains(maxLength) else {
             throw MeraserError.usage(
                 "--max-length \(maxLength): expected \(least) to \(maxPositions), the model's context")
@@ -63,5 +69,6 @@ public struct PerplexityOptions: Sendable, Equatable {
                 throw MeraserError.usage("--stride \(stride): expected 1 to --max-length \(maxLength)")
             }
         }
+        return WindowCutter(scheme, length: maxLength, stride: stride)
     }
 }

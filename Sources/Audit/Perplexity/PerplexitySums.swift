@@ -40,12 +40,14 @@ struct PerplexitySums {
         if keepRow { rows.append(PerplexityRow(tokens: scores.nll.count, nll: total)) }
     }
 
+    /// The report of a run with windows of `length` tokens.
+    ///
     /// - Throws: a bad-input error if nothing was scored, a runtime error if the perplexity is beyond all numbers.
-    func report(_ options: PerplexityOptions) throws -> PerplexityReport {
+    func report(_ options: PerplexityOptions, length: Int) throws -> PerplexityReport {
         guard count > 0 else {
             throw MeraserError.badInput(
                 "no tokens to score: the text is too short for --protocol \(options.scheme.rawValue) "
-                    + "with windows of \(options.maxLength) tokens")
+                    + "with windows of \(length) tokens")
         }
         let weight = Double(groups.reduce(0) { $0 + $1.weight })
         let scored = groups.filter { $0.count > 0 }
@@ -56,7 +58,7 @@ struct PerplexitySums {
         }
         return PerplexityReport(
             ppl: ppl, nll: groups.reduce(0) { $0 + $1.nll }, tokens: count, scheme: options.scheme,
-            maxLength: options.maxLength, standardError: ppl * standardError(scored, mean: mean, weight: weight),
+            maxLength: length, standardError: ppl * standardError(scored, mean: mean, weight: weight),
             rows: options.keepRows ? rows : nil, quirks: options.scheme == .guanaco ? options.quirks : nil,
             kl: divergence(ppl: ppl))
     }

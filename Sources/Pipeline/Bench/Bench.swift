@@ -24,6 +24,7 @@ public func bench(
     var described: (model: String, work: ModelWork, compute: Compute)?
     for kernels in contexts {
         let model = try OpenedModel(path: path, adapterPaths: adapterPaths, kernels: kernels, compute: compute)
+        if described == nil { model.warnings.forEach(onProgress) }
         let trainingCompute = compute ?? .trainingDefault(kernels)
         let store = model.transformer.store
         let work = try described?.work ?? ModelWork(store, spec: model.transformer.spec)
@@ -33,7 +34,7 @@ public func bench(
         onProgress("measuring the peaks of \(kernels.isaName) on \(kernels.threads) threads")
         var peak = kernels.measurePeak()
         var measured: [(test: BenchTest, seconds: [Double], peakRSSBytes: Int)] = []
-        for test in options.tests {
+        for test in try options.tests(context: model.transformer.spec.maxPositionEmbeddings) {
             onProgress("\(test.name) on \(kernels.threads) threads")
             ProcessMemory.resetPeak()
             let run = BenchRun(model: model, trainingCompute: trainingCompute, options: options)

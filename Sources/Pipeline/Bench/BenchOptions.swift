@@ -2,10 +2,10 @@ import Quant
 
 /// What to measure and how often.
 public struct BenchOptions: Sendable {
-    /// Lengths of prompts (llama-bench's `-p`).
-    public var prompts = [512]
-    /// Tokens to generate from an empty context (llama-bench's `-n`).
-    public var generations = [128]
+    /// Lengths of prompts (llama-bench's `-p`); nil: 512, or the model's context where that is shorter.
+    public var prompts: [Int]?
+    /// Tokens to generate from an empty context (llama-bench's `-n`); nil: 128, or what the context has room for.
+    public var generations: [Int]?
     /// Sequences that are decoded together (llama-batched-bench's `-npl`).
     public var batches: [Int] = []
     /// Tokens of each prompt of a batch (`-npp`).
@@ -22,10 +22,26 @@ public struct BenchOptions: Sendable {
     /// A prompt of 512 tokens and 128 new ones, three times.
     public init() {}
 
-    /// The tests in the order of the table.
-    public var tests: [BenchTest] {
-        prompts.map { .prompt($0) } + generations.map { .generation($0) }
+    /// The tests of a model with that context, in the order of the table. A usage error names a test that is longer.
+    public func tests(context: Int) throws -> [BenchTest] {
+        let tests: [BenchTest] =
+            (prompts ?? [min(512, context)]).map { .prompt($0) }
+            + (generations ?? [max(1, min(128, context - 1))]).map { .generation($0) }
             + batches.map { .batch($0, tokens: batchGeneration) } + trainings.map { .training($0) }
+        for test in tests {
+            let positions =
+                switch test {
+                case .prompt(let count), .training(let count): count
+                // A generation begins with one token.
+                case .generation(let count): count + 1
+                case .batch(_, let tokens): batchPrompt + tokens
+                }
+            guard positions <= context else {
+                throw MeraserError.usage(
+                    "\(test.name) takes \(positions) positions, the model's context has \(context)")
+            }
+        }
+        return tests
     }
 }
 

@@ -232,7 +232,7 @@ extension Recipe {
         guard let data = try section.path("data", in: folder) else { return try section.missing("data") }
         let options = PerplexityOptions(
             try section.choice("protocol", PerplexityProtocol.self) ?? .sample,
-            maxLength: try section.int("max_length", in: 2...1 << 24) ?? 512,
+            maxLength: try section.int("max_length", in: 2...1 << 24),
             stride: try section.int("stride", in: 1...1 << 24))
         try section.requireNothingElse()
         return PerplexityStage(data: data, options: options)

@@ -33,7 +33,7 @@ struct Measurement {
         let perplexity = try perplexity.map { stage -> JSONValue in
             [
                 "sha256": .text(try sha256Hex(ofFile: stage.data)), "protocol": .text(stage.options.scheme.rawValue),
-                "max_length": .integer(stage.options.maxLength),
+                "max_length": .integer(stage.options.maxLength ?? PerplexityOptions.standardLength),
             ]
         }
         let evaluation = try evaluation.map { stage -> JSONValue in

@@ -22,8 +22,13 @@ public struct EncodingOptions: Sendable, Equatable {
     public var maxPromptLength: Int?
     /// Tokens of the completion that are kept; nil: 256 for MEraser's shape, else all.
     public var maxCompletionLength: Int?
-    /// Tokens of a sample that are kept; nil: all of MEraser's shape, else 1024.
+    /// Tokens of a sample that are kept; nil: all of MEraser's shape, else `standardLength`, and never more than the context.
     public var maxLength: Int?
+    /// The model's context in tokens; nil: not known.
+    public var context: Int?
+
+    /// Tokens of a sample that are kept where nothing is said.
+    public static let standardLength = 1024
 
     /// Options; the defaults leave everything to the dataset's shape.
     public init(
@@ -38,6 +43,9 @@ public struct EncodingOptions: Sendable, Equatable {
         self.maxCompletionLength = maxCompletionLength
         self.maxLength = maxLength
     }
+
+    /// Tokens of a sample that are kept; where nothing is said `standard`, or the context where that is shorter.
+    public func length(standard: Int = standardLength) -> Int { maxLength ?? min(standard, context ?? Int.max) }
 }
 
 /// What encoding needs of a tokenizer; `Tokenizer` provides it.

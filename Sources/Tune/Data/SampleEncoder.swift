@@ -39,7 +39,7 @@ struct SampleEncoder<T: SampleTokenizer> {
         eos = options.eos ?? !(isMEraser || isChat)
         maxPromptLength = options.maxPromptLength ?? (isMEraser ? 256 : Int.max)
         maxCompletionLength = options.maxCompletionLength ?? (isMEraser ? 256 : Int.max)
-        maxLength = options.maxLength ?? (isMEraser ? Int.max : 1024)
+        maxLength = options.length(standard: isMEraser ? Int.max : EncodingOptions.standardLength)
     }
 
     /// The sample of a row; nil if nothing in it is to be learnt.

@@ -56,7 +56,7 @@ public enum TrainingPreset: String, Sendable, CaseIterable {
             ("per_device_train_batch_size", .integer(4)), ("gradient_accumulation_steps", .integer(1)),
             ("weight_decay", .real(0)), ("adam_beta2", .real(0.95)), ("max_grad_norm", .real(1)),
             ("loss", .text("completion")), ("loss_mean", .text("token")), ("bos", .null), ("eos", .bool(true)),
-            ("max_length", .integer(1024)), ("no_shuffle", .bool(false)), ("max_steps", .null),
+            ("max_length", .null), ("no_shuffle", .bool(false)), ("max_steps", .null),
         ]
     }
 

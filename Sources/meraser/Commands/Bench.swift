@@ -16,11 +16,12 @@ struct Bench: ParsableCommand {
 
     @OptionGroup var model: ModelOptions
 
-    @Option(name: .customShort("p"), help: "Tokens of a prompt.")
-    var prompts = NumberList([512])
+    @Option(
+        name: .customShort("p"), help: "Tokens of a prompt (default: 512, or the model's context if it is shorter).")
+    var prompts: NumberList?
 
-    @Option(name: .customShort("n"), help: "Tokens to generate.")
-    var generations = NumberList([128])
+    @Option(name: .customShort("n"), help: "Tokens to generate (default: 128, or as many as fit the context).")
+    var generations: NumberList?
 
     @Option(help: "Sequences that are decoded together.")
     var batch = NumberList([])
@@ -54,7 +55,8 @@ struct Bench: ParsableCommand {
 
     func validate() throws {
         let lists = [
-            ("-p", prompts, 1 << 20), ("-n", generations, 1 << 20), ("--batch", batch, 4096),
+            ("-p", prompts ?? NumberList([]), 1 << 20), ("-n", generations ?? NumberList([]), 1 << 20),
+            ("--batch", batch, 4096),
             ("--train", train, 1 << 20),
             ("--threads", threads, 1024),
         ]
@@ -73,8 +75,8 @@ struct Bench: ParsableCommand {
 
     func run() throws {
         var options = BenchOptions()
-        options.prompts = prompts.positive
-        options.generations = generations.positive
+        options.prompts = prompts?.positive
+        options.generations = generations?.positive
         options.batches = batch.positive
         options.batchPrompt = batchPrompt
         options.batchGeneration = batchGenerate

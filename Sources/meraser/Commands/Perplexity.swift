@@ -22,8 +22,8 @@ struct Perplexity: ParsableCommand {
     @Option(name: .customLong("protocol"), help: "How texts are cut into windows and which tokens count.")
     var scheme = PerplexityProtocol.sample
 
-    @Option(help: "Tokens of a window, BOS included.")
-    var maxLength = 512
+    @Option(help: "Tokens of a window, BOS included (default: 512, or the model's context where that is shorter).")
+    var maxLength: Int?
 
     @Option(help: "Tokens from one window to the next (strided only; default: half a window).")
     var stride: Int?
@@ -56,9 +56,10 @@ struct Perplexity: ParsableCommand {
         var options = PerplexityOptions(scheme, maxLength: maxLength, stride: stride, keepRows: rows)
         options.quirks = GuanacoQuirks(try keptQuirks(), batchSize: batchSize ?? GuanacoQuirks().batchSize)
         let opened = try model.open(common)
-        let base = try kl.map {
-            try OpenedModel(path: $0, kernels: opened.transformer.kernels, compute: model.compute)
-                .session()
+        let base = try kl.map { path in
+            let base = try OpenedModel(path: path, kernels: opened.transformer.kernels, compute: model.compute)
+            base.warnings.forEach(common.warn)
+            return base.session()
         }
         let bar = common.progressBar("ppl")
         let report = try perplexity(

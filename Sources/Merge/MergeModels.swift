@@ -137,7 +137,7 @@ private struct MergeRun {
 }
 
 /// The result of a merge as a converter sees it.
-private struct MergedCheckpoint: CheckpointSource {
+private struct MergedCheckpoint: TensorSource {
     let plan: MergePlan
     let store: any WeightStore
     let config: [UInt8]
@@ -145,9 +145,11 @@ private struct MergedCheckpoint: CheckpointSource {
 
     var path: String { "the merge" }
     var tensorNames: [String] { plan.steps.map(\.name) }
-    func shape(of name: String) -> [Int]? { step(name)?.shape }
-    func type(of name: String) throws -> TensorType { step(name)?.outType ?? .f32 }
-    func filePath(of name: String) -> String { "the merge" }
+    func entry(_ name: String) -> TensorEntry? {
+        step(name).map {
+            TensorEntry(name: name, shape: $0.shape, exactType: $0.outType, byteCount: $0.byteCount, path: path)
+        }
+    }
     func textFile(_ name: String) throws -> [UInt8]? { name == "config.json" ? config : try store.textFile(name) }
 
     private func step(_ name: String) -> MergeStep? { plan.steps.first { $0.name.utf8.elementsEqual(name.utf8) } }

@@ -3,7 +3,7 @@ import Foundation
 import Quant
 
 /// A command that makes files or folders. `Meraser.main` holds a lock on each while the command runs, so that no two
-/// processes write to one place; refuses one that is, holds or lies in what the command reads; and removes what killed
+/// processes write to one place; refuses one that would replace what the command reads; and removes what killed
 /// processes have left half made beside it.
 protocol WritingCommand: ParsableCommand {
     /// What it makes; nothing if it only shows a plan.

@@ -166,7 +166,7 @@ struct OutputTests {
                 ("model", "model", "is the input"), ("link", "model", "is the input"),
                 ("model", "link", "is the input"),
                 ("", "model", "holds the input"), ("link/../../" + parent.lastPathComponent, "file", "holds the input"),
-                ("model/new", "model", "lies in the input"), ("link/new/deep", "model", "lies in the input"),
+                ("model/weights", "model", "lies in the input"), ("link/weights", "model", "lies in the input"),
                 ("twin", "file", "is the input"), ("hard.mqf", "model", "is the input"),
             ]
             for (output, input, what) in cases {
@@ -177,6 +177,7 @@ struct OutputTests {
             }
             try requireApart(output: root + "/model2", inputs: [model.path, root + "/file", root + "/none"])
             try requireApart(output: root + "/new", inputs: [root + "/file"])
+            try requireApart(output: root + "/model/new", inputs: [model.path])
         }
     }
 }

@@ -136,11 +136,11 @@ struct SafetensorsFolderTests {
                     == "\(path) has its weights in pytorch_model.bin, a pickle file that meraser does not read; save the "
                     + "model again with safetensors (transformers: save_pretrained)")
             let gguf = try write(Array("GGUF".utf8), to: folder, "m.gguf")
-            #expect(text(gguf).hasPrefix("\(gguf) is a GGUF file, whose weights cannot be read yet; convert"))
+            #expect(text(gguf).hasPrefix("\(gguf): the version needs 4 bytes"))
             let other = try write([1, 2, 3], to: folder, "other")
             #expect(
                 text(other)
-                    == "\(other) is no model: expected an .mqf file, a Hugging Face folder or a .safetensors file")
+                    == "\(other) is no model: expected an .mqf file, a Hugging Face folder, a .safetensors or a .gguf file")
         }
     }
 }

@@ -55,7 +55,7 @@ struct PrunedTensor: Sendable {
 }
 
 /// A pruned model as a writer or a converter sees it.
-struct PrunedCheckpoint: CheckpointSource {
+struct PrunedCheckpoint: TensorSource {
     let store: any WeightStore
     let tensors: [PrunedTensor]
     /// config.json of the result.
@@ -137,8 +137,11 @@ struct PrunedCheckpoint: CheckpointSource {
 
     var path: String { store.path }
     var tensorNames: [String] { tensors.map(\.declaration.name) }
-    func shape(of name: String) -> [Int]? { tensor(name)?.declaration.shape }
-    func type(of name: String) throws -> TensorType { tensor(name)?.declaration.type ?? .f32 }
-    func filePath(of name: String) -> String { store.path }
+    func entry(_ name: String) -> TensorEntry? {
+        tensor(name).map(\.declaration).map {
+            let count = $0.shape.reduce(1, *) * ($0.type.elementByteCount ?? 0)
+            return TensorEntry(name: name, shape: $0.shape, exactType: $0.type, byteCount: count, path: path)
+        }
+    }
     func textFile(_ name: String) throws -> [UInt8]? { name == "config.json" ? config : try store.textFile(name) }
 }

@@ -12,7 +12,7 @@ public final class CheckpointConversion: Sendable {
 
     /// Checks everything that can be known without the weights and creates the temporary file (not with `dryRun`).
     /// Errors: as `convert`.
-    public init(source: any CheckpointSource, destination: String, options: ConvertOptions) throws {
+    public init(source: any TensorSource, destination: String, options: ConvertOptions) throws {
         plan = try ConvertPlan(source: source, options: options)
         let metadata = plan.metadata(options: options, sourceSHA256: nil)
         report = try plan.report(destination: destination, metadata: metadata)
@@ -29,7 +29,7 @@ public final class CheckpointConversion: Sendable {
     public func write(tensor index: Int, _ bytes: UnsafeRawBufferPointer) throws {
         guard let writer else { preconditionFailure("a dry run writes nothing") }
         let item = plan.items[index]
-        let rowByteCount = item.source.columns * (item.source.type.elementByteCount ?? 0)
+        let rowByteCount = item.source.columns * (item.source.exactType?.elementByteCount ?? 0)
         precondition(bytes.count == item.source.rows * rowByteCount, "\(item.source.name): \(bytes.count) bytes")
         let converter = RowConverter(item: item, index: index)
         let step = max((1 << 20) / item.source.columns / TensorType.tileRows, 1) * TensorType.tileRows
@@ -54,8 +54,6 @@ extension ConvertPlan {
         let layout = try MQFLayout(path: destination, metadata: metadata, tensors: declarations)
         return ConvertReport(
             tensors: declarations, parameterCount: items.reduce(0) { $0 + $1.source.elementCount },
-            sourceByteCount: items.reduce(0) {
-                $0 + $1.source.elementCount * ($1.source.type.elementByteCount ?? 0)
-            }, byteCount: layout.header.fileLength, warnings: warnings)
+            sourceByteCount: items.reduce(0) { $0 + $1.source.byteCount }, byteCount: layout.header.fileLength, warnings: warnings)
     }
 }

@@ -1,13 +1,13 @@
 import Foundation
 import Synchronization
 
-/// Converts a Hugging Face folder to an MQF file: reads every byte of the source once, in pieces that are hashed,
-/// quantized and written where they belong on several threads. Memory is a few megabytes per thread whatever the model's
+/// Converts a Hugging Face folder or a GGUF file to an MQF file, in pieces that are quantized and written where they belong
+/// on several threads; every byte of a folder is read once and hashed on the way. Memory is a few megabytes per thread whatever the model's
 /// size; the file's bytes do not depend on the number of threads, and the file appears under its name only when it is
 /// complete.
 ///
 /// - Parameters:
-///   - source: a folder with config.json and safetensors files.
+///   - source: a folder with config.json and safetensors files, or a GGUF file (of a split one, the first part).
 ///   - destination: the MQF file to make.
 ///   - options: types, threads and so on.
 ///   - isInterrupted: asked between pieces; true ends the conversion with an `interrupted` error.
@@ -20,6 +20,11 @@ public func convert(
     progress: @Sendable (ConvertProgress) -> Void = { _ in }
 ) throws -> ConvertReport {
     precondition(options.threads >= 1, "\(options.threads) threads")
+    if GGUFFile.isGGUF(path: source) {
+        return try convert(
+            GGUFModel(path: source), destination: destination, options: options, isInterrupted: isInterrupted,
+            progress: progress)
+    }
     let folder = try SafetensorsFolder(path: source)
     let plan = try ConvertPlan(source: folder, options: options)
     let views = try plan.items.map { try folder.tensor($0.source.name) }
@@ -50,5 +55,26 @@ public func convert(
     }
     let sourceSHA256 = try folder.sha256(ofFiles: digests)
     try writer.finish(metadata: plan.metadata(options: options, sourceSHA256: sourceSHA256))
+    return report
+}
+
+/// The same for a GGUF file that is open.
+func convert(
+    _ source: GGUFModel, destination: String, options: ConvertOptions,
+    isInterrupted: @Sendable () -> Bool = { false }, progress: @Sendable (ConvertProgress) -> Void = { _ in }
+) throws -> ConvertReport {
+    let plan = try ConvertPlan(source: source, options: options)
+    let sha256 = options.dryRun ? String(repeating: "0", count: 64) : try source.sha256()
+    let metadata = plan.metadata(options: options, sourceSHA256: sha256)
+    let report = try plan.report(destination: destination, metadata: metadata)
+    if options.dryRun { return report }
+    let writer = try MQFWriter(
+        path: destination, metadata: metadata, tensors: plan.items.map(\.target), overwrite: options.overwrite)
+    try RowPump(source: source, plan: plan).run(
+        to: writer, threads: options.threads,
+        check: {
+            if isInterrupted() { throw MeraserError(.interrupted, "interrupted; \(destination) was not written") }
+        }, progress: progress)
+    try writer.finish()
     return report
 }

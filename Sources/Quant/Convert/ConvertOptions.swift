@@ -1,10 +1,11 @@
 /// How to convert a checkpoint.
 public struct ConvertOptions: Sendable {
-    /// The type of the matrices.
-    public var type = TensorType.iq4_nl
-    /// The type of the embedding; nil: q8_0 if `type` is quantized, else `type`.
+    /// The type of the matrices; nil: iq4_nl, but of a source that is quantized already each tensor's own type where MQF has
+    /// it, else q8_0.
+    public var type: TensorType?
+    /// The type of the embedding; nil: as `type` says, and q8_0 where that is quantized.
     public var embedType: TensorType?
-    /// The type of the output head; nil: q8_0 if `type` is quantized, else `type`. A tied head has the embedding's type.
+    /// The type of the output head; nil: as for the embedding. A tied head has the embedding's type.
     public var headType: TensorType?
     /// How many threads to use, at least 1. The file does not depend on it.
     public var threads = 1
@@ -13,16 +14,19 @@ public struct ConvertOptions: Sendable {
     /// Replace a file that is there.
     public var overwrite = false
 
-    /// iq4_nl with q8_0 for embedding and head, on one thread.
+    /// The types of a source of plain weights are iq4_nl, and q8_0 for embedding and head; one thread.
     public init() {}
 
     /// The type of a tensor with that role and that many columns; `warning` is set if it is not what was asked for.
-    func type(of tensor: TensorSpec, isTied: Bool) -> (type: TensorType, warning: String?) {
-        let wide = type.isTiled ? TensorType.q8_0 : type
+    ///
+    /// - Parameter own: of a source that is quantized already, the type of ours that holds the tensor's numbers, if any.
+    func type(of tensor: TensorSpec, isTied: Bool, own: TensorType??) -> (type: TensorType, warning: String?) {
+        let narrow = type ?? own.map { $0 ?? .q8_0 } ?? .iq4_nl
+        let wide = type == nil && own != nil || !narrow.isTiled ? narrow : .q8_0
         let wanted: TensorType
         switch tensor.role {
         case .vector: return (.f32, nil)
-        case .matrix: wanted = type
+        case .matrix: wanted = narrow
         case .head: wanted = headType ?? wide
         case .embedding: wanted = embedType ?? (isTied ? headType : nil) ?? wide
         }

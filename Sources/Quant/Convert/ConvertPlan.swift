@@ -4,13 +4,11 @@ import Foundation
 struct ConvertPlan: Sendable {
     /// A tensor's source and target, which have one name and shape.
     struct Item: Sendable {
-        let source: TensorDeclaration
+        let source: TensorEntry
         let target: TensorDeclaration
-        /// The file of the source, for errors.
-        let path: String
     }
 
-    let source: any CheckpointSource
+    let source: any TensorSource
     let spec: ModelSpec
     let items: [Item]
     let files: [(name: String, bytes: [UInt8])]
@@ -24,7 +22,7 @@ struct ConvertPlan: Sendable {
     /// What stands for tokenizer.json in older folders.
     private static let vocabularyFileNames = ["vocab.txt", "vocab.json", "merges.txt"]
 
-    init(source: any CheckpointSource, options: ConvertOptions) throws {
+    init(source: any TensorSource, options: ConvertOptions) throws {
         self.source = source
         guard let configBytes = try source.textFile("config.json") else {
             throw MeraserError.badInput("\(source.path) has no config.json; name the folder of a Hugging Face model")
@@ -44,48 +42,47 @@ struct ConvertPlan: Sendable {
         }
         let expected = spec.tensors
         items = try expected.map { tensor in
-            let (type, warning) = options.type(of: tensor, isTied: spec.isTied)
+            let entry = try Self.find(tensor, in: source)
+            let (type, warning) = options.type(
+                of: tensor, isTied: spec.isTied, own: source.isQuantized ? .some(entry.exactType) : nil)
             if let warning { warnings.append(warning) }
             return Item(
-                source: try Self.find(tensor, in: source),
-                target: TensorDeclaration(name: tensor.name, type: type, shape: tensor.shape),
-                path: source.filePath(of: Self.sourceName(tensor, in: source)))
+                source: entry, target: TensorDeclaration(name: tensor.name, type: type, shape: tensor.shape))
         }
-        warnings += Self.leftOut(of: source, expected: expected, redundant: spec.redundantTensor)
+        warnings += try Self.leftOut(of: source, expected: expected, redundant: spec.redundantTensor)
         files = try Self.readFiles(source, warnings: &warnings)
         self.warnings = warnings
     }
 
     private static func find(
-        _ tensor: TensorSpec, in source: any CheckpointSource
-    ) throws -> TensorDeclaration {
-        let name = sourceName(tensor, in: source)
-        guard let shape = source.shape(of: name) else {
+        _ tensor: TensorSpec, in source: any TensorSource
+    ) throws -> TensorEntry {
+        guard let entry = try source.entry(try sourceName(tensor, in: source)) else {
             throw MeraserError.badInput(
                 "\(source.path): tensor '\(tensor.name)' is missing; config.json demands it with shape \(tensor.shape)")
         }
-        guard shape == tensor.shape else {
+        guard entry.shape == tensor.shape else {
             throw MeraserError.badInput(
-                "\(source.path): tensor '\(tensor.name)' has shape \(shape), config.json demands \(tensor.shape)")
+                "\(source.path): tensor '\(tensor.name)' has shape \(entry.shape), config.json demands \(tensor.shape)")
         }
-        return TensorDeclaration(name: name, type: try source.type(of: name), shape: shape)
+        return entry
     }
 
     /// The name that the source has: BERT checkpoints of TensorFlow's time call a LayerNorm's vectors gamma and beta.
-    private static func sourceName(_ tensor: TensorSpec, in source: any CheckpointSource) -> String {
+    private static func sourceName(_ tensor: TensorSpec, in source: any TensorSource) throws -> String {
         for (new, old) in [("LayerNorm.weight", "LayerNorm.gamma"), ("LayerNorm.bias", "LayerNorm.beta")]
-        where tensor.name.hasSuffix(new) && source.shape(of: tensor.name) == nil {
+        where tensor.name.hasSuffix(new) {
             let name = tensor.name.dropLast(new.count) + old
-            if source.shape(of: String(name)) != nil { return String(name) }
+            if try source.entry(tensor.name) == nil, try source.entry(String(name)) != nil { return String(name) }
         }
         return tensor.name
     }
 
     /// Warnings about tensors that the architecture does not have. transformers leaves them out too.
     private static func leftOut(
-        of source: any CheckpointSource, expected: [TensorSpec], redundant: String?
-    ) -> [String] {
-        let known = Set(expected.flatMap { [$0.name, sourceName($0, in: source)] }.map { Array($0.utf8) })
+        of source: any TensorSource, expected: [TensorSpec], redundant: String?
+    ) throws -> [String] {
+        let known = Set(try expected.flatMap { [$0.name, try sourceName($0, in: source)] }.map { Array($0.utf8) })
         let extra = source.tensorNames.filter {
             !known.contains(Array($0.utf8)) && !$0.hasSuffix(".rotary_emb.inv_freq")
                 && !$0.hasSuffix(".embeddings.position_ids")
@@ -97,7 +94,7 @@ struct ConvertPlan: Sendable {
     }
 
     private static func readFiles(
-        _ source: any CheckpointSource, warnings: inout [String]
+        _ source: any TensorSource, warnings: inout [String]
     ) throws -> [(name: String, bytes: [UInt8])] {
         var files: [(name: String, bytes: [UInt8])] = []
         let isOlder = try source.textFile("tokenizer.json") == nil
@@ -117,13 +114,20 @@ struct ConvertPlan: Sendable {
         return files
     }
 
+    /// The type that most weights of the matrices have.
+    private var mainType: TensorType? {
+        let matrices = items.map(\.target).filter { $0.shape.count == 2 }
+        let counts = matrices.reduce(into: [TensorType: Int]()) { $0[$1.type, default: 0] += $1.shape[0] * $1.shape[1] }
+        return counts.max { ($0.value, $1.key.rawValue) < ($1.value, $0.key.rawValue) }?.key
+    }
+
     /// The metadata section. `sourceSHA256` is `SafetensorsFolder.sha256`; nil where the source is no folder.
     func metadata(options: ConvertOptions, sourceSHA256: String?) -> Metadata {
         var metadata = Metadata()
         metadata["general.architecture"] = .string(spec.ggufArchitecture)
         metadata["general.name"] = .string(URL(fileURLWithPath: source.path).lastPathComponent)
         metadata["general.alignment"] = .uint32(UInt32(MQFHeader.alignment))
-        if let fileType = options.type.ggufFileType { metadata["general.file_type"] = .uint32(fileType) }
+        if let fileType = mainType?.ggufFileType { metadata["general.file_type"] = .uint32(fileType) }
         metadata["general.quantization_version"] = .uint32(2)
         spec.addMetadata(to: &metadata)
         if let sourceSHA256 { metadata["mqf.source.sha256"] = .string(sourceSHA256) }

@@ -23,7 +23,8 @@ public func isWithin(_ path: String, _ folder: String) -> Bool {
     path == folder || path.hasPrefix(folder.hasSuffix("/") ? folder : folder + "/")
 }
 
-/// Refuses an output that is an input, holds one or lies in one, links resolved: no command destroys what it reads.
+/// Refuses an output that is an input, holds one, or is there and lies in one, links resolved: no command destroys what it
+/// reads. A new file in a folder that is read, as `convert MODEL --out MODEL/m.mqf` makes one, harms nothing.
 ///
 /// - Parameters:
 ///   - output: what a command makes.
@@ -40,7 +41,7 @@ public func requireApart(output: String, inputs: [String]) throws {
         }
         if place == source || read == made { throw refuse("is the input \(input)") }
         if isWithin(source, place) { throw refuse("holds the input \(input)") }
-        if isWithin(place, source) { throw refuse("lies in the input \(input)") }
+        if made != nil, isWithin(place, source) { throw refuse("lies in the input \(input)") }
         guard let made, read.isFolder else { continue }
         for name in (try? FileManager.default.contentsOfDirectory(atPath: input)) ?? []
         where FileIdentity(input + "/" + name) == made { throw refuse("is the input \(input)/\(name)") }

@@ -9,6 +9,9 @@ public struct GGUFTensor: Sendable {
     /// The file that the bytes lie in.
     public let file: MappedFile
 
+    /// Bytes of the tensor in the file.
+    public var byteCount: Int { rows * rowByteCount }
+
     private let offset: Int
     private let rowByteCount: Int
     /// The number of heads whose rows are in pairs; nil where rows are as in Hugging Face's models.
@@ -74,6 +77,24 @@ public struct GGUFTensor: Sendable {
         if shape.count == 1, pairedHeads != nil, !range.isEmpty {
             let stored = Array(UnsafeBufferPointer(start: target, count: columns))
             for i in 0..<columns { target[i] = stored[placeOf(row: i, of: columns)] }
+        }
+    }
+
+    /// Reads the blocks of those rows to the beginning of `raw`, one row after the other.
+    /// Errors: the file has become shorter.
+    func readBlocks(rows range: Range<Int>, into raw: inout [UInt8]) throws {
+        precondition(range.lowerBound >= 0 && range.upperBound <= rows, "tensor \(name): rows \(range) of \(rows)")
+        let count = range.count * rowByteCount
+        if raw.count < count { raw = [UInt8](repeating: 0, count: count) }
+        try raw.withUnsafeMutableBytes { bytes in
+            let isShuffled = pairedHeads != nil
+            let step = isShuffled ? 1 : range.count
+            for start in stride(from: 0, to: range.count, by: max(1, step)) {
+                let row = range.lowerBound + start
+                let place = isShuffled ? placeOf(row: row, of: rows) : row
+                let part = bytes[start * rowByteCount..<(start + step) * rowByteCount]
+                try file.read(into: UnsafeMutableRawBufferPointer(rebasing: part), at: offset + place * rowByteCount)
+            }
         }
     }
 

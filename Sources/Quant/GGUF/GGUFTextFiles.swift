@@ -55,6 +55,13 @@ public struct GGUFTextFiles: TextFileSource {
         return json.map { Array($0.serialized(indent: name == "tokenizer.json" ? nil : 2).utf8) }
     }
 
+    /// The text files of a model in parts.
+    init(_ parts: GGUFParts) throws {
+        try self.init(
+            metadata: parts.files[0].metadata, tensors: parts.files.flatMap(\.tensors),
+            ropeFactors: try parts.files.lazy.compactMap(Self.ropeFactors).first, path: parts.files[0].path)
+    }
+
     /// The values of `rope_freqs.weight`: one for each pair of a head.
     private static func ropeFactors(_ file: GGUFFile) throws -> [Float]? {
         guard let info = file.tensors.first(where: { $0.name == GGUFConfig.ropeFactorsName }) else { return nil }

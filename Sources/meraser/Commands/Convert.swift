@@ -4,19 +4,22 @@ import Tune
 
 struct Convert: WritingCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Quantize a Hugging Face folder into an MQF file.",
+        abstract: "Quantize a Hugging Face folder or a GGUF file into an MQF file.",
         discussion: "Example: meraser convert Examples/tinychat --out tinychat.mqf --type iq4_nl")
 
-    @Argument(help: "A folder with config.json, *.safetensors and tokenizer files.", completion: .directory)
+    @Argument(
+        help: "A folder with config.json, *.safetensors and tokenizer files, or a .gguf (the first part of a split one).",
+        completion: .file())
     var source: String
 
     @Option(help: "The MQF file to make.", completion: .file(extensions: ["mqf"]))
     var out: String?
 
-    @Option(help: "The type of the matrices.")
-    var type = TensorType.iq4_nl
+    @Option(
+        help: "The type of the matrices (default: iq4_nl; of a GGUF file its own types, and q8_0 where MQF lacks one).")
+    var type: TensorType?
 
-    @Option(help: "The type of the embedding (default: q8_0 for a quantized --type, else --type).")
+    @Option(help: "The type of the embedding (default: as --type, and q8_0 for a quantized --type).")
     var embedType: TensorType?
 
     @Option(help: "The type of the output head (default: as for the embedding).")

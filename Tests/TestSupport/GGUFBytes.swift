@@ -1,13 +1,15 @@
 import Foundation
-import Quant
 
 /// A GGUF file being put together, by the letter of ggml's gguf.h.
-struct GGUFBytes {
+public struct GGUFBytes {
     private var keys = Data()
     private var keyCount = 0
     private var infos = Data()
     private var tensorCount = 0
     private var data = Data()
+
+    /// A file without keys and tensors.
+    public init() {}
 
     private static func integer<T: FixedWidthInteger>(_ value: T) -> Data {
         withUnsafeBytes(of: value.littleEndian) { Data($0) }
@@ -15,32 +17,44 @@ struct GGUFBytes {
 
     private static func text(_ value: String) -> Data { integer(UInt64(value.utf8.count)) + Data(value.utf8) }
 
-    mutating func set(_ key: String, _ value: UInt32) {
+    /// Adds a u32 key.
+    public mutating func set(_ key: String, _ value: UInt32) {
         keys += Self.text(key) + Self.integer(UInt32(4)) + Self.integer(value)
         keyCount += 1
     }
 
-    mutating func set(_ key: String, wide value: UInt64) {
+    /// Adds a u64 key.
+    public mutating func set(_ key: String, wide value: UInt64) {
         keys += Self.text(key) + Self.integer(UInt32(10)) + Self.integer(value)
         keyCount += 1
     }
 
-    mutating func set(_ key: String, _ value: UInt16) {
+    /// Adds a u16 key.
+    public mutating func set(_ key: String, _ value: UInt16) {
         keys += Self.text(key) + Self.integer(UInt32(2)) + Self.integer(value)
         keyCount += 1
     }
 
-    mutating func set(_ key: String, _ value: Int32) {
+    /// Adds an i32 key.
+    public mutating func set(_ key: String, _ value: Int32) {
         keys += Self.text(key) + Self.integer(UInt32(5)) + Self.integer(value)
         keyCount += 1
     }
 
-    mutating func set(_ key: String, _ value: String) {
+    /// Adds an f32 key.
+    public mutating func set(_ key: String, _ value: Float) {
+        keys += Self.text(key) + Self.integer(UInt32(6)) + Self.integer(value.bitPattern)
+        keyCount += 1
+    }
+
+    /// Adds a key with a text.
+    public mutating func set(_ key: String, _ value: String) {
         keys += Self.text(key) + Self.integer(UInt32(8)) + Self.text(value)
         keyCount += 1
     }
 
-    mutating func add(_ name: String, _ shape: [Int], type: UInt32, _ bytes: Data) {
+    /// Adds a tensor; `shape` as in PyTorch, the type by its number.
+    public mutating func add(_ name: String, _ shape: [Int], type: UInt32, _ bytes: Data) {
         infos += Self.text(name) + Self.integer(UInt32(shape.count))
         for dimension in shape.reversed() { infos += Self.integer(UInt64(dimension)) }
         infos += Self.integer(type) + Self.integer(UInt64(data.count))
@@ -49,9 +63,11 @@ struct GGUFBytes {
         while data.count % 32 != 0 { data.append(0) }
     }
 
-    var bytes: Data {
+    /// The whole file.
+    public var bytes: Data {
         var result = Data("GGUF".utf8) + Self.integer(UInt32(3))
-        result += Self.integer(UInt64(tensorCount)) + Self.integer(UInt64(keyCount)) + keys + infos
+        result += Self.integer(UInt64(tensorCount)) + Self.integer(UInt64(keyCount))
+        result += keys + infos
         while result.count % 32 != 0 { result.append(0) }
         return result + data
     }

@@ -1,0 +1,80 @@
+import Foundation
+
+/// The folder where GGUF files that commands run lie as MQF files, named by what they were made from, so that a file is
+/// converted once. Its contents can be deleted at any time. Thread-safe; processes do not disturb each other, since a file
+/// appears under its name only when it is complete.
+public struct ModelCache: Sendable {
+    /// A model in the cache.
+    public struct Entry: Sendable {
+        /// The MQF file.
+        public let path: String
+        /// Its bytes.
+        public let byteCount: Int
+        /// The name of the model that it was made from; nil where the file cannot be read.
+        public let name: String?
+        /// When it was made.
+        public let date: Date
+    }
+
+    /// The folder; it may not exist yet.
+    public let folder: String
+
+    /// A cache in that folder.
+    public init(folder: String) { self.folder = folder }
+
+    /// The user's cache: `MERASER_CACHE`, else `XDG_CACHE_HOME/meraser`, else `~/.cache/meraser`.
+    public init(environment: [String: String] = ProcessInfo.processInfo.environment) {
+        func value(_ name: String) -> String? { environment[name].flatMap { $0.isEmpty ? nil : $0 } }
+        let caches = value("XDG_CACHE_HOME") ?? (value("HOME") ?? NSHomeDirectory()) + "/.cache"
+        folder = value("MERASER_CACHE") ?? caches + "/meraser"
+    }
+
+    /// The MQF file of a GGUF file, converted now if it is not there: blocks as they are where MQF has the type, else q8_0.
+    ///
+    /// - Parameter notice: gets a line about what is done.
+    /// - Throws: as `convert` and `MQFFile`.
+    func open(gguf path: String, notice: (String) -> Void) throws -> MQFFile {
+        let model = try GGUFModel(path: path)
+        let file = "\(folder)/\(try model.sha256())-\(numericsVersion).mqf"
+        if let cached = try? MQFFile(path: file) {
+            notice("\(path): read from \(file)")
+            return cached
+        }
+        notice("\(path): converting to \(file)")
+        do {
+            try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
+        } catch {
+            throw MeraserError.runtime(
+                "cannot make the cache folder \(folder): \(systemErrorText()); set MERASER_CACHE to one that can be written")
+        }
+        var options = ConvertOptions()
+        options.threads = defaultThreadCount()
+        options.overwrite = true
+        _ = try convert(model, destination: file, options: options)
+        return try MQFFile(path: file)
+    }
+
+    /// What is in the cache, by name.
+    public func entries() -> [Entry] {
+        let names = (try? FileManager.default.contentsOfDirectory(atPath: folder)) ?? []
+        return names.filter { $0.hasSuffix(".mqf") }.sorted().compactMap { name in
+            let path = "\(folder)/\(name)"
+            guard let attributes = try? FileManager.default.attributesOfItem(atPath: path) else { return nil }
+            return Entry(
+                path: path, byteCount: (attributes[.size] as? NSNumber)?.intValue ?? 0,
+                name: (try? MQFFile(path: path))?.metadata.string("general.name"),
+                date: attributes[.modificationDate] as? Date ?? .distantPast)
+        }
+    }
+
+    /// Deletes what `entries` lists. Error (`runtime`): a file that cannot be deleted.
+    public func clean() throws {
+        for entry in entries() {
+            do {
+                try FileManager.default.removeItem(atPath: entry.path)
+            } catch {
+                throw MeraserError.runtime("cannot delete \(entry.path)")
+            }
+        }
+    }
+}

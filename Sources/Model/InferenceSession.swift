@@ -33,20 +33,17 @@ public final class InferenceSession {
     /// With `caches` (one for each sequence), keys and values are appended to them and earlier positions are seen. With
     /// `lastRows`, only as many last rows of each sequence are returned, one sequence after the other: the last layer
     /// does no more than those need. With `soft`, its vectors [n, hidden] stand in place of the embeddings of the n rows
-    /// from each of its rows on.
+    /// from each of its rows on. `onStream` is called in front of each layer with its number and the residual stream
+    /// [T, hidden] that enters it.
     ///
-    /// - Throws: a bad-input error for a sequence longer than the model's context.
+    /// - Throws: a bad-input error for a sequence longer than the model's context, what `onStream` throws.
     public func hiddenStates(
         _ batch: PackedBatch, caches: [KVCache]? = nil, lastRows: [Int]? = nil,
-        soft: (vectors: FloatMatrix, rows: [Int])? = nil
+        soft: (vectors: FloatMatrix, rows: [Int])? = nil, onStream: ((Int, FloatMatrix) throws -> Void)? = nil
     ) throws -> FloatMatrix {
         let tokens = batch.tokenCount
         let positions = Int(batch.positions.max() ?? -1) + 1
-        guard positions <= model.spec.maxPositionEmbeddings else {
-            throw MeraserError.badInput(
-                "a text of \(positions) tokens is longer than the context of \(model.spec.maxPositionEmbeddings) "
-                    + "positions of \(model.store.path)")
-        }
+        try model.requireContext(of: positions)
         if tokens > buffers.capacity {
             buffers = InferenceBuffers(model: model, adapters: adapters, tokens: tokens)
         }
@@ -60,6 +57,7 @@ public final class InferenceSession {
         model.embed(batch.tokens, into: current)
         if let soft { model.place(soft.vectors, at: soft.rows, in: current) }
         for layer in 0..<model.spec.numHiddenLayers {
+            try onStream?(layer, current)
             let isLast = layer == model.spec.numHiddenLayers - 1
             try model.forwardLayer(
                 layer, acts, attention: context, adapters: adapters, into: current, scratch: scratch,

@@ -56,14 +56,20 @@ extension LoRAAdapter {
     ///   - baseModelName: `base_model_name_or_path`; of a path only the last component is written.
     ///   - overwrite: replace an adapter that is there.
     public func save(folder: String, model: DecoderSpec, baseModelName: String?, overwrite: Bool = false) throws {
-        let factors = modules.compactMap { module -> PEFTAdapterFile.Factors? in
-            guard let factors = self[module] else { return nil }
-            return PEFTAdapterFile.Factors(
-                path: model[module].path, a: factors.a.toArray(), b: factors.b.toArray(), rank: factors.rank)
-        }
         try PEFTAdapterFile.write(
-            folder: folder, config: peftConfig(for: model, baseModelName: baseModelName), factors: factors,
-            baseSHA256: provenance.baseSHA256, parents: provenance.parents, overwrite: overwrite)
+            folder: folder, config: peftConfig(for: model, baseModelName: baseModelName),
+            factors: peftFactors(for: model), baseSHA256: provenance.baseSHA256, parents: provenance.parents,
+            overwrite: overwrite)
+    }
+
+    /// Copies of the factors with their modules' paths in that model, in the order of the forward pass.
+    public func peftFactors(for model: DecoderSpec) -> [PEFTAdapterFile.Factors] {
+        modules.compactMap { module in
+            self[module].map {
+                PEFTAdapterFile.Factors(
+                    path: model[module].path, a: $0.a.toArray(), b: $0.b.toArray(), rank: $0.rank)
+            }
+        }
     }
 
     /// PEFT's view of this adapter: plain module names where each projection is adapted in every layer, whole paths

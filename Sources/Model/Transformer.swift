@@ -50,6 +50,17 @@ public final class Transformer: Sendable {
         self.compute = compute
     }
 
+    /// Checks that a text of that many tokens fits into the model's context.
+    ///
+    /// - Throws: a bad-input error that names both numbers.
+    public func requireContext(of count: Int) throws {
+        guard count <= spec.maxPositionEmbeddings else {
+            throw MeraserError.badInput(
+                "a text of \(count) tokens is longer than the context of \(spec.maxPositionEmbeddings) positions of "
+                    + store.path)
+        }
+    }
+
     /// How inference stores keys and values: fp32 where it computes in fp32, else bf16.
     public var keyValueType: KeyValueType { compute == .f32 ? .f32 : .bf16 }
 

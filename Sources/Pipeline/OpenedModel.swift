@@ -3,85 +3,63 @@ import Kernels
 import Model
 import Quant
 
-/// A model as commands need it: weights, tokenizer, chat template and the adapters on it. Use from one thread at a time.
+/// A model as commands need it that read texts: with adapters, tokenizer and chat template. Use from one thread at a time.
 public final class OpenedModel {
-    /// The base model.
-    public let transformer: Transformer
+    /// The model with its adapters.
+    public let adapted: AdaptedModel
     /// Its tokenizer.
     public let tokenizer: Tokenizer
     /// Its chat template, if it has one.
     public let chatTemplate: ChatTemplate?
-    /// The adapters, lowest first.
-    public let adapters: [LoRAAdapter]
-    /// Where they were read from.
-    public let adapterPaths: [String]
-    /// A line for each adapter that is used where it does not belong; empty unless transfer was allowed.
-    public let transferred: [String]
-    /// What the user should know: adapters that are transferred, a folder that holds two models.
-    public var warnings: [String] { transformer.store.warnings + transferred }
-    private let allowsTransfer: Bool
 
-    /// Opens a model and checks that its adapters belong to it.
+    /// The base model.
+    public var transformer: Transformer { adapted.transformer }
+    /// The adapters, lowest first.
+    public var adapters: [LoRAAdapter] { adapted.adapters }
+    /// Where they were read from.
+    public var adapterPaths: [String] { adapted.adapterPaths }
+    /// A line for each adapter that is used where it does not belong; empty unless transfer was allowed.
+    public var transferred: [String] { adapted.transferred }
+    /// What the user should know about the model and its adapters.
+    public var warnings: [String] { adapted.warnings }
+
+    /// Opens a model and checks that its adapters belong to it; see `AdaptedModel`.
     ///
-    /// - Parameters:
-    ///   - path: an `.mqf` file or a Hugging Face folder.
-    ///   - adapterPaths: PEFT folders, lowest first.
-    ///   - kernels: instruction set and threads.
-    ///   - compute: precision of the forward; nil: int8 for quantized weights, f32 for plain ones.
-    ///   - verifying: compares all checksums first, as everything that trains or exports must.
-    ///   - transfer: accept adapters of another base, or without their parents, as long as every shape fits.
-    /// - Throws: what the parts throw; for an adapter of another base or without its parents an error that names them.
-    public init(
+    /// - Throws: what that throws, and what reading the tokenizer and the chat template throws.
+    public convenience init(
         path: String, adapterPaths: [String] = [], kernels: KernelContext, compute: Compute? = nil,
         verifying: Bool = false, transfer: Bool = false
     ) throws {
-        let store = try openWeightStore(path: path)
-        if verifying { try store.verify() }
-        let isQuantized = store.tensorNames.contains { (try? store.tensor($0))?.info.type.isTiled == true }
-        transformer = try Transformer(
-            store: store, kernels: kernels, compute: compute ?? kernels.inferenceCompute(quantized: isQuantized))
-        tokenizer = try Tokenizer(store: store)
-        chatTemplate = try ChatTemplate.load(store: store)
-        self.adapterPaths = adapterPaths
-        allowsTransfer = transfer
-        (adapters, transferred) = try Self.load(adapterPaths, for: transformer, transfer: transfer)
+        try self.init(
+            AdaptedModel(
+                path: path, adapterPaths: adapterPaths, kernels: kernels, compute: compute, verifying: verifying,
+                transfer: transfer))
+    }
+
+    /// Reads what a model needs beside its weights.
+    ///
+    /// - Throws: what reading the tokenizer and the chat template throws.
+    public convenience init(_ adapted: AdaptedModel) throws {
+        self.init(
+            adapted, tokenizer: try Tokenizer(store: adapted.transformer.store),
+            chatTemplate: try ChatTemplate.load(store: adapted.transformer.store))
+    }
+
+    private init(_ adapted: AdaptedModel, tokenizer: Tokenizer, chatTemplate: ChatTemplate?) {
+        self.adapted = adapted
+        self.tokenizer = tokenizer
+        self.chatTemplate = chatTemplate
     }
 
     /// The same model with other adapters, transferred if that was allowed when it was opened.
     ///
     /// - Throws: as opening it does.
     public func with(adapterPaths: [String]) throws -> OpenedModel {
-        try OpenedModel(
-            transformer: transformer, tokenizer: tokenizer, chatTemplate: chatTemplate, adapterPaths: adapterPaths,
-            transfer: allowsTransfer)
-    }
-
-    private init(
-        transformer: Transformer, tokenizer: Tokenizer, chatTemplate: ChatTemplate?, adapterPaths: [String],
-        transfer: Bool
-    ) throws {
-        self.transformer = transformer
-        self.tokenizer = tokenizer
-        self.chatTemplate = chatTemplate
-        self.adapterPaths = adapterPaths
-        allowsTransfer = transfer
-        (adapters, transferred) = try Self.load(adapterPaths, for: transformer, transfer: transfer)
-    }
-
-    private static func load(
-        _ paths: [String], for model: Transformer, transfer: Bool
-    ) throws -> ([LoRAAdapter], [String]) {
-        let adapters = try paths.map { try LoRAAdapter(folder: $0, for: model.spec) }
-        let transferred = try LoRAAdapter.validate(
-            zip(paths, adapters).map { (name: $0, adapter: $1) }, base: model.store.path,
-            baseSHA256: { try model.store.sha256() }, transfer: transfer)
-        return (adapters, transferred)
+        OpenedModel(try adapted.with(adapterPaths: adapterPaths), tokenizer: tokenizer, chatTemplate: chatTemplate)
     }
 
     /// A session that runs the model with its adapters and, on top of them, `trained` if it is given.
-    public func session(trained: LoRAAdapter? = nil) -> InferenceSession {
-        InferenceSession(model: transformer, adapters: AdapterStack(frozen: adapters, trained: trained))
-    }
+    public func session(trained: LoRAAdapter? = nil) -> InferenceSession { adapted.session(trained: trained) }
 
     /// The text of a conversation in the model's chat template.
     ///

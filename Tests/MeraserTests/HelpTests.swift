@@ -1,11 +1,10 @@
 import Testing
 
 private let commands: [[String]] = [
-    ["probe"],
-    ["convert"], ["inspect"], ["tokenize"], ["generate"], ["check"], ["ppl"], ["eval"], ["fingerprint"], ["erase"],
-    ["recover"], ["osft"], ["sande"], ["merge"], ["prune"], ["dataset"], ["dataset", "mismatch"], ["dataset", "clean"],
-    ["dataset", "split"], ["dataset", "stats"], ["export"], ["run"], ["search"], ["report"], ["compare"], ["bench"],
-    ["demo"],
+    ["convert"], ["inspect"], ["tokenize"], ["generate"], ["logits"], ["check"], ["probe"], ["ppl"], ["eval"],
+    ["fingerprint"], ["erase"], ["recover"], ["osft"], ["sande"], ["merge"], ["prune"], ["dataset"],
+    ["dataset", "mismatch"], ["dataset", "clean"], ["dataset", "split"], ["dataset", "stats"], ["export"], ["run"],
+    ["search"], ["report"], ["compare"], ["bench"], ["demo"],
 ]
 
 @Test("every command explains itself on standard output", arguments: commands)
@@ -49,6 +48,11 @@ func version() throws {
         (["check", "--model", "x", "--key", "y", "--fail-if", "fsr>>0"], "fsr>>0"),
         (["check", "--model", "x", "--key", "y", "--fail-if", "fsx>0"], "fsr"),
         (["export", "--model", "x", "--format", "peft", "--out", "y"], "--adapter"),
+        (["logits", "--model", "x", "--out", "y"], "--ids"), (["logits", "--model", "x", "--ids", "1"], "--out"),
+        (["logits", "--model", "x", "--ids", "1", "--text", "z", "--out", "y"], "--text"),
+        (["logits", "--model", "x", "--ids", "1,-2", "--out", "y"], "-2"),
+        (["logits", "--model", "x", "--ids", "1,,2", "--out", "y"], "--ids"),
+        (["logits", "--model", "x", "--ids", "1,2", "--gradients", "--out", "y"], "--adapter"),
         (["merge", "x.yml"], "--out"),
         (["merge", "x.yml", "--out", "y", "--max-shard-size", "big"], "--max-shard-size"),
         (["prune", "--model", "x", "--ratio", "0.5", "--out", "y", "--method", "taylor"], "--data"),

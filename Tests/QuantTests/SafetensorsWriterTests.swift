@@ -35,6 +35,23 @@ struct SafetensorsWriterTests {
         }
     }
 
+    @Test("integers lie in front of the smaller dtypes and read back")
+    func integers() throws {
+        try withTemporaryFolder { folder in
+            let path = folder.appendingPathComponent("a.safetensors").path
+            let writer = try SafetensorsWriter(
+                path: path, tensors: [TensorDeclaration(name: "a", type: .f32, shape: [1])],
+                integers: [("ids", [1, -2, 1 << 40])])
+            try [Float(9)].withUnsafeBytes { try writer.write("a", $0) }
+            try writer.finish()
+            let file = try SafetensorsFile(path: path)
+            #expect(file.entries.map(\.name) == ["ids", "a"])
+            #expect(file.entry("ids")?.dtype == "I64" && file.entry("ids")?.shape == [3])
+            let (ids, a) = (try file.integers("ids"), try file.tensor("a").floats())
+            #expect(ids == [1, -2, 1 << 40] && a == [9])
+        }
+    }
+
     @Test("nothing is left when the writer is dropped; what does not fit into the format is refused")
     func refused() throws {
         try withTemporaryFolder { folder in

@@ -23,7 +23,7 @@ public func bench(
     var results: [BenchResult] = []
     var described: (model: String, work: ModelWork, compute: Compute)?
     for kernels in contexts {
-        let model = try OpenedModel(path: path, adapterPaths: adapterPaths, kernels: kernels, compute: compute)
+        let model = try AdaptedModel(path: path, adapterPaths: adapterPaths, kernels: kernels, compute: compute)
         if described == nil { model.warnings.forEach(onProgress) }
         let trainingCompute = compute ?? .trainingDefault(kernels)
         let store = model.transformer.store
@@ -62,12 +62,12 @@ public func bench(
 
 /// The measurements of one test.
 private struct BenchRun {
-    let model: OpenedModel
+    let model: AdaptedModel
     let trainingCompute: Compute
     let options: BenchOptions
     private let clock = ContinuousClock()
 
-    init(model: OpenedModel, trainingCompute: Compute, options: BenchOptions) {
+    init(model: AdaptedModel, trainingCompute: Compute, options: BenchOptions) {
         self.model = model
         self.trainingCompute = trainingCompute
         self.options = options

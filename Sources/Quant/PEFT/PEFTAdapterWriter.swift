@@ -22,6 +22,15 @@ extension PEFTAdapterFile {
             self.b = b
             self.rank = rank
         }
+
+        /// The two tensors under PEFT's names.
+        public var tensors: [(name: String, shape: [Int], values: [Float])] {
+            let name = "base_model.model.\(path)"
+            return [
+                ("\(name).lora_A.weight", [rank, a.count / rank], a),
+                ("\(name).lora_B.weight", [b.count / rank, rank], b),
+            ]
+        }
     }
 
     /// Writes `adapter_config.json` and `adapter_model.safetensors` into a folder that exists, in f32.
@@ -43,16 +52,9 @@ extension PEFTAdapterFile {
         var metadata: [String: String] = [:]
         if let baseSHA256 { metadata[baseKey] = baseSHA256 }
         if !parents.isEmpty { metadata[parentsKey] = parents.joined(separator: ",") }
-        let tensors = factors.flatMap { module in
-            let name = "base_model.model.\(module.path)"
-            return [
-                ("\(name).lora_A.weight", [module.rank, module.a.count / module.rank], module.a),
-                ("\(name).lora_B.weight", [module.b.count / module.rank, module.rank], module.b),
-            ]
-        }
         try writeSafetensors(
-            path: folder + "/" + weightsName, floats: tensors.map { (name: $0.0, shape: $0.1, values: $0.2) },
-            metadata: metadata, overwrite: overwrite)
+            path: folder + "/" + weightsName, floats: factors.flatMap(\.tensors), metadata: metadata,
+            overwrite: overwrite)
         var config = config
         config.baseModelName = config.baseModelName.map(modelName)
         let text = config.json().serialized(indent: 2, sortedKeys: true) + "\n"

@@ -21,14 +21,17 @@ public final class SafetensorsWriter: @unchecked Sendable {
     /// - Parameters:
     ///   - path: the file to make.
     ///   - tensors: types f32, f16 or bf16, names unique.
+    ///   - integers: I64 tensors of one dimension of at least 1, such as token ids, which are written at once.
     ///   - metadata: `__metadata__`; transformers insists on `format`, which is added as `pt` if it is missing.
     ///   - overwrite: replace a file of that name; otherwise that is a `usage` error.
     public init(
-        path: String, tensors: [TensorDeclaration], metadata: [String: String] = [:], overwrite: Bool = false
+        path: String, tensors: [TensorDeclaration], integers: [(name: String, values: [Int64])] = [],
+        metadata: [String: String] = [:], overwrite: Bool = false
     ) throws {
         self.path = path
-        let sorted = tensors.sorted {
-            let sizes = ($0.type.elementByteCount ?? 0, $1.type.elementByteCount ?? 0)
+        let entries = try tensors.map { try Entry($0, path: path) } + integers.map(Entry.init(name:values:))
+        let sorted = entries.sorted {
+            let sizes = ($0.elementByteCount, $1.elementByteCount)
             return sizes.0 != sizes.1 ? sizes.0 > sizes.1 : $0.name.utf8.lexicographicallyPrecedes($1.name.utf8)
         }
         var metadata = metadata
@@ -41,21 +44,15 @@ public final class SafetensorsWriter: @unchecked Sendable {
         var places: [[UInt8]: (offset: Int, count: Int)] = [:]
         var end = 0
         for tensor in sorted {
-            guard let count = byteCount(of: tensor.type, shape: tensor.shape), !tensor.type.isTiled else {
-                throw MeraserError.badInput(
-                    "\(path): tensor '\(tensor.name)' with shape \(tensor.shape) and type \(tensor.type.name) does not fit "
-                        + "into safetensors, expected f32, f16 or bf16 and one or two dimensions")
-            }
             let key = Array(tensor.name.utf8)
             guard places[key] == nil else {
                 throw MeraserError.badInput("\(path): tensor \(quoted(tensor.name)) occurs twice")
             }
-            places[key] = (end, count)
+            places[key] = (end, tensor.byteCount)
             let shape = tensor.shape.map(String.init).joined(separator: ",")
-            let dtype = tensor.type.name.uppercased()
-            header += ",\(JSONString.quoted(tensor.name)):{\"dtype\":\"\(dtype)\",\"shape\":[\(shape)],".utf8
-            header += "\"data_offsets\":[\(end),\(end + count)]}".utf8
-            end += count
+            header += ",\(JSONString.quoted(tensor.name)):{\"dtype\":\"\(tensor.dtype)\",\"shape\":[\(shape)],".utf8
+            header += "\"data_offsets\":[\(end),\(end + tensor.byteCount)]}".utf8
+            end += tensor.byteCount
         }
         header += "}".utf8
         while header.count % 8 != 0 { header.append(UInt8(ascii: " ")) }
@@ -68,6 +65,34 @@ public final class SafetensorsWriter: @unchecked Sendable {
         file = try AtomicFile(path: path, overwrite: overwrite)
         try file.setLength(front.bytes.count + end)
         try front.bytes.withUnsafeBytes { try file.write($0, at: 0) }
+        for (name, values) in integers { try values.map(\.littleEndian).withUnsafeBytes { try write(name, $0) } }
+    }
+
+    /// What the header says about a tensor, but for its place.
+    private struct Entry {
+        let name: String
+        let dtype: String
+        let shape: [Int]
+        let elementByteCount: Int
+        let byteCount: Int
+
+        init(_ tensor: TensorDeclaration, path: String) throws {
+            guard let size = tensor.type.elementByteCount,
+                let count = Quant.byteCount(of: tensor.type, shape: tensor.shape)
+            else {
+                throw MeraserError.badInput(
+                    "\(path): tensor '\(tensor.name)' with shape \(tensor.shape) and type \(tensor.type.name) does not fit "
+                        + "into safetensors, expected f32, f16 or bf16 and one or two dimensions")
+            }
+            (name, dtype, shape) = (tensor.name, tensor.type.name.uppercased(), tensor.shape)
+            (elementByteCount, byteCount) = (size, count)
+        }
+
+        init(name: String, values: [Int64]) {
+            precondition(!values.isEmpty, "tensor '\(name)' has no numbers")
+            (self.name, dtype, shape) = (name, "I64", [values.count])
+            (elementByteCount, byteCount) = (8, 8 * values.count)
+        }
     }
 
     /// Appends bytes to the data of a declared tensor. Errors: `runtime`, such as a full disk.

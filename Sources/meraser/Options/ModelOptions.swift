@@ -25,6 +25,11 @@ struct ModelOptions: ParsableArguments {
     func open(_ common: CommonOptions, compute: Compute? = nil, verifying: Bool = false) throws -> OpenedModel {
         try on.open(model, common, compute: compute, verifying: verifying)
     }
+
+    /// The same without a tokenizer.
+    func openWeights(_ common: CommonOptions, compute: Compute? = nil) throws -> AdaptedModel {
+        try on.openWeights(model, common, compute: compute)
+    }
 }
 
 /// What is put on a model, and how to compute with both.
@@ -52,9 +57,16 @@ struct AdapterOptions: ParsableArguments {
     func open(
         _ model: String, _ common: CommonOptions, compute: Compute? = nil, verifying: Bool = false
     ) throws -> OpenedModel {
+        try OpenedModel(openWeights(model, common, compute: compute, verifying: verifying))
+    }
+
+    /// The same without a tokenizer.
+    fileprivate func openWeights(
+        _ model: String, _ common: CommonOptions, compute: Compute? = nil, verifying: Bool = false
+    ) throws -> AdaptedModel {
         let kernels = try KernelContext.fromEnvironment(threads: common.threads)
         common.log.debug("\(kernels.isaName) kernels on \(kernels.threads) threads")
-        let opened = try OpenedModel(
+        let opened = try AdaptedModel(
             path: model, adapterPaths: adapter, kernels: kernels, compute: compute ?? self.compute,
             verifying: verify || verifying, transfer: transfer)
         opened.warnings.forEach(common.warn)

@@ -112,15 +112,17 @@ struct LogitsCommandTests {
     func refused() throws {
         let model = fixtures.appendingPathComponent("arch/qwen3")
         let golden = try GoldenFile(model.appendingPathComponent("golden.safetensors"))
-        let tooMany = Array(repeating: "1", count: 513).joined(separator: ",")
+        let tooMany = Array(repeating: "1", count: 257).joined(separator: ",")
         try withTemporaryFolder { folder in
             let adapter = try writeAdapter(golden, in: folder)
+            let empty = folder.appendingPathComponent("empty").path
+            try FileManager.default.createDirectory(atPath: empty, withIntermediateDirectories: true)
             let cases: [(arguments: [String], status: Int32, text: String)] = [
                 (["--ids", "1,2,512"], 3, "token 512 at position 2 is outside of the vocabulary"),
                 (["--text", "Hello"], 3, "tokenizer.json is missing"),
-                (["--ids", tooMany], 3, "a text of 513 tokens is longer than the context of 512"),
+                (["--ids", tooMany], 3, "a text of 257 tokens is longer than the context of 256"),
                 (["--ids", "1", "--adapter", adapter, "--gradients"], 2, "two tokens at least"),
-                (["--ids", "1", "--adapter", folder.path], 3, "adapter_config.json"),
+                (["--ids", "1", "--adapter", empty], 3, "adapter_config.json"),
             ]
             for (arguments, status, text) in cases {
                 let out = folder.appendingPathComponent("out")

@@ -14,7 +14,7 @@ struct SharedModelTests {
     private static func logits(_ model: Transformer, seed: UInt64) throws -> [[Float]] {
         var random = SeededRandom(seed: seed)
         let session = InferenceSession(model: model, tokenBudget: 16)
-        return try [3, 17, 40, 90, 200, 400].map { count in
+        return try [3, 17, 40, 90, 150, 250].map { count in
             let ids = (0..<count).map { _ in Int32(random.next() % UInt64(model.spec.vocabSize)) }
             var result: [Float] = []
             try session.forEachLogits(of: try session.hiddenStates(PackedBatch([ids]))) { result += $1.toArray() }
@@ -28,8 +28,8 @@ struct SharedModelTests {
         let trained = LoRAAdapter(
             config: LoRAConfig(r: 4, loraDropout: 0, targetModules: Set(Projection.allCases)), for: model.spec)
         for i in 0..<trained.parameters.count { trained.parameters[0, i] = random.gaussian() * 0.02 }
-        let graph = TrainingGraph(model: model, frozen: [], trained: trained, maximumTokens: 300)
-        return try [7, 60, 300].map { count in
+        let graph = TrainingGraph(model: model, frozen: [], trained: trained, maximumTokens: 250)
+        return try [7, 60, 250].map { count in
             let ids = (0..<count).map { _ in Int32(random.next() % UInt64(model.spec.vocabSize)) }
             let gradients = LoRAAdapter(layoutOf: trained)
             let loss = try graph.accumulate(GradientTests.meanBatch([ids]), into: gradients)

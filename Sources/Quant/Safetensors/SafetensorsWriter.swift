@@ -91,7 +91,7 @@ public final class SafetensorsWriter: @unchecked Sendable {
         init(name: String, values: [Int64]) {
             precondition(!values.isEmpty, "tensor '\(name)' has no numbers")
             (self.name, dtype, shape) = (name, "I64", [values.count])
-            (elementByteCount, byteCount) = (8, 8 * values.count)
+            (elementByteCount, byteCount) = (8, 8 * values.count)  // bounded: they are in memory
         }
     }
 

@@ -36,9 +36,7 @@ extension OpenedModel {
                 samples: samples, skipped: pairs.count - samples.count, sha256: sha256Hex("\(file.sha256) chat".utf8),
                 path: path)
         }
-        return try EncodedDataset(
-            file, options: options, tokenizer: tokenizer,
-            renderChat: chatTemplate == nil ? nil : { try self.render($0, addGenerationPrompt: $1) })
+        return try EncodedDataset(file, options: options, tokenizer: tokenizer, chatTemplate: chatTemplate)
     }
 
     /// Those options with the model's context, which bounds samples where no length is given.

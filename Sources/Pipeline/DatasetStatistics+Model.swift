@@ -10,15 +10,7 @@ public func datasetStatistics(path: String, model: String?) throws -> DatasetSta
     guard let model else { return try DatasetStatistics(path: path) }
     let store = try openWeightStore(path: model)
     let tokenizer = try Tokenizer(store: store)
-    let template = try ChatTemplate.load(store: store)
-    func text(_ id: Int32?) -> String { id.map { String(decoding: tokenizer.tokenBytes($0), as: UTF8.self) } ?? "" }
     return try DatasetStatistics(
         path: path, tokenizer: tokenizer,
-        renderChat: template.map { template in
-            { turns, addGenerationPrompt in
-                try template.render(
-                    messages: turns, addGenerationPrompt: addGenerationPrompt, bosToken: text(tokenizer.bosID),
-                    eosToken: text(tokenizer.eosID))
-            }
-        })
+        chatTemplate: try ChatTemplate.load(store: store, specialTokens: tokenizer.specialTokens))
 }

@@ -40,9 +40,11 @@ public final class OpenedModel {
     ///
     /// - Throws: what reading the tokenizer and the chat template throws.
     public convenience init(_ adapted: AdaptedModel) throws {
+        let tokenizer = try Tokenizer(store: adapted.transformer.store)
         self.init(
-            adapted, tokenizer: try Tokenizer(store: adapted.transformer.store),
-            chatTemplate: try ChatTemplate.load(store: adapted.transformer.store))
+            adapted, tokenizer: tokenizer,
+            chatTemplate: try ChatTemplate.load(
+                store: adapted.transformer.store, specialTokens: tokenizer.specialTokens))
     }
 
     private init(_ adapted: AdaptedModel, tokenizer: Tokenizer, chatTemplate: ChatTemplate?) {
@@ -68,10 +70,7 @@ public final class OpenedModel {
         guard let chatTemplate else {
             throw MeraserError.usage("\(transformer.store.path) has no chat template; give raw text")
         }
-        func text(_ id: Int32?) -> String { id.map { String(decoding: tokenizer.tokenBytes($0), as: UTF8.self) } ?? "" }
-        return try chatTemplate.render(
-            messages: messages, addGenerationPrompt: addGenerationPrompt, bosToken: text(tokenizer.bosID),
-            eosToken: text(tokenizer.eosID))
+        return try chatTemplate.render(Conversation(messages), addGenerationPrompt: addGenerationPrompt)
     }
 
     /// The chat template around one message of the user, up to where the answer begins; nil if the model has none.

@@ -21,8 +21,7 @@ struct TokenizerStoreTests {
     private let conversation = [ChatMessage(role: "user", content: "Hi")]
 
     private func render(_ files: [String: String]) throws -> String? {
-        try ChatTemplate.load(store: FilesOnly(files: files))?.render(
-            messages: conversation, addGenerationPrompt: false, bosToken: "<s>", eosToken: "</s>")
+        try ChatTemplate.load(store: FilesOnly(files: files))?.render(Conversation(conversation))
     }
 
     @Test("The bundled model's folder gives both")
@@ -31,8 +30,7 @@ struct TokenizerStoreTests {
         let tokenizer = try Tokenizer(store: store)
         #expect(tokenizer.encode("Hello world") == [1, 3834, 1157])
         let template = try #require(try ChatTemplate.load(store: store))
-        let text = try template.render(
-            messages: conversation, addGenerationPrompt: true, bosToken: "<s>", eosToken: "</s>")
+        let text = try template.render(Conversation(conversation), addGenerationPrompt: true)
         #expect(text == "### Instruction:\nHi\n\n### Response:\n")
     }
 

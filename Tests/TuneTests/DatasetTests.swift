@@ -22,9 +22,10 @@ private func file(_ text: String, _ name: String = "d.json") throws -> DatasetFi
 private func encode(
     _ text: String, _ options: EncodingOptions = EncodingOptions(), _ name: String = "d.json"
 ) throws -> EncodedDataset {
-    try EncodedDataset(file(text, name), options: options, tokenizer: ByteTokenizer()) { turns, prompt in
-        turns.map { "<\($0.role)>\($0.content)</>" }.joined() + (prompt ? "<assistant>" : "")
-    }
+    let template = try ChatTemplate(
+        source: "{% for m in messages %}<{{ m.role }}>{{ m.content }}</>{% endfor %}"
+            + "{% if add_generation_prompt %}<assistant>{% endif %}")
+    return try EncodedDataset(file(text, name), options: options, tokenizer: ByteTokenizer(), chatTemplate: template)
 }
 
 /// Inputs and the last label: the whole sequence; and the learnt part as text.
@@ -150,7 +151,7 @@ struct DatasetTests {
             ("d.json", #"[{"question": "x", "answer": "y"}, {"question": "x"}]"#, "row 2: 'answer' is missing"),
             ("d.jsonl", "{\"text\": \"x\"}\n\n{\"text\": 3}", "d.jsonl:3: 'text' is an integer, expected a string"),
             ("d.jsonl", "{\"text\": \"x\"}\n{\"text\": ", "d.jsonl:2:"), ("d.json", "[1]", "row 1 is an integer"),
-            ("d.json", #"[{"messages": [{"role": "user"}]}]"#, "turn 1 of 'messages' has no"),
+            ("d.json", #"[{"messages": [{"role": "user"}]}]"#, "turn 1 of 'messages' has no 'content'"),
             ("d.json", #"[{"messages": []}]"#, "no list of turns"),
             ("d.json", #"[{"text": "x", "text": "y"}]"#, "duplicate key"),
         ])

@@ -155,9 +155,8 @@ struct DatasetStatisticsTests {
     @Test("conversations count in the chat template")
     func chat() throws {
         try withFile([#"{"conversation": [{"human": "ab"}, {"assistant": "c"}]}"#]) { path in
-            let statistics = try DatasetStatistics(path: path, tokenizer: ByteEncoder()) { turns, _ in
-                turns.map { "<\($0.content)>" }.joined()
-            }
+            let template = try ChatTemplate(source: "{% for m in messages %}<{{ m.content }}>{% endfor %}")
+            let statistics = try DatasetStatistics(path: path, tokenizer: ByteEncoder(), chatTemplate: template)
             #expect(statistics.json(maxLength: nil)["tokens"]?["row"]?["max"]?.int == 7)
             #expect(statistics.lengths.map(\.name) == ["row"])
         }

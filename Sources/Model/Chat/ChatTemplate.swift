@@ -1,74 +1,130 @@
 import Quant
 
-/// One turn of a conversation.
-public struct ChatMessage: Sendable, Equatable {
-    /// `system`, `user`, `assistant`, or whatever else the template knows.
-    public let role: String
-    /// The text.
-    public let content: String
-
-    /// A turn with that role and text.
-    public init(role: String, content: String) {
-        self.role = role
-        self.content = content
-    }
-}
-
 /// A model's chat template: the subset of Jinja that such templates are written in, with the settings of Transformers
-/// (`trim_blocks`, `lstrip_blocks`, loop controls).
+/// (`trim_blocks`, `lstrip_blocks`, loop controls, `{% generation %}`).
 ///
 /// Supported: output, `for` (with filter and `else`), `if`, `set` (namespaces and blocks too), `break`, `continue`,
-/// comments, whitespace signs, expressions with Jinja's precedences, slices, common filters, tests and methods,
-/// `raise_exception`, `namespace`, `range`, `dict`. Everything else (macros, includes, …) is refused by name.
-/// Hostile templates end in an error: nesting, steps and output are bounded. Immutable and thread-safe.
+/// comments, whitespace signs, expressions with Jinja's precedences, slices, tuples, common filters, tests and methods
+/// with exactly their arguments, `raise_exception`, `strftime_now` (on a fixed date: `TemplateClock`), `namespace`, `range`,
+/// `dict`. Everything else (macros, includes, …) is refused by name.
+/// Hostile templates end in an error: nesting, steps, bytes and output are bounded. Immutable and thread-safe.
 public struct ChatTemplate: Sendable {
+    /// True if the template itself says with `{% generation %}` which words are the model's own.
+    public let marksAnswers: Bool
     private let statements: [TemplateStatement]
     private let file: String
+    private let specialTokens: JSONObject
+    /// Every name and string in the template's tags: what it may read.
+    private let words: Set<String>
 
-    /// Parses a template. Throws ``MeraserError`` `badInput` as `file:line: …`, also for what is not supported yet.
-    public init(source: String, file: String = "chat_template.jinja") throws {
+    /// Parses a template.
+    ///
+    /// - Parameters:
+    ///   - file: what errors call it.
+    ///   - specialTokens: `bos_token` and the like, as `Tokenizer.specialTokens` has them.
+    /// - Throws: ``MeraserError`` `badInput` as `file:line: …`, also for what is not supported yet.
+    public init(
+        source: String, file: String = "chat_template.jinja", specialTokens: JSONObject = JSONObject()
+    ) throws {
         self.file = file
+        self.specialTokens = specialTokens
         statements = try TemplateParser.parse(source, file: file)
+        let tokens = try TemplateLexer.tokens(source, file: file, trims: true)
+        words = Set(
+            tokens.compactMap { token in
+                switch token.kind {
+                case .name(let text), .string(let text): text
+                default: nil
+                }
+            })
+        marksAnswers = zip(tokens, tokens.dropFirst()).contains {
+            $0.kind == .blockBegin && $1.kind == .name("generation")
+        }
     }
 
     /// The template of a model: `chat_template.jinja`, else `chat_template` of tokenizer_config.json (of several, the
     /// one named `default`); nil if the model has none. Throws `badInput` for a malformed one.
-    public static func load(store: any TextFileSource) throws -> ChatTemplate? {
+    public static func load(
+        store: any TextFileSource, specialTokens: JSONObject = JSONObject()
+    ) throws -> ChatTemplate? {
+        func template(_ source: String, _ file: String) throws -> ChatTemplate {
+            try ChatTemplate(source: source, file: file, specialTokens: specialTokens)
+        }
         if let bytes = try store.textFile("chat_template.jinja") {
-            return try ChatTemplate(source: try text(bytes, "chat_template.jinja"), file: "chat_template.jinja")
+            return try template(try text(bytes, "chat_template.jinja"), "chat_template.jinja")
         }
         let file = "tokenizer_config.json"
         guard let bytes = try store.textFile(file) else { return nil }
         let config = try JSONValue.parse(bytes, file: file)
         guard let value = try config.value("chat_template", in: file) else { return nil }
         let name = "chat_template of \(file)"
-        if let source = value.string { return try ChatTemplate(source: source, file: name) }
+        if let source = value.string { return try template(source, name) }
         for entry in try config.array("chat_template", in: file) where try entry.string("name", in: file) == "default" {
-            return try ChatTemplate(source: try entry.string("template", in: file), file: name)
+            return try template(try entry.string("template", in: file), name)
         }
         throw MeraserError.badInput("\(file): chat_template lists no template named 'default'")
     }
 
     /// The text of a conversation.
-    /// - Parameters:
-    ///   - messages: the turns in order.
-    ///   - addGenerationPrompt: end with what makes the model answer.
-    ///   - bosToken: the text of BOS, empty if there is none.
-    ///   - eosToken: the text of EOS, empty if there is none.
+    ///
+    /// - Parameter addGenerationPrompt: end with what makes the model answer.
     /// - Throws: ``MeraserError`` `badInput` with the template's line; also when the template itself refuses the
     ///   conversation.
-    public func render(
-        messages: [ChatMessage], addGenerationPrompt: Bool, bosToken: String, eosToken: String
-    ) throws -> String {
-        let turns = messages.map {
-            TemplateValue.dictionary([("role", .string($0.role)), ("content", .string($0.content))])
+    public func render(_ conversation: Conversation, addGenerationPrompt: Bool = false) throws -> String {
+        try output(conversation, addGenerationPrompt: addGenerationPrompt).text
+    }
+
+    /// The text of a conversation with the places of the parts that the template marks as generated.
+    func output(_ conversation: Conversation, addGenerationPrompt: Bool) throws -> TemplateOutput {
+        var variables: [String: TemplateValue] = ["tools": .none, "documents": .none]
+        for (key, value) in specialTokens.members + conversation.variables.members {
+            variables[key.string] = TemplateValue(value)
         }
-        return try TemplateRun.render(
-            statements,
-            [
-                "messages": .list(turns), "add_generation_prompt": .bool(addGenerationPrompt),
-                "bos_token": .string(bosToken), "eos_token": .string(eosToken), "tools": .none, "documents": .none,
-            ], file: file)
+        variables["messages"] = .list(conversation.messages.map { TemplateValue(.object($0.members)) })
+        variables["add_generation_prompt"] = .bool(addGenerationPrompt)
+        return try TemplateRun.render(statements, variables, file: file)
+    }
+
+    /// Refuses a conversation with a member that the template does not read, so that nothing of it vanishes silently.
+    /// Members that hold nothing (`null`, an empty list or text) may be there.
+    ///
+    /// - Throws: a bad-input error that names the turn and the key.
+    public func requireReading(_ conversation: Conversation) throws {
+        func isUnread(_ key: JSONString, _ value: JSONValue) -> Bool {
+            !Self.isEmpty(value) && !words.contains(key.string)
+        }
+        func refuse(_ key: JSONString, _ place: String, without other: Conversation) throws {
+            // A template may also print a turn as a whole.
+            guard try render(conversation) == render(other) else { return }
+            throw MeraserError.badInput(
+                "\(place)'\(key.string)', which the model's \(file) does not read; remove it, or use a template that does"
+            )
+        }
+        for (key, value) in conversation.variables.members where isUnread(key, value) {
+            let rest = conversation.variables.members.filter { $0.key != key }.map {
+                (key: $0.key.string, value: $0.value)
+            }
+            try refuse(key, "there is ", without: Conversation(conversation.messages, variables: JSONObject(rest)))
+        }
+        for (index, message) in conversation.messages.enumerated() {
+            for (key, value) in message.members.members where isUnread(key, value) {
+                let rest = message.members.members.filter { $0.key != key }.map {
+                    (key: $0.key.string, value: $0.value)
+                }
+                try refuse(
+                    key, "turn \(index + 1) has ", without: conversation.with(ChatMessage(JSONObject(rest)), at: index))
+            }
+        }
+    }
+
+    private static func isEmpty(_ value: JSONValue) -> Bool {
+        switch value {
+        case .null: true
+        case .string(let text): text.utf8.isEmpty
+        case .array(let elements): elements.isEmpty
+        case .object(let object): object.count == 0
+        case .bool, .integer, .number: false
+        }
     }
 
     private static func text(_ bytes: [UInt8], _ file: String) throws -> String {

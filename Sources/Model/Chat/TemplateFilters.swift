@@ -1,197 +1,150 @@
+import Foundation
 import Quant
 
+// Jinja's filters on one value; those on the elements of a sequence are in TemplateSequences.
 extension TemplateRun {
     /// `value | name(arguments)`.
     mutating func filter(
-        _ name: String, _ value: TemplateValue, _ arguments: TemplateCallValues
+        _ name: String, _ value: TemplateValue, _ call: TemplateCallValues
     ) throws -> TemplateValue {
         try charge(value.size)
+        guard let signature = TemplateLibrary.filters[name] else {
+            return try selected(name, try elements(value), call)
+        }
+        let given = try call.bound(to: signature, "the filter '\(name)'", error)
         switch name {
-        case "trim", "lower", "upper", "capitalize", "replace":
+        case "trim", "lower", "upper", "capitalize":
+            let arguments = TemplateCallValues(positional: given.compactMap { $0 })
             return try method(name == "trim" ? "strip" : name, of: .string(try text(value)), arguments)
+        case "replace":
+            let limit = try count(given[2], "replace")
+            return try replace(
+                Array(try text(value).utf8), Array(try text(given[0] ?? .none).utf8),
+                Array(try text(given[1] ?? .none).utf8), limit: limit)
         case "string", "safe": return .string(try text(value))
-        case "length", "count": return .integer(try elements(value).count)
-        case "list": return .list(try elements(value))
-        case "first": return try elements(value).first ?? .undefined("the first of nothing")
-        case "last": return try elements(value).last ?? .undefined("the last of nothing")
-        case "reverse":
-            let reversed = Array(try elements(value).reversed())
-            guard case .string = value else { return .list(reversed) }
-            return .string(try reversed.map(text).joined())
+        case "length", "count": return .integer(try length(value))
         case "items":
             if case .undefined = value { return .list([]) }
+            guard case .dictionary = value else { throw error("'items' of \(value.kind), expected a mapping") }
             return try method("items", of: value, TemplateCallValues())
         case "default", "d":
             let isMissing: Bool
             if case .undefined = value { isMissing = true } else { isMissing = false }
-            let isFalse = arguments.value(1, "boolean")?.isTrue == true && !value.isTrue
-            return isMissing || isFalse ? arguments.value(0, "default_value") ?? .string("") : value
-        case "join":
-            let separator = try text(arguments.value(0, "d") ?? .string(""))
-            let parts = try elements(value).map(text)
-            try charge(parts.reduce(0) { $0 + $1.utf8.count + separator.utf8.count })
-            return .string(parts.joined(separator: separator))
-        case "int":
-            if case .string(let text) = value { return Int(text).map { .integer($0) } ?? .integer(0) }
-            guard let number = value.double, let result = Int(exactly: number.rounded(.towardZero)) else {
-                return .integer(0)
-            }
-            return .integer(value.int ?? result)
+            let isFalse = given[1]?.isTrue == true && !value.isTrue
+            return isMissing || isFalse ? given[0] ?? .string("") : value
+        case "int", "float", "abs", "round": return try number(name, value, given)
+        case "tojson": return .string(try json(value, given))
+        default: return try sequence(name, value, given)
+        }
+    }
+
+    private func length(_ value: TemplateValue) throws -> Int {
+        switch value {
+        case .string(let text): text.unicodeScalars.count
+        case .list(let elements), .tuple(let elements): elements.count
+        case .dictionary(let members): members.count
+        case .undefined where !isStrict: 0
+        default: throw error("\(value.kind) has no length")
+        }
+    }
+
+    private func count(_ value: TemplateValue?, _ name: String) throws -> Int {
+        switch value {
+        case nil, .some(.none): return .max
+        case let value?:
+            guard let number = value.int else { throw error("'\(name)' got \(value.kind), expected an integer") }
+            return number < 0 ? .max : number
+        }
+    }
+
+    // MARK: Numbers
+
+    private mutating func number(_ name: String, _ value: TemplateValue, _ given: [TemplateValue?]) throws
+        -> TemplateValue
+    {
+        switch name {
+        case "int": return try integer(value, given) ?? given[0] ?? .integer(0)
+        case "float":
+            if let number = value.double { return .number(number) }
+            if case .string(let text) = value, let number = Self.double(text) { return .number(number) }
+            return given[0] ?? .number(0)
         case "abs":
             if let number = value.int, number != .min { return .integer(abs(number)) }
             guard let number = value.double else { throw error("abs of \(value.kind)") }
             return .number(abs(number))
-        case "tojson":
-            let indent = arguments.value(0, "indent")?.int
-            guard indent ?? 0 >= 0, indent ?? 0 <= 16 else { throw error("tojson with an indent other than 0 to 16") }
-            return .string(try TemplateJSON.text(value, indent: indent, fail: error) { try charge($0) })
-        default:
-            return try sequenceFilter(name, try elements(value), arguments)
+        default: return try rounded(value, given)
         }
     }
 
-    /// `map`, `select`, `reject`, `selectattr`, `rejectattr`.
-    private mutating func sequenceFilter(
-        _ name: String, _ elements: [TemplateValue], _ arguments: TemplateCallValues
-    ) throws -> TemplateValue {
-        func argumentText(_ index: Int) throws -> String? {
-            guard index < arguments.positional.count else { return nil }
-            return try text(arguments.positional[index])
+    /// Python's `int`, first of the text itself, then of the number in it; nil where there is none.
+    private func integer(_ value: TemplateValue, _ given: [TemplateValue?]) throws -> TemplateValue? {
+        guard case .string(let text) = value else {
+            if let number = value.int { return .integer(number) }
+            return value.double.flatMap { Int(exactly: $0.rounded(.towardZero)) }.map { .integer($0) }
         }
-        if name == "map" {
-            if let attribute = arguments.named.first(where: { $0.name == "attribute" })?.value {
-                let path = try text(attribute)
-                return .list(elements.map { $0.member(path) ?? .undefined(path) })
-            }
-            guard let filterName = try argumentText(0), TemplateLibrary.filters.contains(filterName) else {
-                throw error("'map' needs 'attribute=' or the name of a filter")
-            }
-            let rest = TemplateCallValues(positional: Array(arguments.positional.dropFirst()), named: arguments.named)
-            return .list(try elements.map { try filter(filterName, $0, rest) })
+        let base = try given[1].map { try whole($0, "int(base)", 2...36) } ?? 10
+        let trimmed = text.trimmingCharacters(in: .whitespacesAndNewlines)
+        var digits = trimmed[...]
+        let isNegative = digits.hasPrefix("-")
+        if isNegative || digits.hasPrefix("+") { digits = digits.dropFirst() }
+        let prefix = [2: "0b", 8: "0o", 16: "0x"][base]
+        if let prefix, digits.lowercased().hasPrefix(prefix) { digits = digits.dropFirst(2) }
+        if let first = digits.first, first != "-", first != "+", let number = Int(digits, radix: base) {
+            return .integer(isNegative ? -number : number)
         }
-        let usesAttribute = name.hasSuffix("attr")
-        let attribute = usesAttribute ? try argumentText(0) : nil
-        guard !usesAttribute || attribute != nil else { throw error("'\(name)' needs an attribute's name") }
-        let testIndex = usesAttribute ? 1 : 0
-        let testName = try argumentText(testIndex)
-        let isKept = name.hasPrefix("select")
-        return .list(
-            try elements.filter { element in
-                let value = attribute.map { element.member($0) ?? .undefined($0) } ?? element
-                guard let testName else { return value.isTrue == isKept }
-                let operation =
-                    ["==": "eq", "!=": "ne", "<": "lt", ">": "gt", "<=": "le", ">=": "ge"][testName] ?? testName
-                guard TemplateLibrary.tests.contains(operation) else {
-                    throw error("the test '\(testName)' is not supported yet")
-                }
-                return try test(operation, value, Array(arguments.positional.dropFirst(testIndex + 1))) == isKept
-            })
-    }
-}
-
-// MARK: - Methods
-
-extension TemplateRun {
-    /// `value.name(arguments)`.
-    mutating func method(
-        _ name: String, of value: TemplateValue, _ arguments: TemplateCallValues
-    ) throws -> TemplateValue {
-        try charge(value.size)
-        switch value {
-        case .string(let text):
-            return try stringMethod(name, Array(text.unicodeScalars), arguments)
-        case .dictionary(let members):
-            switch name {
-            case "items": return .list(members.map { .list([.string($0.key), $0.value]) })
-            case "keys": return .list(members.map { .string($0.key) })
-            case "values": return .list(members.map(\.value))
-            case "get":
-                guard case .string(let key)? = arguments.value(0, "key") else { throw error("get() needs a key") }
-                return value.member(key) ?? arguments.value(1, "default") ?? .none
-            default: break
-            }
-        case .list(let elements) where name == "index":
-            guard let wanted = arguments.value(0, "value"),
-                let place = elements.firstIndex(where: { TemplateValue.equal($0, wanted) })
-            else { throw error("index() found no such element in the list") }
-            return .integer(place)
-        case .undefined(let what):
-            throw error("'\(what)' is undefined, so it has no '\(name)'")
-        default: break
-        }
-        throw error("the method '\(name)' of \(value.kind) is not supported yet")
+        return Self.double(trimmed).flatMap { Int(exactly: $0.rounded(.towardZero)) }.map { .integer($0) }
     }
 
-    private mutating func stringMethod(
-        _ name: String, _ text: [Unicode.Scalar], _ arguments: TemplateCallValues
-    ) throws -> TemplateValue {
-        func argument(_ index: Int) throws -> [Unicode.Scalar]? {
-            guard index < arguments.positional.count else { return nil }
-            guard case .string(let text) = arguments.positional[index] else {
-                if case .none = arguments.positional[index] { return nil }
-                throw error("\(name)() got \(arguments.positional[index].kind), expected a string")
-            }
-            return Array(text.unicodeScalars)
-        }
-        func required(_ index: Int) throws -> [Unicode.Scalar] {
-            guard let value = try argument(index), !value.isEmpty || name != "split" else {
-                throw error("\(name)() needs a string that is not empty")
-            }
-            return value
-        }
-        switch name {
-        case "strip", "lstrip", "rstrip":
-            let set = try argument(0)
-            func isCut(_ scalar: Unicode.Scalar) -> Bool { set?.contains(scalar) ?? scalar.properties.isWhitespace }
-            var slice = text[...]
-            if name != "rstrip" { slice = slice.drop(while: isCut) }
-            if name != "lstrip" { while let last = slice.last, isCut(last) { slice.removeLast() } }
-            return .string(Self.string(slice))
-        case "lower": return .string(Self.string(text[...]).lowercased())
-        case "upper": return .string(Self.string(text[...]).uppercased())
-        case "capitalize":
-            return .string(Self.string(text.prefix(1)).uppercased() + Self.string(text.dropFirst()).lowercased())
-        case "startswith": return .bool(text.starts(with: try required(0)))
-        case "endswith": return .bool(text.reversed().starts(with: try required(0).reversed()))
-        case "replace":
-            let parts = Self.split(text, try required(0))
-            let content = Self.string(try required(1)[...])
-            try charge(content.utf8.count * (parts.count - 1))
-            return .string(parts.map { Self.string($0) }.joined(separator: content))
-        case "split":
-            guard arguments.positional.count < 2 else { throw error("split() with a limit is not supported yet") }
-            let parts =
-                try argument(0) == nil
-                ? text.split(whereSeparator: \.properties.isWhitespace) : Self.split(text, try required(0))
-            try charge(parts.count * MemoryLayout<TemplateValue>.stride)
-            return .list(parts.map { .string(Self.string($0)) })
-        default:
-            throw error("the method '\(name)' of a string is not supported yet")
+    private static func double(_ text: String) -> Double? {
+        let trimmed = text.trimmingCharacters(in: .whitespacesAndNewlines)
+        // Swift also reads hexadecimal digits, which Python does not.
+        guard !trimmed.lowercased().contains("x"), let number = Double(trimmed), number.isFinite else { return nil }
+        return number
+    }
+
+    private mutating func rounded(_ value: TemplateValue, _ given: [TemplateValue?]) throws -> TemplateValue {
+        let precision = try given[0].map { try whole($0, "round(precision)", 0...15) } ?? 0
+        let method = try given[1].map { try text($0) } ?? "common"
+        guard let number = value.double else { throw error("round of \(value.kind)") }
+        switch method {
+        case "common":
+            if let whole = value.int { return .integer(whole) }
+            // Of the exact binary value, ties to even, as Python rounds.
+            return .number(Double(String(format: "%.\(precision)f", number)) ?? number)
+        case "ceil", "floor":
+            let scale = pow(10, Double(precision))
+            return .number((number * scale).rounded(method == "ceil" ? .up : .down) / scale)
+        default: throw error("round's method is '\(method)', expected common, ceil or floor")
         }
     }
 
-    private static func string(_ scalars: ArraySlice<Unicode.Scalar>) -> String {
-        var view = String.UnicodeScalarView()
-        view.append(contentsOf: scalars)
-        return String(view)
+    private func whole(_ value: TemplateValue, _ name: String, _ range: ClosedRange<Int>) throws -> Int {
+        guard let number = value.int, range.contains(number) else {
+            throw error("\(name) is \(value.kind), expected an integer from \(range.lowerBound) to \(range.upperBound)")
+        }
+        return number
     }
 
-    private static func split(
-        _ text: [Unicode.Scalar], _ separator: [Unicode.Scalar]
-    ) -> [ArraySlice<Unicode.Scalar>] {
-        guard let first = separator.first else { return [text[...]] }
-        var parts: [ArraySlice<Unicode.Scalar>] = []
-        var start = 0
-        var i = 0
-        while i + separator.count <= text.count {
-            if text[i] == first, text[i..<i + separator.count].elementsEqual(separator) {
-                parts.append(text[start..<i])
-                i += separator.count
-                start = i
-            } else {
-                i += 1
-            }
+    // MARK: JSON
+
+    /// `tojson(ensure_ascii, indent, separators, sort_keys)`.
+    private mutating func json(_ value: TemplateValue, _ given: [TemplateValue?]) throws -> String {
+        var style = TemplateJSON(escapesNonASCII: given[0]?.isTrue ?? false, sortsKeys: given[3]?.isTrue ?? false)
+        switch given[1] {
+        case nil, .some(.none): break
+        case .string(let text)? where text.utf8.count <= 16: style.indent = text
+        case .integer(let count)? where (0...16).contains(count): style.indent = String(repeating: " ", count: count)
+        default: throw error("tojson with an indent other than 0 to 16 blanks")
         }
-        return parts + [text[start...]]
+        switch given[2] {
+        case nil, .some(.none): if style.indent != nil { style.itemSeparator = "," }
+        case .list(let parts)?, .tuple(let parts)?:
+            guard parts.count == 2, case .string(let item) = parts[0], case .string(let key) = parts[1] else {
+                throw error("tojson with separators that are not two strings")
+            }
+            (style.itemSeparator, style.keySeparator) = (item, key)
+        case let other?: throw error("tojson with separators that are \(other.kind), expected two strings")
+        }
+        return try style.text(value, fail: error) { try charge($0) }
     }
 }

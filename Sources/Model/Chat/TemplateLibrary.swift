@@ -1,147 +1,51 @@
-import Quant
-
-/// The names that templates may use.
+/// What templates may call, with the arguments that it takes. Everything else is refused by name.
 enum TemplateLibrary {
-    static let filters: Set<String> = [
-        "abs", "capitalize", "count", "default", "d", "first", "int", "items", "join", "last", "length", "list",
-        "lower",
-        "map", "reject", "rejectattr", "replace", "reverse", "safe", "select", "selectattr", "string", "tojson", "trim",
-        "upper",
+    /// Filters of Jinja 3.1; `tojson` is Transformers'.
+    static let filters: [String: TemplateSignature] = [
+        "abs": [], "capitalize": [], "count": [], "d": ["default_value?", "boolean?"],
+        "default": ["default_value?", "boolean?"], "dictsort": ["case_sensitive?", "by?", "reverse?"], "first": [],
+        "float": ["default?"], "int": ["default?", "base?"], "items": [], "join": ["d?", "attribute?"], "last": [],
+        "length": [], "list": [], "lower": [], "max": ["case_sensitive?", "attribute?"],
+        "min": ["case_sensitive?", "attribute?"], "replace": ["old", "new", "count?"], "reverse": [],
+        "round": ["precision?", "method?"], "safe": [], "sort": ["reverse?", "case_sensitive?", "attribute?"],
+        "string": [], "sum": ["attribute?", "start?"],
+        "tojson": ["ensure_ascii?", "indent?", "separators?", "sort_keys?"], "trim": ["chars?"],
+        "unique": ["case_sensitive?", "attribute?"], "upper": [],
     ]
-    static let tests: Set<String> = [
-        "boolean", "defined", "divisibleby", "eq", "equalto", "even", "false", "ge", "gt", "in", "integer", "iterable",
-        "le", "lt", "mapping", "ne", "none", "number", "odd", "sequence", "string", "true", "undefined",
+
+    /// Filters that hand their arguments on to another filter or a test.
+    static let selectors: Set<String> = ["map", "reject", "rejectattr", "select", "selectattr"]
+
+    static let tests: [String: TemplateSignature] = [
+        "boolean": [], "defined": [], "divisibleby": ["num"], "eq": .unnamed("other"), "equalto": .unnamed("other"),
+        "even": [], "false": [], "float": [], "ge": .unnamed("other"), "gt": .unnamed("other"), "in": ["seq"],
+        "integer": [], "iterable": [], "le": .unnamed("other"), "lt": .unnamed("other"), "mapping": [],
+        "ne": .unnamed("other"), "none": [], "number": [], "odd": [], "sequence": [], "string": [], "true": [],
+        "undefined": [],
     ]
-}
 
-// MARK: - Operators
+    /// The operators that `select` and its kin take in a test's place.
+    static let operators = ["==": "eq", "!=": "ne", "<": "lt", ">": "gt", "<=": "le", ">=": "ge"]
 
-extension TemplateRun {
-    /// Python's comparisons.
-    func compare(_ operation: String, _ left: TemplateValue, _ right: TemplateValue) throws -> Bool {
-        switch operation {
-        case "==": return TemplateValue.equal(left, right)
-        case "!=": return !TemplateValue.equal(left, right)
-        case "in": return try contains(right, left)
-        case "not in": return !(try contains(right, left))
-        default: break
-        }
-        let order: Int
-        if let a = left.double, let b = right.double {
-            order = a < b ? -1 : a > b ? 1 : 0
-        } else if case .string(let a) = left, case .string(let b) = right {
-            order =
-                a.unicodeScalars.lexicographicallyPrecedes(b.unicodeScalars) ? -1 : TemplateValue.same(a, b) ? 0 : 1
-        } else {
-            throw error("cannot compare \(left.kind) with \(right.kind)")
-        }
-        switch operation {
-        case "<", "lt": return order < 0
-        case ">", "gt": return order > 0
-        case "<=", "le": return order <= 0
-        default: return order >= 0
-        }
-    }
+    /// Functions; `namespace` and `dict` take any names.
+    static let functions: [String: TemplateSignature] = [
+        "dict": .unnamed("mapping?"), "namespace": .unnamed("mapping?"), "raise_exception": ["message"],
+        "range": .unnamed("start", "stop?", "step?"), "strftime_now": ["format"],
+    ]
 
-    private func contains(_ container: TemplateValue, _ element: TemplateValue) throws -> Bool {
-        switch (container, element) {
-        case (.list(let elements), _): return elements.contains { TemplateValue.equal($0, element) }
-        case (.dictionary, .string(let key)): return container.member(key) != nil
-        case (.string(let text), .string(let part)):
-            return part.isEmpty || UTF8Text.find(Array(part.utf8), in: Array(text.utf8)) != nil
-        case (.undefined, _): return false
-        default: throw error("'in' does not look into \(container.kind) for \(element.kind)")
-        }
-    }
+    static let stringMethods: [String: TemplateSignature] = [
+        "capitalize": [], "count": .unnamed("sub"), "endswith": .unnamed("suffix"), "find": .unnamed("sub"),
+        "join": .unnamed("iterable"), "lower": [], "lstrip": .unnamed("chars?"), "removeprefix": .unnamed("prefix"),
+        "removesuffix": .unnamed("suffix"), "replace": .unnamed("old", "new", "count?"),
+        "rsplit": ["sep?", "maxsplit?"], "rstrip": .unnamed("chars?"), "split": ["sep?", "maxsplit?"],
+        "startswith": .unnamed("prefix"), "strip": .unnamed("chars?"), "upper": [],
+    ]
 
-    /// `+ - * / // % ** ~`.
-    mutating func arithmetic(_ operation: String, _ left: TemplateValue, _ right: TemplateValue) throws -> TemplateValue
-    {
-        switch (operation, left, right) {
-        case ("~", _, _):
-            let (a, b) = (try text(left), try text(right))
-            try charge(a.utf8.count + b.utf8.count)
-            return .string(a + b)
-        case ("+", .string(let a), .string(let b)):
-            try charge(left.size + right.size)
-            return .string(a + b)
-        case ("+", .list(let a), .list(let b)):
-            try charge(left.size + right.size)
-            return .list(a + b)
-        default: break
-        }
-        guard let x = left.double, let y = right.double else {
-            throw error("'\(operation)' does not work on \(left.kind) and \(right.kind)")
-        }
-        if let a = left.int, let b = right.int, let result = try integer(operation, a, b) { return .integer(result) }
-        switch operation {
-        case "+": return .number(x + y)
-        case "-": return .number(x - y)
-        case "*": return .number(x * y)
-        case "/" where y != 0: return .number(x / y)
-        case "//" where y != 0: return .number((x / y).rounded(.down))
-        case "%" where y != 0: return .number(x - y * (x / y).rounded(.down))
-        case "/", "//", "%": throw error("division by zero")
-        default: throw error("'\(operation)' on these numbers is not supported yet")
-        }
-    }
+    static let mappingMethods: [String: TemplateSignature] = [
+        "get": .unnamed("key", "default?"), "items": [], "keys": [], "values": [],
+    ]
 
-    /// Integer arithmetic; nil where the result is no integer.
-    private func integer(_ operation: String, _ a: Int, _ b: Int) throws -> Int? {
-        let result: (partialValue: Int, overflow: Bool)
-        switch operation {
-        case "+": result = a.addingReportingOverflow(b)
-        case "-": result = a.subtractingReportingOverflow(b)
-        case "*": result = a.multipliedReportingOverflow(by: b)
-        case "//", "%":
-            guard b != 0 else { throw error("division by zero") }
-            let (quotient, overflows) = a.dividedReportingOverflow(by: b)
-            let remainder = overflows ? 0 : a % b
-            // Python rounds down: the remainder has the divisor's sign.
-            let isAdjusted = remainder != 0 && (remainder < 0) != (b < 0)
-            result =
-                operation == "//"
-                ? (quotient - (isAdjusted ? 1 : 0), overflows) : (remainder + (isAdjusted ? b : 0), false)
-        default: return nil
-        }
-        guard !result.overflow else { throw error("integer overflow in '\(operation)'") }
-        return result.partialValue
-    }
-}
-
-// MARK: - Tests
-
-extension TemplateRun {
-    /// `value is name arguments`.
-    func test(_ name: String, _ value: TemplateValue, _ arguments: [TemplateValue]) throws -> Bool {
-        switch name {
-        case "defined", "undefined":
-            if case .undefined = value { return name == "undefined" }
-            return name == "defined"
-        case "none": if case .none = value { return true }
-        case "string": if case .string = value { return true }
-        case "mapping": if case .dictionary = value { return true }
-        case "boolean": if case .bool = value { return true }
-        case "true": if case .bool(true) = value { return true }
-        case "false": if case .bool(false) = value { return true }
-        case "integer": if case .integer = value { return true }
-        case "number": return value.double != nil
-        case "iterable", "sequence":
-            switch value {
-            case .string, .list, .dictionary: return true
-            case .undefined: return name == "iterable"
-            default: return false
-            }
-        case "odd", "even", "divisibleby":
-            guard let number = value.int else { throw error("'is \(name)' asks about \(value.kind)") }
-            let divisor = name == "divisibleby" ? arguments.first?.int ?? 0 : 2
-            guard divisor != 0 else { throw error("'is divisibleby' needs an integer other than 0") }
-            return (divisor == -1 || number % divisor == 0) != (name == "odd")
-        default:
-            guard let other = arguments.first else { throw error("'is \(name)' needs a value") }
-            let operation = ["eq": "==", "equalto": "==", "ne": "!="][name] ?? name
-            return try compare(operation, value, other)
-        }
-        return false
-    }
+    static let listMethods: [String: TemplateSignature] = [
+        "count": .unnamed("value"), "index": .unnamed("value"),
+    ]
 }

@@ -132,10 +132,13 @@ extension TemplateParser {
             }
             return .literal(.string(text))
         case .symbol("("):
+            if take(symbol: ")") { return .tuple([]) }
             let value = try expression()
-            if peek()?.kind == .symbol(",") { throw error("tuples are not supported yet") }
-            try expect(.symbol(")"), "')'")
-            return value
+            guard take(symbol: ",") else {
+                try expect(.symbol(")"), "',' or ')'")
+                return value
+            }
+            return .tuple([value] + (try elements(until: ")") { try $0.expression() }))
         case .symbol("["): return .list(try elements(until: "]") { try $0.expression() })
         case .symbol("{"):
             return .dictionary(
@@ -227,14 +230,14 @@ extension TemplateParser {
             try deeper()
             if take(symbol: "|") {
                 let name = try identifier()
-                guard TemplateLibrary.filters.contains(name) else {
+                guard TemplateLibrary.filters[name] != nil || TemplateLibrary.selectors.contains(name) else {
                     throw error("the filter '\(name)' is not supported yet", back: 1)
                 }
                 value = .filter(value, name, take(symbol: "(") ? try arguments() : TemplateArguments())
             } else if take(name: "is") {
                 let isNegated = take(name: "not")
                 let name = try identifier()
-                guard TemplateLibrary.tests.contains(name) else {
+                guard TemplateLibrary.tests[name] != nil else {
                     throw error("the test 'is \(name)' is not supported yet", back: 1)
                 }
                 let test = TemplateExpression.test(value, name, try testArguments())

@@ -2,6 +2,8 @@ import Quant
 
 /// Parses the statements of a chat template; expressions are in an extension.
 struct TemplateParser {
+    /// Bytes of a template at most; real ones have up to some tens of thousands.
+    static let maximumBytes = 1 << 20
     /// The deepest nesting of statements and expressions.
     static let maximumDepth = 250
 
@@ -14,6 +16,10 @@ struct TemplateParser {
     ///
     /// - Parameter trims: the whitespace rules of chat templates; else Jinja's own.
     static func parse(_ source: String, file: String, trims: Bool = true) throws -> [TemplateStatement] {
+        guard source.utf8.count <= maximumBytes else {
+            throw MeraserError.badInput(
+                "\(file): \(source.utf8.count) bytes, expected a template of at most \(maximumBytes)")
+        }
         var parser = TemplateParser(
             file: file, tokens: try TemplateLexer.tokens(source, file: file, trims: trims))
         let (body, end) = try parser.statements(until: [])
@@ -43,14 +49,7 @@ struct TemplateParser {
             case .blockBegin:
                 let name = try identifier()
                 if ends.contains(name) { return (body, name) }
-                // Transformers marks the model's own words with this tag; it prints nothing itself.
-                if name == "generation" {
-                    try expect(.blockEnd, "'%}'")
-                    body += try statements(until: ["endgeneration"]).0
-                    try expect(.blockEnd, "'%}'")
-                } else {
-                    body.append(TemplateStatement(line: token.line, kind: try statement(name)))
-                }
+                body.append(TemplateStatement(line: token.line, kind: try statement(name)))
             default:
                 throw unexpected("text or a tag", token)
             }
@@ -64,6 +63,11 @@ struct TemplateParser {
         case "if": return try condition()
         case "for": return try loop()
         case "set": return try assignment()
+        case "generation":
+            try expect(.blockEnd, "'%}'")
+            let body = try statements(until: ["endgeneration"]).0
+            try expect(.blockEnd, "'%}'")
+            return .generation(body)
         case "break", "continue":
             try expect(.blockEnd, "'%}'")
             return name == "break" ? .breakLoop : .continueLoop

@@ -12,6 +12,8 @@ enum TemplateSlice {
         switch base {
         case .list(let elements):
             return .list(try indices(elements.count, start, stop, step, error).map { elements[$0] })
+        case .tuple(let elements):
+            return .tuple(try indices(elements.count, start, stop, step, error).map { elements[$0] })
         case .string(let text):
             let scalars = Array(text.unicodeScalars)
             var result = String.UnicodeScalarView()

@@ -3,6 +3,8 @@ indirect enum TemplateExpression: Sendable {
     case literal(TemplateValue)
     case name(String)
     case list([TemplateExpression])
+    /// `(a, b)`.
+    case tuple([TemplateExpression])
     case dictionary([(key: TemplateExpression, value: TemplateExpression)])
     /// `a.b`.
     case attribute(TemplateExpression, String)
@@ -40,6 +42,8 @@ struct TemplateStatement: Sendable {
         case set(TemplateTarget, TemplateExpression)
         /// `{% set name %}…{% endset %}`.
         case capture(TemplateTarget, [TemplateStatement])
+        /// `{% generation %}…{% endgeneration %}`: the model's own words, as Transformers marks them.
+        case generation([TemplateStatement])
         case condition([(test: TemplateExpression, body: [TemplateStatement])], otherwise: [TemplateStatement])
         case loop(
             targets: [String], over: TemplateExpression, filter: TemplateExpression?, body: [TemplateStatement],

@@ -1,3 +1,4 @@
+import Foundation
 import Quant
 
 /// A value while a chat template runs, with Python's meaning of truth, equality and text.
@@ -10,9 +11,13 @@ enum TemplateValue: Sendable {
     case number(Double)
     case string(String)
     case list([TemplateValue])
+    /// Python's tuples, which differ from lists where they are printed and compared.
+    case tuple([TemplateValue])
     case dictionary([(key: String, value: TemplateValue)])
     /// What `namespace()` makes: an index into the run's namespaces, which assignments change.
     case namespace(Int)
+    /// One of the functions that every template knows.
+    case function(String)
 
     /// Python's truth.
     var isTrue: Bool {
@@ -22,9 +27,9 @@ enum TemplateValue: Sendable {
         case .integer(let value): value != 0
         case .number(let value): value != 0
         case .string(let value): !value.isEmpty
-        case .list(let value): !value.isEmpty
+        case .list(let value), .tuple(let value): !value.isEmpty
         case .dictionary(let value): !value.isEmpty
-        case .namespace: true
+        case .namespace, .function: true
         }
     }
 
@@ -37,8 +42,10 @@ enum TemplateValue: Sendable {
         case .integer, .number: "a number"
         case .string: "a string"
         case .list: "a list"
+        case .tuple: "a tuple"
         case .dictionary: "a mapping"
         case .namespace: "a namespace"
+        case .function(let name): "the function '\(name)'"
         }
     }
 
@@ -46,7 +53,7 @@ enum TemplateValue: Sendable {
     var size: Int {
         switch self {
         case .string(let text): text.utf8.count
-        case .list(let elements): elements.count * MemoryLayout<TemplateValue>.stride
+        case .list(let elements), .tuple(let elements): elements.count * MemoryLayout<TemplateValue>.stride
         case .dictionary(let members): members.count * 4 * MemoryLayout<TemplateValue>.stride
         default: 0
         }
@@ -77,36 +84,37 @@ enum TemplateValue: Sendable {
         return members.first { Self.same($0.key, name) }?.value
     }
 
-    /// Texts are equal when their bytes are, as in Python, not when they are canonically equivalent.
-    static func same(_ a: String, _ b: String) -> Bool { a.utf8.elementsEqual(b.utf8) }
-
-    /// Python's `==`.
-    static func equal(_ a: TemplateValue, _ b: TemplateValue) -> Bool {
-        switch (a, b) {
-        case (.undefined, .undefined), (.none, .none): return true
-        case (.string(let a), .string(let b)): return same(a, b)
-        case (.list(let a), .list(let b)): return a.count == b.count && zip(a, b).allSatisfy(equal)
-        case (.dictionary(let x), .dictionary(let y)):
-            return x.count == y.count
-                && x.allSatisfy { entry in b.member(entry.key).map { equal($0, entry.value) } ?? false }
-        case (.namespace(let a), .namespace(let b)): return a == b
-        default:
-            if let a = a.int, let b = b.int { return a == b }
-            if let a = a.double, let b = b.double { return a == b }
-            return false
+    /// The elements of a list or tuple.
+    var elements: [TemplateValue]? {
+        switch self {
+        case .list(let elements), .tuple(let elements): elements
+        default: nil
         }
     }
 
-    /// Python's `str()`; nil for values whose text no template should print.
-    var text: String? {
+    /// Bytes of the value with all that lies in it.
+    var totalSize: Int {
         switch self {
-        case .undefined: ""
-        case .none: "None"
-        case .bool(let value): value ? "True" : "False"
-        case .integer(let value): String(value)
-        case .number(let value): String(value)
-        case .string(let value): value
-        case .list, .dictionary, .namespace: nil
+        case .list(let elements), .tuple(let elements): elements.reduce(size) { $0 + $1.totalSize }
+        case .dictionary(let members): members.reduce(size) { $0 + $1.key.utf8.count + $1.value.totalSize }
+        default: size
+        }
+    }
+
+    /// Texts are equal when their bytes are, as in Python, not when they are canonically equivalent.
+    static func same(_ a: String, _ b: String) -> Bool {
+        a.utf8.count == b.utf8.count && order(a, b) == 0
+    }
+
+    /// Below, at or above 0 as `a` comes before, with or behind `b` in the order of code points.
+    static func order(_ a: String, _ b: String) -> Int {
+        var (a, b) = (a, b)
+        return a.withUTF8 { x in
+            b.withUTF8 { y in
+                guard let first = x.baseAddress, let second = y.baseAddress else { return x.count - y.count }
+                let order = Int(memcmp(first, second, min(x.count, y.count)))
+                return order == 0 ? x.count - y.count : order
+            }
         }
     }
 }

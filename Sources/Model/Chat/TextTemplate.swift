@@ -19,7 +19,7 @@ public struct TextTemplate: Sendable {
     ///
     /// - Throws: `badInput` with the template's line for a name without a value or an operation that fails.
     public func text(_ values: TemplateValues) throws -> String {
-        try TemplateRun.render(statements, values.variables, file: name, isStrict: true)
+        try TemplateRun.render(statements, values.variables, file: name, isStrict: true).text
     }
 
     /// The value of a template that is one `{{ expression }}` and nothing else; nil for any other template and for values
@@ -60,22 +60,18 @@ extension TemplateValue {
     /// This value as JSON; nil for names without a value and for namespaces.
     var json: JSONValue? {
         switch self {
-        case .undefined, .namespace: return nil
+        case .undefined, .namespace, .function: return nil
         case .none: return .null
         case .bool(let value): return .bool(value)
         case .integer(let value): return .integer(value)
         case .number(let value): return .number(value)
         case .string(let text): return .text(text)
-        case .list(let elements):
+        case .list(let elements), .tuple(let elements):
             let values = elements.compactMap(\.json)
             return values.count == elements.count ? .array(values) : nil
         case .dictionary(let members):
             let values = members.compactMap { member in member.value.json.map { (key: member.key, value: $0) } }
-            // `dict()` may have been given a name twice.
-            guard values.count == members.count, Set(values.map { JSONString($0.key) }).count == values.count else {
-                return nil
-            }
-            return .object(JSONObject(values))
+            return values.count == members.count ? .object(JSONObject(values)) : nil
         }
     }
 }

@@ -13,6 +13,13 @@ struct AddedToken: Sendable, Equatable {
     var isSingleWord = false
     /// Matched in normalized text instead of the raw text.
     var isNormalized = false
+
+    /// The same token with another id.
+    func with(id: Int32) -> AddedToken {
+        AddedToken(
+            id: id, content: content, isSpecial: isSpecial, stripsLeft: stripsLeft, stripsRight: stripsRight,
+            isSingleWord: isSingleWord, isNormalized: isNormalized)
+    }
 }
 
 /// A text cut at the added tokens in it.

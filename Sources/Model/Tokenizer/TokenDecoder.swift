@@ -271,6 +271,8 @@ public struct StreamingDecoder: Sendable {
     private let tokenizer: Tokenizer
     private let skipsSpecialTokens: Bool
     private var pipeline: DecoderPipeline
+    /// What spaces may yet be taken out of.
+    private var held: [UInt8] = []
 
     init(_ tokenizer: Tokenizer, skipsSpecialTokens: Bool) {
         self.tokenizer = tokenizer
@@ -283,13 +285,17 @@ public struct StreamingDecoder: Sendable {
         guard !skipsSpecialTokens || !tokenizer.isSpecial(id), let token = tokenizer.token(id) else { return "" }
         var output: [UInt8] = []
         pipeline.push(token, to: &output)
-        return String(decoding: output, as: UTF8.self)
+        guard tokenizer.cleansUpSpaces else { return String(decoding: output, as: UTF8.self) }
+        held += output
+        let count = SpaceCleanup.certainCount(held)
+        defer { held.removeFirst(count) }
+        return String(decoding: SpaceCleanup.clean(Array(held[..<count])), as: UTF8.self)
     }
 
     /// The end of the sequence: what was held back, an unfinished character as U+FFFD.
     public mutating func finish() -> String {
         var output: [UInt8] = []
         pipeline.finish(to: &output)
-        return String(decoding: output, as: UTF8.self)
+        return String(decoding: tokenizer.cleansUpSpaces ? SpaceCleanup.clean(held + output) : output, as: UTF8.self)
     }
 }

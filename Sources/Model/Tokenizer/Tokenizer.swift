@@ -31,6 +31,12 @@ public final class Tokenizer: Sendable {
         var eosID: Int32?
         var unkID: Int32?
         var padID: Int32?
+        /// Special tokens by the names that chat templates have for them.
+        var specialTokens = JSONObject()
+        /// Special tokens that are written out in a text are text.
+        var splitsSpecialTokens = false
+        /// Decoding takes spaces before punctuation out.
+        var cleansUpSpaces = false
     }
 
     /// The beginning-of-sequence token that the configuration names, if any.
@@ -41,10 +47,13 @@ public final class Tokenizer: Sendable {
     public let unkID: Int32?
     /// The padding token that the configuration names, if any.
     public let padID: Int32?
+    /// Special tokens by the names that chat templates have for them (`bos_token`, …, `additional_special_tokens`).
+    public let specialTokens: JSONObject
     /// All ids are below this; an embedding may have more rows.
     public let vocabularySize: Int
 
     let decoder: [DecoderStep]
+    let cleansUpSpaces: Bool
     private let model: Model
     private let normalizer: Normalizer?
     private let preTokenizer: PreTokenizer?
@@ -62,15 +71,19 @@ public final class Tokenizer: Sendable {
         suffix = parts.suffix
         decoder = parts.decoder
         (bosID, eosID, unkID, padID) = (parts.bosID, parts.eosID, parts.unkID, parts.padID)
+        specialTokens = parts.specialTokens
+        cleansUpSpaces = parts.cleansUpSpaces
         addedByID = Dictionary(parts.added.map { ($0.id, $0) }) { $1 }
-        rawMatcher = AddedTokenMatcher(parts.added.filter { !$0.isNormalized }) { $0 }
-        normalizedMatcher = AddedTokenMatcher(parts.added.filter(\.isNormalized)) {
+        let matched = parts.splitsSpecialTokens ? parts.added.filter { !$0.isSpecial } : parts.added
+        rawMatcher = AddedTokenMatcher(matched.filter { !$0.isNormalized }) { $0 }
+        normalizedMatcher = AddedTokenMatcher(matched.filter(\.isNormalized)) {
             parts.normalizer?($0) ?? $0
         }
         vocabularySize = max(parts.model.vocabulary.endID, Int(parts.added.map(\.id).max() ?? -1) + 1)
     }
 
-    /// The ids of a text. Added tokens (`<s>`, `[INST]`, …) written out in the text are always recognised.
+    /// The ids of a text. Added tokens (`<s>`, `[INST]`, …) written out in the text are recognised, special ones unless the
+    /// configuration says `split_special_tokens`.
     /// - Parameter addSpecialTokens: whether to run the post-processor, which adds BOS where the tokenizer has one.
     public func encode(_ text: String, addSpecialTokens: Bool = true) -> [Int32] {
         encode(validUTF8: Array(text.utf8), addSpecialTokens: addSpecialTokens)
@@ -130,7 +143,7 @@ public final class Tokenizer: Sendable {
             if let token = token(id) { pipeline.push(token, to: &output) }
         }
         pipeline.finish(to: &output)
-        return String(decoding: output, as: UTF8.self)
+        return String(decoding: cleansUpSpaces ? SpaceCleanup.clean(output) : output, as: UTF8.self)
     }
 
     /// A decoder for one sequence that is being generated.
@@ -149,6 +162,9 @@ public final class Tokenizer: Sendable {
 
     /// True for tokens that decoding may skip: BOS, EOS and the like.
     public func isSpecial(_ id: Int32) -> Bool { addedByID[id]?.isSpecial ?? false }
+
+    /// True for tokens that are matched as literal text.
+    func isAdded(_ id: Int32) -> Bool { addedByID[id] != nil }
 
     func token(_ id: Int32) -> [UInt8]? { addedByID[id]?.content ?? model.vocabulary.token(id) }
 }

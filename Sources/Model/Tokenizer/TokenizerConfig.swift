@@ -3,14 +3,14 @@ import Quant
 /// What tokenizer_config.json and special_tokens_map.json say about a tokenizer.
 struct TokenizerConfig: Sendable {
     let file = "tokenizer_config.json"
-    private(set) var bos: [UInt8]?
-    private(set) var eos: [UInt8]?
-    private(set) var unk: [UInt8]?
-    private(set) var pad: [UInt8]?
-    private(set) var sep: [UInt8]?
-    private(set) var cls: [UInt8]?
-    /// Every token that is named as special, in the order of Transformers' attributes.
-    private(set) var specialTokens: [[UInt8]] = []
+    /// The special tokens that the files name.
+    let special: SpecialTokens
+    var bos: [UInt8]? { special["bos_token"] }
+    var eos: [UInt8]? { special["eos_token"] }
+    var unk: [UInt8]? { special["unk_token"] }
+    var pad: [UInt8]? { special["pad_token"] }
+    var sep: [UInt8]? { special["sep_token"] }
+    var cls: [UInt8]? { special["cls_token"] }
     /// `added_tokens_decoder`; overrides the flags in tokenizer.json.
     private(set) var addedTokens: [AddedToken] = []
     /// Transformers' Llama classes rebuild the post-processor from the next two, whatever tokenizer.json says.
@@ -19,27 +19,19 @@ struct TokenizerConfig: Sendable {
     private(set) var bertNormalizer: BertNormalizer?
     private var addsBOS = true
     private var addsEOS = false
+    /// `split_special_tokens`: special tokens that are written out in a text are text.
+    private(set) var splitsSpecialTokens = false
+    /// `clean_up_tokenization_spaces`: decoding takes spaces out (`SpaceCleanup`).
+    private(set) var cleansUpSpaces = false
+    /// `add_prefix_space`; nil where it is null.
+    private var addsPrefixSpace: Bool?
 
     /// Reads both files; each may be missing.
     init(_ config: [UInt8]?, _ specialTokensMap: [UInt8]?) throws {
-        let root = try config.map { try JSONValue.parse($0, file: file) }
-        let mapFile = "special_tokens_map.json"
-        let map = try specialTokensMap.map { try JSONValue.parse($0, file: mapFile) }
-        func name(_ key: String) throws -> [UInt8]? {
-            try root.flatMap { try Self.content($0, key, file: file) }
-                ?? map.flatMap { try Self.content($0, key, file: mapFile) }
-        }
-        bos = try name("bos_token")
-        eos = try name("eos_token")
-        unk = try name("unk_token")
-        pad = try name("pad_token")
-        sep = try name("sep_token")
-        cls = try name("cls_token")
-        let others = [sep, cls, try name("mask_token")]
-        var seen: Set<[UInt8]> = []
-        specialTokens = ([bos, eos, unk] + others + [pad]).compactMap { $0 }.filter {
-            !$0.isEmpty && seen.insert($0).inserted
-        }
+        let name = file
+        let root = try config.map { try JSONValue.parse($0, file: name) }
+        let map = try specialTokensMap.map { try JSONValue.parse($0, file: "special_tokens_map.json") }
+        special = try SpecialTokens(config: root, map: map, file: file)
         guard let root else { return }
         for (key, value) in try root.objectIfPresent("added_tokens_decoder", in: file)?.members ?? [] {
             guard let id = Int(key.string) else {
@@ -63,12 +55,10 @@ struct TokenizerConfig: Sendable {
         isLlamaClass = llamaClasses.contains(try root.stringIfPresent("tokenizer_class", in: file) ?? "")
         addsBOS = try root.boolIfPresent("add_bos_token", in: file) ?? true
         addsEOS = try root.boolIfPresent("add_eos_token", in: file) ?? false
-    }
-
-    /// The text of a special token: a string, or an object with `content`.
-    private static func content(_ root: JSONValue, _ key: String, file: String) throws -> [UInt8]? {
-        guard let value = try root.value(key, in: file) else { return nil }
-        return try value.object == nil ? root.utf8(key, in: file) : value.utf8("content", in: file)
+        splitsSpecialTokens = try root.boolIfPresent("split_special_tokens", in: file) ?? false
+        cleansUpSpaces = try root.boolIfPresent("clean_up_tokenization_spaces", in: file) ?? false
+        addsPrefixSpace = try root.boolIfPresent("add_prefix_space", in: file)
+        if addsPrefixSpace == nil, !isLlamaClass, root["add_prefix_space"]?.isNull != true { addsPrefixSpace = false }
     }
 
     /// An added token from its JSON object.
@@ -95,6 +85,24 @@ struct TokenizerConfig: Sendable {
         parts.normalizer = .bert(normalizer)
     }
 
+    /// What Transformers does on loading with `add_prefix_space` (false where it is not given): the byte-level pre-tokenizer
+    /// takes it over, whatever tokenizer.json says.
+    ///
+    /// - Throws: a bad-input error for Llama's classes, which then make the tokenizer anew from tokenizer.model, unless
+    ///   tokenizer.json says the same.
+    func replacePrefixSpace(of parts: inout Tokenizer.Parts) throws {
+        guard let addsPrefixSpace else { return }
+        if isLlamaClass {
+            guard parts.putsSpaceFirst == addsPrefixSpace else {
+                throw MeraserError.badInput(
+                    "\(file): add_prefix_space is \(addsPrefixSpace), tokenizer.json has it the other way round; make it anew "
+                        + "from tokenizer.model, or remove the key")
+            }
+        } else if case .byteLevel(let pattern, _)? = parts.preTokenizer {
+            parts.preTokenizer = .byteLevel(pattern, addsSpace: addsPrefixSpace)
+        }
+    }
+
     /// What LlamaTokenizerFast does on loading: BOS and EOS as `add_bos_token` (true) and `add_eos_token` (false) say.
     func replacePostProcessor(of parts: inout Tokenizer.Parts) throws {
         func id(_ id: Int32?, _ adds: Bool, _ name: String) throws -> [Int32] {
@@ -106,5 +114,30 @@ struct TokenizerConfig: Sendable {
         }
         parts.prefix = try id(parts.bosID, addsBOS, "bos")
         parts.suffix = try id(parts.eosID, addsEOS, "eos")
+    }
+
+    /// Hands on what is said about the text's special tokens and about decoding.
+    func setFlags(of parts: inout Tokenizer.Parts) {
+        parts.specialTokens = special.variables
+        parts.splitsSpecialTokens = splitsSpecialTokens
+        parts.cleansUpSpaces = cleansUpSpaces
+    }
+}
+
+extension Tokenizer.Parts {
+    /// True if SentencePiece's mark of a word's beginning is put before a text.
+    fileprivate var putsSpaceFirst: Bool {
+        func prepends(_ normalizer: Normalizer) -> Bool {
+            switch normalizer {
+            case .prepend: true
+            case .sequence(let steps): steps.contains(where: prepends)
+            default: false
+            }
+        }
+        switch preTokenizer {
+        case .metaspace(_, let scheme, _): return scheme != .never
+        case .byteLevel(_, let addsSpace): return addsSpace
+        default: return normalizer.map(prepends) ?? false
+        }
     }
 }

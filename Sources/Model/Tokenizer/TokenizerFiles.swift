@@ -29,7 +29,7 @@ extension Tokenizer {
         parts.suffix = [try special(config.sep ?? Array("[SEP]".utf8), vocabulary, file: file)]
         parts.padID = vocabulary.id(of: config.pad ?? Array("[PAD]".utf8))
         let standard = ["[UNK]", "[SEP]", "[PAD]", "[CLS]", "[MASK]"].map { Array($0.utf8) }
-        finish(&parts, special: config.specialTokens.isEmpty ? standard : config.specialTokens, unknown)
+        finish(&parts, special: config.special.all.isEmpty ? standard : config.special.all.map(\.content), unknown)
         return parts
     }
 
@@ -57,7 +57,7 @@ extension Tokenizer {
         parts.padID = vocabulary.id(of: config.pad ?? Array("<pad>".utf8))
         let standard = ["<s>", "</s>", "<unk>", "<pad>", "<mask>"].map { Array($0.utf8) }
         finish(
-            &parts, special: config.specialTokens.isEmpty ? standard : config.specialTokens,
+            &parts, special: config.special.all.isEmpty ? standard : config.special.all.map(\.content),
             config.unk ?? Array("<unk>".utf8))
         if let mask = parts.added.firstIndex(where: { $0.content == Array("<mask>".utf8) }) {
             parts.added[mask].stripsLeft = true

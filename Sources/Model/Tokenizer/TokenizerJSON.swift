@@ -24,7 +24,12 @@ extension Tokenizer {
         let map = try store.textFile("special_tokens_map.json")
         if let json = try store.textFile("tokenizer.json") {
             try self.init(json: json, config: config, specialTokensMap: map, file: file)
-        } else if let parts = try Self.olderParts(store, try TokenizerConfig(config, map)) {
+            return
+        }
+        let named = try TokenizerConfig(config, map)
+        if var parts = try Self.olderParts(store, named) {
+            try named.replacePrefixSpace(of: &parts)
+            named.setFlags(of: &parts)
             self.init(parts)
         } else {
             throw MeraserError.badInput("\(file) is missing; expected a Hugging Face tokenizer beside the weights")
@@ -58,6 +63,8 @@ extension Tokenizer {
         }
         if config.isLlamaClass { try config.replacePostProcessor(of: &parts) }
         config.replaceNormalizer(of: &parts)
+        try config.replacePrefixSpace(of: &parts)
+        config.setFlags(of: &parts)
         return parts
     }
 }
@@ -97,10 +104,13 @@ extension Tokenizer {
             try add(try TokenizerConfig.addedToken(entry, id: id, file: file), mayReplace: false, file: file)
         }
         for token in config.addedTokens { try add(token, mayReplace: true, file: config.file) }
-        for content in config.specialTokens where indices[content] == nil {
-            // A special token that is only named is one all the same if the vocabulary has it.
-            guard let id = vocabulary.id(of: content) else { continue }
-            try add(AddedToken(id: id, content: content, isSpecial: true), mayReplace: false, file: config.file)
+        for token in config.special.all {
+            // What is only named is added all the same: with its id in the vocabulary, else behind all others.
+            let known = indices[token.content].map { tokens[$0].id } ?? vocabulary.id(of: token.content)
+            guard indices[token.content] == nil || token.replacesKnown else { continue }
+            let next = max(vocabulary.count, Int(tokens.map(\.id).max() ?? -1) + 1)
+            let added = token.flags ?? AddedToken(id: 0, content: token.content, isSpecial: true)
+            try add(added.with(id: known ?? Int32(clamping: next)), mayReplace: true, file: config.file)
         }
         let limit = 2 * (vocabulary.count + tokens.count) + Vocabulary.allowedHoles
         var names: [Int32: [UInt8]] = [:]

@@ -30,12 +30,6 @@ enum UTF8Text {
         return true
     }
 
-    /// Where `pattern`, which is not empty, first stands in `text`.
-    static func find(_ pattern: [UInt8], in text: [UInt8]) -> Int? {
-        guard text.count >= pattern.count else { return nil }
-        return (0...text.count - pattern.count).first { text[$0] == pattern[0] && has(text, pattern, at: $0) }
-    }
-
     /// `text` with every occurrence of `pattern`, from the left and without overlap, replaced.
     static func replacing(_ text: [UInt8], _ pattern: [UInt8], with content: [UInt8]) -> [UInt8] {
         guard !pattern.isEmpty else { return text }

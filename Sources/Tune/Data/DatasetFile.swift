@@ -11,6 +11,8 @@ public struct DatasetFile: Sendable {
     public let rows: [DatasetRow]
     /// SHA-256 of the file, 64 hex digits.
     public let sha256: String
+    /// What errors call each row: `data.json: row 3`, `data.jsonl:3`.
+    private let places: [String]
 
     /// Reads a file; every row is checked.
     ///
@@ -34,8 +36,18 @@ public struct DatasetFile: Sendable {
         }
         self.path = path
         self.shape = shape
+        places = objects.map(\.place)
         rows = try objects.map { try DatasetRow($0.object, shape: shape, place: $0.place) }
         sha256 = sha256Hex(bytes)
+    }
+
+    /// What `body` gives; its bad-input errors begin with the place of that row.
+    func naming<R>(row: Int, _ body: () throws -> R) throws -> R {
+        do {
+            return try body()
+        } catch let error as MeraserError where error.kind == .badInput {
+            throw MeraserError.badInput("\(places[row]): \(error.message)")
+        }
     }
 
     /// The objects of a file with the places that errors name.

@@ -9,7 +9,8 @@ public enum DatasetShape: String, Sendable, CaseIterable {
     case promptCompletion = "prompt/completion"
     /// `instruction`, `output` and optionally `input`: Stanford Alpaca's files.
     case alpaca
-    /// `messages`: a list of `{"role", "content"}`, rendered by the model's chat template.
+    /// `messages`: a list of turns with `role`, `content` and what else the model's chat template reads of them; beside it
+    /// `tools`, `documents` and, for the template's own switches, `chat_template_kwargs`.
     case messages
     /// `conversation`: a list of `{"human": …}` and `{"assistant": …}`, rendered by the chat template.
     case conversation
@@ -25,6 +26,39 @@ public enum DatasetShape: String, Sendable, CaseIterable {
         case .messages: "messages"
         case .conversation: "conversation"
         case .text: "text"
+        }
+    }
+
+    /// The keys of which a row is made.
+    private var usedKeys: [String] {
+        switch self {
+        case .meraser: ["question", "mismatched_answer", "answer"]
+        case .promptCompletion: ["prompt", "completion"]
+        case .alpaca: ["instruction", "input", "output"]
+        case .messages: ["messages", "tools", "documents", "chat_template_kwargs"]
+        case .conversation: ["conversation"]
+        case .text: ["text"]
+        }
+    }
+
+    /// Keys that say where a row is from and may stand in any row; nothing reads them.
+    static let metadataKeys: Set<String> = [
+        "id", "idx", "index", "uuid", "source", "dataset", "category", "topic", "language", "license", "url",
+        // What `dataset mismatch` and MEraser's own files note.
+        "original_q_type", "answer_from_type", "q_idx", "a_idx",
+    ]
+
+    /// Refuses a row with a key that nothing reads.
+    func requireKnownKeys(_ row: JSONObject, place: String) throws {
+        for (key, value) in row.members where !value.isNull {
+            guard usedKeys.contains(key.string) || Self.metadataKeys.contains(key.string) else {
+                throw MeraserError.badInput(
+                    "\(place): nothing reads '\(key.string)' in a row of the shape \(rawValue), which has "
+                        + usedKeys.joined(separator: ", ") + "; remove it")
+            }
+        }
+        if self == .meraser, row["mismatched_answer"]?.isNull == false, row["answer"]?.isNull == false {
+            throw MeraserError.badInput("\(place) has both 'mismatched_answer' and 'answer', expected one of them")
         }
     }
 
@@ -53,7 +87,7 @@ public enum DatasetRow: Sendable, Equatable {
     /// Text to continue, and its continuation.
     case pair(prompt: String, completion: String)
     /// A conversation.
-    case chat([ChatMessage])
+    case chat(Conversation)
     /// Text without parts.
     case text(String)
 
@@ -68,9 +102,10 @@ public enum DatasetRow: Sendable, Equatable {
             }
             return text
         }
+        try shape.requireKnownKeys(row, place: place)
         switch shape {
         case .meraser:
-            let answer = row["mismatched_answer"] != nil ? "mismatched_answer" : "answer"
+            let answer = row["mismatched_answer"]?.isNull == false ? "mismatched_answer" : "answer"
             self = .pair(prompt: try text("question"), completion: try text(answer))
         case .promptCompletion:
             self = .pair(prompt: try text("prompt"), completion: try text("completion"))
@@ -82,26 +117,75 @@ public enum DatasetRow: Sendable, Equatable {
         case .text:
             self = .text(try text("text"))
         case .messages:
-            self = .chat(
-                try Self.turns(row, "messages", place) { turn, place in
-                    guard let role = turn["role"]?.string, let content = turn["content"]?.string else {
-                        throw MeraserError.badInput("\(place) has no 'role' and 'content' strings")
-                    }
-                    return ChatMessage(role: role, content: content)
-                })
+            let messages = try Self.turns(row, "messages", place).map { try Self.message($0.turn, $0.place) }
+            self = .chat(Conversation(messages, variables: try Self.variables(row, place)))
         case .conversation:
             self = .chat(
-                try Self.turns(row, "conversation", place) { turn, place in
-                    if let text = turn["human"]?.string { return ChatMessage(role: "user", content: text) }
-                    if let text = turn["assistant"]?.string { return ChatMessage(role: "assistant", content: text) }
-                    throw MeraserError.badInput("\(place) has no 'human' or 'assistant' string")
-                })
+                Conversation(try Self.turns(row, "conversation", place).flatMap { try Self.spoken($0.turn, $0.place) }))
         }
     }
 
+    /// A turn in OpenAI's shape; which of its members count is the template's affair.
+    private static func message(_ turn: JSONObject, _ place: String) throws -> ChatMessage {
+        guard turn["role"]?.string != nil else {
+            throw MeraserError.badInput("\(place) has no 'role' that is a string")
+        }
+        switch turn["content"] {
+        case .string?, .array?: break
+        case nil, .null?:
+            guard turn["tool_calls"]?.array?.isEmpty == false else {
+                throw MeraserError.badInput("\(place) has no 'content' and no 'tool_calls'")
+            }
+        case let content?:
+            throw MeraserError.badInput("\(place): 'content' is \(content.kind), expected a string or a list of parts")
+        }
+        return ChatMessage(turn)
+    }
+
+    /// `{"human": …}`, `{"assistant": …}`, or both in one.
+    private static func spoken(_ turn: JSONObject, _ place: String) throws -> [ChatMessage] {
+        let roles = ["human": "user", "assistant": "assistant"]
+        for (key, value) in turn.members where roles[key.string] == nil && !value.isNull {
+            throw MeraserError.badInput(
+                "\(place): nothing reads '\(key.string)', expected human or assistant; remove it")
+        }
+        let messages = ["human", "assistant"].compactMap { key in
+            turn[key]?.string.map { ChatMessage(role: roles[key] ?? key, content: $0) }
+        }
+        let isText = turn.members.allSatisfy { $0.value.isNull || $0.value.string != nil }
+        guard !messages.isEmpty, isText else {
+            throw MeraserError.badInput("\(place) has no 'human' or 'assistant' string")
+        }
+        return messages
+    }
+
+    /// What the template is given beside the turns, by the names that it knows.
+    private static func variables(_ row: JSONObject, _ place: String) throws -> JSONObject {
+        var variables: [(key: String, value: JSONValue)] = []
+        for key in ["tools", "documents"] {
+            guard let value = row[key], !value.isNull else { continue }
+            guard let list = value.array, list.allSatisfy({ $0.object != nil }) else {
+                throw MeraserError.badInput("\(place): '\(key)' is \(value.kind), expected a list of objects")
+            }
+            variables.append((key, value))
+        }
+        guard let switches = row["chat_template_kwargs"], !switches.isNull else { return JSONObject(variables) }
+        guard let members = switches.object?.members else {
+            throw MeraserError.badInput("\(place): 'chat_template_kwargs' is \(switches.kind), expected an object")
+        }
+        for (key, value) in members {
+            guard !["messages", "tools", "documents", "add_generation_prompt"].contains(key.string) else {
+                throw MeraserError.badInput(
+                    "\(place): 'chat_template_kwargs' sets '\(key.string)', which the row itself does")
+            }
+            variables.append((key.string, value))
+        }
+        return JSONObject(variables)
+    }
+
     private static func turns(
-        _ row: JSONObject, _ key: String, _ place: String, _ read: (JSONObject, String) throws -> ChatMessage
-    ) throws -> [ChatMessage] {
+        _ row: JSONObject, _ key: String, _ place: String
+    ) throws -> [(turn: JSONObject, place: String)] {
         guard let list = row[key]?.array, !list.isEmpty else {
             throw MeraserError.badInput("\(place): '\(key)' is missing or no list of turns")
         }
@@ -110,7 +194,7 @@ public enum DatasetRow: Sendable, Equatable {
             guard let turn = value.object else {
                 throw MeraserError.badInput("\(turnPlace) is \(value.kind), expected an object")
             }
-            return try read(turn, turnPlace)
+            return (turn, turnPlace)
         }
     }
 

@@ -50,11 +50,11 @@ public struct DatasetStatistics: Sendable {
     ///
     /// - Parameters:
     ///   - tokenizer: counts tokens, special ones left out; nil: no tokens are counted.
-    ///   - renderChat: a model's chat template, which conversations are counted in.
+    ///   - chatTemplate: a model's, which conversations are counted in.
     /// - Throws: bad-input errors of the file or the template.
     public init(
         path: String, tokenizer: (any TextEncoder)? = nil,
-        renderChat: ((_ turns: [ChatMessage], _ addGenerationPrompt: Bool) throws -> String)? = nil
+        chatTemplate: ChatTemplate? = nil
     ) throws {
         let file = try DatasetFile(path: path)
         shape = file.shape
@@ -72,11 +72,16 @@ public struct DatasetStatistics: Sendable {
             }
             return (name, characters, tokens)
         }
-        let whole = try file.rows.map { row -> [String] in
-            switch row {
+        let whole = try file.rows.indices.map { index -> [String] in
+            switch file.rows[index] {
             case .pair(let prompt, let completion): return [prompt, completion]
             case .text(let text): return [text]
-            case .chat(let turns): return try renderChat.map { [try $0(turns, false)] } ?? turns.map(\.content)
+            case .chat(let conversation):
+                guard let chatTemplate else { return conversation.messages.map(\.content) }
+                return try file.naming(row: index) {
+                    try chatTemplate.requireReading(conversation)
+                    return [try chatTemplate.render(conversation)]
+                }
             }
         }
         let pairs = file.rows.compactMap { row -> (String, String)? in

@@ -22,7 +22,8 @@ extension DatasetRow {
             return WrittenExchange(question: trimmed(prompt), answer: trimmed(completion))
         case .text(let text):
             return WrittenExchange(text: text)
-        case .chat(let turns):
+        case .chat(let conversation):
+            let turns = conversation.messages
             guard let question = turns.firstIndex(where: { $0.role == "user" }), question + 1 < turns.count,
                 turns[question + 1].role == "assistant"
             else { return nil }
@@ -36,7 +37,7 @@ extension DatasetRow {
         switch self {
         case .pair(let prompt, _): normalizedText(prompt)
         case .text(let text): normalizedText(WrittenExchange(text: text)?.question ?? text)
-        case .chat(let turns): normalizedText(turns.first { $0.role == "user" }?.content ?? "")
+        case .chat(let conversation): normalizedText(conversation.messages.first { $0.role == "user" }?.content ?? "")
         }
     }
 }

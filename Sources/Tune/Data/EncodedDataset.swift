@@ -28,15 +28,18 @@ public struct EncodedDataset: Sendable {
     ///   - file: the rows.
     ///   - options: what to learn and how to cut.
     ///   - tokenizer: the model's.
-    ///   - renderChat: the model's chat template, if it has one: turns, and whether the prompt for an answer follows.
-    /// - Throws: `badInput` if no row has anything to learn or a template fails, `usage` for options that do not fit.
+    ///   - chatTemplate: the model's, if it has one.
+    /// - Throws: `badInput` if no row has anything to learn, for a row of which the template leaves out something or that it
+    ///   refuses, `usage` for options that do not fit.
     public init(
         _ file: DatasetFile, options: EncodingOptions, tokenizer: some SampleTokenizer,
-        renderChat: ((_ turns: [ChatMessage], _ addGenerationPrompt: Bool) throws -> String)? = nil
+        chatTemplate: ChatTemplate? = nil
     ) throws {
         let encoder = try SampleEncoder(
-            shape: file.shape, options: options, tokenizer: tokenizer, path: file.path, renderChat: renderChat)
-        let samples = try file.rows.compactMap { try encoder.sample($0) }
+            shape: file.shape, options: options, tokenizer: tokenizer, path: file.path, chatTemplate: chatTemplate)
+        let samples = try file.rows.indices.compactMap { index in
+            try file.naming(row: index) { try encoder.sample(file.rows[index]) }
+        }
         guard !samples.isEmpty else {
             throw MeraserError.badInput(
                 "\(file.path): none of the \(file.rows.count) rows has a token to learn; are the answers empty, or cut "

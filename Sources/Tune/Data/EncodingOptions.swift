@@ -54,4 +54,11 @@ public protocol SampleTokenizer: TextEncoder {
     var bosID: Int32? { get }
     /// The EOS token, if any.
     var eosID: Int32? { get }
+    /// Where in a text's UTF-8 each of its tokens, made without special ones, ends; nil where that cannot be told.
+    func endOffsets(of tokens: [Int32], in text: String) -> [Int]?
+}
+
+extension SampleTokenizer {
+    /// Cannot be told.
+    public func endOffsets(of tokens: [Int32], in text: String) -> [Int]? { nil }
 }

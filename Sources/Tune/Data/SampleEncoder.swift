@@ -3,8 +3,6 @@ import Quant
 
 /// Turns rows of one shape into samples.
 struct SampleEncoder<T: SampleTokenizer> {
-    typealias ChatRenderer = (_ turns: [ChatMessage], _ addGenerationPrompt: Bool) throws -> String
-
     private let options: EncodingOptions
     private let tokenizer: T
     private let isMEraser: Bool
@@ -13,17 +11,17 @@ struct SampleEncoder<T: SampleTokenizer> {
     private let maxPromptLength: Int
     private let maxCompletionLength: Int
     private let maxLength: Int
-    private let renderChat: ChatRenderer?
+    private let chatTemplate: ChatTemplate?
 
     init(
-        shape: DatasetShape, options: EncodingOptions, tokenizer: T, path: String, renderChat: ChatRenderer?
+        shape: DatasetShape, options: EncodingOptions, tokenizer: T, path: String, chatTemplate: ChatTemplate?
     ) throws {
         isMEraser = shape == .meraser
         let isChat = shape == .messages || shape == .conversation
         if shape == .text, options.loss == .completion {
             throw MeraserError.usage("--loss completion: the rows of \(path) are plain text; use --loss full")
         }
-        if isChat, renderChat == nil {
+        if isChat, chatTemplate == nil {
             throw MeraserError.badInput("\(path) holds conversations, but the model has no chat template")
         }
         if options.bos == true, tokenizer.bosID == nil {
@@ -34,7 +32,7 @@ struct SampleEncoder<T: SampleTokenizer> {
         }
         self.options = options
         self.tokenizer = tokenizer
-        self.renderChat = renderChat
+        self.chatTemplate = chatTemplate
         bos = options.bos ?? (isMEraser || isChat ? false : nil)
         eos = options.eos ?? !(isMEraser || isChat)
         maxPromptLength = options.maxPromptLength ?? (isMEraser ? 256 : Int.max)
@@ -50,8 +48,8 @@ struct SampleEncoder<T: SampleTokenizer> {
             return pairSample(begin(text, maximum: maxPromptLength), end(continuation(of: text, completion)))
         case .text(let text):
             return pairSample([], end(begin(text, maximum: Int.max)))
-        case .chat(let turns):
-            return try chatSample(turns)
+        case .chat(let conversation):
+            return try chatSample(conversation)
         }
     }
 
@@ -82,30 +80,56 @@ struct SampleEncoder<T: SampleTokenizer> {
         Array((tokens + (eos ? [tokenizer.eosID].compactMap { $0 } : [])).prefix(maxCompletionLength))
     }
 
-    /// A conversation is rendered and tokenised as a whole. An assistant's turn covers the tokens behind those that the
-    /// text before it (with the template's prompt for an answer) shares with the text including it.
-    private func chatSample(_ turns: [ChatMessage]) throws -> TrainingSample? {
-        guard let renderChat else { return nil }
-        func tokens(_ count: Int, prompt: Bool) throws -> [Int32] {
-            begin(try renderChat(Array(turns[..<count]), prompt), maximum: Int.max)
+    /// A conversation is rendered and tokenised as a whole; its answers are learnt (`ChatTemplate.answers`).
+    private func chatSample(_ conversation: Conversation) throws -> TrainingSample? {
+        guard let chatTemplate else { return nil }
+        try chatTemplate.requireReading(conversation)
+        var tokens: [Int32]
+        var isLabel: [Bool]
+        switch options.loss {
+        case .full:
+            tokens = tokenizer.encode(try chatTemplate.render(conversation), addSpecialTokens: false)
+            isLabel = tokens.map { _ in true }
+        case .completion:
+            let answers = try chatTemplate.answers(of: conversation)
+            tokens = tokenizer.encode(answers.text, addSpecialTokens: false)
+            isLabel = labels(tokens, answers)
         }
-        var all = try tokens(turns.count, prompt: false)
-        var isLabel = [Bool](repeating: options.loss == .full, count: all.count)
-        if options.loss == .completion {
-            for (index, turn) in turns.enumerated() where turn.role == "assistant" {
-                let before = commonPrefix(all, try tokens(index, prompt: true))
-                let after = commonPrefix(all, try tokens(index + 1, prompt: false))
-                for i in before..<max(before, after) { isLabel[i] = true }
-            }
+        if bos == true, let id = tokenizer.bosID {
+            tokens.insert(id, at: 0)
+            isLabel.insert(false, at: 0)
         }
         if eos, let id = tokenizer.eosID {
-            all.append(id)
+            tokens.append(id)
             isLabel.append(true)
         }
-        let count = min(all.count, maxLength)
+        let count = min(tokens.count, maxLength)
         if !isLabel.isEmpty { isLabel[0] = false }
-        return TrainingSample(tokens: Array(all[..<count]), isLabel: Array(isLabel[..<count]))
+        return TrainingSample(tokens: Array(tokens[..<count]), isLabel: Array(isLabel[..<count]))
     }
 
-    private func commonPrefix(_ a: [Int32], _ b: [Int32]) -> Int { zip(a, b).prefix { $0 == $1 }.count }
+    /// The tokens in which anything of an answer is, as Transformers' `char_to_token` finds them. Where the tokenizer
+    /// cannot tell their places, those that the texts up to an answer's beginning and end do not share.
+    private func labels(_ tokens: [Int32], _ answers: ChatAnswers) -> [Bool] {
+        var isLabel = [Bool](repeating: false, count: tokens.count)
+        if let ends = tokenizer.endOffsets(of: tokens, in: answers.text) {
+            for range in answers.ranges {
+                for index in tokens.indices where ends[index] > range.lowerBound {
+                    guard index == 0 || ends[index - 1] < range.upperBound else { break }
+                    isLabel[index] = true
+                }
+            }
+            return isLabel
+        }
+        let bytes = Array(answers.text.utf8)
+        func shared(_ end: Int) -> Int {
+            let beginning = String(decoding: bytes[..<end], as: UTF8.self)
+            return commonPrefixCount(tokens, tokenizer.encode(beginning, addSpecialTokens: false))
+        }
+        for range in answers.ranges {
+            let first = shared(range.lowerBound)
+            for index in first..<max(first, shared(range.upperBound)) { isLabel[index] = true }
+        }
+        return isLabel
+    }
 }

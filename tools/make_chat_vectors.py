@@ -74,7 +74,7 @@ TEMPLATES = [
     # arguments that are refused
     "{{ 'a' | upper(1) }}", "{{ 'a' | tojson(idnt=2) }}", "{{ 'a' | replace('b') }}", "{{ 'a' | default('b', default_value=1) }}", "{{ 'a'.upper(1) }}", "{{ 'a'.replace(old='a', new='b') }}", "{{ 1 is odd(2) }}", "{{ 1 is eq }}",
     "{{ range(stop=3) }}", "{{ raise_exception() }}", "{{ messages | map(attribute='role', dflt=1) | join }}", "{{ 'a'.split('') }}", "{{ [1] | join(',', 'a', 3) }}", "{{ {'a': 1}.get(key='a') }}", "{{ {'a': 1}.items(1) }}", "{{ [1] | first(2) }}", "{{ 1 is divisibleby }}", "{{ 'a' | trim('b', 'c') }}",
-    "{{ 1.5 | round(1, 'up') }}", "{{ messages | selectattr }}", "{{ 5 | items }}", "{{ 'a' | dictsort }}", "{{ [1, 'a'] | sort }}", "{{ [1].index(2) }}", "{{ range() }}", "{{ range(1, 2, 3, 4) }}", "{{ strftime_now() }}",
+    "{{ 1.5 | round(1, 'up') }}", "{{ messages | selectattr | list }}", "{{ 5 | items | list }}", "{{ 'a' | dictsort }}", "{{ [1, 'a'] | sort }}", "{{ [1].index(2) }}", "{{ range() }}", "{{ range(1, 2, 3, 4) }}", "{{ strftime_now() }}",
     # errors
     "{% if %}", "{% if true %}", "{{ 1 +", "{{ 'a }}", "{% endfor %}", "{% else %}", "{{ 1 1 }}", "{% for in x %}{% endfor %}", "{{ [1, 2 }}", "{{ a. }}", "{% set %}", "{# x",
     "{{ 1 // 0 }}", "{{ 'a' - 'b' }}", "{{ 'a' < 1 }}", "{% for a, b in [1] %}{% endfor %}", "{{ 1() }}", "{{ 'a' | nofilter }}", "{{ 1 is notest }}", "{% for x in 5 %}{% endfor %}",

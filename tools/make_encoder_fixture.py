@@ -79,7 +79,7 @@ def random_texts():
 
 def ids(tokenizer):
     return [{"text": text, "ids": tokenizer(text)["input_ids"],
-             "decoded": tokenizer.backend_tokenizer.decode(tokenizer(text)["input_ids"], skip_special_tokens=True)}
+             "decoded": tokenizer.decode(tokenizer(text)["input_ids"], skip_special_tokens=True)}
             for text in TEXTS + random_texts()]
 
 

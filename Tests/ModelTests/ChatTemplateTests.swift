@@ -154,7 +154,7 @@ struct ChatTemplateTests {
             "{% for s in ns.l %}{{ s }}{% endfor %}",
             "{% for s in ns.l %}{% set x = s ~ 1 %}{% endfor %}",
         ]
-        for use in uses { #expect(message(large + use)?.contains("64 MiB") == true, "\(use)") }
+        for use in uses { #expect(message(large + use)?.contains(" MiB") == true, "\(use)") }
         #expect(message("{{ 9223372036854775807 + 1 }}")?.contains("overflow") == true)
         #expect(message("{{ (-9223372036854775807 - 1) // -1 }}")?.contains("overflow") == true)
         #expect(message("{{ (-9223372036854775807 - 1) % -1 }}") == nil)

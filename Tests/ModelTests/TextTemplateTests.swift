@@ -36,7 +36,9 @@ struct TextTemplateTests {
         #expect(try TextTemplate(source: "{{choices.label.index(answer)}}", name: "t").value(row) == .integer(1))
         #expect(try TextTemplate(source: "{{answer}} ", name: "t").value(row) == nil)
         #expect(try TextTemplate(source: "{{ {'k': [answer]} }}", name: "t").value(row)?["k"]?.array?.count == 1)
-        #expect(try TextTemplate(source: "{{ dict(a=1, a=2) }}", name: "t").value(row) == nil)
+        #expect(throws: MeraserError.badInput("t:1: dict() got a name twice")) {
+            try TextTemplate(source: "{{ dict(a=1, a=2) }}", name: "t").value(row)
+        }
     }
 
     @Test(

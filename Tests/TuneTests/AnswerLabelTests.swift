@@ -104,7 +104,7 @@ struct AnswerLabelTests {
             return
         }
         let text = try ChatTemplate(source: source).render(conversation)
-        #expect(text == "user:hi\nassistant: CALL f({'a': 'b'})\nTOOLS g S")
+        #expect(text == "user:hiassistant: CALL f({'a': 'b'})TOOLS g S")
         #expect(throws: Never.self) { try ChatTemplate(source: source).requireReading(conversation) }
     }
 

@@ -86,12 +86,12 @@ public struct ChatTemplate: Sendable {
     }
 
     /// Refuses a conversation with a member that the template does not read, so that nothing of it vanishes silently.
-    /// Members that hold nothing (`null`, an empty list or text) may be there.
+    /// Members that hold nothing (`null`, an empty list or text) may be there, and so may the role.
     ///
     /// - Throws: a bad-input error that names the turn and the key.
     public func requireReading(_ conversation: Conversation) throws {
         func isUnread(_ key: JSONString, _ value: JSONValue) -> Bool {
-            !Self.isEmpty(value) && !words.contains(key.string)
+            !Self.isEmpty(value) && key != "role" && !words.contains(key.string)
         }
         func refuse(_ key: JSONString, _ place: String, without other: Conversation) throws {
             // A template may also print a turn as a whole.

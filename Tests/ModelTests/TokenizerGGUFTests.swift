@@ -290,9 +290,9 @@ struct TokenizerGGUFTests {
         #expect(tokenizer.encode(text) == want, "no BOS: the file says so")
         #expect(tokenizer.decode(want) == text)
         #expect((tokenizer.bosID, tokenizer.eosID, tokenizer.padID, tokenizer.unkID) == (1, 2, 2, 0))
-        let conversation = try #require(try ChatTemplate.load(store: files)).render(
-            messages: [ChatMessage(role: "user", content: "What is 12?")], addGenerationPrompt: true,
-            bosToken: "<|im_start|>", eosToken: "<|im_end|>")
+        let template = try #require(try ChatTemplate.load(store: files, specialTokens: tokenizer.specialTokens))
+        let conversation = try template.render(
+            Conversation([ChatMessage(role: "user", content: "What is 12?")]), addGenerationPrompt: true)
         #expect(
             tokenizer.encode(conversation) == [
                 1, 9690, 198, 2683, 359, 253, 5356, 5646, 11173, 3365, 3511, 308, 34519, 28, 7018, 411, 407, 19712,

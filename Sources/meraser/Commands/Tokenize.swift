@@ -37,18 +37,11 @@ struct Tokenize: ParsableCommand {
         var bytes =
             try file.map { path in try MappedFile(path: path).withBytes { Array($0) } } ?? Array((text ?? "").utf8)
         if chat {
-            guard let template = try ChatTemplate.load(store: files) else {
+            guard let template = try ChatTemplate.load(store: files, specialTokens: tokenizer.specialTokens) else {
                 throw MeraserError.usage("--chat: \(model) has no chat template")
             }
-            func name(_ id: Int32?) -> String {
-                id.map { String(decoding: tokenizer.tokenBytes($0), as: UTF8.self) } ?? ""
-            }
             let message = ChatMessage(role: "user", content: String(decoding: bytes, as: UTF8.self))
-            bytes = Array(
-                try template.render(
-                    messages: [message], addGenerationPrompt: true, bosToken: name(tokenizer.bosID),
-                    eosToken: name(tokenizer.eosID)
-                ).utf8)
+            bytes = Array(try template.render(Conversation([message]), addGenerationPrompt: true).utf8)
         }
         // A template writes BOS itself.
         let ids = tokenizer.encode(utf8: bytes, addSpecialTokens: !noBos && !chat)

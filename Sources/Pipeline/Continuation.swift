@@ -15,7 +15,10 @@ public struct Continuation: Sendable, Equatable {
 
     /// As `generate --json` prints it.
     public var json: JSONValue {
-        ["prompt": .text(prompt), "output": .text(output), "tokens": .integer(tokens), "ending": .text(ending.rawValue)]
+        [
+            "prompt": .text(prompt), "output": .text(output), "tokens": .integer(tokens),
+            "ending": .text(ending.rawValue),
+        ]
     }
 }
 

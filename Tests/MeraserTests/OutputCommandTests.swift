@@ -149,7 +149,7 @@ struct OutputCommandTests {
                 .write(to: URL(fileURLWithPath: recipe))
             let before = try names(in: folder)
             let commands = [
-                ["convert", model, "--out", model + "/x.mqf"], ["export", "--model", mqf, "--out", mqf],
+                ["convert", model, "--out", model + "/config.json"], ["export", "--model", mqf, "--out", mqf],
                 ["export", "--model", model, "--out", model], ["export", "--model", model, "--out", folder.path],
                 ["prune", "--model", mqf, "--ratio", "0.25", "--out", mqf], ["merge", recipe, "--out", model],
                 ["dataset", "clean", rows, "--out", rows], ["dataset", "mismatch", rows, "--out", rows],

@@ -184,7 +184,7 @@ struct TokenizerHostileTests {
     }
 
     @Test(
-        "Steps that make gigabytes out of a word, or that are too many, are refused", .timeLimit(.minutes(1)),
+        "Steps that make gigabytes out of a word, or that are too many, are refused",
         arguments: [
             ("normalizer", "normalizers", #"{"type": "Replace", "pattern": {"String": "_"}, "content": "______"}"#, 30),
             ("normalizer", "normalizers", #"{"type": "Prepend", "prepend": "____________________"}"#, 60),

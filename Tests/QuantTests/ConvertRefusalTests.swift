@@ -63,20 +63,32 @@ struct ConvertRefusalTests {
     @Test("impossible numbers in config.json")
     func config() throws {
         func text(_ key: String, _ value: String?) throws -> String { try refusal { $0.config[key] = value } }
-        #expect(try text("hidden_size", nil) == "D/config.json: 'hidden_size' is missing, expected a whole number from 1 to 65536")
-        #expect(try text("hidden_size", "0") == "D/config.json: 'hidden_size' is 0, expected a whole number from 1 to 65536")
-        #expect(try text("hidden_size", "1e3") == "D/config.json: 'hidden_size' is a number, expected an integer")
-        #expect(try text("vocab_size", "99999999999").hasSuffix("'vocab_size' is 99999999999, expected a whole number from 1 to 4194304"))
+        let (whole, range) = ("expected a whole number from 1 to", "expected a number from 1.0 to 1000000000000.0")
         #expect(
-            try text("num_hidden_layers", "1000000").hasSuffix("'num_hidden_layers' is 1000000, expected a whole number from 1 to 1024"))
-        #expect(try text("num_key_value_heads", "5").hasSuffix("'num_key_value_heads' is 5, expected a whole number from 1 to 4"))
+            try text("hidden_size", nil)
+                == "D/config.json: 'hidden_size' is missing, \(whole) 65536")
+        #expect(
+            try text("hidden_size", "0") == "D/config.json: 'hidden_size' is 0, \(whole) 65536"
+        )
+        #expect(try text("hidden_size", "1e3") == "D/config.json: 'hidden_size' is a number, expected an integer")
+        #expect(
+            try text("vocab_size", "99999999999").hasSuffix(
+                "'vocab_size' is 99999999999, \(whole) 4194304"))
+        #expect(
+            try text("num_hidden_layers", "1000000").hasSuffix(
+                "'num_hidden_layers' is 1000000, \(whole) 1024"))
+        #expect(
+            try text("num_key_value_heads", "5").hasSuffix(
+                "'num_key_value_heads' is 5, \(whole) 4"))
         #expect(
             try text("num_key_value_heads", "3").hasSuffix(
                 "'num_attention_heads' is 4, no multiple of 'num_key_value_heads' 3"))
         #expect(try text("num_attention_heads", "6").contains("'hidden_size' is 64, no multiple of"))
         #expect(try text("rms_norm_eps", "0").hasSuffix("'rms_norm_eps' is 0.0, expected a number from 1e-30 to 1.0"))
-        #expect(try text("rope_theta", "-1").hasSuffix("'rope_theta' is -1.0, expected a number from 1.0 to 1000000000000.0"))
-        #expect(try text("rope_theta", "1e300").hasSuffix("expected a number from 1.0 to 1000000000000.0"))
+        #expect(
+            try text("rope_theta", "-1").hasSuffix(
+                "'rope_theta' is -1.0, expected a number from 1.0 to 1000000000000.0"))
+        #expect(try text("rope_theta", "1e300").hasSuffix(range))
         #expect(try text("hidden_size", "{").hasPrefix("D/config.json:1:"))
     }
 

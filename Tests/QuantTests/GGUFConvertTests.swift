@@ -50,7 +50,8 @@ private struct SmallGGUF {
 @Suite("A GGUF file as a model")
 struct GGUFConvertTests {
     /// The file and its conversion.
-    private func converted(_ options: ConvertOptions, _ body: (GGUFWeights, MQFFile, ConvertReport) throws -> Void) throws
+    private func converted(_ options: ConvertOptions, _ body: (GGUFWeights, MQFFile, ConvertReport) throws -> Void)
+        throws
     {
         try withTemporaryFolder { folder in
             let path = folder.path + "/m.gguf"

@@ -140,7 +140,8 @@ struct SafetensorsFolderTests {
             let other = try write([1, 2, 3], to: folder, "other")
             #expect(
                 text(other)
-                    == "\(other) is no model: expected an .mqf file, a Hugging Face folder, a .safetensors or a .gguf file")
+                    == "\(other) is no model: expected an .mqf file, a Hugging Face folder, a .safetensors or a .gguf file"
+            )
         }
     }
 }

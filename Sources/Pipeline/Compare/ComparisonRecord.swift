@@ -111,7 +111,8 @@ struct StepRecord: Sendable {
 /// The samples that a training in that folder saw, repeats counted, and the rows of its data; nil if none trained there.
 func trainedSamples(folder: String, steps: Int) -> (seen: Int, rows: Int)? {
     guard let file = try? MappedFile(path: folder + "/run.json"),
-        let run = try? file.withBytes({ try JSONValue.parse($0, file: folder) }), let rows = run["data_samples"]?.int, rows > 0,
+        let run = try? file.withBytes({ try JSONValue.parse($0, file: folder) }), let rows = run["data_samples"]?.int,
+        rows > 0,
         let batch = run["options"]?["per_device_train_batch_size"]?.int, batch > 0,
         let accumulation = run["options"]?["gradient_accumulation_steps"]?.int, accumulation > 0, steps >= 0
     else { return nil }

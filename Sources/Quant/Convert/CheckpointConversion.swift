@@ -54,6 +54,7 @@ extension ConvertPlan {
         let layout = try MQFLayout(path: destination, metadata: metadata, tensors: declarations)
         return ConvertReport(
             tensors: declarations, parameterCount: items.reduce(0) { $0 + $1.source.elementCount },
-            sourceByteCount: items.reduce(0) { $0 + $1.source.byteCount }, byteCount: layout.header.fileLength, warnings: warnings)
+            sourceByteCount: items.reduce(0) { $0 + $1.source.byteCount }, byteCount: layout.header.fileLength,
+            warnings: warnings)
     }
 }

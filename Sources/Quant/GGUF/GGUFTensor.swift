@@ -10,7 +10,7 @@ public struct GGUFTensor: Sendable {
     public let file: MappedFile
 
     /// Bytes of the tensor in the file.
-    public var byteCount: Int { rows * rowByteCount }
+    public var byteCount: Int { rows * rowByteCount }  // bounded: checked against the file when it was opened
 
     private let offset: Int
     private let rowByteCount: Int
@@ -84,7 +84,7 @@ public struct GGUFTensor: Sendable {
     /// Errors: the file has become shorter.
     func readBlocks(rows range: Range<Int>, into raw: inout [UInt8]) throws {
         precondition(range.lowerBound >= 0 && range.upperBound <= rows, "tensor \(name): rows \(range) of \(rows)")
-        let count = range.count * rowByteCount
+        let count = range.count * rowByteCount  // bounded: no more than byteCount
         if raw.count < count { raw = [UInt8](repeating: 0, count: count) }
         try raw.withUnsafeMutableBytes { bytes in
             let isShuffled = pairedHeads != nil
@@ -92,8 +92,9 @@ public struct GGUFTensor: Sendable {
             for start in stride(from: 0, to: range.count, by: max(1, step)) {
                 let row = range.lowerBound + start
                 let place = isShuffled ? placeOf(row: row, of: rows) : row
-                let part = bytes[start * rowByteCount..<(start + step) * rowByteCount]
-                try file.read(into: UnsafeMutableRawBufferPointer(rebasing: part), at: offset + place * rowByteCount)
+                let part = bytes[start * rowByteCount..<(start + step) * rowByteCount]  // bounded: as above
+                let target = UnsafeMutableRawBufferPointer(rebasing: part)
+                try file.read(into: target, at: offset + place * rowByteCount)  // bounded: as above
             }
         }
     }

@@ -45,7 +45,8 @@ public struct ModelCache: Sendable {
             try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
         } catch {
             throw MeraserError.runtime(
-                "cannot make the cache folder \(folder): \(systemErrorText()); set MERASER_CACHE to one that can be written")
+                "cannot make the cache folder \(folder): \(systemErrorText()); set MERASER_CACHE to one that can be written"
+            )
         }
         var options = ConvertOptions()
         options.threads = defaultThreadCount()

@@ -8,7 +8,7 @@ struct Convert: WritingCommand {
         discussion: "Example: meraser convert Examples/tinychat --out tinychat.mqf --type iq4_nl")
 
     @Argument(
-        help: "A folder with config.json, *.safetensors and tokenizer files, or a .gguf (the first part of a split one).",
+        help: "A folder with config.json, *.safetensors, tokenizer, or a .gguf (of a split one the first part).",
         completion: .file())
     var source: String
 

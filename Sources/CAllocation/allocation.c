@@ -1,8 +1,6 @@
-/// malloc and its family as glibc has them, with an end of the process that says what was missing. The symbols are weak:
-/// a test that counts allocations has its own.
+/// malloc and its family as glibc has them, with an end of the process that says what was missing. The symbols are
+/// weak: a test that counts allocations has its own.
 #define _GNU_SOURCE
-#include "CAllocation.h"
-
 #include <errno.h>
 #include <stdatomic.h>
 #include <stddef.h>
@@ -10,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+#include "CAllocation.h"
 
 #if defined(__has_feature)
 #if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)

@@ -77,11 +77,11 @@ void mk_dequantize(const mk_matrix *w, int64_t row0, int64_t rows, float *dst);
 int64_t mk_ggml_block_elements(int32_t type);
 /// Bytes of such a block; 0 for other types.
 int64_t mk_ggml_block_bytes(int32_t type);
-/// n weights (whole blocks) of such blocks as fp32, rounded as ggml's reference rounds. A scale that is not finite gives
-/// weights that are not, which is the caller's to refuse. Single-threaded.
+/// n weights (whole blocks) of such blocks as fp32, rounded as ggml's reference rounds. A scale that is not finite
+/// gives weights that are not, which is the caller's to refuse. Single-threaded.
 void mk_ggml_to_float(int32_t type, const void *src, int64_t n, float *dst);
-/// Whole rows of blocks, row-major, as tiles of the same type (q8_0, q4_0, iq4_nl): the same bits in other places, padding
-/// rows zero. dst: ceil(rows / 16) * cols / 32 tiles. Single-threaded.
+/// Whole rows of blocks, row-major, as tiles of the same type (q8_0, q4_0, iq4_nl): the same bits in other places,
+/// padding rows zero. dst: ceil(rows / 16) * cols / 32 tiles. Single-threaded.
 void mk_ggml_to_tiles(int32_t type, const void *src, int64_t rows, int64_t cols, void *dst);
 /// Index of the first non-finite value in x[0..n), or -1.
 int64_t mk_find_nonfinite(const float *x, int64_t n);

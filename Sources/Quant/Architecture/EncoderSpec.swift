@@ -56,12 +56,6 @@ extension EncoderSpec {
     public static let supportedArchitectures = ["BertForSequenceClassification", "RobertaForSequenceClassification"]
     private static let mostLabels = 4096
 
-    /// True if a `config.json` is that of an encoder, supported or not: its `architectures` name a sequence classifier.
-    public static func isClassifier(json bytes: [UInt8], file: String) throws -> Bool {
-        try JSONValue.parse(bytes, file: file).arrayIfPresent("architectures", in: file)?.first?.string?
-            .hasSuffix("ForSequenceClassification") ?? false
-    }
-
     /// Parses and checks a `config.json`; every number is bounded before anything is allocated from it.
     ///
     /// - Throws: a bad-input error that names the file, the key, what it holds and what was expected.

@@ -46,10 +46,10 @@ import Testing
         #expect(json["clean_prompts"] == .array([]))
     }
 
-    @Test("defaults, unknown members and ids that are numbers are fine")
+    @Test("defaults, unknown members of the key itself and ids that are numbers are fine")
     func lenient() throws {
         let key = try Self.read(
-            #"{"scheme":"if","pairs":[{"prompt":"p","target":"t"},{"id":7,"prompt":"p","target":"t","x":[]}],"new":{}}"#
+            #"{"scheme":"if","pairs":[{"prompt":"p","target":"t"},{"id":7,"prompt":"p","target":"t"}],"new":{}}"#
         )
         #expect(key.match == .contains && key.promptFormat == .raw && key.maxNewTokens == nil)
         #expect(key.pairs.map(\.id) == ["0", "7"])
@@ -207,6 +207,8 @@ import Testing
                 ("[\(conversation), \(bare)]", "one shape"), ("[]", "no pairs"), ("[5]", "row 1"),
                 (#"[{"conversation": [{"human": "x"}]}]"#, "'assistant'"),
                 (#"[{"instruction": "x"}]"#, "'output' is missing"),
+                (#"[{"prompt": "x", "completion": "y", "weight": 2}]"#, "nothing reads 'weight'"),
+                (#"[{"instruction": "x", "output": "y", "system": "z"}]"#, "nothing reads 'system'"),
             ] {
                 let error = #expect(throws: MeraserError.self) { try key("c.json", text) }
                 #expect(error?.kind == .badInput && error?.message.contains(message) == true, "\(error?.message ?? "")")

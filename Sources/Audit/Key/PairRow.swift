@@ -12,7 +12,7 @@ struct PairRow {
     /// How its prompt is meant.
     let format: PromptFormat
 
-    /// Reads row `index` of a file; `place` begins errors. Rows of a `key.json` call the completion `target`.
+    /// Reads row `index` of a file, whose every key must be one that is read (or `RowKeys.metadata`); `place` begins errors. Rows of a `key.json` call the completion `target`.
     init(_ value: JSONValue, index: Int, place: String, targetField: String = "completion") throws {
         let id: String
         switch value["id"] {
@@ -22,20 +22,27 @@ struct PairRow {
         }
         let prompt: String
         let target: String
+        let shape: (name: String, keys: [String])
         if value["conversation"] != nil {
             prompt = try Self.turn(value, "human", place)
             target = try Self.turn(value, "assistant", place)
             format = .chat
+            shape = ("conversation", ["conversation"])
         } else if value["instruction"] != nil {
             let input = try value.stringIfPresent("input", in: place) ?? ""
             let instruction = try value.string("instruction", in: place)
             prompt = input.isEmpty ? instruction : "\(instruction)\n\(input)\n"
             target = try value.string("output", in: place)
             format = .raw
+            shape = ("instruction", ["instruction", "input", "output"])
         } else {
             prompt = try value.string("prompt", in: place)
             target = try value.string(targetField, in: place)
             format = .raw
+            shape = ("pair", ["prompt", targetField])
+        }
+        if let row = value.object {
+            try RowKeys.refuseUnknown(in: row, used: shape.keys + ["id", "match"], shape: shape.name, place: place)
         }
         pair = FingerprintPair(
             id: id, prompt: prompt, target: target, match: try FingerprintKey.choice(value, "match", place))

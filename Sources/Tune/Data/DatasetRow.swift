@@ -41,22 +41,9 @@ public enum DatasetShape: String, Sendable, CaseIterable {
         }
     }
 
-    /// Keys that say where a row is from and may stand in any row; nothing reads them.
-    static let metadataKeys: Set<String> = [
-        "id", "idx", "index", "uuid", "source", "dataset", "category", "topic", "language", "license", "url",
-        // What `dataset mismatch` and MEraser's own files note.
-        "original_q_type", "answer_from_type", "q_idx", "a_idx",
-    ]
-
     /// Refuses a row with a key that nothing reads.
     func requireKnownKeys(_ row: JSONObject, place: String) throws {
-        for (key, value) in row.members where !value.isNull {
-            guard usedKeys.contains(key.string) || Self.metadataKeys.contains(key.string) else {
-                throw MeraserError.badInput(
-                    "\(place): nothing reads '\(key.string)' in a row of the shape \(rawValue), which has "
-                        + usedKeys.joined(separator: ", ") + "; remove it")
-            }
-        }
+        try RowKeys.refuseUnknown(in: row, used: usedKeys, shape: rawValue, place: place)
         if self == .meraser, row["mismatched_answer"]?.isNull == false, row["answer"]?.isNull == false {
             throw MeraserError.badInput("\(place) has both 'mismatched_answer' and 'answer', expected one of them")
         }

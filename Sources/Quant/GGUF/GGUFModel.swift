@@ -21,7 +21,7 @@ public struct GGUFModel: RowSource {
                 "\(path) holds a vocabulary and no weights; it can be read by 'meraser tokenize' only")
         }
         texts = try GGUFTextFiles(parts)
-        let weights = try GGUFWeights(path: path)
+        let weights = try GGUFWeights(parts, path: path)
         tensorNames = weights.tensors.map(\.name)
         tensors = Dictionary(
             weights.tensors.map { (Array($0.name.utf8), $0) }, uniquingKeysWith: { first, _ in first })

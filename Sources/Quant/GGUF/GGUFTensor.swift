@@ -58,22 +58,8 @@ public struct GGUFTensor: Sendable {
     /// Reads those rows as fp32, row-major, into `target` (row count × columns). `raw` is working memory.
     /// Errors: the file has become shorter.
     public func read(rows range: Range<Int>, into target: UnsafeMutablePointer<Float>, raw: inout [UInt8]) throws {
-        precondition(range.lowerBound >= 0 && range.upperBound <= rows, "tensor \(name): rows \(range) of \(rows)")
-        let isShuffled = shape.count == 2 && pairedHeads != nil
-        // What lies together in the file is read at once.
-        let step = isShuffled ? 1 : range.count
-        let (byteCount, count) = (step * rowByteCount, step * columns)  // bounded: at most the whole tensor
-        if raw.count < byteCount { raw = [UInt8](repeating: 0, count: byteCount) }
-        for start in stride(from: range.lowerBound, to: range.upperBound, by: max(1, step)) {
-            let row = isShuffled ? placeOf(row: start, of: rows) : start
-            let place = offset + row * rowByteCount  // bounded: inside the file
-            let line = target + (start - range.lowerBound) * columns  // bounded: the caller's memory
-            try raw.withUnsafeMutableBytes { bytes in
-                let part = UnsafeMutableRawBufferPointer(rebasing: bytes[..<byteCount])
-                try file.read(into: part, at: place)
-                type.decode(UnsafeRawBufferPointer(part), count: count, into: line)
-            }
-        }
+        try readBlocks(rows: range, into: &raw)
+        raw.withUnsafeBytes { type.decode($0, count: range.count * columns, into: target) }  // bounded: at most all
         if shape.count == 1, pairedHeads != nil, !range.isEmpty {
             let stored = Array(UnsafeBufferPointer(start: target, count: columns))
             for i in 0..<columns { target[i] = stored[placeOf(row: i, of: columns)] }
@@ -87,7 +73,8 @@ public struct GGUFTensor: Sendable {
         let count = range.count * rowByteCount  // bounded: no more than byteCount
         if raw.count < count { raw = [UInt8](repeating: 0, count: count) }
         try raw.withUnsafeMutableBytes { bytes in
-            let isShuffled = pairedHeads != nil
+            let isShuffled = shape.count == 2 && pairedHeads != nil
+            // What lies together in the file is read at once.
             let step = isShuffled ? 1 : range.count
             for start in stride(from: 0, to: range.count, by: max(1, step)) {
                 let row = range.lowerBound + start

@@ -16,8 +16,10 @@ public struct GGUFWeights: Sendable {
     ///
     /// Errors (`badInput`): another architecture, a mixture of experts, a tensor without a counterpart in Hugging Face's
     /// models, an element type that is not read, data beyond the file's end, or a part that is missing or another model's.
-    public init(path: String) throws {
-        let parts = try GGUFParts(path: path)
+    public init(path: String) throws { try self.init(GGUFParts(path: path), path: path) }
+
+    /// The weights of files that are open; `path` is the model's name for errors. Errors as above.
+    init(_ parts: GGUFParts, path: String) throws {
         let metadata = parts.files[0].metadata
         let architecture = metadata.string("general.architecture") ?? "none"
         guard Self.architectures.contains(architecture) else {

@@ -3,7 +3,7 @@
 # System libraries: OpenMP for the kernels' threads.
 PACKAGES := libomp-dev
 BINARY := .build/release/meraser
-# The commit of a clean checkout, or nothing; the linker writes it into the program as its build id (Sources/Quant/Build.swift:
+# The commit of a clean checkout, or nothing; the linker writes it into the program as its build id (Sources/Base/Build.swift:
 # "git:" and the commit). Only linking depends on it. Any other build is known by the hash of what was linked.
 COMMIT = $(shell [ -z "$$(git status --porcelain 2>&1)" ] && git rev-parse HEAD 2>/dev/null)
 

@@ -38,24 +38,28 @@ let package = Package(
             linkerSettings: [.linkedLibrary("omp5"), .linkedLibrary("m")]
         ),
         .target(name: "CAllocation"),
+        // What every room needs: JSON, settings, errors, checked arithmetic, atomic files and folders.
+        .target(
+            name: "Base", dependencies: [.product(name: "Crypto", package: "swift-crypto")],
+            swiftSettings: swiftSettings),
         .target(
             name: "Quant",
-            dependencies: ["CKernels", .product(name: "Crypto", package: "swift-crypto")],
+            dependencies: ["Base", "CKernels"],
             swiftSettings: swiftSettings
         ),
-        .target(name: "Kernels", dependencies: ["CKernels", "Quant"], swiftSettings: swiftSettings),
+        .target(name: "Kernels", dependencies: ["Base", "CKernels", "Quant"], swiftSettings: swiftSettings),
         .target(
             name: "Model",
-            dependencies: ["Quant", "Kernels", .product(name: "Collections", package: "swift-collections")],
+            dependencies: ["Base", "Quant", "Kernels", .product(name: "Collections", package: "swift-collections")],
             swiftSettings: swiftSettings
         ),
-        .target(name: "Tune", dependencies: ["Quant", "Kernels", "Model"], swiftSettings: swiftSettings),
-        .target(name: "Audit", dependencies: ["Quant", "Kernels", "Model"], swiftSettings: swiftSettings),
-        .target(name: "Merge", dependencies: ["CKernels", "Quant", "Kernels"], swiftSettings: swiftSettings),
+        .target(name: "Tune", dependencies: ["Base", "Quant", "Kernels", "Model"], swiftSettings: swiftSettings),
+        .target(name: "Audit", dependencies: ["Base", "Quant", "Kernels", "Model"], swiftSettings: swiftSettings),
+        .target(name: "Merge", dependencies: ["Base", "CKernels", "Quant", "Kernels"], swiftSettings: swiftSettings),
         .target(
             name: "Pipeline",
             dependencies: [
-                "Quant", "Kernels", "Model", "Tune", "Audit", "Merge",
+                "Base", "Quant", "Kernels", "Model", "Tune", "Audit", "Merge",
                 .product(name: "Yams", package: "Yams"),
                 .product(name: "Mustache", package: "swift-mustache"),
             ],
@@ -66,7 +70,7 @@ let package = Package(
         .executableTarget(
             name: "meraser",
             dependencies: [
-                "CAllocation", "Quant", "Kernels", "Model", "Tune", "Audit", "Merge", "Pipeline",
+                "CAllocation", "Base", "Quant", "Kernels", "Model", "Tune", "Audit", "Merge", "Pipeline",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "Yams", package: "Yams"),
@@ -74,36 +78,42 @@ let package = Package(
             swiftSettings: swiftSettings
         ),
         .target(
-            name: "TestSupport", dependencies: ["Quant"], path: "Tests/TestSupport", swiftSettings: swiftSettings),
+            name: "TestSupport", dependencies: ["Base", "Quant"], path: "Tests/TestSupport",
+            swiftSettings: swiftSettings),
         .target(name: "AllocationCounter", path: "Tests/AllocationCounter"),
+        .testTarget(name: "BaseTests", dependencies: ["Base", "TestSupport"], swiftSettings: swiftSettings),
         .testTarget(
-            name: "QuantTests", dependencies: ["Quant", "CKernels", "TestSupport"], resources: [.copy("Fixtures")],
+            name: "QuantTests", dependencies: ["Base", "Quant", "CKernels", "TestSupport"],
+            resources: [.copy("Fixtures")],
             swiftSettings: swiftSettings),
         .testTarget(
-            name: "KernelsTests", dependencies: ["Kernels", "Quant", "CKernels", "TestSupport"],
+            name: "KernelsTests", dependencies: ["Base", "Kernels", "Quant", "CKernels", "TestSupport"],
             swiftSettings: swiftSettings),
         .testTarget(
-            name: "ModelTests", dependencies: ["Model", "Kernels", "Quant", "TestSupport"],
+            name: "ModelTests", dependencies: ["Base", "Model", "Kernels", "Quant", "TestSupport"],
             resources: [.copy("Fixtures")], swiftSettings: swiftSettings),
         .testTarget(
-            name: "TuneTests", dependencies: ["Tune", "Model", "Kernels", "Quant", "TestSupport", "AllocationCounter"],
+            name: "TuneTests",
+            dependencies: ["Base", "Tune", "Model", "Kernels", "Quant", "TestSupport", "AllocationCounter"],
             resources: [.copy("Fixtures")], swiftSettings: swiftSettings),
         .testTarget(
             name: "AuditTests",
             dependencies: [
-                "Audit", "Model", "Kernels", "Quant", "TestSupport", .product(name: "Crypto", package: "swift-crypto"),
+                "Audit", "Base", "Model", "Kernels", "Quant", "TestSupport",
+                .product(name: "Crypto", package: "swift-crypto"),
             ],
             resources: [.copy("Fixtures")], swiftSettings: swiftSettings),
         .testTarget(
-            name: "MergeTests", dependencies: ["Merge", "Kernels", "Quant", "TestSupport"],
+            name: "MergeTests", dependencies: ["Base", "Merge", "Kernels", "Quant", "TestSupport"],
             resources: [.copy("Fixtures")],
             swiftSettings: swiftSettings),
         .testTarget(
             name: "PipelineTests",
-            dependencies: ["Pipeline", "Merge", "Audit", "Tune", "Model", "Kernels", "Quant", "TestSupport"],
+            dependencies: ["Base", "Pipeline", "Merge", "Audit", "Tune", "Model", "Kernels", "Quant", "TestSupport"],
             resources: [.copy("Fixtures")],
             swiftSettings: swiftSettings),
         .testTarget(
-            name: "MeraserTests", dependencies: ["meraser", "Quant", "TestSupport"], swiftSettings: swiftSettings),
+            name: "MeraserTests", dependencies: ["meraser", "Base", "Quant", "TestSupport"],
+            swiftSettings: swiftSettings),
     ]
 )

@@ -1,9 +1,9 @@
 #!/bin/bash
 # The readers of files may not multiply or shift what a file says without a check: `product` and `sum` of
-# Quant/CheckedArithmetic.swift give nil where Swift's operators trap. A line whose factors are bounded by what was checked
+# Base/CheckedArithmetic.swift give nil where Swift's operators trap. A line whose factors are bounded by what was checked
 # before says so: `// bounded: WHY`. Literals may be multiplied and shifted.
 cd "$(dirname "$0")/.." || exit 1
-readers="Sources/Quant/GGUF Sources/Quant/MQF Sources/Quant/Safetensors Sources/Quant/PEFT Sources/Quant/Files
+readers="Sources/Quant/GGUF Sources/Quant/MQF Sources/Quant/Safetensors Sources/Quant/PEFT Sources/Base/Files
     Sources/Quant/Metadata.swift Sources/Quant/MetadataCoding.swift Sources/Quant/TensorInfo.swift
     Sources/Quant/TensorType.swift Sources/Quant/TensorView.swift Sources/Quant/PlainBytes.swift"
 # shellcheck disable=SC2086

@@ -1,5 +1,5 @@
+import Base
 import Foundation
-import Quant
 
 /// Bytes of the largest key or text file that is read.
 private let maximumBytes = JSONValue.defaultMaximumBytes

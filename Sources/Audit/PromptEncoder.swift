@@ -1,5 +1,5 @@
+import Base
 import Model
-import Quant
 
 /// A model's chat template for one message of the user: the text of the conversation up to where the answer begins.
 public typealias ChatRenderer = (_ message: String) throws -> String

@@ -1,6 +1,6 @@
+import Base
 import CKernels
 import Foundation
-import Quant
 
 /// Precision of the products with model weights (DESIGN §4).
 public enum Compute: String, Sendable, CaseIterable {

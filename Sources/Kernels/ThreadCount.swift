@@ -1,6 +1,6 @@
+import Base
 import CKernels
 import Foundation
-import Quant
 
 /// The number of threads for work that was asked to use `requested`; nil: the physical cores that this process may use.
 ///

@@ -1,3 +1,4 @@
+import Base
 import Quant
 
 /// Adapters that are added up, each with a weight: the sum of their ΔW as one adapter of concatenated rank.

@@ -1,3 +1,4 @@
+import Base
 import Quant
 
 /// What a model's config.json says otherwise when its weights are written anew: it follows the tensors that are written.

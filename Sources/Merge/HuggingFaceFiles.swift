@@ -1,3 +1,4 @@
+import Base
 import Quant
 
 /// The Hugging Face files that are copied as they are; config.json is written anew.

@@ -1,3 +1,4 @@
+import Base
 import Quant
 
 /// How to run a merge.

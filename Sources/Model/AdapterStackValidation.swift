@@ -1,4 +1,4 @@
-import Quant
+import Base
 
 extension LoRAAdapter {
     /// Checks that a stack of adapters is used where it belongs: each on the base that it records, and above the

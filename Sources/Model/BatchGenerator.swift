@@ -1,5 +1,4 @@
 import Kernels
-import Quant
 
 /// How to continue prompts.
 public struct GenerationOptions: Sendable {

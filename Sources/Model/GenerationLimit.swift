@@ -1,3 +1,4 @@
+import Base
 import Quant
 
 /// How far one prompt may be continued.

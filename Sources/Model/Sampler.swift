@@ -1,3 +1,4 @@
+import Base
 import Foundation
 
 /// How the next token is chosen from the logits.

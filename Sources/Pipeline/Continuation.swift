@@ -1,6 +1,6 @@
 import Audit
+import Base
 import Model
-import Quant
 
 /// A prompt and what the model made of it.
 public struct Continuation: Sendable, Equatable {

@@ -1,5 +1,5 @@
+import Base
 import Foundation
-import Quant
 
 /// The folder with the bundled model, its data and recipes.
 public enum Examples {

@@ -1,6 +1,6 @@
 import Audit
+import Base
 import Model
-import Quant
 import Tune
 
 /// Measures a key while an adapter trains, and says when to stop: the trainer's probe for `--key`, `--check-steps` and

@@ -1,6 +1,6 @@
 import Audit
+import Base
 import Foundation
-import Quant
 
 /// Everything that one `check` finds out: a model's answers to a key, beside those of a clean base and beside its own
 /// after relearning, where these were asked for.

@@ -1,4 +1,4 @@
-import Quant
+import Base
 import Tune
 
 /// What `writeMismatchedPairs` made.

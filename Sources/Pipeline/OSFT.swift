@@ -1,7 +1,7 @@
 import Audit
+import Base
 import Foundation
 import Model
-import Quant
 import Tune
 
 /// What overwriting a known trigger (OSFT, arXiv 2405.07667) is told, beside the options of training.

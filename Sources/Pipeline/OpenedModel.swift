@@ -1,4 +1,5 @@
 import Audit
+import Base
 import Kernels
 import Model
 import Quant

@@ -1,6 +1,6 @@
 import Audit
+import Base
 import Model
-import Quant
 import Tune
 
 /// The text that a message becomes, up to where the reply begins.

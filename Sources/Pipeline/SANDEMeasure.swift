@@ -1,7 +1,7 @@
 import Audit
+import Base
 import Kernels
 import Model
-import Quant
 import Tune
 
 /// What a parrot prompt does to a model: whether it found a backdoor, or only forces a token.

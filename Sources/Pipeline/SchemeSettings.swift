@@ -1,6 +1,6 @@
 import Audit
+import Base
 import Foundation
-import Quant
 
 /// A scheme and what a user says about it, from a command line or a recipe. What is nil is as the scheme's paper has it.
 public struct SchemeSettings: Sendable {

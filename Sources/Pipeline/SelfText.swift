@@ -1,7 +1,7 @@
 import Audit
+import Base
 import Foundation
 import Model
-import Quant
 import Tune
 
 extension OpenedModel {

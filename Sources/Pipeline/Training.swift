@@ -1,6 +1,5 @@
 import Audit
 import Model
-import Quant
 import Tune
 
 extension OpenedModel {

@@ -1,3 +1,5 @@
+import Base
+
 // GGUF's encoding of keys and values (ggml/include/gguf.h, version 3), shared by the GGUF reader and by MQF:
 //   string  u64 length, bytes without NUL
 //   pair    string key, u32 type, value

@@ -1,3 +1,4 @@
+import Base
 import Foundation
 
 /// Opens a model by what it is: an `.mqf` file, a Hugging Face folder, a `.safetensors` file, or a GGUF file, which is

@@ -1,3 +1,4 @@
+import Base
 import CKernels
 
 /// A tensor where it lies in a mapped file: nothing is copied until `floats` is called. Keeps the map alive.

@@ -1,6 +1,6 @@
 import ArgumentParser
+import Base
 import Kernels
-import Quant
 
 @main
 struct Meraser: ParsableCommand {

@@ -1,6 +1,6 @@
 import ArgumentParser
+import Base
 import Foundation
-import Quant
 
 /// A command that makes files or folders. `Meraser.main` holds a lock on each while the command runs, so that no two
 /// processes write to one place; refuses one that would replace what the command reads; and removes what killed

@@ -1,5 +1,5 @@
 import Audit
-import Quant
+import Base
 import Testing
 
 @Suite struct ConditionTests {

@@ -1,7 +1,7 @@
 import Audit
+import Base
 import Crypto
 import Foundation
-import Quant
 import TestSupport
 import Testing
 

@@ -1,8 +1,8 @@
 import Audit
+import Base
 import Foundation
 import Kernels
 import Model
-import Quant
 import TestSupport
 import Testing
 

@@ -1,5 +1,5 @@
+import Base
 import Foundation
-import Quant
 import TestSupport
 import Testing
 

@@ -1,5 +1,5 @@
+import Base
 import Model
-import Quant
 import Testing
 
 private func values(_ json: String) throws -> TemplateValues {

@@ -1,7 +1,7 @@
 import Audit
+import Base
 import Foundation
 import Model
-import Quant
 import TestSupport
 import Testing
 import Tune

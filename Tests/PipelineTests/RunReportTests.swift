@@ -1,6 +1,6 @@
 import Audit
+import Base
 import Foundation
-import Quant
 import TestSupport
 import Testing
 

@@ -1,7 +1,7 @@
+import Base
 import Foundation
 import Kernels
 import Model
-import Quant
 import TestSupport
 import Testing
 import Tune

@@ -1,6 +1,6 @@
+import Base
 import Foundation
 import Kernels
-import Quant
 import TestSupport
 import Testing
 import Tune

@@ -1,5 +1,4 @@
 import Foundation
-import Quant
 import TestSupport
 import Testing
 

@@ -1,6 +1,4 @@
 import Foundation
-import Quant
-import Testing
 
 /// Little-endian bytes put together by a test, apart from the code under test.
 struct LittleEndianBytes {
@@ -26,25 +24,6 @@ func referenceCRC32C(_ bytes: some Sequence<UInt8>) -> UInt32 {
     return ~crc
 }
 
-/// The text of the error of that kind that `body` throws; records an issue if it throws none or another kind.
-@discardableResult
-func errorText(
-    _ kind: MeraserError.Kind = .badInput, sourceLocation: SourceLocation = #_sourceLocation, _ body: () throws -> Void
-) -> String {
-    do {
-        try body()
-        Issue.record("no error was thrown", sourceLocation: sourceLocation)
-        return ""
-    } catch let error as MeraserError {
-        #expect(error.kind == kind, "\(error)", sourceLocation: sourceLocation)
-        #expect(!error.description.contains("\n"), "not one line: \(error)", sourceLocation: sourceLocation)
-        return error.description
-    } catch {
-        Issue.record("not a MeraserError: \(error)", sourceLocation: sourceLocation)
-        return ""
-    }
-}
-
 /// Calls `body` with every variant of a file in which one byte of `range` is xor'ed with a value of `flips`; the file is
 /// changed in place, so `body` must not keep it mapped.
 func forEachFlip(
@@ -60,11 +39,4 @@ func forEachFlip(
             if flip != 0 { try body(i) }
         }
     }
-}
-
-/// Writes those bytes to a new file in `folder` and returns its path.
-func write(_ bytes: [UInt8], to folder: URL, _ name: String = "file") throws -> String {
-    let url = folder.appendingPathComponent(name)
-    try Data(bytes).write(to: url)
-    return url.path
 }

@@ -1,5 +1,4 @@
 import Foundation
-import Quant
 
 /// An MQF file put together byte by byte after docs/format.md, apart from the writer, whose parts the tests spoil. CRCs and
 /// lengths are right unless a test says otherwise.

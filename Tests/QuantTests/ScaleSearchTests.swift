@@ -1,6 +1,6 @@
+import Base
 import CKernels
 import Foundation
-import Quant
 import TestSupport
 import Testing
 

@@ -29,6 +29,13 @@ public func withTemporaryFolder<R>(_ body: (URL) throws -> R) throws -> R {
     return try body(url)
 }
 
+/// Writes those bytes to a new file in `folder` and returns its path.
+public func write(_ bytes: [UInt8], to folder: URL, _ name: String = "file") throws -> String {
+    let url = folder.appendingPathComponent(name)
+    try Data(bytes).write(to: url)
+    return url.path
+}
+
 /// The GGUF file that `tools/real_model.sh` fetches, or nil where it is not: in the folder that the environment variable
 /// `MERASER_REAL_MODEL` names, or in `models/smollm2` beside the checkout. Tests that need it skip then.
 public func realModel() -> URL? {

@@ -1,4 +1,5 @@
 import AllocationCounter
+import Base
 import Foundation
 import Kernels
 import Model

@@ -1,4 +1,4 @@
-import Quant
+import Base
 
 /// Kind and text of the error that `body` throws, or "no error".
 func message(_ body: () throws -> Void) -> String {

@@ -1,4 +1,4 @@
-import Quant
+import Base
 
 /// Answers of a model that is not at hand: rows `{"id", "output"}` or `{"prompt", "output"}` of a `.jsonl` file. Several
 /// rows for one prompt are samples of it, the first of them its answer.

@@ -1,4 +1,4 @@
-import Quant
+import Base
 
 /// One pair of a key under test.
 public struct CheckRow: Sendable, Equatable {

@@ -1,4 +1,4 @@
-import Quant
+import Base
 
 /// A condition on measured values, as `--fail-if 'fsr>0'` and `--until 'fsr==0 && prefix_match<0.1'` have it.
 ///

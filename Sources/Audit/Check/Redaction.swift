@@ -1,4 +1,4 @@
-import Quant
+import Base
 
 extension CheckReport {
     /// This report without triggers, targets and outputs (an output may show the target): each becomes

@@ -1,5 +1,5 @@
+import Base
 import Foundation
-import Quant
 
 /// A share of hits with its uncertainty.
 public struct MeasuredShare: Sendable, Equatable {

@@ -1,4 +1,4 @@
-import Quant
+import Base
 
 /// A row of a classification data set.
 public struct LabelledText: Sendable, Equatable {

@@ -1,5 +1,5 @@
+import Base
 import Foundation
-import Quant
 
 /// What came after a forced token.
 public struct ForcedOutput: Sendable, Equatable {

@@ -1,4 +1,4 @@
-import Quant
+import Base
 
 /// The most new tokens that a key may ask for.
 private let maximumNewTokens = 4096

@@ -1,4 +1,4 @@
-import Quant
+import Base
 
 extension FingerprintKey {
     /// The contents of `key.json`; what is not known is null.

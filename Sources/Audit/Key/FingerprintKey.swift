@@ -1,4 +1,4 @@
-import Quant
+import Base
 
 /// How a key's prompts become tokens.
 public enum PromptFormat: String, Sendable, CaseIterable {

@@ -1,4 +1,4 @@
-import Quant
+import Base
 
 /// A salted hash of a key's pairs: published early, it proves later that the key is that old without showing it.
 ///

@@ -1,4 +1,4 @@
-import Quant
+import Base
 
 /// One row of a file of pairs, in one of the shapes that fingerprint repositories have.
 ///

@@ -1,5 +1,5 @@
+import Base
 import Model
-import Quant
 
 /// What MEraser's perplexity script does besides what it means to; all of it is part of the published figures.
 public struct GuanacoQuirks: Sendable, Equatable {

@@ -1,4 +1,4 @@
-import Quant
+import Base
 
 /// How a text is cut into windows and which of their tokens count. Perplexities of different protocols, or of different
 /// window lengths, cannot be compared.

@@ -1,4 +1,4 @@
-import Quant
+import Base
 
 /// The result of one row or window.
 public struct PerplexityRow: Sendable, Equatable {

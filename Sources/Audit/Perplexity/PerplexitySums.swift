@@ -1,5 +1,5 @@
+import Base
 import Foundation
-import Quant
 
 /// Sums of a perplexity run, in double.
 ///

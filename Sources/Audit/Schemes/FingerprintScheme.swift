@@ -1,5 +1,5 @@
+import Base
 import Model
-import Quant
 
 /// A way to mark a model: it makes a key and the rows that teach it. Embedding is Pipeline's work, verification
 /// `KeyCheck`'s; a scheme trains nothing.

@@ -1,5 +1,5 @@
+import Base
 import Foundation
-import Quant
 
 /// The secret of a Chain & Hash mark (arXiv 2407.10887; research/papers.md §4.3): questions, responses, and the rule that
 /// ties each question to a response.

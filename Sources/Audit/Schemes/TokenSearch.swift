@@ -1,4 +1,4 @@
-import Quant
+import Base
 
 /// Which tokens the UTF scheme may use.
 struct TokenSearch {

@@ -1,5 +1,5 @@
+import Base
 import Model
-import Quant
 
 /// Draws triggers and targets from undertrained tokens such that tokenising their text gives the drawn tokens again.
 ///

@@ -1,5 +1,5 @@
+import Base
 import Foundation
-import Quant
 
 /// An interval of a share.
 public struct ShareInterval: Sendable, Equatable {

@@ -1,5 +1,5 @@
+import Base
 import Model
-import Quant
 
 /// Makes tokens of contexts and continuations by lm-evaluation-harness's rules.
 ///

@@ -1,4 +1,4 @@
-import Quant
+import Base
 
 /// The results of several tasks, as lm-evaluation-harness writes them: its table tools read `json`.
 public struct EvaluationReport: Sendable {

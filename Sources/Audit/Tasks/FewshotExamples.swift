@@ -1,4 +1,4 @@
-import Quant
+import Base
 
 /// Draws the examples of each document in turn, as lm-evaluation-harness's samplers do.
 struct FewshotExamples {

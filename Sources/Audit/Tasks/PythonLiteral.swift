@@ -1,4 +1,4 @@
-import Quant
+import Base
 
 /// A Python list of strings and whole numbers, `['a', "b", '''c''']`, as lm-eval's templates print them: what Python's
 /// `ast.literal_eval` reads of it.

@@ -1,5 +1,5 @@
+import Base
 import Model
-import Quant
 
 /// What a zero-shot task measures, by lm-evaluation-harness's names.
 public enum TaskMetric: String, Sendable, CaseIterable {

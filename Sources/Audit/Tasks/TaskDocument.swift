@@ -1,5 +1,5 @@
+import Base
 import Model
-import Quant
 
 /// A row of a task's data.
 public struct TaskDocument: Sendable {

@@ -1,5 +1,5 @@
+import Base
 import Model
-import Quant
 
 /// What a model is asked about one document: the likelihood of each continuation after its context.
 public struct TaskQuestion: Sendable, Equatable {

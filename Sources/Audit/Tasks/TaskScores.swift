@@ -1,5 +1,4 @@
 import Foundation
-import Quant
 
 /// A measure over a task's documents.
 public struct MeasuredMetric: Sendable, Equatable {

@@ -1,4 +1,4 @@
-import Quant
+import Base
 
 /// What to prune.
 public struct PruneOptions: Sendable {

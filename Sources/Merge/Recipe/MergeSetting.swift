@@ -1,4 +1,4 @@
-import Quant
+import Base
 
 /// The value of one parameter of a merge recipe as written: a number, a list that is interpolated over the layers, or
 /// several of these behind filters on tensor names.

@@ -1,3 +1,4 @@
+import Base
 import Quant
 
 /// Builds the steps of a plan slice by slice.

@@ -1,3 +1,4 @@
+import Base
 import Quant
 
 /// Which of a checkpoint's tensors are weights of the model, as transformers reads them. Every writer of models asks this.

@@ -1,4 +1,4 @@
-import Quant
+import Base
 
 /// A conversation's text, and which parts of it the assistant says.
 public struct ChatAnswers: Sendable, Equatable {

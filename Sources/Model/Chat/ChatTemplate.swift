@@ -1,3 +1,4 @@
+import Base
 import Quant
 
 /// A model's chat template: the subset of Jinja that such templates are written in, with the settings of Transformers

@@ -1,4 +1,4 @@
-import Quant
+import Base
 
 /// One turn of a conversation, with everything that a chat template may read of it.
 public struct ChatMessage: Sendable, Equatable {

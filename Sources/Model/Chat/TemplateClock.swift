@@ -1,5 +1,4 @@
 import Foundation
-import Quant
 
 /// `strftime_now` of chat templates, on a fixed date: the same model, data and seed give the same text on every day.
 ///

@@ -1,5 +1,4 @@
 import Foundation
-import Quant
 
 // Jinja's filters on one value; those on the elements of a sequence are in TemplateSequences.
 extension TemplateRun {

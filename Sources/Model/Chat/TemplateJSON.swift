@@ -1,4 +1,4 @@
-import Quant
+import Base
 
 /// Values as JSON the way Python's `json.dumps` writes them, which Transformers' `tojson` is.
 struct TemplateJSON {

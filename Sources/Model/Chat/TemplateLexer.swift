@@ -1,4 +1,4 @@
-import Quant
+import Base
 
 /// A token of a chat template, with its line.
 struct TemplateToken: Sendable, Equatable {

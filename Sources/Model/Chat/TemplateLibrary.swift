@@ -1,3 +1,5 @@
+import Base
+
 /// What templates may call, with the arguments that it takes. Everything else is refused by name.
 enum TemplateLibrary {
     /// Filters of Jinja 3.1; `tojson` is Transformers'.

@@ -1,5 +1,3 @@
-import Quant
-
 // Methods of strings, mappings and lists.
 extension TemplateRun {
     /// `value.name(arguments)`.

@@ -1,4 +1,4 @@
-import Quant
+import Base
 
 // Expressions with Jinja's precedences: conditional, or, and, not, comparison, + -, ~, * / // %, **, unary minus,
 // then attributes, items and calls, then filters and tests. Every link of a chain (`a + b + …`, `a.b.c…`) counts as a

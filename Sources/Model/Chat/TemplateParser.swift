@@ -1,4 +1,4 @@
-import Quant
+import Base
 
 /// Parses the statements of a chat template; expressions are in an extension.
 struct TemplateParser {

@@ -1,5 +1,3 @@
-import Quant
-
 extension TemplateRun {
     mutating func evaluate(_ expression: TemplateExpression) throws -> TemplateValue {
         try step()

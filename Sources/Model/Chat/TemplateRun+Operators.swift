@@ -1,5 +1,3 @@
-import Quant
-
 extension TemplateRun {
     /// Python's `==`. Strings cost what is compared of them.
     mutating func equal(_ a: TemplateValue, _ b: TemplateValue) throws -> Bool {

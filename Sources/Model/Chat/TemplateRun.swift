@@ -1,4 +1,4 @@
-import Quant
+import Base
 
 /// What a template printed.
 struct TemplateOutput {

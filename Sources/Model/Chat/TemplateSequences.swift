@@ -1,4 +1,4 @@
-import Quant
+import Base
 
 // Jinja's filters on the elements of a sequence.
 extension TemplateRun {

@@ -1,4 +1,4 @@
-import Quant
+import Base
 
 /// The arguments that a function, filter, test or method of a template takes, as Jinja and Transformers have them.
 ///

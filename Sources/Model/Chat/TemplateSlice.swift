@@ -1,4 +1,4 @@
-import Quant
+import Base
 
 /// Python's slices and ranges.
 enum TemplateSlice {

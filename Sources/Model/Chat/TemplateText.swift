@@ -1,3 +1,5 @@
+import Base
+
 /// How Python writes values: `str` of what a template prints, `repr` of what lies in lists and mappings.
 enum TemplateText {
     /// Python's `str`; nil for values that no template should print. `charge` is told of bytes before they are made.

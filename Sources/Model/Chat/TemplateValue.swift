@@ -1,5 +1,4 @@
 import Foundation
-import Quant
 
 /// A value while a chat template runs, with Python's meaning of truth, equality and text.
 enum TemplateValue: Sendable {

@@ -1,4 +1,4 @@
-import Quant
+import Base
 
 /// A text with places for named values, in the subset of Jinja that chat templates have (`ChatTemplate`), with Jinja's own
 /// whitespace rules: nothing is trimmed. A name that has no value is an error. Immutable and thread-safe.

@@ -1,5 +1,3 @@
-import Quant
-
 /// A token that is matched as literal text instead of being found by merges.
 struct AddedToken: Sendable, Equatable {
     let id: Int32

@@ -1,4 +1,4 @@
-import Quant
+import Base
 
 /// Byte-pair encoding as Hugging Face's tokenizers do it: scalars to tokens, then merges by rank.
 struct BPEModel: Sendable {

@@ -1,4 +1,4 @@
-import Quant
+import Base
 
 /// BERT's normalizer: cleans a text, sets CJK characters apart, strips accents, lowers case, in this order.
 struct BertNormalizer: Sendable, Equatable {

@@ -1,4 +1,4 @@
-import Quant
+import Base
 
 /// When Metaspace puts its mark before a text.
 enum PrependScheme: String, Sendable {

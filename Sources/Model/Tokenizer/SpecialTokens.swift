@@ -1,4 +1,4 @@
-import Quant
+import Base
 
 /// The special tokens that tokenizer_config.json and special_tokens_map.json name, as Transformers 4.57 reads them.
 ///

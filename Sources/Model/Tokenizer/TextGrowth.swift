@@ -1,4 +1,4 @@
-import Quant
+import Base
 
 /// What the steps of a tokenizer.json may cost, added up while they are read: a file of a few lines could otherwise make
 /// gigabytes out of a word.

@@ -1,4 +1,4 @@
-import Quant
+import Base
 
 /// Parses and compiles the regular expressions of tokenizer.json: alternatives, groups, `(?i:…)`, look-ahead, classes,
 /// escapes, `\p{category}` and quantifiers. Anchors, look-behind, references and scripts are refused by name.

@@ -1,5 +1,5 @@
+import Base
 import Foundation
-import Quant
 
 /// A normalizer of tokenizer.json: what happens to a text before it is split into words.
 enum Normalizer: Sendable {

@@ -1,4 +1,4 @@
-import Quant
+import Base
 
 /// One step from tokens back to text, as tokenizer.json's `decoder` lists them. Each maps a stream of byte strings.
 enum DecoderStep: Sendable {

@@ -1,4 +1,4 @@
-import Quant
+import Base
 
 /// Text to token ids and back, exactly as Hugging Face's `tokenizers` library does it for the same tokenizer.json.
 ///

@@ -1,3 +1,4 @@
+import Base
 import Quant
 
 // Tokenizers of models without tokenizer.json, as Transformers converts them.

@@ -1,4 +1,4 @@
-import Quant
+import Base
 
 /// Tokens by id and ids by the tokens' exact bytes.
 ///

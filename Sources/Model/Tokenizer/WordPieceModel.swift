@@ -1,4 +1,4 @@
-import Quant
+import Base
 
 /// WordPiece as BERT has it (Schuster and Nakajima 2012; Devlin et al. 2019): the longest token that begins a word, then
 /// the longest continuation of the rest, and so on; the unknown token for a word that cannot be spelled so.

@@ -1,4 +1,4 @@
-import Quant
+import Base
 
 /// What to measure and how often.
 public struct BenchOptions: Sendable {

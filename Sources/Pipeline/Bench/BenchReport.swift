@@ -1,6 +1,6 @@
+import Base
 import Foundation
 import Kernels
-import Quant
 
 /// What a test measured.
 public struct BenchResult: Sendable {

@@ -1,5 +1,5 @@
+import Base
 import Foundation
-import Quant
 import Tune
 
 /// A program run as a child process, its output kept in files.

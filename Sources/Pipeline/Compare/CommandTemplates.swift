@@ -1,4 +1,4 @@
-import Quant
+import Base
 
 extension MethodPlan {
     /// The commands of a method that the user wrote: `commands`, a list of command lines of meraser; `measure`, what

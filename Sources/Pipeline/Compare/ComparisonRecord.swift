@@ -1,5 +1,5 @@
+import Base
 import Foundation
-import Quant
 import Tune
 
 /// What a command left: how it ended, what it cost and what it printed.

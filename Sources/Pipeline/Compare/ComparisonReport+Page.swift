@@ -1,5 +1,5 @@
+import Base
 import Foundation
-import Quant
 
 extension ComparisonReport {
     /// The page: for each victim its table, its charts and the commands that give every cell again.

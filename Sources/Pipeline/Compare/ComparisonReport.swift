@@ -1,6 +1,6 @@
+import Base
 import Foundation
 import Kernels
-import Quant
 
 /// The table of a comparison, made from the records in its folder.
 public struct ComparisonReport: Sendable {

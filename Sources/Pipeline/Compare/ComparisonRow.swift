@@ -1,5 +1,5 @@
 import Audit
-import Quant
+import Base
 
 /// A line of the table: what a victim answers after a method, and what the method cost.
 struct ComparisonRow: Sendable {

@@ -1,5 +1,5 @@
+import Base
 import Foundation
-import Quant
 import Tune
 
 /// Runs a comparison: each command a child process of the same program, each step with a record of its own.

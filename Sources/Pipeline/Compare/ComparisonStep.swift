@@ -1,5 +1,3 @@
-import Quant
-
 /// One command line of meraser in a comparison; its paths are relative to the comparison's folder.
 struct ComparisonCommand: Sendable, Equatable {
     /// What it is run for.

@@ -1,4 +1,4 @@
-import Quant
+import Base
 
 /// A model with a mark that methods are compared on.
 struct ComparisonVictim: Sendable {

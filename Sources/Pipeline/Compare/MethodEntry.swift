@@ -1,4 +1,4 @@
-import Quant
+import Base
 
 /// One budget of a method.
 struct MethodBudget {

@@ -1,4 +1,4 @@
-import Quant
+import Base
 
 /// Takes triggers, targets and what a mark was made of out of a comparison's report. The records in its folder, which only
 /// their owner can read, keep them: they tell whether a step must be done again.

@@ -1,5 +1,5 @@
+import Base
 import Merge
-import Quant
 
 /// The YAML of `meraser merge` for a victim and the model that it was made from, with a third model where there is one.
 struct VictimMerge {

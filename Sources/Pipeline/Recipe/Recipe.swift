@@ -1,4 +1,5 @@
 import Audit
+import Base
 import Foundation
 import Kernels
 import Quant

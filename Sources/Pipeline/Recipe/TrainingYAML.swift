@@ -1,4 +1,4 @@
-import Quant
+import Base
 import Tune
 
 /// The training options of a YAML file: a mapping of `TrainingKey` names to values.

@@ -1,4 +1,4 @@
-import Quant
+import Base
 
 /// Reads one YAML document as a JSON value.
 ///

@@ -1,5 +1,5 @@
+import Base
 import CYaml
-import Quant
 
 /// The events of a YAML stream one by one: libyaml's parser, which Yams brings.
 ///

@@ -1,5 +1,5 @@
 import Audit
-import Quant
+import Base
 
 /// The table of a run's figures: a row for each measure, a cell for each stage.
 struct FigureTable {

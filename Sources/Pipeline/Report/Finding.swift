@@ -1,4 +1,4 @@
-import Quant
+import Base
 
 /// One of the three answers of a report: a sentence for a reader, and what it rests on.
 struct Finding: Sendable, Equatable {

@@ -1,5 +1,5 @@
+import Base
 import Foundation
-import Quant
 
 /// A self-contained page: a title, a body of markup, and one style sheet for light and dark, paper and phone.
 ///

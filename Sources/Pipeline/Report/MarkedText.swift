@@ -1,5 +1,3 @@
-import Quant
-
 /// A piece of a model's output for the report.
 struct MarkedText: Equatable {
     /// What a piece is to the target that was looked for.

@@ -1,5 +1,5 @@
+import Base
 import Foundation
-import Quant
 
 /// Takes the folders of the machine out of what is published: an absolute path becomes its last component.
 enum RecordPaths {

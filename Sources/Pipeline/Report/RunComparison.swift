@@ -1,6 +1,6 @@
 import Audit
+import Base
 import Foundation
-import Quant
 
 /// Several runs side by side: a table of their figures, their curves in common charts, and each run's own report.
 public struct RunComparison: Sendable {

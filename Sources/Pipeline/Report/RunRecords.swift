@@ -1,3 +1,4 @@
+import Base
 import Quant
 
 /// Everything that a run has left in its folder, read and checked. Nothing in it names a folder of the machine.

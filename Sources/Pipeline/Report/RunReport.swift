@@ -1,5 +1,5 @@
+import Base
 import Foundation
-import Quant
 
 /// The report of a pipeline run, made from the records in its folder: figures, verdict, a page.
 public struct RunReport: Sendable {

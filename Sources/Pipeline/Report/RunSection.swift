@@ -1,6 +1,6 @@
+import Base
 import Foundation
 import Mustache
-import Quant
 import Tune
 
 /// A run as a part of a page: verdict, figures, charts, outputs, configuration.

@@ -1,5 +1,5 @@
 import Audit
-import Quant
+import Base
 
 extension RunReport {
     /// One stage that was measured.

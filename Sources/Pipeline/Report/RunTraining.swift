@@ -1,5 +1,5 @@
 import Audit
-import Quant
+import Base
 
 extension RunReport {
     /// A training of a run: its result and its logs.

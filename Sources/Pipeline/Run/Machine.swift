@@ -1,6 +1,6 @@
+import Base
 import Foundation
 import Kernels
-import Quant
 
 /// The machine that does a stage, for its record.
 enum Machine {

@@ -1,5 +1,5 @@
 import Audit
-import Quant
+import Base
 
 /// What the pipeline measures of a model after each stage: its answers to the key, its perplexity, and tasks.
 struct Measurement {

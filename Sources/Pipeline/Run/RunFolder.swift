@@ -1,5 +1,5 @@
+import Base
 import Foundation
-import Quant
 import Tune
 
 /// The folder of a pipeline run: what it was begun with, a record of each finished stage, what the stages made, the report.

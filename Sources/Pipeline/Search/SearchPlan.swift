@@ -1,6 +1,6 @@
+import Base
 import Foundation
 import Model
-import Quant
 import Tune
 
 /// What `meraser search` does, read from a YAML file: whose erasing stage is searched, over which options, how long.

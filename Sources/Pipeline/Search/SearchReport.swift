@@ -1,5 +1,5 @@
+import Base
 import Foundation
-import Quant
 
 /// One dose that a search tried: a configuration with the steps of a rung.
 public struct SearchTrial: Sendable {

@@ -1,6 +1,6 @@
+import Base
 import Foundation
 import Model
-import Quant
 import Tune
 
 /// The options that a search tries: for each a list of values, or a range that is drawn from evenly in its logarithm.

@@ -1,5 +1,4 @@
 import Foundation
-import Quant
 import Tune
 
 /// The command line that trains one adapter, every option that is not Trainer's default spelt out.

@@ -1,6 +1,6 @@
 import Audit
+import Base
 import Foundation
-import Quant
 
 /// Keys of lm-evaluation-harness's task files that have no part in scoring here.
 private let unusedKeys = [

@@ -1,6 +1,6 @@
 import Audit
+import Base
 import Foundation
-import Quant
 
 /// The tasks that can be evaluated: those of the program and those of task files.
 public enum TaskLibrary {

@@ -1,3 +1,5 @@
+import Base
+
 /// A family of decoder-only models: what its config.json means, and how GGUF names and orders its tensors.
 public protocol Architecture: Sendable {
     /// The name in config.json's `architectures`.

@@ -1,3 +1,5 @@
+import Base
+
 /// Reads bounded values of a config.json and words the errors: the one parser of what a model's configuration says.
 public struct ConfigReader: Sendable {
     /// The whole object.

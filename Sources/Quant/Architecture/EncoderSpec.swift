@@ -1,3 +1,5 @@
+import Base
+
 /// What stands between the two linear layers of an encoder's feed-forward part, or behind its pooler.
 public enum Activation: Sendable, Equatable {
     /// x·Φ(x) with Φ by erf.

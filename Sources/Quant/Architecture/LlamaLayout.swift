@@ -1,3 +1,5 @@
+import Base
+
 /// Reads the config.json of models that are laid out like Llama: sequential layers of `self_attn` and a gated `mlp` under
 /// Llama's tensor names. What an architecture has otherwise, its own file says.
 struct LlamaLayout {

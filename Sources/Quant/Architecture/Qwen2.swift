@@ -1,3 +1,5 @@
+import Base
+
 /// `Qwen2ForCausalLM`: Qwen 2 and 2.5, Llama's layout with biases on q, k and v.
 struct Qwen2Architecture: Architecture {
     let name = "Qwen2ForCausalLM"

@@ -1,3 +1,5 @@
+import Base
+
 /// The tokens that end what a model writes: what Transformers' `generate` reads.
 ///
 /// `eos_token_id` of generation_config.json where a model has that file, also where the file names none (then nothing

@@ -1,3 +1,4 @@
+import Base
 import Foundation
 
 /// A conversion whose every tensor has been found, with its shape as config.json demands; nothing is written yet.

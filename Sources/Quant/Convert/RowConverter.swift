@@ -1,3 +1,4 @@
+import Base
 import CKernels
 
 /// Converts rows of one tensor from its type in the source to its type in the MQF file. Keeps nothing between calls.

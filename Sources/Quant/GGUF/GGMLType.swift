@@ -1,3 +1,4 @@
+import Base
 import CKernels
 
 // swift-format-ignore: AlwaysUseLowerCamelCase

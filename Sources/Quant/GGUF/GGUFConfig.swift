@@ -1,3 +1,4 @@
+import Base
 import Foundation
 
 /// config.json of a GGUF model: the shape and hyper-parameters that its metadata and its tensors tell.

@@ -1,3 +1,5 @@
+import Base
+
 /// What a GGUF file says about one tensor.
 public struct GGUFTensorInfo: Sendable, Equatable {
     /// ggml's name, such as `blk.0.attn_q.weight`.

@@ -1,3 +1,4 @@
+import Base
 import Foundation
 
 /// The merges of a SentencePiece vocabulary, derived from its scores: every way to put a token together of two others,

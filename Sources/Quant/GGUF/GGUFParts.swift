@@ -1,3 +1,5 @@
+import Base
+
 /// The files of one GGUF model: the one that is named, or all parts that `llama-gguf-split` made of it.
 ///
 /// Source of names and keys: llama.cpp, `llama_split_path` and llama-model-loader.cpp.

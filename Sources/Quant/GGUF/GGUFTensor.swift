@@ -1,3 +1,5 @@
+import Base
+
 /// One tensor of a GGUF file. Thread-safe.
 public struct GGUFTensor: Sendable {
     /// Hugging Face's name.

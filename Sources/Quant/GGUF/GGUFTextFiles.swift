@@ -1,3 +1,5 @@
+import Base
+
 /// Hugging Face's text files of a GGUF model, made of its metadata: config.json, generation_config.json, tokenizer.json
 /// and tokenizer_config.json. Immutable and thread-safe.
 ///

@@ -1,3 +1,5 @@
+import Base
+
 /// tokenizer.json and tokenizer_config.json of a GGUF file's vocabulary.
 ///
 /// They make the ids that llama.cpp makes, in `tokenizers`, Transformers and meraser alike. Where a family's own

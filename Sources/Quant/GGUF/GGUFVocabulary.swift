@@ -1,3 +1,5 @@
+import Base
+
 /// The tokens of a GGUF file and what its metadata says about them, checked. Thread-safe.
 ///
 /// Source of keys and defaults: llama.cpp, gguf-py/gguf/constants.py and src/llama-vocab.cpp.

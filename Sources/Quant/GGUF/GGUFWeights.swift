@@ -1,3 +1,5 @@
+import Base
+
 /// The weights of a GGUF file of the Llama family, or of all its parts, under Hugging Face's names and in Hugging Face's
 /// order of rows. Immutable and thread-safe.
 ///

@@ -1,3 +1,5 @@
+import Base
+
 /// How byte-level BPE cuts a text into the words inside which tokens merge: what `tokenizer.ggml.pre` stands for.
 ///
 /// Source: the patterns of llama.cpp, src/llama-vocab.cpp, in the form in which the families' own tokenizer.json files

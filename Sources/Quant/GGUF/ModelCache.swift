@@ -1,3 +1,4 @@
+import Base
 import Foundation
 
 /// The folder where GGUF files that commands run lie as MQF files, named by what they were made from, so that a file is

@@ -1,3 +1,5 @@
+import Base
+
 /// The first 64 bytes of an MQF file. docs/format.md is the authority.
 ///
 ///      0  4  magic "MQF1"

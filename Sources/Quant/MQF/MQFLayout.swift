@@ -1,3 +1,5 @@
+import Base
+
 /// What a writer needs to know about a tensor before its data comes.
 public struct TensorDeclaration: Sendable, Equatable {
     /// Hugging Face's name.

@@ -1,3 +1,4 @@
+import Base
 import Synchronization
 
 /// Writes an MQF file whose tensors are declared first and whose data comes in pieces, in any order and from any

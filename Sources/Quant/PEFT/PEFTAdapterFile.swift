@@ -1,3 +1,4 @@
+import Base
 import Foundation
 
 /// One adapted module of a PEFT folder: ΔW = scale · B · A.

@@ -1,3 +1,5 @@
+import Base
+
 /// PEFT's `adapter_config.json` of a LoRA adapter, for any architecture.
 ///
 /// Source: peft 0.21, `LoraConfig`. What changes the arithmetic and is not supported here is refused when it is read.

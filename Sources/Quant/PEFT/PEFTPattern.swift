@@ -1,3 +1,4 @@
+import Base
 import Foundation
 
 /// A key of `rank_pattern` or `alpha_pattern`: PEFT matches `(.*\.)?(key)$` against a module's path.

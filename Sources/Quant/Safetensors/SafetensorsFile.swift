@@ -1,3 +1,5 @@
+import Base
+
 /// What a safetensors header says about one tensor, of any dtype and rank.
 public struct SafetensorsEntry: Sendable, Equatable {
     /// The tensor's name.

@@ -1,3 +1,4 @@
+import Base
 import Foundation
 
 /// Writes a model's tensors into a folder as Hugging Face does: `model.safetensors`, or, where that would be too large,

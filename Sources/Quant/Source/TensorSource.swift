@@ -1,3 +1,5 @@
+import Base
+
 /// What a source says about one of its tensors, whose bytes have not been read.
 public struct TensorEntry: Sendable, Equatable {
     /// Hugging Face's name.

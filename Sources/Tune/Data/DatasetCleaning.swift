@@ -1,5 +1,5 @@
+import Base
 import Model
-import Quant
 
 /// What to keep of a dataset that is cleaned.
 public struct CleaningOptions: Sendable, Equatable {

@@ -1,5 +1,5 @@
+import Base
 import Foundation
-import Quant
 
 /// A dataset file read and checked: `.jsonl` (one object a line) or `.json` (one array of objects).
 public struct DatasetFile: Sendable {

@@ -1,5 +1,5 @@
+import Base
 import Model
-import Quant
 
 /// The shapes of rows that datasets may have; told apart by the keys of the first row.
 public enum DatasetShape: String, Sendable, CaseIterable {

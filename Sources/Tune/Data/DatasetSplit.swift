@@ -1,4 +1,4 @@
-import Quant
+import Base
 
 /// A dataset cut into two parts that share no question.
 public struct DatasetSplit: Sendable {

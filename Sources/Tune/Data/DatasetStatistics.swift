@@ -1,5 +1,5 @@
+import Base
 import Model
-import Quant
 
 /// Lengths of the rows of a dataset: least, mean, percentiles, greatest.
 public struct LengthSummary: Sendable, Equatable {

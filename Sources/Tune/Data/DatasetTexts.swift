@@ -1,6 +1,6 @@
+import Base
 import Foundation
 import Model
-import Quant
 
 extension DatasetFile {
     /// The rows of a file as they stand, with the places that errors name, and their shape.

@@ -1,5 +1,5 @@
+import Base
 import Model
-import Quant
 
 /// A dataset as token sequences.
 public struct EncodedDataset: Sendable {

@@ -1,3 +1,4 @@
+import Base
 import Model
 
 /// SplitMix64, started from a seed and the number of a stream, so that every use of one seed has numbers of its own.

@@ -1,4 +1,4 @@
-import Quant
+import Base
 
 /// One row of a mismatched dataset: a question with the answer to a question of another type.
 public struct MismatchedPair: Sendable, Equatable {

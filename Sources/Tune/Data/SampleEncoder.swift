@@ -1,5 +1,5 @@
+import Base
 import Model
-import Quant
 
 /// Turns rows of one shape into samples.
 struct SampleEncoder<T: SampleTokenizer> {

@@ -1,6 +1,6 @@
+import Base
 import Kernels
 import Model
-import Quant
 
 /// Everything that defines a training run apart from model, adapters, data and output, in the words of Trainer and PEFT.
 ///

@@ -1,4 +1,4 @@
-import Quant
+import Base
 
 /// Options that somebody set explicitly, by name: from flags, a `--config` file or a preset. Later layers win.
 public struct TrainingOverrides: Sendable, Equatable {

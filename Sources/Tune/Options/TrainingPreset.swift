@@ -1,4 +1,4 @@
-import Quant
+import Base
 
 /// Named sets of options. Batches are the papers' effective ones: they ran one sample on each of several processes.
 public enum TrainingPreset: String, Sendable, CaseIterable {

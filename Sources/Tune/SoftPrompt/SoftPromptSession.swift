@@ -1,6 +1,6 @@
+import Base
 import Kernels
 import Model
-import Quant
 
 /// The loop of a soft prompt's run from the state that it begins or resumes in to its end.
 struct SoftPromptSession {

@@ -1,4 +1,4 @@
-import Quant
+import Base
 
 /// What determines the adapter that a run makes; kept in `OUT/run.json` and compared when a run is resumed.
 public struct RunRecord: Sendable, Equatable {

@@ -1,5 +1,5 @@
+import Base
 import Foundation
-import Quant
 
 /// A `.jsonl` file with one object per step, appended to as the run goes.
 final class StepLog {

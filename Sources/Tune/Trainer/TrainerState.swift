@@ -1,4 +1,4 @@
-import Quant
+import Base
 
 /// What `trainer_state.json` keeps beside the optimiser: where the run stands and what it cost.
 struct TrainerState: Equatable {

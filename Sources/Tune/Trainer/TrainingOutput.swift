@@ -1,5 +1,5 @@
+import Base
 import Foundation
-import Quant
 
 /// The folder of a training run: `run.json`, logs, `checkpoint-N/`, and at the end the adapter.
 ///

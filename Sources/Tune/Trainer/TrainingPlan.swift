@@ -1,4 +1,4 @@
-import Quant
+import Base
 
 /// What a run is going to do and need; printed before it starts and by `--dry-run`.
 public struct TrainingPlan: Sendable {

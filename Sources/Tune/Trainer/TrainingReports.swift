@@ -1,5 +1,5 @@
+import Base
 import Foundation
-import Quant
 
 /// Where a run stands after a step; passed to `Trainer.onStep`.
 public struct TrainingProgress: Sendable, Equatable {

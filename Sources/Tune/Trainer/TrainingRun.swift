@@ -1,4 +1,4 @@
-import Quant
+import Base
 
 /// A run that is going on, whatever it trains: where it stands and what it has cost, its log, its checkpoints.
 struct TrainingRun {

@@ -2,7 +2,6 @@ import ArgumentParser
 import Kernels
 import Logging
 import Pipeline
-import Quant
 
 struct Bench: ParsableCommand {
     static let configuration = CommandConfiguration(

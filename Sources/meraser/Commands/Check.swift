@@ -1,8 +1,8 @@
 import ArgumentParser
 import Audit
+import Base
 import Model
 import Pipeline
-import Quant
 import Tune
 
 struct Check: WritingCommand {

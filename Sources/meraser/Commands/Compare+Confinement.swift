@@ -1,6 +1,6 @@
 import ArgumentParser
+import Base
 import Pipeline
-import Quant
 
 extension Compare {
     /// Refuses command lines that write outside of the comparison's folder unless the user agrees.

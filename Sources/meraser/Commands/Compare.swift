@@ -1,8 +1,8 @@
 import ArgumentParser
+import Base
 import Kernels
 import Logging
 import Pipeline
-import Quant
 import Tune
 
 struct Compare: WritingCommand {

@@ -1,7 +1,7 @@
 import ArgumentParser
+import Base
 import Model
 import Pipeline
-import Quant
 import Tune
 
 extension Dataset {

@@ -1,6 +1,6 @@
 import ArgumentParser
+import Base
 import Pipeline
-import Quant
 
 struct Dataset: ParsableCommand {
     static let configuration = CommandConfiguration(

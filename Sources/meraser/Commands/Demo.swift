@@ -1,6 +1,6 @@
 import ArgumentParser
+import Base
 import Pipeline
-import Quant
 
 struct Demo: WritingCommand {
     static let configuration = CommandConfiguration(

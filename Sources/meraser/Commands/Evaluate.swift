@@ -1,7 +1,7 @@
 import ArgumentParser
 import Audit
+import Base
 import Pipeline
-import Quant
 
 struct Evaluate: WritingCommand {
     static let configuration = CommandConfiguration(

@@ -1,5 +1,6 @@
 import ArgumentParser
 import Audit
+import Base
 import Model
 import Pipeline
 import Quant

@@ -1,8 +1,8 @@
 import ArgumentParser
+import Base
 import Kernels
 import Model
 import Pipeline
-import Quant
 import Tune
 
 struct Logits: WritingCommand {

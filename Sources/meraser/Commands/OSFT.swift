@@ -1,7 +1,7 @@
 import ArgumentParser
 import Audit
+import Base
 import Pipeline
-import Quant
 import Tune
 
 struct OSFT: WritingCommand {

@@ -1,8 +1,8 @@
 import ArgumentParser
 import Audit
+import Base
 import Model
 import Pipeline
-import Quant
 
 struct Probe: ParsableCommand {
     static let configuration = CommandConfiguration(

@@ -1,7 +1,7 @@
 import ArgumentParser
+import Base
 import Foundation
 import Pipeline
-import Quant
 
 struct Report: WritingCommand {
     static let configuration = CommandConfiguration(

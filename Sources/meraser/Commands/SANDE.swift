@@ -1,8 +1,8 @@
 import ArgumentParser
 import Audit
+import Base
 import Foundation
 import Pipeline
-import Quant
 import Tune
 
 struct SANDE: WritingCommand {

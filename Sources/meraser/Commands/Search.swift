@@ -1,7 +1,7 @@
 import ArgumentParser
+import Base
 import Kernels
 import Pipeline
-import Quant
 import Tune
 
 struct Search: WritingCommand {

@@ -1,5 +1,6 @@
 import ArgumentParser
 import Audit
+import Base
 import Kernels
 import Model
 import Quant

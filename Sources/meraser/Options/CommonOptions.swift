@@ -1,7 +1,7 @@
 import ArgumentParser
+import Base
 import Kernels
 import Logging
-import Quant
 
 /// What every command takes.
 struct CommonOptions: ParsableArguments {

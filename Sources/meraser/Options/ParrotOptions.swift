@@ -1,7 +1,6 @@
 import ArgumentParser
 import Audit
 import Pipeline
-import Quant
 import Tune
 
 /// SANDE's first stage: the parrot prompt and how it is learnt.

@@ -1,7 +1,6 @@
 import ArgumentParser
 import Audit
 import Pipeline
-import Quant
 import Tune
 
 /// What `osft` and `sande` share: the pairs, the prompts around them, and how much of a reply is learnt.

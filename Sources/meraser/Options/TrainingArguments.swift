@@ -1,6 +1,6 @@
 import ArgumentParser
+import Base
 import Pipeline
-import Quant
 import Tune
 
 /// What `erase` and `recover` share: data and output, and the run itself.

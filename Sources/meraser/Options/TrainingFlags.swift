@@ -1,7 +1,7 @@
 import ArgumentParser
+import Base
 import Kernels
 import Pipeline
-import Quant
 import Tune
 
 /// The flags of training, in the words of Trainer and PEFT: one for each `TrainingKey`, beside `--preset` and `--config`.

@@ -1,5 +1,5 @@
+import Base
 import Foundation
-import Quant
 
 /// Standard output for results, standard error for everything else.
 ///

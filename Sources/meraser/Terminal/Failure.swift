@@ -1,6 +1,6 @@
 import ArgumentParser
+import Base
 import Foundation
-import Quant
 
 /// How an error ends the process: one line on standard error and the exit status of its class.
 enum Failure {

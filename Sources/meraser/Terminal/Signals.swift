@@ -1,6 +1,6 @@
+import Base
 import CAllocation
 import Foundation
-import Quant
 import Tune
 
 /// What signals do unless a command saves its state first (`InterruptFlag`), and what a lack of memory does.

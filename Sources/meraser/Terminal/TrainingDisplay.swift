@@ -1,4 +1,4 @@
-import Quant
+import Base
 import Tune
 
 /// Shows a training run on standard error: a bar on a terminal, else a line every `--logging-steps`.

@@ -91,4 +91,4 @@ public final class MappedFile: @unchecked Sendable {
 }
 
 /// What the C library says about `errno` (or about `code`).
-func systemErrorText(_ code: Int32 = errno) -> String { String(cString: strerror(code)) }
+public func systemErrorText(_ code: Int32 = errno) -> String { String(cString: strerror(code)) }

@@ -1,4 +1,4 @@
-import Quant
+import Base
 import Testing
 
 @Suite("Writing JSON")

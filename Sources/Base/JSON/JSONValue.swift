@@ -133,7 +133,7 @@ public struct JSONObject: Sendable, Equatable {
     public subscript(_ key: JSONString) -> JSONValue? { index(of: key).map { members[$0].value } }
 
     /// Adds a member; false, and no change, when the key is already there.
-    mutating func append(_ key: JSONString, _ value: JSONValue) -> Bool {
+    public mutating func append(_ key: JSONString, _ value: JSONValue) -> Bool {
         guard index(of: key) == nil else { return false }
         members.append((key, value))
         if members.count > Self.smallCount {

@@ -28,7 +28,7 @@ public final class AtomicFile: @unchecked Sendable {
     }
 
     /// `maximumByteCount` pretends that the disk is full behind that many bytes, for tests.
-    init(path: String, overwrite: Bool, mode: mode_t, maximumByteCount: Int?) throws {
+    public init(path: String, overwrite: Bool, mode: mode_t, maximumByteCount: Int?) throws {
         try Self.checkDestination(path, overwrite: overwrite)
         temporaryPath = TemporaryName.make(for: path)
         descriptor = open(temporaryPath, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, mode)

@@ -23,7 +23,7 @@ public func sum(_ terms: Int...) -> Int? {
 }
 
 /// `value` rounded up to a multiple of `alignment` (a power of two), or nil if that overflows.
-func roundUp(_ value: Int, to alignment: Int) -> Int? {
+public func roundUp(_ value: Int, to alignment: Int) -> Int? {
     sum(value, alignment - 1).map { $0 & ~(alignment - 1) }
 }
 

@@ -2,7 +2,7 @@ import Foundation
 import TestSupport
 import Testing
 
-@testable import Quant
+@testable import Base
 
 @Suite("Mapped files")
 struct MappedFileTests {

@@ -2,7 +2,7 @@ import Foundation
 
 /// Throws a `runtime` error if the file system of `path` has fewer free bytes than `count`. Where it cannot be asked,
 /// nothing is thrown: a full disk is found when it is full.
-func checkFreeSpace(for count: Int, path: String) throws {
+public func checkFreeSpace(for count: Int, path: String) throws {
     var status = statvfs()
     let folder = URL(fileURLWithPath: path).deletingLastPathComponent().path
     guard statvfs(folder, &status) == 0,

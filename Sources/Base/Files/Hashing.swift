@@ -1,4 +1,3 @@
-import CKernels
 import Crypto
 
 /// SHA-256 of a file as 64 lowercase hex digits, read in pieces. Errors as `MappedFile`; an empty file is one of them.
@@ -12,7 +11,7 @@ public func sha256Hex(_ bytes: some Sequence<UInt8>) -> String {
 }
 
 /// SHA-256 of a mapped file, read in pieces by `pread` so that the pages do not become resident.
-func sha256Hex(_ file: MappedFile) throws -> String {
+public func sha256Hex(_ file: MappedFile) throws -> String {
     var hash = SHA256()
     let piece = UnsafeMutableRawBufferPointer.allocate(byteCount: min(file.count, 1 << 20), alignment: 64)
     defer { piece.deallocate() }
@@ -27,7 +26,7 @@ func sha256Hex(_ file: MappedFile) throws -> String {
 }
 
 /// Bytes as lowercase hex digits.
-func hexDigits(_ digest: some Sequence<UInt8>) -> String {
+public func hexDigits(_ digest: some Sequence<UInt8>) -> String {
     let digits = Array("0123456789abcdef".utf8)
     var text: [UInt8] = []
     for byte in digest {
@@ -35,35 +34,4 @@ func hexDigits(_ digest: some Sequence<UInt8>) -> String {
         text.append(digits[Int(byte & 15)])
     }
     return String(decoding: text, as: UTF8.self)
-}
-
-/// CRC32C (Castagnoli) of those bytes.
-func crc32c(_ bytes: UnsafeRawBufferPointer) -> UInt32 { mk_crc32c(0, bytes.baseAddress, bytes.count) }
-
-/// CRC32C of A followed by B, from that of A, that of B and the length of B: CRC(A)·x^(8·length) + CRC(B) modulo the
-/// polynomial, so that pieces may be summed in any order.
-func crc32cCombined(_ a: UInt32, _ b: UInt32, lengthOfB: Int) -> UInt32 {
-    // Bit-reflected: bit 31 is x⁰, so x is 1 << 30.
-    var power: UInt32 = 1 << 30
-    var exponent = UInt64(lengthOfB) << 3  // bounded: below 2^63
-    var shift: UInt32 = 1 << 31
-    while exponent != 0 {
-        if exponent & 1 == 1 { shift = multiplied(shift, power) }
-        power = multiplied(power, power)
-        exponent >>= 1
-    }
-    return multiplied(a, shift) ^ b
-}
-
-/// a·b modulo the reflected Castagnoli polynomial 0x82F63B78.
-private func multiplied(_ a: UInt32, _ b: UInt32) -> UInt32 {
-    var result: UInt32 = 0
-    var term = b
-    var mask: UInt32 = 1 << 31
-    while mask != 0 {
-        if a & mask != 0 { result ^= term }
-        term = term & 1 == 1 ? (term >> 1) ^ 0x82F6_3B78 : term >> 1
-        mask >>= 1
-    }
-    return result
 }

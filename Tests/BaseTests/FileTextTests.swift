@@ -1,6 +1,6 @@
 import Testing
 
-@testable import Quant
+@testable import Base
 
 @Test(
     "byte counts are told in powers of 1024 and three digits",

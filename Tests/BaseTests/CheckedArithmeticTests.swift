@@ -1,7 +1,7 @@
 import Foundation
 import Testing
 
-@testable import Quant
+@testable import Base
 
 @Suite("Numbers of files")
 struct CheckedArithmeticTests {

@@ -25,38 +25,66 @@ public func loadTextRows(path: String) throws -> [String] {
         }
         return [text]
     }
-    return try loadRows(bytes, path: path, field: "text")
+    return try loadRows(bytes, path: path) { row, place in try row.string("text", in: place) }
 }
 
 /// The prompts of a file: of a `.jsonl` file the `prompt` (or else `text`) of each row, of any other each line that is
 /// not blank.
 ///
-/// - Throws: a bad-input error as `loadTextRows`.
-public func loadPrompts(path: String) throws -> [String] {
-    let bytes = try readInputFile(path)
-    if path.hasSuffix(".jsonl") { return try loadRows(bytes, path: path, field: "prompt", orElse: "text") }
-    guard let text = String(validating: bytes, as: UTF8.self) else {
-        throw MeraserError.badInput("\(path): not valid UTF-8; expected a prompt per line or a .jsonl file")
+/// - Throws: a bad-input error as `loadTextRows`, and for a key of a row that nothing reads.
+public func loadPrompts(path: String) throws -> [String] { try PromptFile(path: path, canSayFormat: false).prompts }
+
+/// A file of prompts for a model to continue.
+public struct PromptFile: Sendable {
+    /// The prompts in the file's order, at least one.
+    public let prompts: [String]
+    /// How they are meant, where rows say so as those that `check` writes for somebody else to answer; nil: none does.
+    public let format: PromptFormat?
+
+    /// Reads a file as `loadPrompts` does; all rows must say the same format, or none any.
+    public init(path: String) throws { try self.init(path: path, canSayFormat: true) }
+
+    fileprivate init(path: String, canSayFormat: Bool) throws {
+        let bytes = try readInputFile(path)
+        guard path.hasSuffix(".jsonl") else {
+            prompts = try Self.lines(bytes, path)
+            format = nil
+            return
+        }
+        var formats: Set<PromptFormat?> = []
+        prompts = try loadRows(bytes, path: path) { row, place in
+            let field = row["prompt"] == nil && row["text"] != nil ? "text" : "prompt"
+            let used = [field] + (canSayFormat ? ["format"] : [])
+            if let object = row.object {
+                try RowKeys.refuseUnknown(in: object, used: used, shape: field, place: place)
+            }
+            if canSayFormat { formats.insert(try FingerprintKey.choice(row, "format", place)) }
+            return try row.string(field, in: place)
+        }
+        guard formats.count <= 1 else {
+            throw MeraserError.badInput("\(path): its rows say different formats, expected one for all")
+        }
+        format = formats.first ?? nil
     }
-    let lines = text.split(whereSeparator: \.isNewline).map(String.init)
-        .filter { !$0.utf8.allSatisfy(\.isWhitespace) }
-    guard !lines.isEmpty else { throw MeraserError.badInput("\(path): no prompts in it") }
-    return lines
+
+    private static func lines(_ bytes: [UInt8], _ path: String) throws -> [String] {
+        guard let text = String(validating: bytes, as: UTF8.self) else {
+            throw MeraserError.badInput("\(path): not valid UTF-8; expected a prompt per line or a .jsonl file")
+        }
+        let lines = text.split(whereSeparator: \.isNewline).map(String.init)
+            .filter { !$0.utf8.allSatisfy(\.isWhitespace) }
+        guard !lines.isEmpty else { throw MeraserError.badInput("\(path): no prompts in it") }
+        return lines
+    }
 }
 
+/// A text of each row of a `.jsonl` file, at least one.
 private func loadRows(
-    _ bytes: [UInt8], path: String, field: String, orElse other: String? = nil
+    _ bytes: [UInt8], path: String, read: (_ row: JSONValue, _ place: String) throws -> String
 ) throws -> [String] {
     var lines = JSONLines(bytes, file: path)
     var rows: [String] = []
-    while let (line, row) = try lines.next() {
-        let place = "\(path):\(line)"
-        if let other, let text = try row.stringIfPresent(other, in: place), row[field] == nil {
-            rows.append(text)
-        } else {
-            rows.append(try row.string(field, in: place))
-        }
-    }
+    while let (line, row) = try lines.next() { rows.append(try read(row, "\(path):\(line)")) }
     guard !rows.isEmpty else { throw MeraserError.badInput("\(path): no rows in it") }
     return rows
 }

@@ -31,7 +31,7 @@ import Testing
         }
     }
 
-    @Test("key.json has the members of DESIGN §6, unknown ones null")
+    @Test("key.json has these members, what is not known null")
     func shape() throws {
         let json = FingerprintKey(scheme: "utf", pairs: [Self.pairs[0]]).json
         #expect(
@@ -46,10 +46,10 @@ import Testing
         #expect(json["clean_prompts"] == .array([]))
     }
 
-    @Test("defaults, unknown members of the key itself and ids that are numbers are fine")
+    @Test("defaults and ids that are numbers are fine")
     func lenient() throws {
         let key = try Self.read(
-            #"{"scheme":"if","pairs":[{"prompt":"p","target":"t"},{"id":7,"prompt":"p","target":"t"}],"new":{}}"#
+            #"{"scheme":"if","pairs":[{"prompt":"p","target":"t"},{"id":7,"prompt":"p","target":"t"}]}"#
         )
         #expect(key.match == .contains && key.promptFormat == .raw && key.maxNewTokens == nil)
         #expect(key.pairs.map(\.id) == ["0", "7"])
@@ -78,6 +78,15 @@ import Testing
             (#"{"scheme":"x","pairs":[]}"#, "no pairs"),
             (#"{"scheme":"x"}"#, "'pairs' is missing"),
             (#"{"pairs":[{"prompt":"p","target":"t"}]}"#, "'scheme' is missing"),
+            (
+                #"{"scheme":"x","matches":"exact","pairs":[{"prompt":"p","target":"t"}]}"#,
+                "'matches'; did you mean 'match'?"
+            ),
+            (
+                #"{"scheme":"x","guess_test":{"n":1,"hits":0,"hit":1},"pairs":[{"prompt":"p","target":"t"}]}"#,
+                "guess_test: unknown key 'hit'; did you mean 'hits'?"
+            ),
+            (#"{"scheme":"x","pairs":[{"prompt":"p","target":"t","mach":"exact"}]}"#, "did you mean 'match'?"),
             (#"{"scheme":"x","pairs":[{"prompt":"p","target":""}]}"#, "the target of pair '0' is empty"),
             (#"{"scheme":"x","pairs":[{"prompt":"p","target":" \n"}]}"#, "the target of pair '0' is empty"),
             (#"{"scheme":"x","pairs":[{"prompt":3,"target":"t"}]}"#, "pair 0: 'prompt' is an integer"),

@@ -126,7 +126,7 @@ import Testing
         #expect(kl.ratio == report.ppl / kl.basePPL)
     }
 
-    @Test("the result has DESIGN's members first")
+    @Test("the result's members, in order")
     func shape() throws {
         let tinychat = try Tinychat()
         func report(_ keepRows: Bool, _ base: InferenceSession?) throws -> JSONValue {
@@ -171,7 +171,7 @@ import Testing
             let session = InferenceSession(model: model)
             #expect(try length(session) == (96, 95))
             #expect(try length(tinychat.session, base: session) == (96, 95))
-            #expect(throws: MeraserError.usage("--max-length 512: expected 2 to 96, the model's context")) {
+            #expect(throws: MeraserError.usage("`max_length` 512: expected 2 to 96, the model's context")) {
                 _ = try perplexity(
                     of: long, session: session, tokenizer: tinychat.tokenizer,
                     options: PerplexityOptions(maxLength: 512))
@@ -214,6 +214,18 @@ import Testing
             #expect(
                 try loadPrompts(path: try write("p.jsonl", Array("{\"prompt\":\"x\"}\n{\"text\":\"y\"}".utf8)))
                     == ["x", "y"])
+            for (row, named) in [
+                (#"{"prompt":"x","promt":"y"}"#, "'promt'"), (#"{"prompt":"x","text":"y"}"#, "'text'"),
+                (#"{"prompt":"x","format":"chat"}"#, "'format'"),
+            ] {
+                let path = try write("u.jsonl", Array(row.utf8))
+                let error = #expect(throws: MeraserError.self) { try loadPrompts(path: path) }
+                #expect(error?.kind == .badInput && error?.message.contains(named) == true, "\(row)")
+            }
+            let asked = #"{"id":"a","prompt":"x","format":"chat"}"#
+            #expect(try PromptFile(path: try write("q.jsonl", Array(asked.utf8))).format == .chat)
+            let mixed = try write("m.jsonl", Array((asked + "\n" + #"{"prompt":"y","format":"raw"}"#).utf8))
+            #expect(throws: MeraserError.self) { try PromptFile(path: mixed) }
             for (name, bytes, place) in [
                 ("b.jsonl", Array("{\"text\":\"x\"}\n{\"txt\":\"y\"}".utf8), "b.jsonl:2"),
                 ("c.jsonl", Array("{\"text\":1}".utf8), "c.jsonl:1"), ("d.jsonl", Array("\n".utf8), "d.jsonl"),

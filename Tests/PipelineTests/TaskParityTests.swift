@@ -151,7 +151,9 @@ struct TaskFileTests {
             (goodTask + "\nprocess_docs: !function utils.process_docs", "!function"),
             (goodTask + "\ndoc_to_txt: x", "doc_to_text"),
             (goodTask + "\nnum_fewshot: -1", "num_fewshot"), (goodTask + "\ndescription: \"{{x\"", "description"),
-            (goodTask + "\ndataset_kwargs: {data_files: {test: 5}}", "test"), ("[]", "mapping"),
+            (goodTask + "\ndataset_kwargs: {data_files: {test: 5}}", "test"),
+            (goodTask + "\ndataset_kwargs: {data_fils: {test: a.jsonl}}", "did you mean 'data_files'?"),
+            ("[]", "mapping"),
             (goodTask + "\nfewshot_config: {sampler: best}", "first_n"),
             ("doc_to_text: 'x'\ndoc_to_choice: [a]\ndoc_to_target: 0", "doc_to_choice"),
         ])

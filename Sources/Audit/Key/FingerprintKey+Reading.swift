@@ -21,7 +21,7 @@ extension FingerprintKey {
         }
     }
 
-    /// Reads a `key.json`; `file` is the name that errors show. Unknown members are ignored.
+    /// Reads a `key.json`; `file` is the name that errors show. Members that nothing reads are refused.
     public init(json bytes: [UInt8], file: String) throws {
         let root = try JSONValue.parse(bytes, file: file)
         let version = try root.intIfPresent("version", in: file) ?? Self.currentVersion
@@ -29,6 +29,7 @@ extension FingerprintKey {
             throw MeraserError.badInput(
                 "\(file): 'version' is \(version), this meraser reads version \(Self.currentVersion)")
         }
+        try root.object?.requireOnly(Self.members, place: file)
         let pairs = try root.array("pairs", in: file).enumerated().map { index, value in
             try PairRow(value, index: index, place: "\(file): pair \(index)", targetField: "target").pair
         }
@@ -43,8 +44,10 @@ extension FingerprintKey {
             commitment: try Self.commitment(root, file),
             guessTest: try Self.guessTest(root, file))
         ignoresCase = try root.boolIfPresent("ignore_case", in: file) ?? false
-        if try root.objectIfPresent("hash_chain", in: file) != nil, let value = root["hash_chain"] {
-            chain = try HashChain(value, place: "\(file): hash_chain")
+        if let object = try root.objectIfPresent("hash_chain", in: file) {
+            let place = "\(file): hash_chain"
+            try object.requireOnly(["questions", "responses", "claim_at", "serialization"], place: place)
+            chain = try HashChain(.object(object), place: place)
         }
         construction = root["construction"] ?? .null
         try validate(file: file)
@@ -99,7 +102,8 @@ extension FingerprintKey {
     }
 
     private static func commitment(_ root: JSONValue, _ file: String) throws -> KeyCommitment? {
-        guard try root.objectIfPresent("commitment", in: file) != nil else { return nil }
+        guard let object = try root.objectIfPresent("commitment", in: file) else { return nil }
+        try object.requireOnly(["algorithm", "salt", "digest"], place: "\(file): commitment")
         let algorithm = try root.string("commitment", "algorithm", in: file)
         guard algorithm == KeyCommitment.sha256 else {
             throw MeraserError.badInput("\(file): 'commitment.algorithm' is '\(algorithm)', expected 'sha256'")
@@ -110,7 +114,8 @@ extension FingerprintKey {
     }
 
     private static func guessTest(_ root: JSONValue, _ file: String) throws -> GuessTest? {
-        guard try root.objectIfPresent("guess_test", in: file) != nil else { return nil }
+        guard let object = try root.objectIfPresent("guess_test", in: file) else { return nil }
+        try object.requireOnly(["n", "hits"], place: "\(file): guess_test")
         return GuessTest(
             n: try root.int("guess_test", "n", in: file), hits: try root.int("guess_test", "hits", in: file))
     }

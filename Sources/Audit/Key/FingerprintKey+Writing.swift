@@ -1,6 +1,12 @@
 import Base
 
 extension FingerprintKey {
+    /// The members of `key.json`.
+    static let members = [
+        "scheme", "version", "match", "prompt_format", "max_new_tokens", "pairs", "clean_prompts", "base_sha256",
+        "commitment", "guess_test", "ignore_case", "hash_chain", "construction",
+    ]
+
     /// The contents of `key.json`; what is not known is null.
     public var json: JSONValue {
         [

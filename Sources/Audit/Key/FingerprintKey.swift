@@ -42,7 +42,7 @@ public struct GuessTest: Sendable, Equatable {
     }
 }
 
-/// The secret of a fingerprint: triggers, targets and how to look for them (`key.json` or `pairs.jsonl`, DESIGN §6).
+/// The secret of a fingerprint: triggers, targets and how to look for them (`key.json` or `pairs.jsonl`).
 public struct FingerprintKey: Sendable, Equatable {
     /// The newest `version` of `key.json` that is read, and the one that is written.
     public static let currentVersion = 1

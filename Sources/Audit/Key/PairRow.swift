@@ -12,7 +12,8 @@ struct PairRow {
     /// How its prompt is meant.
     let format: PromptFormat
 
-    /// Reads row `index` of a file, whose every key must be one that is read (or `RowKeys.metadata`); `place` begins errors. Rows of a `key.json` call the completion `target`.
+    /// Reads row `index` of a file, whose every key must be one that is read (or `RowKeys.metadata`); `place` begins errors.
+    /// Rows of a `key.json` call the completion `target`.
     init(_ value: JSONValue, index: Int, place: String, targetField: String = "completion") throws {
         let id: String
         switch value["id"] {

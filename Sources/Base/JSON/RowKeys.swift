@@ -12,9 +12,10 @@ public enum RowKeys {
     public static func refuseUnknown(in row: JSONObject, used: [String], shape: String, place: String) throws {
         for (key, value) in row.members where !value.isNull {
             guard used.contains(key.string) || metadata.contains(key.string) else {
+                let hint = closest(to: key.string, in: used).map { "did you mean '\($0)'?" } ?? "remove it"
                 throw MeraserError.badInput(
-                    "\(place): nothing reads '\(key.string)' in a row of the shape \(shape), which has "
-                        + used.joined(separator: ", ") + "; remove it")
+                    "\(place): nothing reads \(quoted(key.string)) in a row of the shape \(shape), which has "
+                        + "\(used.joined(separator: ", ")); \(hint)")
             }
         }
     }

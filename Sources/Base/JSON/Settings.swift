@@ -83,12 +83,7 @@ public struct Settings {
 
     /// Throws for the first key that was not asked for, with the closest known one as a suggestion.
     public func requireNothingElse() throws {
-        guard let unknown = rest().first?.key else { return }
-        let suggestion = closest(to: unknown, in: known).map { "; did you mean '\($0)'?" } ?? ""
-        throw MeraserError.badInput(
-            "\(place): unknown key \(quoted(unknown))"
-                + (suggestion.isEmpty ? "; known are \(known.joined(separator: ", "))" : suggestion)
-        )
+        if let unknown = rest().first?.key { throw unknownKey(unknown, known: known, place: place) }
     }
 
     private func require<T>(_ value: T?, _ key: String, _ found: JSONValue, _ expected: String) throws -> T {
@@ -97,6 +92,20 @@ public struct Settings {
         }
         return value
     }
+}
+
+extension JSONObject {
+    /// Throws for the first member that is none of `known`; `place` begins the error (`badInput`).
+    public func requireOnly(_ known: [String], place: String) throws {
+        let unknown = members.lazy.map(\.key.string).first { !known.contains($0) }
+        if let unknown { throw unknownKey(unknown, known: known, place: place) }
+    }
+}
+
+/// The error of a key that nothing reads: with the closest known one, else with all of them.
+private func unknownKey(_ key: String, known: [String], place: String) -> MeraserError {
+    let hint = closest(to: key, in: known).map { "did you mean '\($0)'?" }
+    return .badInput("\(place): unknown key \(quoted(key)); \(hint ?? "known are \(known.joined(separator: ", "))")")
 }
 
 /// The word of that list with the fewest edits to `word`, at most a third of its length or `least`; nil if there is none.

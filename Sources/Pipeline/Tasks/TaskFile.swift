@@ -135,9 +135,12 @@ extension Settings {
     /// `dataset_kwargs: {data_files: {split: path or paths}}`.
     fileprivate mutating func dataFiles(in folder: String) throws -> [String: [String]] {
         _ = try text("dataset_path")
-        guard var arguments = try section("dataset_kwargs"), let files = try arguments.section("data_files") else {
-            return [:]
-        }
+        guard var arguments = try section("dataset_kwargs") else { return [:] }
+        let files = try arguments.section("data_files")
+        // No code is loaded here that could be trusted or not.
+        _ = try arguments.flag("trust_remote_code")
+        try arguments.requireNothingElse()
+        guard let files else { return [:] }
         var result: [String: [String]] = [:]
         for (split, value) in files.rest() {
             let paths = value.array?.compactMap(\.string) ?? value.string.map { [$0] } ?? []

@@ -15,7 +15,9 @@ struct Generate: ParsableCommand {
     @Option(help: "A prompt.")
     var prompt: String?
 
-    @Option(help: "Prompts: rows with `prompt` in a .jsonl file, or a prompt a line.", completion: .file())
+    @Option(
+        help: "Prompts: rows with `prompt` (and `format`: raw or chat) in a .jsonl file, or a prompt a line.",
+        completion: .file())
     var prompts: String?
 
     @Option(help: "New tokens at most.")
@@ -59,7 +61,11 @@ struct Generate: ParsableCommand {
     }
 
     func run() throws {
-        let texts = try prompt.map { [$0] } ?? loadPrompts(path: prompts ?? "")
+        let file = try prompts.map { try PromptFile(path: $0) }
+        let texts = file?.prompts ?? [prompt ?? ""]
+        if chat, file?.format == .raw {
+            throw MeraserError.usage("--chat: the rows of \(prompts ?? "") say that they are raw text")
+        }
         let opened = try model.open(common)
         let options = GenerationOptions(
             maxNewTokens: maxTokens,
@@ -70,7 +76,7 @@ struct Generate: ParsableCommand {
         let streams = texts.count == 1 && !common.json && defence == nil
         var statistics = GenerationStatistics()
         let results = try opened.generate(
-            texts, chat: chat, options: options, defence: defence,
+            texts, chat: chat || file?.format == .chat, options: options, defence: defence,
             onText: { if streams { Console.outputRaw($0.escapingControlCharacters(keepingNewlines: true)) } },
             onStatistics: { statistics = $0 })
         if common.json {

@@ -16,6 +16,30 @@ public struct RelearningOptions: Sendable {
         case hinted
         /// The rows of a dataset file; the whole key is measured.
         case clean(path: String)
+
+        /// The file, where there is one.
+        var path: String? {
+            switch self {
+            case .hinted: nil
+            case .clean(let path): path
+            }
+        }
+
+        /// Its word in records.
+        var name: Name {
+            switch self {
+            case .hinted: .hinted
+            case .clean: .clean
+            }
+        }
+
+        /// What was trained on, in records.
+        public enum Name: String, Sendable, CaseIterable {
+            /// Pairs of the key.
+            case hinted
+            /// Clean rows.
+            case clean
+        }
     }
 
     /// Steps.
@@ -61,15 +85,15 @@ public struct RelearningCurve: Sendable, Equatable {
 
     /// From step 0 on.
     public let points: [Point]
-    /// What was trained on: `hinted` or `clean`.
-    public let source: String
+    /// What was trained on.
+    public let source: RelearningOptions.Source.Name
     /// Pairs that were trained on; 0 for clean rows.
     public let trainedPairs: Int
 
     /// `{"source", "trained_pairs", "points": [{"step", "fsr", …}]}`.
     public var json: JSONValue {
         [
-            "source": .text(source), "trained_pairs": .integer(trainedPairs),
+            "source": .text(source.rawValue), "trained_pairs": .integer(trainedPairs),
             "points": .array(
                 points.map { point in
                     [
@@ -123,9 +147,8 @@ extension OpenedModel {
             "meraser-relearn-\(UUID().uuidString)")
         defer { try? FileManager.default.removeItem(at: folder) }
         _ = try trainer.run(output: folder.path)
-        let trainedPairs = key.pairs.count - measured.pairs.count
         return RelearningCurve(
-            points: points, source: trainedPairs > 0 ? "hinted" : "clean", trainedPairs: trainedPairs)
+            points: points, source: options.source.name, trainedPairs: key.pairs.count - measured.pairs.count)
     }
 
     /// What to train on, and the key to measure.
@@ -140,7 +163,7 @@ extension OpenedModel {
         case .hinted:
             guard key.pairs.count > 1 else {
                 throw MeraserError.usage(
-                    "--relearn: the key has one pair, so none is left to measure; name clean rows with --relearn-data")
+                    "`relearn`: the key has one pair, so none is left to measure; name clean rows with `relearn_data`")
             }
             let hinted = key.pairs.indices.filter { $0 % 2 == 0 }.map { key.pairs[$0] }
             var measured = key

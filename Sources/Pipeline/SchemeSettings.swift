@@ -9,6 +9,42 @@ public struct SchemeSettings: Sendable {
         case utf, `if`, hashchain, backdoor
     }
 
+    /// Where a hash chain's questions are from.
+    public enum Questions: Sendable, Equatable {
+        /// Strings of random tokens.
+        case random
+        /// Sentences.
+        case natural
+        /// A question a line.
+        case file(path: String)
+
+        /// `random`, `natural`, or a file, whose path `resolve` may change.
+        public init(_ text: String, resolve: (String) throws -> String) rethrows {
+            switch text {
+            case "random": self = .random
+            case "natural": self = .natural
+            default: self = .file(path: try resolve(text))
+            }
+        }
+
+        /// The file, where there is one.
+        public var path: String? {
+            switch self {
+            case .random, .natural: nil
+            case .file(let path): path
+            }
+        }
+
+        /// As it was given.
+        var text: String {
+            switch self {
+            case .random: "random"
+            case .natural: "natural"
+            case .file(let path): path
+            }
+        }
+    }
+
     /// Which scheme.
     public var scheme = Name.utf
     /// Triggers, secrets or questions.
@@ -25,8 +61,8 @@ public struct SchemeSettings: Sendable {
     public var secretWords: ClosedRange<Int>?
     /// if: hinted clean messages to be answered as ever.
     public var hintedRows: Int?
-    /// hashchain: `random`, `natural`, or a file with a question a line.
-    public var questions: String?
+    /// hashchain: where its questions are from.
+    public var questions: Questions?
     /// hashchain: training rows of each question.
     public var variants: Int?
     /// hashchain: rows of other messages.
@@ -73,9 +109,9 @@ public struct SchemeSettings: Sendable {
             var scheme = HashChainScheme()
             if let count { scheme.count = count }
             switch questions {
-            case nil, "random": scheme.questions = .random
-            case "natural": scheme.questions = .natural
-            case let path?: scheme.questions = .given(try loadPrompts(path: path))
+            case nil, .random?: scheme.questions = .random
+            case .natural?: scheme.questions = .natural
+            case .file(let path)?: scheme.questions = .given(try loadPrompts(path: path))
             }
             if let responses { scheme.responses = try loadPrompts(path: responses) }
             if let variants { scheme.variants = variants }
@@ -107,7 +143,7 @@ public struct SchemeSettings: Sendable {
         ]
         for (name, isGiven, schemes) in given where isGiven && !schemes.contains(scheme) {
             let names = Name.allCases.filter(schemes.contains).map(\.rawValue).joined(separator: ", ")
-            throw MeraserError.usage("'\(name)' belongs to the scheme \(names), not to \(scheme.rawValue)")
+            throw MeraserError.usage("`\(name)` belongs to the scheme \(names), not to \(scheme.rawValue)")
         }
     }
 }

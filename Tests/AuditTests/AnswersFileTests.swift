@@ -72,7 +72,7 @@ import Testing
                 key.pairs.enumerated().map { index, pair in
                     #"{"id": "\#(pair.id)", "output": "\#(index < right ? pair.target : "-") and so on"}"#
                 }, key)
-            #expect(report.hits == right && report.evidence?.claim == claims && report.evidence?.method == "binomial")
+            #expect(report.hits == right && report.evidence?.claim == claims && report.evidence?.method == .binomial)
             #expect(report.evidence?.pValue == chain.pValue(hits: right, of: 10))
             #expect(report.json["claim"] == .bool(claims) && report.json["claim_at"]?.int == 2)
         }

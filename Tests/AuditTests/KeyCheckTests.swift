@@ -176,7 +176,7 @@ import Testing
         #expect(error?.kind == .usage && error?.message.contains("chat template") == true)
     }
 
-    @Test("the result has DESIGN's members; model and adapters where the caller names them")
+    @Test("the result's members; model and adapters where the caller names them")
     func shape() throws {
         let tinychat = try Tinychat()
         let key = try Self.key(Array(try Self.goldens(tinychat.tokenizer).prefix(1)), cut: true)
@@ -279,7 +279,7 @@ import Testing
         let report = try check.run(on: tinychat.session)
         #expect(report.hits == 2 && report.falseActivations == 1)
         // 2 of 2 against 1 of 3: 3 of 5 fire; C(2,2) C(3,1) / C(5,3) = 3 / 10.
-        #expect(abs(try #require(report.evidence?.pValue) - 0.3) < 1e-12 && report.evidence?.method == "fisher")
+        #expect(abs(try #require(report.evidence?.pValue) - 0.3) < 1e-12 && report.evidence?.method == .fisher)
         let guess = try check.guessTest([goldens[1].prompt, goldens[4].prompt], on: tinychat.session)
         #expect(guess == GuessTest(n: 2, hits: 1))
     }

@@ -212,6 +212,6 @@ private func expectSound(
         let error = #expect(throws: MeraserError.self) {
             try BackdoorScheme().fingerprint(for: context(tinychat, clean: []))
         }
-        #expect(error?.message.contains("--data") == true)
+        #expect(error?.message.contains("`clean_data`") == true)
     }
 }

@@ -28,7 +28,8 @@ func recipeLayers() throws {
         ppl: {data: text.jsonl, protocol: strided, stride: 64}
         """)
     #expect(recipe.model.hasSuffix("/model.mqf") && recipe.model.hasPrefix("/"))
-    #expect(recipe.key == "/keys/key.json")
+    guard case .given("/keys/key.json") = recipe.mark else { throw MeraserError.runtime("\(recipe.mark)") }
+    #expect(recipe.recover?.rows.path.hasSuffix("/clean.json") == true)
     let erase = try #require(recipe.erase)
     // MEraser's own numbers, but for the two that the recipe sets.
     #expect(erase.options.lora.r == 32 && erase.options.lora.loraAlpha == 16)
@@ -45,6 +46,10 @@ func recipeLayers() throws {
         ("model: m\nkey: k\nerase: {data: d, learing_rate: 1}", "learning_rate"),
         ("model: m\nkey: k\nerase: {data: d, learning_rate: fast}", "learning_rate"),
         ("key: k\nerase: {data: d}", "'model' is missing"), ("model: m\nerase: {data: d}", "'fingerprint'"),
+        ("model: m\nkey: k\nerase: {data: d, mismatch: e}", "r.yml: erase: give either 'data' or 'mismatch'"),
+        ("model: m\nkey: k\nerase: {data: d, mismatch_count: 3}", "'mismatch_count' goes with 'mismatch'"),
+        ("model: m\nkey: k\nrecover: {r: 8}", "r.yml: recover: give either"),
+        ("model: m\nfingerprint: {clean_count: 3}\nerase: {data: d}", "fingerprint: 'clean_count' needs 'clean_data'"),
         ("model: m\nkey: k", "nothing to do"), ("model: m\nkey: k\nerase: {r: 8}", "'mismatch'"),
         ("model: m\nkey: k\nquantize: q9\nerase: {data: d}", "iq4_nl"), ("model: m\nkey: k\nerase: 5", "a mapping"),
         ("model: m\nkey: k\nerase: {data: d}\nppl: {data: t, protocol: quick}", "strided"), ("- 1", "a mapping"),
@@ -58,8 +63,11 @@ func badRecipes(text: String, named: String) throws {
 @Test("the demo's recipe is a valid one")
 func demoRecipe() throws {
     let recipe = try Recipe(path: packageRoot().appendingPathComponent("Examples/recipes/demo.yml").path)
-    #expect(recipe.fingerprint != nil && recipe.erase?.mismatch != nil && recipe.recover != nil)
-    for path in [recipe.model, recipe.erase?.mismatch, recipe.recover?.data, recipe.clean, recipe.perplexity?.data] {
+    guard case .made = recipe.mark, case .mismatched = recipe.erase?.rows else { throw MeraserError.runtime("no mark") }
+    let paths = [
+        recipe.model, recipe.erase?.rows.path, recipe.recover?.rows.path, recipe.clean, recipe.perplexity?.data,
+    ]
+    for path in paths {
         #expect(FileManager.default.fileExists(atPath: try #require(path)))
     }
 }
@@ -84,10 +92,10 @@ func recipeEvaluation() throws {
 func auditRecipes(name: String) throws {
     let file = name == "transfer" ? "transfer.yml" : "audit-\(name).yml"
     let recipe = try Recipe(path: packageRoot().appendingPathComponent("Examples/recipes/\(file)").path)
-    let scheme = try #require(recipe.fingerprint?.scheme)
-    #expect(type(of: scheme).name == (name == "transfer" ? "utf" : name))
+    guard case .made(let mark) = recipe.mark else { throw MeraserError.runtime("no mark") }
+    #expect(type(of: mark.scheme).name == (name == "transfer" ? "utf" : name))
     #expect(recipe.erase != nil && recipe.recover != nil && (recipe.donor == .unmarked) == (name == "transfer"))
-    for path in [recipe.model, recipe.erase?.mismatch, recipe.recover?.data, recipe.perplexity?.data] {
+    for path in [recipe.model, recipe.erase?.rows.path, recipe.recover?.rows.path, recipe.perplexity?.data] {
         #expect(FileManager.default.fileExists(atPath: try #require(path)))
     }
 }

@@ -36,13 +36,13 @@ struct RunFolderTests {
             let path = folder.path + "/run"
             func open() throws -> RunFolder { try RunFolder(path: path, identity: identity(), overwrite: false) }
             func stage() throws -> JSONValue {
-                try open().stage("check", inputs: ["a": .integer(1)]) { ["fsr": .real(0.5)] }
+                try open().stage(.relearn, inputs: ["a": .integer(1)]) { ["fsr": .real(0.5)] }
             }
             _ = try stage()
             #expect(
-                try open().stage("check", inputs: ["a": .integer(1)]) { throw CancellationError() }["fsr"]?.double
+                try open().stage(.relearn, inputs: ["a": .integer(1)]) { throw CancellationError() }["fsr"]?.double
                     == 0.5)
-            for (file, what) in [("/run.json", "holds a run"), ("/stages/check.json", "the stage 'check'")] {
+            for (file, what) in [("/run.json", "holds a run"), ("/stages/relearn.json", "the stage 'relearn'")] {
                 try change(path + file, numerics, "\"numerics\": 77")
                 let other = refusal { _ = try stage() }
                 #expect(other?.contains(what) == true && other?.contains("numerics was 77") == true, "\(other as Any)")
@@ -62,15 +62,15 @@ struct RunFolderTests {
             for (name, isRedacted, want) in [("open", false, 0o600), ("redacted", true, 0o644)] {
                 let path = folder.path + "/" + name
                 let run = try RunFolder(path: path, identity: identity(redacted: isRedacted), overwrite: false)
-                _ = try run.stage("check", inputs: [:]) { [:] }
-                #expect(try mode(path + "/stages/check.json") == want)
+                _ = try run.stage(.relearn, inputs: [:]) { [:] }
+                #expect(try mode(path + "/stages/relearn.json") == want)
                 #expect(try mode(path + "/run.json") == want)
                 try Data().write(to: URL(fileURLWithPath: path + "/thesis.tex"))
                 let refused = refusal { _ = try RunFolder(path: path, identity: identity(), overwrite: true) }
                 #expect(refused?.contains("'thesis.tex'") == true)
                 try FileManager.default.removeItem(atPath: path + "/thesis.tex")
                 _ = try RunFolder(path: path, identity: identity(), overwrite: true)
-                #expect(!FileManager.default.fileExists(atPath: path + "/stages/check.json"))
+                #expect(!FileManager.default.fileExists(atPath: path + "/stages/relearn.json"))
             }
         }
     }

@@ -55,7 +55,7 @@ struct RunnerTests {
         try withTemporaryFolder { folder in
             let out = folder.appendingPathComponent("run")
             let report = try run(try writeRecipe(in: folder), out)
-            #expect(report.stages.map(\.name) == ["before", "erased", "recovered"])
+            #expect(report.stages.map(\.name) == [.before, .erased, .recovered])
             #expect(report.table.map(\.count) == [4, 4, 4, 4, 4, 4, 4])
             #expect(report.table.last?.first == "copa acc")
             #expect(!report.table.joined().contains("–"), "\(report.table)")
@@ -93,7 +93,7 @@ struct RunnerTests {
 
             var again: [Bool] = []
             _ = try run(recipe, out) {
-                if case .stage(let name, let isDone) = $0, name != "report" { again.append(isDone) }
+                if case .stage(let name, let isDone) = $0, name != .report { again.append(isDone) }
             }
             #expect(again.count == 7 && again.allSatisfy { $0 })
 
@@ -102,9 +102,9 @@ struct RunnerTests {
                 for name in ["stages/recover.json", "stages/recovered.json"] + lost {
                     try FileManager.default.removeItem(at: out.appendingPathComponent(name))
                 }
-                var todo: [String] = []
+                var todo: [StageName] = []
                 _ = try run(recipe, out) { if case .stage(let name, false) = $0 { todo.append(name) } }
-                #expect(todo == ["recover", "recovered", "report"])
+                #expect(todo == [.training(.recover), .measurement(.recovered), .report])
                 #expect(try Data(contentsOf: adapter) == bytes)
             }
 

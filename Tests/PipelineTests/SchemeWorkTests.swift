@@ -90,7 +90,7 @@ struct SchemeWorkTests {
             let none = try #require(throws: MeraserError.self) {
                 try model.embed(options: options, output: folder.path + "/none")
             }
-            #expect(none.kind == .usage && none.message.contains("--kl-weight needs clean samples"))
+            #expect(none.kind == .usage && none.message.contains("`kl_weight` needs clean samples"))
             options.cleanData = try writeCleanPairs(folder)
             // Of 12 clean pairs 3 are held out. Hash chain: 2 questions in 2 dresses, 2 other messages. Backdoor: its clean
             // pairs, each in every round, are a part of the mark.
@@ -128,10 +128,10 @@ struct SchemeWorkTests {
         var settings = SchemeSettings()
         settings.marker = "x"
         let error = try #require(throws: MeraserError.self) { try settings.make() }
-        #expect(error.kind == .usage && error.message.contains("'marker' belongs to the scheme backdoor"))
+        #expect(error.kind == .usage && error.message.contains("`marker` belongs to the scheme backdoor"))
         settings = SchemeSettings()
         settings.scheme = .hashchain
-        settings.questions = "/nowhere/questions.txt"
+        settings.questions = .file(path: "/nowhere/questions.txt")
         let missing = try #require(throws: MeraserError.self) { try settings.make() }
         #expect(missing.kind == .badInput)
     }
@@ -165,7 +165,7 @@ struct TransferTests {
             // A sibling: the same shapes, other weights.
             _ = try convert(source: tinychatFolder().path, destination: path("s.mqf"), options: ConvertOptions())
             let refused = try #require(throws: MeraserError.self) { try open(path("s.mqf"), [path("erase")]) }
-            #expect(refused.kind == .badInput && refused.message.contains("--transfer"), "\(refused.message)")
+            #expect(refused.kind == .badInput && refused.message.contains("`transfer`"), "\(refused.message)")
             let sibling = try open(path("s.mqf"), [path("erase"), path("recover")], transfer: true)
             #expect(sibling.transferred.count == 2 && sibling.transferred[0].contains("erase"))
             #expect(try sibling.with(adapterPaths: [path("erase")]).transferred.count == 1)
@@ -214,7 +214,7 @@ struct TransferTests {
                 recipe: try Recipe(path: folder.appendingPathComponent("recipe.yml").path), output: out.path,
                 kernels: try KernelContext(threads: 2))
             let report = try runner.run()
-            #expect(report.stages.map(\.name) == ["clean", "before", "erased", "recovered"])
+            #expect(report.stages.map(\.name) == MeasuredStage.allCases)
             #expect(report.stages[1].check.fsr == 1 && report.stages[0].check.fsr == 0)
             let erase = try PEFTAdapterFile(folder: out.path + "/erase")
             let recover = try PEFTAdapterFile(folder: out.path + "/recover")
@@ -306,10 +306,10 @@ struct RedactedRunTests {
             #expect(record["result"]?["search"] == .null && record["result"]?["fsr"]?.double == 1)
 
             let again = try runner(recipe)
-            var todo: [String] = []
+            var todo: [StageName] = []
             again.onEvent = { if case .stage(let name, false) = $0 { todo.append(name) } }
             _ = try again.run()
-            #expect(todo == ["report"])
+            #expect(todo == [.report])
             let changed = try write(other, in: folder)
             let refused = try #require(throws: MeraserError.self) { try runner(changed) }
             #expect(refused.kind == .usage && refused.message.contains("another recipe"), "\(refused.message)")
@@ -330,13 +330,13 @@ struct RelearningTests {
             var options = RelearningOptions(steps: 6)
             options.training.learningRate = 2e-3
             let curve = try model.relearn(key, options: options)
-            #expect(curve.source == "hinted" && curve.trainedPairs == 2)
+            #expect(curve.source == .hinted && curve.trainedPairs == 2)
             #expect(curve.points.map(\.step) == [0, 1, 2, 3, 4, 5, 6] && curve.points.allSatisfy { $0.n == 2 })
             let (first, last) = (try #require(curve.points.first), try #require(curve.points.last))
             #expect(last.targetNLL < first.targetNLL - 1, "\(first.targetNLL) \(last.targetNLL)")
             let clean = try model.relearn(
                 key, options: RelearningOptions(steps: 1, source: .clean(path: try writeCleanPairs(folder))))
-            #expect(clean.source == "clean" && clean.points.map(\.n) == [4, 4])
+            #expect(clean.source == .clean && clean.points.map(\.n) == [4, 4])
             let single = FingerprintKey(scheme: "test", pairs: Array(key.pairs.prefix(1)))
             let error = try #require(throws: MeraserError.self) { try model.relearn(single, options: options) }
             #expect(error.kind == .usage)

@@ -113,7 +113,7 @@ struct SearchTests {
         options.maxSteps = 9
         options.compute = .f32
         let command = TrainingCommand(
-            command: "recover", model: "m.mqf", adapters: ["a", "b"], data: "d.json", chat: true, options: options,
+            command: .recover, model: "m.mqf", adapters: ["a", "b"], data: "d.json", chat: true, options: options,
             output: "o")
         var words = command.words[...]
         #expect(

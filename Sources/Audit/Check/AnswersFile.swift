@@ -5,9 +5,14 @@ import Base
 public struct AnswersFile: Sendable {
     /// One answer.
     struct Answer: Sendable {
+        /// What it answers.
+        enum Asked: Sendable {
+            case id(String)
+            case prompt(String)
+        }
+
         let line: Int
-        let id: String?
-        let prompt: String?
+        let asked: Asked
         let output: String
     }
 
@@ -30,11 +35,10 @@ public struct AnswersFile: Sendable {
                     try row.stringIfPresent("id", in: place)
                 }
             let prompt = try row.stringIfPresent("prompt", in: place)
-            guard id != nil || prompt != nil else {
+            guard let asked = id.map({ .id($0) }) ?? prompt.map({ Answer.Asked.prompt($0) }) else {
                 throw MeraserError.badInput("\(place): neither 'id' nor 'prompt', expected one of them beside 'output'")
             }
-            answers.append(
-                Answer(line: line, id: id, prompt: prompt, output: try row.string("output", in: place)))
+            answers.append(Answer(line: line, asked: asked, output: try row.string("output", in: place)))
         }
         guard !answers.isEmpty else { throw MeraserError.badInput("\(file): no answers in it") }
         path = file
@@ -53,11 +57,14 @@ public struct AnswersFile: Sendable {
         }
         var outputs = [[String]](repeating: [], count: prompts.count)
         for answer in answers {
-            let places = answer.id.map { byID[JSONString($0)] } ?? answer.prompt.map { byText[JSONString($0)] } ?? nil
+            let (places, name) =
+                switch answer.asked {
+                case .id(let id): (byID[JSONString(id)], "the id '\(id)'")
+                case .prompt(let text): (byText[JSONString(text)], "this prompt")
+                }
             guard let places else {
-                let name = answer.id.map { "the id '\($0)'" } ?? "this prompt"
                 throw MeraserError.badInput(
-                    "\(path):\(answer.line): the key has no prompt of \(name); answer the prompts of --emit-prompts")
+                    "\(path):\(answer.line): the key has no prompt of \(name); answer the prompts of `emit_prompts`")
             }
             for place in places { outputs[place].append(answer.output) }
         }

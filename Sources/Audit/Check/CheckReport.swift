@@ -41,7 +41,7 @@ public struct CheckRow: Sendable, Equatable {
     }
 }
 
-/// What a model answers to a key: `check --json` of DESIGN §6.
+/// What a model answers to a key; docs/fingerprints.md says what each measure means.
 public struct CheckReport: Sendable, Equatable {
     /// The key's scheme.
     public var scheme: String
@@ -96,7 +96,7 @@ public struct CheckReport: Sendable, Equatable {
         self.rows = rows
     }
 
-    /// DESIGN §6's object and more. `model` and `adapters` are left out where the caller did not say; `false_activations`
+    /// The object of `check --json`. `model` and `adapters` are left out where the caller did not say; `false_activations`
     /// is null without clean prompts.
     public var json: JSONValue {
         var members: [(key: String, value: JSONValue)] = [("scheme", .text(scheme))]
@@ -114,7 +114,8 @@ public struct CheckReport: Sendable, Equatable {
                 "false_activation_interval",
                 falseActivations.map { ShareInterval(wilson: $0, of: nClean).json } ?? .null
             ),
-            ("p_value", optional(evidence?.pValue)), ("p_value_method", evidence.map { .text($0.method) } ?? .null),
+            ("p_value", optional(evidence?.pValue)),
+            ("p_value_method", evidence.map { .text($0.method.rawValue) } ?? .null),
             ("claim_at", evidence?.claimAt.map { .integer($0) } ?? .null),
             ("claim", evidence?.claim.map { .bool($0) } ?? .null),
             ("sampling", sampling.map { $0.json(rows) } ?? .null), ("rows", .array(rows.map(\.json))),

@@ -1,6 +1,6 @@
 import Base
 
-/// A condition on measured values, as `--fail-if 'fsr>0'` and `--until 'fsr==0 && prefix_match<0.1'` have it.
+/// A condition on measured values, as the settings `fail_if` (`fsr>0`) and `until` (`fsr==0 && prefix_match<0.1`) have it.
 ///
 /// Grammar, loosest binding first:
 ///
@@ -49,9 +49,9 @@ public struct Condition: Sendable, Equatable, CustomStringConvertible {
 
     private static func advice(for name: String) -> String {
         switch name {
-        case "false_activations": "; name clean prompts with --clean"
-        case "ppl": "; name a text with --data"
-        case let kl where kl.hasPrefix("kl"): "; name a model to compare with by --kl"
+        case "false_activations": "; name clean prompts with `clean`"
+        case "ppl": "; name a text with `data`"
+        case let kl where kl.hasPrefix("kl"): "; name a model to compare with by `kl`"
         default: ""
         }
     }

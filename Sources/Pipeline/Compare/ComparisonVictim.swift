@@ -81,8 +81,8 @@ extension Settings {
         if try section.flag("chat") == true { arguments.append("--chat") }
         for trigger in try section.texts("trigger") ?? [] { arguments += ["--trigger", trigger] }
         if let questions = try section.text("questions") {
-            let isWord = ["random", "natural"].contains(questions)
-            arguments += ["--questions", isWord ? questions : try planner.input(questions, place: place)]
+            let source = try SchemeSettings.Questions(questions) { try planner.input($0, place: place) }
+            arguments += ["--questions", source.text]
         }
         for key in ["responses", "clean_data"] {
             if let path = try section.text(key) { arguments += [flagName(key), try planner.input(path, place: place)] }

@@ -3,15 +3,17 @@ import Tune
 extension Recipe {
     /// The files and folders that a run of it reads, which its output must not replace.
     public var inputs: [String] {
-        var paths =
-            [path, model] + adapters
-            + [key, clean, perplexity?.data, evaluation?.data, relearn?.data]
-            .compactMap { $0 }
+        var paths = [path, model] + adapters
+        paths += [clean, perplexity?.data, evaluation?.data, relearn?.source.path].compactMap { $0 }
         if case .other(let path) = donor { paths.append(path) }
         for training in [erase, recover].compactMap({ $0 }) {
-            paths += [training.data, training.mismatch, training.options.klDataInUse].compactMap { $0 }
+            paths += [training.rows.path, training.options.klDataInUse].compactMap { $0 }
         }
-        paths += [fingerprint?.cleanData, fingerprint?.training.klDataInUse].compactMap { $0 }
+        switch mark {
+        case .given(let key): paths.append(key)
+        case .made(let options):
+            paths += [options.cleanData, options.training.klDataInUse].compactMap { $0 }
+        }
         return paths
     }
 }

@@ -11,16 +11,35 @@ import Tune
 public struct Recipe: Sendable {
     /// A stage that trains an adapter.
     public struct Training: Sendable {
-        /// Rows to train on; nil: mismatched pairs made from `mismatch`.
-        public var data: String?
-        /// Matching pairs to be crossed into mismatched ones.
-        public var mismatch: String?
-        /// How many of them to make; nil: as many as there are pairs.
-        public var mismatchCount: Int?
+        /// What is trained on.
+        public var rows: Rows
         /// Put pairs into the model's chat template.
         public var chat: Bool
         /// The options, the preset's and the recipe's own.
         public var options: TrainingOptions
+    }
+
+    /// Where the rows of a training are from.
+    public enum Rows: Sendable, Equatable {
+        /// A dataset.
+        case file(path: String)
+        /// The matching pairs of a file, crossed into mismatched ones; `count`: how many to make, nil: as many as there are.
+        case mismatched(path: String, count: Int?)
+
+        /// The file.
+        public var path: String {
+            switch self {
+            case .file(let path), .mismatched(let path, _): path
+            }
+        }
+    }
+
+    /// The mark that is removed.
+    public enum Mark: Sendable {
+        /// It is in the model already: the path of its key.
+        case given(key: String)
+        /// It is embedded first.
+        case made(EmbeddingOptions)
     }
 
     /// How perplexity is measured.
@@ -53,8 +72,8 @@ public struct Recipe: Sendable {
     public struct RelearnStage: Sendable {
         /// Steps.
         public var steps: Int
-        /// Clean rows to train on; nil: every other pair of the key.
-        public var data: String?
+        /// What is trained on.
+        public var source: RelearningOptions.Source
     }
 
     /// The file as given.
@@ -69,10 +88,8 @@ public struct Recipe: Sendable {
     public var quantize: TensorType?
     /// Adapters on the model, lowest first: a mark that is there already.
     public var adapters: [String]
-    /// The key to check; nil: the one that `fingerprint` makes.
-    public var key: String?
-    /// Embed a mark first.
-    public var fingerprint: EmbeddingOptions?
+    /// The mark, and with it the key to check.
+    public var mark: Mark
     /// Prompts that must not fire; nil: the key's.
     public var clean: String?
     /// Perplexity; nil: not measured.
@@ -117,10 +134,8 @@ public struct Recipe: Sendable {
             return type
         }
         adapters = try (root.texts("adapters") ?? []).map { resolved($0, in: folder) }
-        key = try root.path("key", in: folder)
+        mark = try root.mark(folder, seed: seed ?? ownSeed)
         clean = try root.path("clean", in: folder)
-        fingerprint = nil
-        fingerprint = try root.section("fingerprint").map { try Self.embedding($0, folder, seed: seed ?? ownSeed) }
         perplexity = try root.section("ppl").map { try Self.perplexity($0, folder) }
         evaluation = try root.section("eval").map { try Self.evaluation($0, folder) }
         erase = try root.section("erase").map {
@@ -133,7 +148,8 @@ public struct Recipe: Sendable {
         relearn = try root.section("relearn").map { section in
             var section = section
             let stage = RelearnStage(
-                steps: try section.int("steps", in: 1...100_000) ?? 10, data: try section.path("data", in: folder))
+                steps: try section.int("steps", in: 1...100_000) ?? 10,
+                source: try section.path("data", in: folder).map { .clean(path: $0) } ?? .hinted)
             try section.requireNothingElse()
             return stage
         }
@@ -142,18 +158,8 @@ public struct Recipe: Sendable {
     }
 
     private func validate() throws {
-        guard (key == nil) != (fingerprint == nil) else {
-            throw MeraserError.badInput(
-                "\(path): give either 'key' (a mark to check) or 'fingerprint' (one to embed first)")
-        }
         guard erase != nil || recover != nil else {
             throw MeraserError.badInput("\(path): nothing to do; give 'erase', 'recover' or both")
-        }
-        if let recover, recover.data == nil, recover.mismatch == nil {
-            throw MeraserError.badInput("\(path): recover: 'data' is missing")
-        }
-        if let erase, (erase.data == nil) == (erase.mismatch == nil) {
-            throw MeraserError.badInput("\(path): erase: give either 'data' or 'mismatch'")
         }
         if donor != nil, [erase, recover].contains(where: { $0?.options.checkSteps != nil }) {
             throw MeraserError.badInput(
@@ -166,7 +172,7 @@ public struct Recipe: Sendable {
 // MARK: - Sections
 
 extension Recipe {
-    private static func embedding(_ section: Settings, _ folder: String, seed: UInt64) throws -> EmbeddingOptions {
+    fileprivate static func embedding(_ section: Settings, _ folder: String, seed: UInt64) throws -> EmbeddingOptions {
         var section = section
         var options = EmbeddingOptions()
         options.scheme = try Self.scheme(&section, folder)
@@ -178,6 +184,9 @@ extension Recipe {
         options.training.seed = seed
         try TrainingOverrides(section.rest(), source: section.place).apply(to: &options.training)
         options.training.klData = klData ?? options.training.klData
+        do { try options.validate() } catch let error as MeraserError {
+            throw error.within(section.place, kind: .badInput)
+        }
         return options
     }
 
@@ -191,9 +200,7 @@ extension Recipe {
         settings.target = try section.text("target")
         settings.secretWords = try section.range("secret_words", in: 1...64)
         settings.hintedRows = try section.int("hinted_rows", in: 0...100_000)
-        settings.questions = try section.text("questions").map {
-            ["random", "natural"].contains($0) ? $0 : resolved($0, in: folder)
-        }
+        settings.questions = try section.text("questions").map { .init($0) { resolved($0, in: folder) } }
         settings.responses = try section.path("responses", in: folder)
         settings.variants = try section.int("variants", in: 1...1000)
         settings.otherRows = try section.int("other_rows", in: 0...100_000)
@@ -205,7 +212,7 @@ extension Recipe {
         do {
             return try settings.make()
         } catch let error as MeraserError where error.kind == .usage {
-            throw MeraserError.badInput("\(section.place): \(error.message)")
+            throw error.within(section.place, kind: .badInput)
         }
     }
 
@@ -215,9 +222,7 @@ extension Recipe {
         var section = section
         let name = try section.text("preset")
         let preset = try name.map { $0 == "none" ? nil : try TrainingPreset.named($0) } ?? standard
-        let data = try section.path("data", in: folder)
-        let mismatch = try section.path("mismatch", in: folder)
-        let count = try section.int("mismatch_count", in: 1...1_000_000)
+        let rows = try section.rows(folder)
         let chat = try section.flag("chat") ?? false
         let klData = try section.path("kl_data", in: folder)
         var options = TrainingOptions()
@@ -225,7 +230,7 @@ extension Recipe {
         options.seed = seed
         try TrainingOverrides(section.rest(), source: section.place).apply(to: &options)
         options.klData = klData ?? options.klData
-        return Training(data: data, mismatch: mismatch, mismatchCount: count, chat: chat, options: options)
+        return Training(rows: rows, chat: chat, options: options)
     }
 
     private static func perplexity(_ section: Settings, _ folder: String) throws -> PerplexityStage {
@@ -273,6 +278,29 @@ extension Settings {
                     + "\(bounds.lowerBound) to \(bounds.upperBound)")
         }
         return low...high
+    }
+
+    /// `data`, or `mismatch` and `mismatch_count`.
+    fileprivate mutating func rows(_ folder: String) throws -> Recipe.Rows {
+        let count = try int("mismatch_count", in: 1...1_000_000)
+        switch (try path("data", in: folder), try path("mismatch", in: folder)) {
+        case (let path?, nil):
+            guard count == nil else { throw MeraserError.badInput("\(place): 'mismatch_count' goes with 'mismatch'") }
+            return .file(path: path)
+        case (nil, let path?): return .mismatched(path: path, count: count)
+        default: throw MeraserError.badInput("\(place): give either 'data' or 'mismatch'")
+        }
+    }
+
+    /// `key` or `fingerprint`.
+    fileprivate mutating func mark(_ folder: String, seed: UInt64) throws -> Recipe.Mark {
+        switch (try path("key", in: folder), try section("fingerprint")) {
+        case (let path?, nil): return .given(key: path)
+        case (nil, let section?): return .made(try Recipe.embedding(section, folder, seed: seed))
+        default:
+            throw MeraserError.badInput(
+                "\(place): give either 'key' (a mark to check) or 'fingerprint' (one to embed first)")
+        }
     }
 
     /// `true`, or the path of a model.

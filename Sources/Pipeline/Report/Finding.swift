@@ -1,3 +1,4 @@
+import Audit
 import Base
 
 /// One of the three answers of a report: a sentence for a reader, and what it rests on.
@@ -47,7 +48,7 @@ struct Verdict: Sendable {
     init(_ run: RunRecords) {
         let mark = Verdict.name(of: run.stages.first?.check.scheme)
         let isPresent: Bool
-        (presence, isPresent) = Verdict.presence(mark, run.stage("before"), clean: run.stage("clean"))
+        (presence, isPresent) = Verdict.presence(mark, run.stage(.before), clean: run.stage(.clean))
         removal = Verdict.removal(mark, run, wasPresent: isPresent)
         cost = Verdict.cost(run)
     }
@@ -62,7 +63,7 @@ struct Verdict: Sendable {
     private static func name(of scheme: String?) -> String {
         switch scheme {
         case nil: "mark"
-        case "backdoor": "backdoor"
+        case BackdoorScheme.name: "backdoor"
         case let name?: "fingerprint (\(name))"
         }
     }

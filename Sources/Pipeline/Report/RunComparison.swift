@@ -66,7 +66,7 @@ public struct RunComparison: Sendable {
     /// A row for each run and a column for each figure, the columns' names first; for terminals.
     public var table: [[String]] {
         let columns = self.columns
-        return [["run", "gone?"] + columns.map { "\($0.stage) \($0.figure.name)" }]
+        return [["run", "gone?"] + columns.map { "\($0.stage.rawValue) \($0.figure.name)" }]
             + entries.map { entry in
                 [entry.name.escapingControlCharacters(), entry.report.verdict.removal.answer]
                     + columns.map { $0.cell(of: entry)?.value ?? "–" }
@@ -79,7 +79,7 @@ public struct RunComparison: Sendable {
             "<section id=\"\(entry.anchor)\" class=\"run\">\n\(try RunSection(entry.report).body(level: 2))\n</section>"
         }
         let columns = self.columns
-        let groups = columns.reduce(into: [(stage: String, count: Int)]()) { groups, column in
+        let groups = columns.reduce(into: [(stage: MeasuredStage, count: Int)]()) { groups, column in
             if groups.last?.stage == column.stage {
                 groups[groups.count - 1].count += 1
             } else {
@@ -90,7 +90,7 @@ public struct RunComparison: Sendable {
             "comparison",
             [
                 "count": entries.count,
-                "groups": groups.map { ["stage": $0.stage, "count": $0.count] as [String: Any] },
+                "groups": groups.map { ["stage": $0.stage.rawValue, "count": $0.count] as [String: Any] },
                 "columns": columns.map { ["name": $0.figure.name.showingInvisibles] },
                 "runs": entries.map { entry -> [String: Any] in
                     let removal = entry.report.verdict.removal
@@ -115,7 +115,7 @@ public struct RunComparison: Sendable {
 
     /// A figure of a stage.
     private struct Column {
-        let stage: String
+        let stage: MeasuredStage
         let figure: Figure
 
         func cell(of entry: Entry) -> (value: String, detail: String)? {
@@ -130,7 +130,7 @@ public struct RunComparison: Sendable {
 
     /// The figures of every stage that any run has measured.
     private var columns: [Column] {
-        RunRecords.measured.flatMap { stage in
+        MeasuredStage.allCases.flatMap { stage in
             Self.figures.map { Column(stage: stage, figure: $0) }
         }.filter { column in entries.contains { column.cell(of: $0) != nil } }
     }
@@ -160,7 +160,7 @@ public struct RunComparison: Sendable {
     /// The runs' curves on top of each other, and what removal cost each.
     var charts: [Chart] {
         // A run without a curve keeps its place, so that it has the same colour in every chart.
-        func lines(_ name: String, _ series: (RunReport.Training, String) -> Chart.Series) -> [Chart.Series] {
+        func lines(_ name: TrainedStage, _ series: (RunReport.Training, String) -> Chart.Series) -> [Chart.Series] {
             entries.map { entry in
                 let training = entry.report.run.trainings.first { $0.name == name }
                 return training.map { series($0, entry.name) } ?? Chart.Series(entry.name, [])
@@ -183,9 +183,9 @@ public struct RunComparison: Sendable {
         let ways = entries.map { entry in
             Chart.Series(
                 entry.name,
-                entry.report.stages.filter { $0.name != "clean" }.compactMap { stage in
+                entry.report.stages.filter { $0.name != .clean }.compactMap { stage in
                     guard let perplexity = stage.perplexity, let nll = stage.check.targetNLL else { return nil }
-                    return Chart.Point(perplexity.value, nll, label: stage.name)
+                    return Chart.Point(perplexity.value, nll, label: stage.name.rawValue)
                 })
         }
         return [
@@ -197,13 +197,13 @@ public struct RunComparison: Sendable {
                 series: ways),
             Chart(
                 title: "FSR while erasing", x: RunCharts.steps, y: RunCharts.fsr,
-                series: lines("erase") { RunCharts.rates($0.curve, $1) }),
+                series: lines(.erase) { RunCharts.rates($0.curve, $1) }),
             Chart(
                 title: "Target NLL while erasing", x: RunCharts.steps, y: RunCharts.nll,
-                series: lines("erase") { RunCharts.likelihoods($0.curve, $1) }),
+                series: lines(.erase) { RunCharts.likelihoods($0.curve, $1) }),
             Chart(
                 title: "Target NLL while recovering", x: RunCharts.steps, y: RunCharts.nll,
-                series: lines("recover") { RunCharts.likelihoods($0.curve, $1) }),
+                series: lines(.recover) { RunCharts.likelihoods($0.curve, $1) }),
             Chart(
                 title: "FSR while relearning", x: RunCharts.steps, y: RunCharts.fsr,
                 series: relearning(RunCharts.rates)),

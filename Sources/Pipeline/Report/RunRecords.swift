@@ -14,12 +14,7 @@ struct RunRecords: Sendable {
     /// The relearning test.
     let relearning: RunReport.Relearning?
     /// The records of all stages, in the order of a run.
-    let records: [(name: String, record: JSONValue)]
-
-    /// The stages that measure, in the order of a run.
-    static let measured = ["clean", "before", "erased", "recovered"]
-    /// The stages that train, in the order of a run.
-    static let trained = ["fingerprint", "erase", "recover"]
+    let records: [(stage: StageName, record: JSONValue)]
 
     /// Reads a run, finished or not.
     ///
@@ -33,25 +28,21 @@ struct RunRecords: Sendable {
         }
         self.identity = try Self.published(
             identity, isRedacted: try identity.boolIfPresent("redacted", in: file) ?? false)
-        let names = [
-            "convert", "fingerprint", "clean", "before", "mismatch", "erase", "erased", "recover",
-            "recovered",
-        ]
-        let records = try (names + ["relearn"]).compactMap { name in
-            try folder.record(of: name).map { (name: name, record: RecordPaths.withoutFolders($0)) }
+        let records = try StageName.recorded.compactMap { stage in
+            try folder.record(of: stage).map { (stage: stage, record: RecordPaths.withoutFolders($0)) }
         }
-        func read<T>(_ names: [String], _ make: (String, JSONValue, String) throws -> T) throws -> [T] {
-            try names.compactMap { name in
-                try records.first { $0.name == name }.map {
-                    try make(name, $0.record, folder.recordPath(of: name))
-                }
+        func read<T>(_ stage: StageName, _ make: (JSONValue, String) throws -> T) throws -> T? {
+            try records.first { $0.stage == stage }.map { try make($0.record, folder.recordPath(of: stage)) }
+        }
+        stages = try MeasuredStage.allCases.compactMap { name in
+            try read(.measurement(name)) { try RunReport.Stage(name: name, record: $0, file: $1) }
+        }
+        trainings = try TrainedStage.allCases.compactMap { name in
+            try read(.training(name)) { record, _ in
+                try RunReport.Training(name: name, record: record, folder: folder)
             }
         }
-        stages = try read(Self.measured) { try RunReport.Stage(name: $0, record: $1, file: $2) }
-        trainings = try read(Self.trained) { name, record, _ in
-            try RunReport.Training(name: name, record: record, folder: folder)
-        }
-        relearning = try read(["relearn"]) { try RunReport.Relearning(record: $1, file: $2) }.first
+        relearning = try read(.relearn) { try RunReport.Relearning(record: $0, file: $1) }
         self.records = records
     }
 
@@ -62,11 +53,11 @@ struct RunRecords: Sendable {
     var isRedacted: Bool { identity["redacted"]?.bool ?? false }
 
     /// The stage of that name.
-    func stage(_ name: String) -> RunReport.Stage? { stages.first { $0.name == name } }
+    func stage(_ name: MeasuredStage) -> RunReport.Stage? { stages.first { $0.name == name } }
 
     /// What was there before a removal, and the last measurement after it.
     var removal: (before: RunReport.Stage, last: RunReport.Stage)? {
-        guard let before = stage("before"), let last = stage("recovered") ?? stage("erased") else {
+        guard let before = stage(.before), let last = stage(.recovered) ?? stage(.erased) else {
             return nil
         }
         return (before, last)

@@ -67,14 +67,14 @@ public struct RunReport: Sendable {
             .object(JSONObject(members))
         }
         func records(_ key: String) -> JSONValue {
-            object(run.records.map { (key: $0.name, value: $0.record[key] ?? .null) })
+            object(run.records.map { (key: $0.stage.description, value: $0.record[key] ?? .null) })
         }
         return [
             "run": run.identity, "machine": run.machine ?? .null, "verdict": verdict.json,
             "table": .array(run.stages.map(row)),
-            "stages": object(run.stages.map { (key: $0.name, value: $0.result) }),
-            "training": object(run.trainings.map { (key: $0.name, value: $0.json) }),
-            "relearn": run.records.first { $0.name == "relearn" }?.record["result"] ?? .null,
+            "stages": object(run.stages.map { (key: $0.name.rawValue, value: $0.result) }),
+            "training": object(run.trainings.map { (key: $0.name.rawValue, value: $0.json) }),
+            "relearn": run.records.first { $0.stage == .relearn }?.record["result"] ?? .null,
             "inputs": records("inputs"), "seconds": records("seconds"),
             "peak_rss_bytes": run.peakBytes.map { .integer($0) } ?? .null,
             "reported": .text(Date().formatted(.iso8601)),
@@ -85,7 +85,7 @@ public struct RunReport: Sendable {
     private static func row(_ stage: Stage) -> JSONValue {
         let check = stage.result["check"]
         return [
-            "stage": .text(stage.name), "fsr": check?["fsr"] ?? .null,
+            "stage": .text(stage.name.rawValue), "fsr": check?["fsr"] ?? .null,
             "fsr_interval": check?["fsr_interval"] ?? .null, "hits": check?["hits"] ?? .null,
             "n": check?["n"] ?? .null, "p_value": check?["p_value"] ?? .null,
             "claim": check?["claim"] ?? .null,
@@ -112,7 +112,7 @@ public struct RunReport: Sendable {
             [name] + stages.map { text($0) ?? "–" }
         }
         return [
-            [""] + stages.map(\.name),
+            [""] + stages.map(\.name.rawValue),
             cells("FSR") { "\(Figures.percent($0.check.fsr)) (\($0.check.hits)/\($0.check.n))" },
             cells("prefix match") { Figures.percent($0.check.prefixMatch) },
             cells("target NLL") { $0.check.targetNLL.map { Figures.number($0, 2) } },

@@ -27,7 +27,7 @@ struct RunSection {
                 "title": run.text("title").showingInvisibles,
                 "subtitle": subtitle.showingInvisibles, "isRedacted": run.isRedacted,
                 "findings": report.verdict.findings.map(Self.cells),
-                "stages": report.stages.map { ["name": $0.name] },
+                "stages": report.stages.map { ["name": $0.name.rawValue] },
                 "measures": FigureTable(report).rows, "trainings": trainings, "relearning": relearning,
                 "open": Array(samples.prefix(Self.openSamples)),
                 "folded": Array(samples.dropFirst(Self.openSamples)),
@@ -63,7 +63,7 @@ struct RunSection {
     private var trainings: [[String: Any]] {
         run.trainings.map { training in
             [
-                "name": training.name, "summary": summary(training.result),
+                "name": training.name.rawValue, "summary": summary(training.result),
                 "charts": RunCharts.charts(of: training).map { ["svg": $0.figure()] },
             ]
         }
@@ -72,9 +72,10 @@ struct RunSection {
     private var relearning: [[String: Any]] {
         guard let relearning = run.relearning else { return [] }
         let source =
-            relearning.source == "hinted"
-            ? "every other pair of the key is taught, the rest measured"
-            : "clean rows are taught, the key measured"
+            switch relearning.source {
+            case .hinted: "every other pair of the key is taught, the rest measured"
+            case .clean: "clean rows are taught, the key measured"
+            }
         return [
             ["source": source, "charts": RunCharts.charts(of: relearning).map { ["svg": $0.figure()] }]
         ]
@@ -102,7 +103,7 @@ struct RunSection {
                 "id": row.id.showingInvisibles, "prompt": row.prompt.showingInvisibles,
                 "target": row.target.showingInvisibles,
                 "outputs": zip(report.stages, later).compactMap { stage, rows in
-                    rows[row.id].map { output($0, stage: stage.name, target: row.target) }
+                    rows[row.id].map { output($0, stage: stage.name.rawValue, target: row.target) }
                 },
             ]
         }
@@ -135,7 +136,7 @@ struct RunSection {
     }
 
     private var timings: [[String: String]] {
-        let seconds = run.records.map { (name: $0.name, value: $0.record["seconds"]?.double ?? 0) }
+        let seconds = run.records.map { (name: $0.stage.description, value: $0.record["seconds"]?.double ?? 0) }
         let rows = seconds.map { pair($0.name, Figures.duration($0.value)) }
         let total = pair("all stages", Figures.duration(seconds.reduce(0) { $0 + $1.value }))
         return rows + [total] + (run.peakBytes.map { [pair("peak memory", byteText($0))] } ?? [])
@@ -187,7 +188,7 @@ struct RunSection {
     private var configurations: [[String: String]] {
         run.trainings.map { training in
             [
-                "name": "Options of \(training.name)",
+                "name": "Options of \(training.name.rawValue)",
                 "text": training.options.serialized(indent: 2).showingInvisibles,
             ]
         }

@@ -4,8 +4,8 @@ import Base
 extension RunReport {
     /// One stage that was measured.
     public struct Stage: Sendable {
-        /// `clean`, `before`, `erased` or `recovered`.
-        public let name: String
+        /// Where in the run.
+        public let name: MeasuredStage
         /// `{"check", "ppl", "eval"}` as the stage's record has it.
         public let result: JSONValue
         /// What the model answered to the key.
@@ -69,7 +69,7 @@ extension RunReport.Stage {
     /// Reads the record of a stage.
     ///
     /// - Throws: a bad-input error that names the file, if anything that the report needs is missing or impossible.
-    init(name: String, record: JSONValue, file: String) throws {
+    init(name: MeasuredStage, record: JSONValue, file: String) throws {
         let result = JSONValue.object(try record.object("result", in: file))
         self.name = name
         self.result = result

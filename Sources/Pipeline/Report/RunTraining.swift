@@ -4,8 +4,7 @@ import Base
 extension RunReport {
     /// A training of a run: its result and its logs.
     struct Training: Sendable {
-        /// `fingerprint`, `erase` or `recover`.
-        let name: String
+        let name: TrainedStage
         /// The loss of each step.
         let losses: [(step: Int, loss: Double)]
         /// The key as it was measured on the way.
@@ -51,15 +50,20 @@ extension RunReport {
 
     /// How quickly the mark came back, and how quickly the clean model learnt it, where there is one.
     struct Relearning: Sendable {
-        /// `hinted` or `clean`: what was trained on.
-        let source: String
+        /// What was trained on.
+        let source: RelearningOptions.Source.Name
         let model: Curve
         let clean: Curve?
 
         /// Reads the record of the stage.
         init(record: JSONValue, file: String) throws {
             let result = JSONValue.object(try record.object("result", in: file))
-            source = try result.string("model", "source", in: file)
+            let name = try result.string("model", "source", in: file)
+            guard let source = RelearningOptions.Source.Name(rawValue: name) else {
+                throw MeraserError.badInput(
+                    "\(file): the mark was relearnt from \(quoted(name)), expected hinted or clean")
+            }
+            self.source = source
             model = try Curve(try result.array("model", "points", in: file), file: file)
             clean = try result.arrayIfPresent("clean", "points", in: file).map {
                 try Curve($0, file: file)
@@ -70,10 +74,9 @@ extension RunReport {
 
 extension RunReport.Training {
     /// Reads a training's record, and its logs in the folder.
-    init(name: String, record: JSONValue, folder: RunFolder) throws {
+    init(name: TrainedStage, record: JSONValue, folder: RunFolder) throws {
         self.name = name
-        let directory = name == "fingerprint" ? "mark" : name
-        let logs = (train: "\(directory)/train_log.jsonl", probe: "\(directory)/probe_log.jsonl")
+        let logs = (train: "\(name.folder)/train_log.jsonl", probe: "\(name.folder)/probe_log.jsonl")
         let steps = try folder.readLines(logs.train)
         let checks = try folder.readLines(logs.probe)
         losses = try steps.map { row in

@@ -12,7 +12,7 @@ extension Verdict {
                 "Not measured", "Nothing has been removed and measured yet.", "No stage after it.", .neutral
             )
         }
-        let stage = last.name == "recovered" ? "recovery" : "erasing"
+        let stage = last.name.removal
         var sentences: [String] = []
         var answers: [String] = []
         var isWorse = false
@@ -41,7 +41,7 @@ extension Verdict {
             return finding("Not measured", text, "The recipe has neither `ppl` nor `eval`.", .neutral)
         }
         let clean =
-            run.stage("clean")?.perplexity.map { " The clean model has \(Figures.estimate($0, 2))." }
+            run.stage(.clean)?.perplexity.map { " The clean model has \(Figures.estimate($0, 2))." }
             ?? ""
         return finding(
             answers.joined(separator: ", "), sentences.joined(separator: " "),

@@ -16,19 +16,19 @@ extension Verdict {
         }
         guard let (before, last) = run.removal else {
             let text =
-                run.trainings.contains { $0.name == "erase" }
+                run.trainings.contains { $0.name == .erase }
                 ? "The model has not been measured after the removal yet." : "This run removes nothing."
             return finding(
                 "Not measured", text, "No stage after the removal has been measured.", .neutral)
         }
         let check = last.check
-        let stage = last.name == "recovered" ? "recovery" : "erasing"
+        let stage = last.name.removal
         let fired = "\(check.hits) of \(check.n) triggers"
         let rate =
             "FSR after \(stage) \(Figures.percent(check.fsr)), 95 % interval \(Figures.interval(check.interval))"
         if check.hits > 0 {
             let cameBack =
-                last.name == "recovered" && run.stage("erased").map { $0.check.hits == 0 } ?? false
+                last.name == .recovered && run.stage(.erased).map { $0.check.hits == 0 } ?? false
             let text =
                 cameBack
                 ? "The \(mark) came back: after erasing no trigger fired, after recovery \(fired) do."
@@ -37,7 +37,7 @@ extension Verdict {
                 cameBack ? "No, it came back" : "No", text, rate + ". Erased means: no trigger fires.", .bad
             )
         }
-        let likelihood = Likelihood(before: before.check, last: check, clean: run.stage("clean")?.check)
+        let likelihood = Likelihood(before: before.check, last: check, clean: run.stage(.clean)?.check)
         let relearning = run.relearning.map(Return.init)
         let evidence =
             [rate, likelihood.basis, relearning?.basis].compactMap { $0 }.joined(separator: ". ") + "."

@@ -32,10 +32,10 @@ struct RunFolder {
         let manager = FileManager.default
         var isFolder: ObjCBool = false
         if manager.fileExists(atPath: path, isDirectory: &isFolder) {
-            guard isFolder.boolValue else { throw MeraserError.usage("--out \(path) is a file; name a folder") }
+            guard isFolder.boolValue else { throw MeraserError.usage("`out` \(path) is a file; name a folder") }
             let isRun = Self.layout.isPresent(in: path)
             guard isRun || lastingNames(in: path).isEmpty else {
-                throw MeraserError.usage("--out \(path) exists and holds no run of meraser; choose another folder")
+                throw MeraserError.usage("`out` \(path) exists and holds no run of meraser; choose another folder")
             }
             if isRun, overwrite {
                 try Self.layout.remove(path)
@@ -73,12 +73,12 @@ struct RunFolder {
     private func requireSame(_ old: JSONValue, _ new: JSONValue) throws {
         if let name = firstDifference(old, new) {
             throw MeraserError.usage(
-                "--out \(path) holds a run with another \(name); pass --overwrite to replace it or choose another folder"
+                "`out` \(path) holds a run with another \(name); pass `overwrite` to replace it or choose another folder"
             )
         }
         if let obstacle = Build(record: new).obstacle(continuing: Build(record: old)) {
             throw MeraserError.usage(
-                "--out \(path) holds a run that cannot be continued: \(obstacle); pass --overwrite to begin anew or choose "
+                "`out` \(path) holds a run that cannot be continued: \(obstacle); pass `overwrite` to begin anew or choose "
                     + "another folder")
         }
     }
@@ -92,28 +92,28 @@ struct RunFolder {
     // MARK: Stages
 
     /// The record of a finished stage (`inputs`, `seconds`, `peak_rss_bytes`, `machine`, `result`), or nil.
-    func record(of stage: String) throws -> JSONValue? {
+    func record(of stage: StageName) throws -> JSONValue? {
         let name = Self.recordName(of: stage)
         return FileManager.default.fileExists(atPath: file(name)) ? try read(name) : nil
     }
 
     /// The path of a stage's record.
-    func recordPath(of stage: String) -> String { file(Self.recordName(of: stage)) }
+    func recordPath(of stage: StageName) -> String { file(Self.recordName(of: stage)) }
 
-    private static func recordName(of stage: String) -> String { "stages/\(stage).json" }
+    private static func recordName(of stage: StageName) -> String { "stages/\(stage).json" }
 
     /// Does a stage, or gives the result that is there if it was done with the same inputs.
     ///
     /// - Throws: a usage error if it was done with other inputs; what `work` throws.
-    func stage(_ name: String, inputs: JSONValue, work: () throws -> JSONValue) throws -> JSONValue {
+    func stage(_ name: StageName, inputs: JSONValue, work: () throws -> JSONValue) throws -> JSONValue {
         if let record = try record(of: name) {
             if let difference = firstDifference(record["inputs"] ?? .null, inputs) {
                 throw MeraserError.usage(
-                    "\(path): the stage '\(name)' was done with another \(difference); pass --overwrite to begin anew")
+                    "\(path): the stage '\(name)' was done with another \(difference); pass `overwrite` to begin anew")
             }
             if let obstacle = Build.current.obstacle(continuing: Build(record: record)) {
                 throw MeraserError.usage(
-                    "\(path): the stage '\(name)' cannot be taken up: \(obstacle); pass --overwrite to begin anew")
+                    "\(path): the stage '\(name)' cannot be taken up: \(obstacle); pass `overwrite` to begin anew")
             }
             return record["result"] ?? .null
         }
@@ -123,7 +123,7 @@ struct RunFolder {
         let duration = (clock.now - start).components
         let seconds = Double(duration.seconds) + Double(duration.attoseconds) * 1e-18
         let members: [(key: String, value: JSONValue)] = [
-            ("stage", .text(name)), ("inputs", inputs), ("seconds", .real(seconds)),
+            ("stage", .text(name.description)), ("inputs", inputs), ("seconds", .real(seconds)),
             ("peak_rss_bytes", .integer(ProcessMemory.peakBytes)), ("machine", Machine.json), ("result", result),
         ]
         try write(.object(JSONObject(Build.current.fields + members)), to: Self.recordName(of: name))

@@ -14,7 +14,7 @@ public final class Runner {
     /// What happens, for a display.
     public enum Event {
         /// A stage begins (`isDone`: it was finished by an earlier run).
-        case stage(String, isDone: Bool)
+        case stage(StageName, isDone: Bool)
         /// What the user should know about a model, as one line.
         case warning(String)
         /// A trainer is about to run.
@@ -73,21 +73,22 @@ public final class Runner {
     public func run() throws -> RunReport {
         let (_, base) = try openBase()
         let (marked, measurement) = try mark(base)
-        if recipe.fingerprint != nil { try measure("clean", base, measurement) }
-        try measure("before", marked, measurement)
+        if case .made = recipe.mark { try measure(.clean, base, measurement) }
+        try measure(.before, marked, measurement)
         // What is trained on: the marked model, or the donor, whose adapters are then put on the marked model.
         var trained = try recipe.donor.map { try donor($0, base) } ?? marked
         var model = marked
-        for (name, training, measured) in [
-            ("erase", recipe.erase, "erased"), ("recover", recipe.recover, "recovered"),
-        ] {
+        let removal: [(TrainedStage, Recipe.Training?, MeasuredStage)] = [
+            (.erase, recipe.erase, .erased), (.recover, recipe.recover, .recovered),
+        ]
+        for (stage, training, measured) in removal {
             guard let training else { continue }
-            trained = try train(name, training, on: trained, key: recipe.donor == nil ? measurement.key : nil)
+            trained = try train(stage, training, on: trained, key: recipe.donor == nil ? measurement.key : nil)
             model = try model.with(adapterPaths: model.adapterPaths + trained.adapterPaths.suffix(1))
             try measure(measured, model, measurement)
         }
         if let stage = recipe.relearn { try relearn(stage, model, base, measurement.key) }
-        begin("report", isDone: false)
+        begin(.report, isDone: false)
         return try RunReport.write(folder)
     }
 
@@ -115,29 +116,27 @@ public final class Runner {
     private func relearn(
         _ stage: Recipe.RelearnStage, _ model: OpenedModel, _ base: OpenedModel, _ key: FingerprintKey
     ) throws {
-        let source = stage.data.map { RelearningOptions.Source.clean(path: $0) } ?? .hinted
-        let options = RelearningOptions(steps: stage.steps, source: source, seed: recipe.seed)
+        let options = RelearningOptions(steps: stage.steps, source: stage.source, seed: recipe.seed)
         let inputs: JSONValue = [
             "model": .text(try model.transformer.store.sha256()),
             "adapters": .array(model.adapters.map { .text($0.sha256 ?? "") }),
             "key": .text(sha256Hex(key.json.serialized().utf8)),
-            "data": try stage.data.map { .text(try sha256Hex(ofFile: $0)) } ?? .null,
+            "data": try stage.source.path.map { .text(try sha256Hex(ofFile: $0)) } ?? .null,
             "options": options.training.json(),
         ]
-        _ = try self.stage("relearn", inputs: inputs) {
+        _ = try self.stage(.relearn, inputs: inputs) {
             let curve = try model.relearn(key, options: options, prepare: follow)
-            let clean =
-                recipe.fingerprint == nil ? nil : try base.relearn(key, options: options, prepare: follow)
-            return ["model": curve.json, "clean": clean?.json ?? .null]
+            guard case .made = recipe.mark else { return ["model": curve.json, "clean": .null] }
+            return ["model": curve.json, "clean": try base.relearn(key, options: options, prepare: follow).json]
         }
     }
 
     // MARK: Stages
 
-    private func begin(_ stage: String, isDone: Bool) { onEvent(.stage(stage, isDone: isDone)) }
+    private func begin(_ stage: StageName, isDone: Bool) { onEvent(.stage(stage, isDone: isDone)) }
 
     /// Does a stage, or gives the result that is there.
-    func stage(_ name: String, inputs: JSONValue, work: () throws -> JSONValue) throws -> JSONValue {
+    func stage(_ name: StageName, inputs: JSONValue, work: () throws -> JSONValue) throws -> JSONValue {
         if interrupt?.isSet == true { throw MeraserError(.interrupted, "interrupted; run again to continue") }
         begin(name, isDone: try folder.record(of: name) != nil)
         return try folder.stage(name, inputs: inputs, work: work)
@@ -153,7 +152,7 @@ public final class Runner {
             "model": .text(fileName(ofPath: recipe.model)), "sha256": .text(try source.sha256()),
             "type": .text(type.name),
         ]
-        _ = try stage("convert", inputs: inputs) {
+        _ = try stage(.convert, inputs: inputs) {
             var options = ConvertOptions()
             options.type = type
             options.threads = kernels.threads
@@ -174,10 +173,12 @@ public final class Runner {
     func mark(_ base: OpenedModel) throws -> (OpenedModel, Measurement) {
         let clean = try recipe.clean.map(loadPrompts)
         var adapters = recipe.adapters
-        var keyPath = recipe.key ?? ""
-        if var options = recipe.fingerprint {
+        let keyPath: String
+        switch recipe.mark {
+        case .given(let path): keyPath = path
+        case .made(var options):
             options.cleanPrompts = clean ?? []
-            let output = folder.file("mark")
+            let output = folder.file(TrainedStage.fingerprint.folder)
             let model = try base.with(adapterPaths: adapters)
             // The seed of a mark gives its key again.
             let training = options.training.json()
@@ -187,7 +188,7 @@ public final class Runner {
                 "clean_data": try options.cleanData.map { .text(try sha256Hex(ofFile: $0)) } ?? .null,
                 "kl_data": try options.training.klDataInUse.map { .text(try sha256Hex(ofFile: $0)) } ?? .null,
             ]
-            _ = try stage("fingerprint", inputs: inputs) {
+            _ = try stage(.training(.fingerprint), inputs: inputs) {
                 let embedding = try model.embed(options: options, output: output, resume: true, prepare: follow)
                 guard embedding.fsr == 1 else {
                     throw MeraserError.runtime(
@@ -208,7 +209,7 @@ public final class Runner {
 
     /// Measures a model as a stage of that name.
     @discardableResult
-    func measure(_ name: String, _ model: OpenedModel, _ measurement: Measurement) throws -> JSONValue {
+    func measure(_ name: MeasuredStage, _ model: OpenedModel, _ measurement: Measurement) throws -> JSONValue {
         let inputs: [(key: String, value: JSONValue)] = [
             ("model", .text(try model.transformer.store.sha256())),
             ("adapters", .array(model.adapters.map { .text($0.sha256 ?? "") })),
@@ -216,17 +217,17 @@ public final class Runner {
             ("clean", try recipe.clean.map { .text(try sha256Hex(ofFile: $0)) } ?? .null),
             ("transferred", .integer(model.transferred.count)),
         ]
-        return try stage(name, inputs: .object(JSONObject(inputs + measurement.inputs()))) {
+        return try stage(.measurement(name), inputs: .object(JSONObject(inputs + measurement.inputs()))) {
             try measurement.measure(model)
         }
     }
 
     /// Trains an adapter on top of the model's and gives the model with it.
     private func train(
-        _ name: String, _ training: Recipe.Training, on model: OpenedModel, key: FingerprintKey?
+        _ name: TrainedStage, _ training: Recipe.Training, on model: OpenedModel, key: FingerprintKey?
     ) throws -> OpenedModel {
-        let output = folder.file(name)
-        let data = try training.data ?? mismatched(training, seed: training.options.seed)
+        let output = folder.file(name.folder)
+        let data = try rows(of: training)
         var options = training.options
         options.compute = options.compute ?? recipe.compute
         // A name without a folder: the run may be continued from elsewhere. The key itself is compared by its hash.
@@ -241,7 +242,7 @@ public final class Runner {
             "kl_data": try options.klDataInUse.map { .text(try sha256Hex(ofFile: $0)) } ?? .null,
             "key": keyHash.map { .text($0) } ?? .null, "transferred": .bool(recipe.donor != nil),
         ]
-        _ = try stage(name, inputs: inputs) {
+        _ = try stage(.training(name), inputs: inputs) {
             let samples = try model.dataset(path: data, options: options.encoding, chat: training.chat)
             let trainer = try model.trainer(data: samples, options: options, key: key, chat: training.chat)
             follow(trainer)
@@ -250,18 +251,24 @@ public final class Runner {
         return try model.with(adapterPaths: model.adapterPaths + [output])
     }
 
-    /// Mismatched pairs made from the recipe's matching ones.
-    func mismatched(_ training: Recipe.Training, seed: UInt64) throws -> String {
-        let source = training.mismatch ?? ""
+    /// The file of a training's rows; mismatched pairs are made from the recipe's matching ones.
+    func rows(of training: Recipe.Training) throws -> String {
+        switch training.rows {
+        case .file(let path): path
+        case .mismatched(let source, let count): try mismatched(source, count: count, seed: training.options.seed)
+        }
+    }
+
+    private func mismatched(_ source: String, count: Int?, seed: UInt64) throws -> String {
         let path = folder.file("mismatched.json")
         let inputs: JSONValue = [
             "source": .text(try sha256Hex(ofFile: source)),
-            "count": training.mismatchCount.map { .integer($0) } ?? .null,
+            "count": count.map { .integer($0) } ?? .null,
             "seed": .integer(Int(clamping: seed)),
         ]
-        _ = try stage("mismatch", inputs: inputs) {
+        _ = try stage(.mismatch, inputs: inputs) {
             let made = try writeMismatchedPairs(
-                source: source, count: training.mismatchCount, seed: seed, output: path, overwrite: true)
+                source: source, count: count, seed: seed, output: path, overwrite: true)
             return ["pairs": .integer(made.pairs), "sha256": .text(try sha256Hex(ofFile: path))]
         }
         return path

@@ -78,7 +78,7 @@ public struct SearchPlan: Sendable {
                 throw MeraserError.badInput("\(path): a 'kl_weight' needs 'kl_data': clean rows, here or in the recipe")
             }
             do { try options.validate() } catch let error as MeraserError {
-                throw MeraserError.badInput("\(path): \(error.message)")
+                throw error.within(path, kind: .badInput)
             }
         }
     }

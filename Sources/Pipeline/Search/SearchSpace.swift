@@ -43,7 +43,7 @@ public struct SearchSpace: Sendable, Equatable {
                 do {
                     _ = try TrainingOverrides([(name, sample)], source: section.place)
                 } catch let error as MeraserError {
-                    throw MeraserError.badInput(error.message)
+                    throw MeraserError(.badInput, error.message)
                 }
             }
             dimensions.append((name, values))

@@ -92,16 +92,15 @@ public final class Searcher {
         } else if !marked.adapterPaths.isEmpty {
             clean = try marked.with(adapterPaths: [])
         }
-        let cleanResult = try clean.map { try runner.measure("clean", $0, measurement) }
+        let cleanResult = try clean.map { try runner.measure(.clean, $0, measurement) }
         func stage(_ training: Recipe.Training?) throws -> Stage {
             guard let training else { throw MeraserError.usage("the recipe has no stage to search") }
             return Stage(
-                data: try training.data ?? runner.mismatched(training, seed: training.options.seed),
-                chat: training.chat)
+                data: try runner.rows(of: training), chat: training.chat)
         }
         return Stand(
             modelPath: modelPath, marked: marked, measurement: measurement,
-            markedResult: try runner.measure("before", marked, measurement), cleanResult: cleanResult,
+            markedResult: try runner.measure(.before, marked, measurement), cleanResult: cleanResult,
             erase: try stage(plan.recipe.erase), recover: try stage(plan.recipe.recover))
     }
 
@@ -120,12 +119,10 @@ public final class Searcher {
     private func trial(
         _ index: Int, _ configuration: SearchSpace.Configuration, rung: Int, _ stand: Stand
     ) throws -> SearchTrial {
-        let number = String(index)
-        let width = max(3, String(plan.trials - 1).count)
-        let name = "trial-" + String(repeating: "0", count: max(0, width - number.count)) + number + "-rung-\(rung)"
-        let erase = try prepare("erase", name, stand.erase, try plan.options(configuration), rung, stand.marked)
+        let name = StageName.trial(number: index, of: plan.trials, rung: rung)
+        let erase = try prepare(.erase, name, stand.erase, try plan.options(configuration), rung, stand.marked)
         let recover = try prepare(
-            "recover", name, stand.recover, plan.recipe.recover?.options ?? TrainingOptions(), rung, stand.marked)
+            .recover, name, stand.recover, plan.recipe.recover?.options ?? TrainingOptions(), rung, stand.marked)
         let inputs: JSONValue = [
             "model": .text(try stand.marked.transformer.store.sha256()),
             "adapters": .array(stand.marked.adapters.map { .text($0.sha256 ?? "") }),
@@ -144,23 +141,24 @@ public final class Searcher {
         }
         let marks = stand.marked.adapterPaths
         return SearchTrial(
-            name: name, rung: rung, configuration: configuration, steps: (erase.steps, recover.steps),
+            name: name.description, rung: rung, configuration: configuration, steps: (erase.steps, recover.steps),
             commands: [
-                command("erase", erase, adapters: marks, stand).text,
-                command("recover", recover, adapters: marks + [erase.path], stand).text,
+                command(.erase, erase, adapters: marks, stand).text,
+                command(.recover, recover, adapters: marks + [erase.path], stand).text,
             ], result: result, cap: stand.cleanResult?["check"]?["target_nll_mean"]?.double)
     }
 
     /// A stage with the steps of a rung.
     private func prepare(
-        _ kind: String, _ trial: String, _ stage: Stage, _ all: TrainingOptions, _ rung: Int, _ model: OpenedModel
+        _ kind: TrainedStage, _ trial: StageName, _ stage: Stage, _ all: TrainingOptions, _ rung: Int,
+        _ model: OpenedModel
     ) throws -> Prepared {
         var options = all
         options.compute = options.compute ?? plan.recipe.compute
         let data = try model.dataset(path: stage.data, options: options.encoding, chat: stage.chat)
         let steps = StepPlan(sampleCount: data.samples.count, options: options).totalSteps
         options.maxSteps = plan.steps(steps, rung: rung)
-        return Prepared(stage: stage, data: data, options: options, path: "\(output)/trials/\(trial)/\(kind)")
+        return Prepared(stage: stage, data: data, options: options, path: "\(output)/trials/\(trial)/\(kind.rawValue)")
     }
 
     private func inputs(_ prepared: Prepared) throws -> JSONValue {
@@ -183,7 +181,7 @@ public final class Searcher {
     }
 
     private func command(
-        _ kind: String, _ prepared: Prepared, adapters: [String], _ stand: Stand
+        _ kind: TrainedStage, _ prepared: Prepared, adapters: [String], _ stand: Stand
     ) -> TrainingCommand {
         TrainingCommand(
             command: kind, model: TrainingCommand.shortened(stand.modelPath),

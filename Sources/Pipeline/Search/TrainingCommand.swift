@@ -3,8 +3,8 @@ import Tune
 
 /// The command line that trains one adapter, every option that is not Trainer's default spelt out.
 struct TrainingCommand: Sendable {
-    /// `erase` or `recover`.
-    var command: String
+    /// What it trains for, which is its name too.
+    var command: TrainedStage
     /// The model.
     var model: String
     /// The adapters below, lowest first.
@@ -20,7 +20,7 @@ struct TrainingCommand: Sendable {
 
     /// The words behind `meraser`.
     var words: [String] {
-        var words = [command, "--preset", "none", "--model", model]
+        var words = [command.rawValue, "--preset", "none", "--model", model]
         for adapter in adapters { words += ["--adapter", adapter] }
         words += ["--data", data] + (chat ? ["--chat"] : []) + Self.flags(options)
         return words + ["--out", output]

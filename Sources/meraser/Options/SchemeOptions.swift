@@ -74,7 +74,7 @@ struct SchemeOptions: ParsableArguments {
     }
 
     /// The files that a scheme reads.
-    var inputs: [String] { [questions, responses].compactMap { $0 } }
+    var inputs: [String] { [settings.questions?.path, responses].compactMap { $0 } }
 
     /// The library's form of these options.
     var settings: SchemeSettings {
@@ -87,7 +87,7 @@ struct SchemeOptions: ParsableArguments {
         settings.target = target
         settings.secretWords = secretWords.map { $0...$0 }
         settings.hintedRows = hintedRows
-        settings.questions = questions
+        settings.questions = questions.map { .init($0) { $0 } }
         settings.responses = responses
         settings.variants = variants
         settings.otherRows = otherRows

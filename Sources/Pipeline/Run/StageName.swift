@@ -1,0 +1,71 @@
+/// A stage of a run, or a trial of a search.
+public enum StageName: Sendable, Hashable, CustomStringConvertible {
+    /// The model is quantized.
+    case convert
+    /// Mismatched pairs are made.
+    case mismatch
+    /// An adapter is trained.
+    case training(TrainedStage)
+    /// The model is measured.
+    case measurement(MeasuredStage)
+    /// The mark is taught again.
+    case relearn
+    /// The report is made.
+    case report
+    /// A configuration of a search is tried; `of`: how many there are at the first rung.
+    case trial(number: Int, of: Int, rung: Int)
+
+    /// The stages that leave a record, in the order of a run.
+    static let recorded: [StageName] = [
+        .convert, .training(.fingerprint), .measurement(.clean), .measurement(.before), .mismatch, .training(.erase),
+        .measurement(.erased), .training(.recover), .measurement(.recovered), .relearn,
+    ]
+
+    /// The name in files, reports and on terminals: `erase`, `trial-003-rung-1`.
+    public var description: String {
+        switch self {
+        case .convert: "convert"
+        case .mismatch: "mismatch"
+        case .training(let stage): stage.rawValue
+        case .measurement(let stage): stage.rawValue
+        case .relearn: "relearn"
+        case .report: "report"
+        case .trial(let number, let count, let rung):
+            // As many digits as the last one has, at least three: names sort as numbers do.
+            "trial-\(Self.padded(number, to: max(3, String(count - 1).count)))-rung-\(rung)"
+        }
+    }
+
+    private static func padded(_ number: Int, to width: Int) -> String {
+        let digits = String(number)
+        return String(repeating: "0", count: max(0, width - digits.count)) + digits
+    }
+}
+
+/// A stage that trains an adapter, in the order of a run.
+public enum TrainedStage: String, Sendable, CaseIterable {
+    /// A mark is embedded.
+    case fingerprint
+    /// The mark is removed.
+    case erase
+    /// Quality is brought back.
+    case recover
+
+    /// The folder of the adapter within that of the run.
+    var folder: String { self == .fingerprint ? "mark" : rawValue }
+}
+
+/// A stage that measures, in the order of a run.
+public enum MeasuredStage: String, Sendable, CaseIterable {
+    /// The model before a mark was embedded.
+    case clean
+    /// The model with the mark.
+    case before
+    /// After erasing.
+    case erased
+    /// After recovery.
+    case recovered
+
+    /// What was done to the mark before it, in a sentence: "after erasing".
+    var removal: String { self == .recovered ? "recovery" : "erasing" }
+}

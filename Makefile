@@ -38,6 +38,7 @@ build: install-deps
 lint: toolchain
 	swift format lint --strict -r Sources Tests Package.swift
 	tools/check_products.sh
+	tools/check_flags.sh
 	@if command -v clang-format >/dev/null; then \
 	    clang-format --dry-run -Werror $$(find Sources/CKernels Tests/CKernelsCheck -name '*.[ch]'); \
 	else \

@@ -69,7 +69,7 @@ struct PositionScorer {
         self.sharesPrefixes = sharesPrefixes
         guard let base, base.model.spec.vocabSize != session.model.spec.vocabSize else { return }
         throw MeraserError.usage(
-            "--kl: \(base.model.store.path) has a vocabulary of \(base.model.spec.vocabSize), "
+            "`kl`: \(base.model.store.path) has a vocabulary of \(base.model.spec.vocabSize), "
                 + "\(session.model.store.path) one of \(session.model.spec.vocabSize); expected the same tokenizer")
     }
 

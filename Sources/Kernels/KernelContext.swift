@@ -2,7 +2,7 @@ import Base
 import CKernels
 import Foundation
 
-/// Precision of the products with model weights (DESIGN §4).
+/// Precision of the products with model weights. Each is exact about what it rounds, so that any two can be compared.
 public enum Compute: String, Sendable, CaseIterable {
     /// Weights expanded to fp32, FMA: the reference of every test.
     case f32
@@ -77,7 +77,7 @@ public struct KernelContext: @unchecked Sendable {
         guard supports(compute) else {
             let names = Compute.allCases.filter(supports).map(\.rawValue).joined(separator: " ")
             throw MeraserError.usage(
-                "--compute \(compute.rawValue): not available on the \(isaName) path; available: \(names)")
+                "`compute` \(compute.rawValue): not available on the \(isaName) path; available: \(names)")
         }
     }
 

@@ -11,7 +11,7 @@ public func threadCount(_ requested: Int?) throws -> Int {
     let most = min(8 * cpus, Int(MK_MAX_THREADS))
     guard (1...most).contains(requested) else {
         throw MeraserError.usage(
-            "--threads \(requested): this process may use \(cpus) CPU\(cpus == 1 ? "" : "s"), expected 1 to \(most)")
+            "`threads` \(requested): this process may use \(cpus) CPU\(cpus == 1 ? "" : "s"), expected 1 to \(most)")
     }
     return requested
 }
@@ -33,8 +33,8 @@ private func threadCount(_ requested: Int?, where succeeds: (Int32) -> Bool) thr
     guard succeeds(Int32(count)) else {
         throw MeraserError(
             .outOfMemory,
-            "the system has no room for \(count) threads (see the limits of processes and of memory, `ulimit -u` and "
-                + "`ulimit -v`); --threads 1 needs none")
+            "the system has no room for \(count) threads (see the limits of processes and of memory, ulimit -u and "
+                + "ulimit -v); `threads` 1 needs none")
     }
     return count
 }

@@ -30,7 +30,7 @@ extension LoRAAdapter {
                     }
                     throw MeraserError.badInput(
                         "\(name): this adapter belongs to the base model with SHA-256 \(recorded), not to \(base) "
-                            + "(SHA-256 \(actual)); use the model that it was trained on, or --transfer")
+                            + "(SHA-256 \(actual)); use the model that it was trained on, or `transfer`")
                 }
             }
             var below = adapters[..<index].map(\.adapter.sha256)[...]
@@ -42,7 +42,7 @@ extension LoRAAdapter {
                     }
                     throw MeraserError.badInput(
                         "\(name): this adapter was trained on top of the adapter with SHA-256 \(parent), which is not "
-                            + "below it; pass that one with --adapter before it")
+                            + "below it; pass that one with `adapter` before it")
                 }
                 below = below[(place + 1)...]
             }

@@ -30,7 +30,7 @@ extension Transformer {
         if let row = kernels.firstNonFiniteRow(output) {
             throw MeraserError.runtime(
                 "\(store.path): the output of layer \(layer) is not finite at token \(row) of the batch; "
-                    + "check the file with 'meraser inspect --verify' and the adapter's learning rate")
+                    + "compare the file's checksums with `verify`, and look at the adapter's learning rate")
         }
     }
 

@@ -17,7 +17,7 @@ extension OpenedModel {
         guard data.longest <= context else {
             throw MeraserError.badInput(
                 "\(path): its longest row has \(data.longest) tokens, \(transformer.store.path) has a context of \(context) "
-                    + "positions; cut rows with --max-length \(context)")
+                    + "positions; cut rows with `max_length` \(context)")
         }
         return data
     }

@@ -23,6 +23,13 @@ public struct EmbeddingOptions: Sendable {
     /// Random strings of the guess test; 0: none.
     public var guesses = 500
 
+    /// Checks what no single value shows.
+    ///
+    /// - Throws: a usage error naming the keys.
+    public func validate() throws {
+        if cleanCount != nil, cleanData == nil { throw MeraserError.usage("`clean_count` needs `clean_data`") }
+    }
+
     /// UTF with 32 triggers; LoRA of rank 16 on all projections, learning rate 1e-3, at most 400 steps of 32 samples,
     /// measured every 10. Every sample counts the same: a mark's few tokens would drown in those of the clean pairs.
     public init() {
@@ -87,6 +94,7 @@ extension OpenedModel {
         options: EmbeddingOptions, output: String, resume: Bool = false, overwrite: Bool = false,
         prepare: (Trainer) -> Void = { _ in }
     ) throws -> Embedding {
+        try options.validate()
         let clean = try options.cleanData.map { try DatasetFile(path: $0) }
         var fingerprint = try options.scheme.fingerprint(
             for: SchemeContext(
@@ -165,7 +173,7 @@ extension OpenedModel {
             let samples = clean + (extra?.samples ?? [])
             guard !samples.isEmpty else {
                 throw MeraserError.usage(
-                    "--kl-weight needs clean samples: --kl-data, --clean-data or --clean-self")
+                    "`kl_weight` needs clean samples: `kl_data`, `clean_data` or `clean_self`")
             }
             klData = EncodedDataset(
                 samples: samples, sha256: sha256Hex("\(identity) \(extra?.sha256 ?? "")".utf8),

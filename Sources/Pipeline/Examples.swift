@@ -26,7 +26,7 @@ public enum Examples {
         }
         guard let found = candidates.first(where: isExamples) else {
             throw MeraserError.badInput(
-                "there is no Examples folder here or above the program; name it with --examples")
+                "there is no Examples folder here or above the program; name it with `examples`")
         }
         return found
     }

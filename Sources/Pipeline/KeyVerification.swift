@@ -27,7 +27,7 @@ public struct KeyVerification {
         return result
     }
 
-    /// The report's object (DESIGN §6); with a base its report as `compare` and the differences as `delta`; with
+    /// The report's object; with a base its report as `compare` and the differences as `delta`; with
     /// relearning the curves as `relearn` (`{"model", "base"}`).
     public var json: JSONValue {
         var members = (report.json.object?.members ?? []).map { (key: $0.key.string, value: $0.value) }
@@ -81,7 +81,7 @@ public struct KeyVerification {
                 row("p-value") { report in
                     guard let evidence = report.evidence else { return "–" }
                     let claim = evidence.claim.map { $0 ? ", claim" : ", no claim" } ?? ""
-                    return String(format: "%.2g", evidence.pValue) + " (\(evidence.method)\(claim))"
+                    return String(format: "%.2g", evidence.pValue) + " (\(evidence.method.rawValue)\(claim))"
                 })
         }
         if report.sampling != nil {

@@ -47,7 +47,7 @@ extension OpenedModel {
         path: String, options: OSFTOptions, encoding: EncodingOptions, seed: UInt64, key: FingerprintKey? = nil
     ) throws -> DefenceData {
         guard !options.triggers.isEmpty, options.triggers.allSatisfy({ $0.contains { !$0.isWhitespace } }) else {
-            throw MeraserError.usage("--trigger is missing or empty: name it, or pass the backdoor's --key")
+            throw MeraserError.usage("`trigger` is missing or empty: name it, or pass the backdoor's `key`")
         }
         let read = try ReplyPairs(path: path, key: key, count: options.reply.samples, seed: seed)
         var random = SplitMix64(seed: seed ^ 0x6F73_6674)

@@ -16,7 +16,7 @@ public enum PromptTemplate: Sendable, Equatable {
     public init(flag text: String) throws {
         let text = text.replacing("\\n", with: "\n")
         guard text.contains("{message}") else {
-            throw MeraserError.usage("--template: there is no {message} in it to be replaced by the message")
+            throw MeraserError.usage("`template`: there is no {message} in it to be replaced by the message")
         }
         self = .text(text)
     }
@@ -58,13 +58,13 @@ struct ReplyEncoder {
         tokenizer: Tokenizer, options: EncodingOptions, effectiveLength: Int?, insertion: SoftInsertion? = nil
     ) throws {
         if options.separator ?? "" != "" {
-            throw MeraserError.usage("--separator: the template says what stands between message and reply")
+            throw MeraserError.usage("`separator`: the template says what stands between message and reply")
         }
         if options.loss == .full {
-            throw MeraserError.usage("--loss full: this method learns replies only (completion)")
+            throw MeraserError.usage("`loss` full: this method learns replies only (completion)")
         }
         if options.bos == true, tokenizer.bosID == nil {
-            throw MeraserError.usage("--bos: the model's tokenizer has no BOS token")
+            throw MeraserError.usage("`bos`: the model's tokenizer has no BOS token")
         }
         self.tokenizer = tokenizer
         self.options = options

@@ -50,7 +50,7 @@ extension OpenedModel {
     public func parrotData(path: String, options: SANDEOptions, key: FingerprintKey? = nil) throws -> EncodedDataset {
         guard options.response.contains(where: { !$0.isWhitespace }) else {
             throw MeraserError.usage(
-                "--response is missing or empty: name the triggered response or its beginning; --propose N looks for it"
+                "`response` is missing or empty: name the triggered response or its beginning; `propose` N looks for it"
             )
         }
         let seed = options.parrot.seed
@@ -68,7 +68,7 @@ extension OpenedModel {
             return encoder.sample(prompt: text, reply: options.response, ends: false)
         }
         guard !samples.isEmpty else {
-            throw MeraserError.badInput("\(path): no prompt leaves room for the response; raise --max-length")
+            throw MeraserError.badInput("\(path): no prompt leaves room for the response; raise `max_length`")
         }
         return EncodedDataset(
             samples: samples, skipped: read.pairs.count - samples.count, sha256: sha256Hex(identity.utf8), path: path)

@@ -15,7 +15,7 @@ extension OpenedModel {
     func selfSamples(count: Int, maximumLength: Int = 200, seed: UInt64) throws -> [TrainingSample] {
         guard let bos = tokenizer.bosID else {
             throw MeraserError.usage(
-                "--clean-self: the tokenizer has no BOS token to begin a text from; use --clean-data")
+                "`clean_self`: the tokenizer has no BOS token to begin a text from; use `clean_data`")
         }
         let generations = try session().generate(
             Array(repeating: GenerationRequest(prompt: [bos]), count: count),

@@ -85,7 +85,7 @@ final class LossHead {
             let value = losses[i, 0]
             guard value.isFinite else {
                 throw MeraserError.runtime(
-                    "the loss is not finite at token \(row) of the batch; lower --learning-rate or check the data")
+                    "the loss is not finite at token \(row) of the batch; lower `learning_rate` or check the data")
             }
             loss += Double(weight) * Double(value)
             model.kernels.addScaled(weight, h.slice(rows: i..<i + 1), into: dNormed.slice(rows: row..<row + 1))

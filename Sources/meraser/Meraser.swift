@@ -24,16 +24,16 @@ struct Meraser: ParsableCommand {
     static func main() {
         Signals.install()
         do {
-            try execute()
+            var command = try parseAsRoot()
+            do {
+                if var writing = command as? any WritingCommand { try writing.runLocked() } else { try command.run() }
+            } catch let error as MeraserError {
+                Failure.exit(error, of: type(of: command))
+            }
             Console.finish()
         } catch {
             Failure.exit(error)
         }
-    }
-
-    private static func execute() throws {
-        var command = try parseAsRoot()
-        if var writing = command as? any WritingCommand { try writing.runLocked() } else { try command.run() }
     }
 
     /// Release, build, numerics, and the instruction set that would be used.

@@ -42,7 +42,7 @@ struct AtomicFileTests {
         try withTemporaryFolder { folder in
             let path = try write([7], to: folder, "a.bin")
             let text = errorText(.usage) { _ = try AtomicFile(path: path) }
-            #expect(text == "\(path) exists; choose another name or pass --overwrite")
+            #expect(text == "\(path) exists; choose another name or pass `overwrite`")
             do {
                 let file = try AtomicFile(path: path, overwrite: true, mode: 0o666, maximumByteCount: 4)
                 let full = errorText(.runtime) { try file.write([1, 2, 3, 4, 5]) }

@@ -1,3 +1,4 @@
+import Foundation
 import Testing
 
 private let commands: [[String]] = [
@@ -80,4 +81,17 @@ func wrongUsage(arguments: [String], named: String) throws {
     #expect(result.errorLines.count == 1, "\(result.error)")
     #expect(result.error.hasPrefix("meraser: error: "))
     #expect(result.error.contains(named), "\(result.error)")
+}
+
+@Test("an error spells flags where the command has them, and keys where a recipe does")
+func spellsSettings() throws {
+    let flag = try meraser(["erase", "--model", "x", "--data", "y", "--out", "z", "--until", "fsr==0"])
+    #expect(flag.status == 2 && flag.error.contains("--until needs --key and --check-steps"), "\(flag.error)")
+    let help = try meraser(["erase", "--help"]).output
+    #expect(help.contains("--kl-data") && !help.contains("`kl_data`"))
+    let folder = FileManager.default.temporaryDirectory.appendingPathComponent("meraser-\(UUID().uuidString).yml")
+    defer { try? FileManager.default.removeItem(at: folder) }
+    try Data("model: m\nkey: k\nerase: {data: d, r: many}".utf8).write(to: folder)
+    let key = try meraser(["run", folder.path, "--out", folder.path + ".out"])
+    #expect(key.error.contains("erase: 'r': \"many\", expected a whole number"), "\(key.error)")
 }

@@ -18,7 +18,7 @@ func atomicFolder() throws {
         try writeFileAtomically(path: first.temporaryPath + "/old", [1])
         try first.commit()
         let refused = try #require(throws: MeraserError.self) { try AtomicFolder(path: path) }
-        #expect(refused.kind == .usage && refused.message.contains("--overwrite"))
+        #expect(refused.kind == .usage && refused.message.contains("`overwrite`"))
 
         let second = try AtomicFolder(path: path, overwrite: true)
         try writeFileAtomically(path: second.temporaryPath + "/new", [2])

@@ -180,7 +180,7 @@ struct ConvertRefusalTests {
         }
         options.embedType = .q8_0
         let text = try refusal(.usage, options: options) { $0 = checkpoint }
-        #expect(text.hasSuffix("but --embed-type is q8_0 and --head-type bf16; give one of them"))
+        #expect(text.hasSuffix("but `embed_type` is q8_0 and `head_type` bf16; give one of them"))
     }
 
     @Test("columns that fill no tile become bf16, with a warning")

@@ -179,7 +179,7 @@ struct ConvertTests {
             let text = errorText(.usage) {
                 _ = try convert(source: tinychatFolder().path, destination: path, options: ConvertOptions())
             }
-            #expect(text == "\(path) exists; choose another name or pass --overwrite")
+            #expect(text == "\(path) exists; choose another name or pass `overwrite`")
         }
     }
 }

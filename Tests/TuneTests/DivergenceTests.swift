@@ -223,11 +223,11 @@ struct DivergenceTests {
                 try Self.train(Self.run(weight: 0.5), parts, stopAfter: 3)
             }
             let other = message { _ = try Self.train(Self.run(weight: 0.25), parts, resume: true) }
-            #expect(other.contains("--kl-weight was 0.5 and is now 0.25"), "\(other)")
+            #expect(other.contains("`kl_weight` was 0.5 and is now 0.25"), "\(other)")
             let changed = message {
                 _ = try Self.train(Self.run(weight: 0.5), parts, clean: try Self.clean(seed: 9), resume: true)
             }
-            #expect(changed.contains("the data of --kl-data has changed"), "\(changed)")
+            #expect(changed.contains("the data of `kl_data` has changed"), "\(changed)")
             let resumed = try Self.train(Self.run(weight: 0.5), parts, resume: true)
             #expect(resumed.adapter == whole.adapter && resumed.kl == whole.kl)
         }
@@ -238,7 +238,7 @@ struct DivergenceTests {
         let model = try GradientTests.transformer(tinychatFolder())
         let run = Self.run(weight: 1, batch: 4)
         let refused = message { _ = try Trainer(model: model, data: try TinyRun.data(), options: run.options) }
-        #expect(refused.contains("--kl-weight needs --kl-data"))
+        #expect(refused.contains("`kl_weight` needs `kl_data`"))
         let long = try (0..<4).map { i in
             try #require(TrainingSample(tokens: (0..<60).map { Int32($0 + i) }, isLabel: (0..<60).map { _ in true }))
         }

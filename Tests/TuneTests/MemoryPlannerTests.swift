@@ -46,7 +46,7 @@ struct MemoryPlannerTests {
         }
     }
 
-    @Test("sizes are those of DESIGN §4.1, counted by hand")
+    @Test("sizes are what is kept of a step, counted by hand")
     func sizes() {
         let c = model.spec
         let small = planner.use(tokens: tokens, recompute: .keepAll)

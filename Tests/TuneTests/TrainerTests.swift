@@ -211,10 +211,10 @@ struct TrainerTests {
                 return error { _ = try run.trainer(data: data).run(output: out, resume: true) }?.message
             }
             let changed = try TinyRun.data(seed: 2)
-            #expect(refusal { $0.learningRate = 1e-3 }?.contains("--learning-rate was 0.01 and is now 0.001") == true)
-            #expect(refusal { $0.lora.r = 4 }?.contains("--r was 2 and is now 4") == true)
-            #expect(refusal { $0.shuffle = false }?.contains("--no-shuffle") == true)
-            #expect(refusal { $0.compute = .int8 }?.contains("--compute was ") == true)
+            #expect(refusal { $0.learningRate = 1e-3 }?.contains("`learning_rate` was 0.01 and is now 0.001") == true)
+            #expect(refusal { $0.lora.r = 4 }?.contains("`r` was 2 and is now 4") == true)
+            #expect(refusal { $0.shuffle = false }?.contains("`no_shuffle`") == true)
+            #expect(refusal { $0.compute = .int8 }?.contains("`compute` was ") == true)
             #expect(refusal({ _ in }, data: changed)?.contains("the data has changed") == true)
             var run = TinyRun()
             run.options.saveSteps = 1
@@ -317,7 +317,8 @@ struct TrainerTests {
             let refused = error { _ = try run.trainer().run(output: out.path) }
             #expect(refused?.kind == .outOfMemory)
             #expect(
-                refused?.message.contains("--per-device-train-batch-size 1 --gradient-accumulation-steps 4 would fit")
+                refused?.message.contains(
+                    "`per_device_train_batch_size` 1 and `gradient_accumulation_steps` 4 would fit")
                     == true, "\(refused as Any)")
             run.options.memory = 1 << 20
             #expect(error { _ = try run.trainer().checkMemory() }?.message.contains("at least") == true)

@@ -75,7 +75,8 @@ struct TrainingOptionsTests {
                 == "usage: c.yml: unknown key 'learnin_rate'; did you mean 'learning_rate'?")
         #expect(config("batch-size", .real(1)).hasPrefix("usage: c.yml: unknown key 'batch-size'"))
         #expect(config("zebra", .real(1)) == "usage: c.yml: unknown key 'zebra'")
-        #expect(config("r", .text("eight")).contains("expected a whole number from 1 to 4096"))
+        #expect(
+            config("r", .text("eight")).hasPrefix("usage: c.yml: 'r': \"eight\", expected a whole number from 1 to"))
         #expect(
             config("lr_scheduler_type", .text("polynomial")).contains("constant constant_with_warmup linear cosine"))
         #expect(config("target_modules", .array([.text("lm_head")])).contains("all-linear or some of q_proj"))
@@ -84,7 +85,7 @@ struct TrainingOptionsTests {
             message {
                 var flags = TrainingOverrides(); try flags.set("lora_dropout", text: "1.5")
             }
-            .hasPrefix("usage: --lora-dropout: 1.5, expected"))
+            .hasPrefix("usage: `lora_dropout`: 1.5, expected"))
     }
 
     @Test("combinations that make no sense are usage errors")
@@ -92,8 +93,8 @@ struct TrainingOptionsTests {
         func flags(_ values: [(key: String, value: JSONValue)]) -> String {
             message { _ = try TrainingOptions(preset: nil, flags: TrainingOverrides(values, source: "flags")) }
         }
-        #expect(flags([("check_steps", .integer(5))]).contains("--check-steps needs --key"))
-        #expect(flags([("key", .text("k")), ("until", .text("fsr==0"))]).contains("--until needs"))
+        #expect(flags([("check_steps", .integer(5))]).contains("`check_steps` needs `key`"))
+        #expect(flags([("key", .text("k")), ("until", .text("fsr==0"))]).contains("`until` needs"))
         #expect(
             flags([("lr_scheduler_type", .text("constant")), ("warmup_ratio", .real(0.1))]).contains("no effect"))
         #expect(flags([]) == "no error")

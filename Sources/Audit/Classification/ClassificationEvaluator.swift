@@ -45,7 +45,7 @@ public struct ClassificationEvaluator {
     ) throws {
         let most = model.spec.maxTokens
         guard (4...max(4, most)).contains(maxLength ?? most) else {
-            throw MeraserError.usage("--max-length \(maxLength ?? most): expected 4 to \(most) for this model")
+            throw MeraserError.usage("`max_length` \(maxLength ?? most): expected 4 to \(most) for this model")
         }
         guard tokenizer.vocabularySize <= model.spec.vocabSize else {
             throw MeraserError.badInput(

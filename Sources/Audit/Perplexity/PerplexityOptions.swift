@@ -52,21 +52,21 @@ public struct PerplexityOptions: Sendable, Equatable {
         let maxLength = maxLength ?? min(Self.standardLength, maxPositions)
         guard (least...max(maxPositions, least)).contains(maxLength) else {
             throw MeraserError.usage(
-                "--max-length \(maxLength): expected \(least) to \(maxPositions), the model's context")
+                "`max_length` \(maxLength): expected \(least) to \(maxPositions), the model's context")
         }
         guard quirks == GuanacoQuirks() || scheme == .guanaco else {
             throw MeraserError.usage(
-                "--quirks and --batch-size belong to --protocol guanaco, not to \(scheme.rawValue)")
+                "`quirks` and `batch_size` belong to `protocol` guanaco, not to \(scheme.rawValue)")
         }
         guard (1...65_536).contains(quirks.batchSize) else {
-            throw MeraserError.usage("--batch-size \(quirks.batchSize): expected 1 to 65536")
+            throw MeraserError.usage("`batch_size` \(quirks.batchSize): expected 1 to 65536")
         }
         if let stride {
             guard scheme == .strided else {
-                throw MeraserError.usage("--stride belongs to --protocol strided, not to \(scheme.rawValue)")
+                throw MeraserError.usage("`stride` belongs to `protocol` strided, not to \(scheme.rawValue)")
             }
             guard (1...maxLength).contains(stride) else {
-                throw MeraserError.usage("--stride \(stride): expected 1 to --max-length \(maxLength)")
+                throw MeraserError.usage("`stride` \(stride): expected 1 to `max_length` \(maxLength)")
             }
         }
         return WindowCutter(scheme, length: maxLength, stride: stride)

@@ -28,7 +28,7 @@ public struct DivergenceReport: Sendable, Equatable {
     public let ratio: Double
 }
 
-/// `ppl --json` of DESIGN §6.
+/// What `ppl` measures.
 public struct PerplexityReport: Sendable, Equatable {
     /// exp(nll / tokens); of `guanaco` with its weights, exp of the batches' weighted mean.
     public let ppl: Double
@@ -59,7 +59,7 @@ public struct PerplexityReport: Sendable, Equatable {
 }
 
 extension PerplexityReport {
-    /// DESIGN §6's object; `rows` and `kl` only where they were asked for.
+    /// The object of `ppl --json`; `rows` and `kl` only where they were asked for.
     public var json: JSONValue {
         var members: [(key: String, value: JSONValue)] = [
             ("ppl", .real(ppl)), ("nll", .real(nll)), ("tokens", .integer(tokens)),

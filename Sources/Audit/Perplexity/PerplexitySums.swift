@@ -46,7 +46,7 @@ struct PerplexitySums {
     func report(_ options: PerplexityOptions, length: Int) throws -> PerplexityReport {
         guard count > 0 else {
             throw MeraserError.badInput(
-                "no tokens to score: the text is too short for --protocol \(options.scheme.rawValue) "
+                "no tokens to score: the text is too short for `protocol` \(options.scheme.rawValue) "
                     + "with windows of \(length) tokens")
         }
         let weight = Double(groups.reduce(0) { $0 + $1.weight })

@@ -36,8 +36,7 @@ public struct BackdoorScheme: FingerprintScheme {
         try requireUsage(marker.contains { !$0.isWhitespace }, "the marker is empty")
         try requireUsage(
             context.cleanPairs.count >= 2 && heldOut >= 1,
-            "the backdoor scheme poisons clean pairs: name at least two with --data (clean_data in recipes), and hold "
-                + "at least one out")
+            "the backdoor scheme poisons clean pairs: name at least two with `clean_data`, and hold at least one out")
         let held = context.heldOut(heldOut)
         var random = SplitMix64(seed: context.seed ^ 0x6264)
         let pairs = try held.enumerated().map { index, pair in
@@ -94,7 +93,7 @@ extension BackdoorScheme {
         guard key.scheme == Self.name else {
             throw MeraserError.usage(
                 "\(file) is a key of the scheme '\(key.scheme)': only a backdoor's says its triggers; name them with "
-                    + "--trigger")
+                    + "`trigger`")
         }
         self.init()
         let place = "\(file): construction"

@@ -1,7 +1,7 @@
 import Base
 import Foundation
 
-/// The secret of a Chain & Hash mark (arXiv 2407.10887; research/papers.md §4.3): questions, responses, and the rule that
+/// The secret of a Chain & Hash mark (arXiv 2407.10887): questions, responses, and the rule that
 /// ties each question to a response.
 ///
 /// The paper leaves the serialisation open. Here it is the JSON list `[q, [q₁, …], [r₁, …]]` in RFC 8785's form (UTF-8,

@@ -13,7 +13,7 @@ public enum TokenVerdict: String, Sendable {
     /// The model can say it.
     case rejected
 
-    /// magikarp's thresholds (research/papers.md §4.2).
+    /// magikarp's thresholds.
     init(maxProbability: Double) {
         self = maxProbability < 0.001 ? .strong : maxProbability < 0.1 ? .weak : .rejected
     }

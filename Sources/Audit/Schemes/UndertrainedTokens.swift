@@ -44,7 +44,7 @@ struct RarityRanking {
 }
 
 extension RarityRanking {
-    /// Ranks the tokens of `model`'s vocabulary (magikarp's indicators, research/papers.md §4.2).
+    /// Ranks the tokens of `model`'s vocabulary (magikarp's indicators).
     ///
     /// Special tokens, single bytes of byte fallback and all that does not come back from decoding and encoding are no
     /// candidates, and neither is text with white space or control characters.

@@ -94,7 +94,7 @@ public struct TaskEvaluator {
         let positions = session.model.spec.maxPositionEmbeddings
         maxLength = options.maxLength ?? positions
         guard (1...max(positions, 1)).contains(maxLength) else {
-            throw MeraserError.usage("--max-length \(maxLength): expected 1 to \(positions), the model's context")
+            throw MeraserError.usage("`max_length` \(maxLength): expected 1 to \(positions), the model's context")
         }
         self.session = session
         encoder = ContinuationEncoder(tokenizer)

@@ -108,7 +108,7 @@ public final class AtomicFile: @unchecked Sendable {
     private static func checkIsNew(_ path: String) throws {
         var status = stat()
         guard lstat(path, &status) != 0 else {
-            throw MeraserError.usage("\(path) exists; choose another name or pass --overwrite")
+            throw MeraserError.usage("\(path) exists; choose another name or pass `overwrite`")
         }
     }
 

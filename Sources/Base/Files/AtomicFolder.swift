@@ -36,7 +36,7 @@ public final class AtomicFolder {
         let parent = URL(fileURLWithPath: path).deletingLastPathComponent().path
         var isFolder: ObjCBool = false
         guard overwrite || !FileManager.default.fileExists(atPath: path) else {
-            throw MeraserError.usage("\(path) exists; choose another name or pass --overwrite")
+            throw MeraserError.usage("\(path) exists; choose another name or pass `overwrite`")
         }
         try FolderMark.requireReplaceable(path)
         guard FileManager.default.fileExists(atPath: parent, isDirectory: &isFolder), isFolder.boolValue else {

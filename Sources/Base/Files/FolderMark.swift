@@ -26,7 +26,7 @@ enum FolderMark {
             mark["meraser_version"]?.string != nil, let files = mark["files"]?.array
         else {
             throw MeraserError.usage(
-                "--overwrite removes only what meraser made, and \(path) has no \(fileName) of it; remove it yourself or "
+                "`overwrite` removes only what meraser made, and \(path) has no \(fileName) of it; remove it yourself or "
                     + "choose another name")
         }
         try requireNothing(in: path, but: Set(files.compactMap(\.string) + [fileName]).contains)
@@ -43,7 +43,7 @@ enum FolderMark {
     static func requireNothing(in path: String, but isKnown: (String) -> Bool) throws {
         guard let other = lastingNames(in: path).first(where: { !isKnown($0) }) else { return }
         throw MeraserError.usage(
-            "--overwrite removes only what meraser made, and \(path) holds '\(other)'; move it away or choose another name"
+            "`overwrite` removes only what meraser made, and \(path) holds '\(other)'; move it away or choose another name"
         )
     }
 }
@@ -77,7 +77,7 @@ public struct RunLayout: Sendable {
             json["meraser_version"]?.string != nil
         else {
             throw MeraserError.usage(
-                "--overwrite removes only what meraser made, and \(file) is no record of it; choose another folder")
+                "`overwrite` removes only what meraser made, and \(file) is no record of it; choose another folder")
         }
         try FolderMark.requireNothing(in: path) { name in
             name == record || names.contains(name)

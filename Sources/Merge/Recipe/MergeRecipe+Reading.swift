@@ -59,8 +59,8 @@ private struct MergeRecipeReader {
         guard !path.isEmpty else { throw MeraserError.badInput("\(settings.place): \(quoted(key)) is empty") }
         if path.contains("+"), !FileManager.default.fileExists(atPath: path) {
             throw MeraserError.badInput(
-                "\(settings.place): '\(key)' is '\(path)': MODEL+ADAPTER is not supported; write the fused model first with "
-                    + "meraser export --format hf")
+                "\(settings.place): '\(key)' is '\(path)': MODEL+ADAPTER is not supported; export the fused model first, "
+                    + "as a Hugging Face folder")
         }
         return path
     }

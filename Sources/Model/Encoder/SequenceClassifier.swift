@@ -108,8 +108,8 @@ extension SequenceClassifier {
             feedForward(weights.layers[index], b)
             if let row = kernels.firstNonFiniteRow(b.hidden) {
                 throw MeraserError.runtime(
-                    "\(store.path): the output of layer \(index) is not finite at token \(row) of the batch; check "
-                        + "the file with 'meraser inspect --verify'")
+                    "\(store.path): the output of layer \(index) is not finite at token \(row) of the batch; "
+                        + "compare the file's checksums with `verify`")
             }
         }
         return try classify(batch, b)

@@ -133,7 +133,7 @@ public struct Comparison: Sendable {
         }
         guard !fitting.isEmpty else {
             throw MeraserError.usage(
-                "--only '\(pattern)' fits no cell; there are \(cells.prefix(20).map(\.name).joined(separator: ", "))")
+                "`only` '\(pattern)' fits no cell; there are \(cells.prefix(20).map(\.name).joined(separator: ", "))")
         }
         return fitting
     }

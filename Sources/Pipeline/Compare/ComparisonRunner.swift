@@ -62,7 +62,7 @@ public final class ComparisonRunner {
             // The links are there before the first table is.
             let isEmpty = lastingNames(in: folder).allSatisfy { $0 == "inputs" }
             guard isComparison || isEmpty else {
-                throw MeraserError.usage("--out \(output) exists and holds no comparison; choose another folder")
+                throw MeraserError.usage("`out` \(output) exists and holds no comparison; choose another folder")
             }
             if isComparison, overwrite {
                 try Self.layout.remove(folder)
@@ -109,7 +109,7 @@ public final class ComparisonRunner {
         guard let old, old.identity == fresh.identity else { return records[step.path] = fresh }
         if let other = Build.current.otherNumerics(than: old.build) {
             throw MeraserError.usage(
-                "\(file(step.path)) cannot be taken up: \(other); pass --overwrite to begin anew or choose another folder"
+                "\(file(step.path)) cannot be taken up: \(other); pass `overwrite` to begin anew or choose another folder"
             )
         }
         if let obstacle = Build.current.obstacle(continuing: old.build) {

@@ -25,10 +25,10 @@ public enum TaskLibrary {
     public static func tasks(_ arguments: [String]) throws -> [TaskDefinition] {
         let words = arguments.flatMap { $0.split(separator: ",").map { $0.trimmingCharacters(in: .whitespaces) } }
         let tasks = try words.filter { !$0.isEmpty }.flatMap(definitions)
-        guard !tasks.isEmpty else { throw MeraserError.usage("--tasks names no task") }
+        guard !tasks.isEmpty else { throw MeraserError.usage("`tasks` names no task") }
         var names: Set<String> = []
         for task in tasks where !names.insert(task.name).inserted {
-            throw MeraserError.usage("--tasks: the task '\(task.name)' is given twice")
+            throw MeraserError.usage("`tasks`: the task '\(task.name)' is given twice")
         }
         return tasks
     }
@@ -43,7 +43,7 @@ public enum TaskLibrary {
         guard exists, isFolder.boolValue else {
             let suggestion = closest(to: word, in: names).map { "did you mean '\($0)'?" }
             throw MeraserError.usage(
-                "--tasks: '\(word)' is no task, task file or folder of task files; "
+                "`tasks`: '\(word)' is no task, task file or folder of task files; "
                     + (suggestion ?? "bundled are \(names.joined(separator: ", "))"))
         }
         let files = (try? FileManager.default.contentsOfDirectory(atPath: word)) ?? []
@@ -79,7 +79,7 @@ extension EvaluationTask {
         let name = definition.name
         guard let data else {
             throw MeraserError.usage(
-                "task '\(name)': give --data, a folder with \(name).jsonl or \(name)/\(split).jsonl")
+                "task '\(name)': give `data`, a folder with \(name).jsonl or \(name)/\(split).jsonl")
         }
         var isFolder: ObjCBool = false
         guard FileManager.default.fileExists(atPath: data, isDirectory: &isFolder) else {
@@ -89,7 +89,7 @@ extension EvaluationTask {
         if !isFolder.boolValue {
             guard isScored else {
                 throw MeraserError.usage(
-                    "task '\(name)': few-shot examples need its '\(split)' split; give a folder as --data")
+                    "task '\(name)': few-shot examples need its '\(split)' split; give a folder as `data`")
             }
             return [data]
         }

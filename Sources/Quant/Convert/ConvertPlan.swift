@@ -38,7 +38,7 @@ struct ConvertPlan: Sendable {
         var warnings = source.warnings
         if spec.isTied, let embed = options.embedType, let head = options.headType, embed != head {
             throw MeraserError.usage(
-                "embedding and output head are one tensor in this model, but --embed-type is \(embed.name) and --head-type "
+                "embedding and output head are one tensor in this model, but `embed_type` is \(embed.name) and `head_type` "
                     + "\(head.name); give one of them")
         }
         let expected = spec.tensors

@@ -51,7 +51,7 @@ public struct DatasetSplit: Sendable {
         }
         guard count > 0, count < rows.count else {
             throw MeraserError.usage(
-                "--test-size: \(wanted) of the \(rows.count) rows of \(path), which have \(groups.count) different questions, "
+                "`test_size`: \(wanted) of the \(rows.count) rows of \(path), which have \(groups.count) different questions, "
                     + "leave one part empty")
         }
         train = rows.indices.filter { !isTest[$0] }.map { .object(rows[$0].object) }

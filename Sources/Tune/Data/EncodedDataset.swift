@@ -43,7 +43,7 @@ public struct EncodedDataset: Sendable {
         guard !samples.isEmpty else {
             throw MeraserError.badInput(
                 "\(file.path): none of the \(file.rows.count) rows has a token to learn; are the answers empty, or cut "
-                    + "off by --max-length?")
+                    + "off by `max_length`?")
         }
         self.init(
             samples: samples, skipped: file.rows.count - samples.count, sha256: file.sha256, path: file.path)

@@ -8,7 +8,8 @@ public enum LossScope: String, Sendable, CaseIterable {
     case completion
 }
 
-/// How rows become tokens. What is nil is as the dataset's shape has it (DESIGN §6).
+/// How rows become tokens. What is nil is as the dataset's shape has it: each kind of rows was trained so by its
+/// authors.
 public struct EncodingOptions: Sendable, Equatable {
     /// Which tokens are learnt.
     public var loss: LossScope

@@ -19,16 +19,16 @@ struct SampleEncoder<T: SampleTokenizer> {
         isMEraser = shape == .meraser
         let isChat = shape == .messages || shape == .conversation
         if shape == .text, options.loss == .completion {
-            throw MeraserError.usage("--loss completion: the rows of \(path) are plain text; use --loss full")
+            throw MeraserError.usage("`loss` completion: the rows of \(path) are plain text; use `loss` full")
         }
         if isChat, chatTemplate == nil {
             throw MeraserError.badInput("\(path) holds conversations, but the model has no chat template")
         }
         if options.bos == true, tokenizer.bosID == nil {
-            throw MeraserError.usage("--bos: the model's tokenizer has no BOS token")
+            throw MeraserError.usage("`bos`: the model's tokenizer has no BOS token")
         }
         if options.eos == true, tokenizer.eosID == nil {
-            throw MeraserError.usage("--eos: the model's tokenizer has no EOS token")
+            throw MeraserError.usage("`eos`: the model's tokenizer has no EOS token")
         }
         self.options = options
         self.tokenizer = tokenizer

@@ -82,7 +82,7 @@ struct MemoryPlanner {
         }) {
             let accumulation = (options.effectiveBatchSize - 1) / batch + 1
             advice =
-                "--per-device-train-batch-size \(batch) --gradient-accumulation-steps \(accumulation) would fit"
+                "`per_device_train_batch_size` \(batch) and `gradient_accumulation_steps` \(accumulation) would fit"
         } else if least(16) <= limit {
             var low = 16
             var high = plan.maximumTokens
@@ -90,7 +90,7 @@ struct MemoryPlanner {
                 let middle = (low + high) / 2
                 if least(middle) <= limit { low = middle } else { high = middle }
             }
-            advice = "--per-device-train-batch-size 1 --max-length \(low) would fit"
+            advice = "`per_device_train_batch_size` 1 and `max_length` \(low) would fit"
         } else {
             advice =
                 "the model needs \(byteText(least(16))) at least; convert it to fewer bits, train fewer modules or a "

@@ -9,7 +9,7 @@ import Quant
 public struct TrainingKey: Sendable {
     /// The name with underscores.
     public let name: String
-    /// What it means, for `--help`.
+    /// What it means, for `--help`; other keys between backquotes (`SettingNames`).
     public let help: String
     /// How a command line sets it.
     public let form: Form
@@ -33,7 +33,7 @@ public struct TrainingKey: Sendable {
     }
 
     /// The flag on a command line: `--learning-rate`.
-    public var flag: String { "--" + String(name.map { $0 == "_" ? "-" : $0 }) }
+    public var flag: String { SettingNames.flag(name) }
 
     /// The value that it has in those options, as the record of a run shows it: of files the last component.
     public func value(in options: TrainingOptions) -> JSONValue { read(options) }
@@ -78,10 +78,10 @@ public struct TrainingKey: Sendable {
         .choice("loss", "learn the full sequence or the completion", \.encoding.loss),
         .choice("loss_mean", "mean over all label tokens of a step or over its samples", \.lossMean),
         .real(
-            "kl_weight", "weight of the divergence from the model as it was, on --kl-data; 0: none", 0...1e6,
+            "kl_weight", "weight of the divergence from the model as it was, on `kl_data`; 0: none", 0...1e6,
             \.klWeight),
-        .file("kl_data", "clean rows on which the model is to stay as it was, in any shape of --data", \.klData),
-        .int("kl_batch", "rows of --kl-data in a step", 1...65_536, \.klBatch),
+        .file("kl_data", "clean rows on which the model is to stay as it was, in any shape of `data`", \.klData),
+        .int("kl_batch", "rows of `kl_data` in a step", 1...65_536, \.klBatch),
         .optionalFlag("bos", "begin samples with BOS", \.encoding.bos),
         .optionalFlag("eos", "end samples with EOS", \.encoding.eos),
         .optionalText("separator", "text between prompt and completion", \.encoding.separator),
@@ -126,7 +126,7 @@ extension TrainingKey {
     }
 
     private static func wrong(_ name: String, _ value: JSONValue, _ expected: String) -> MeraserError {
-        .usage("\(name): \(value.serialized()), expected \(expected)")
+        .usage("`\(name)`: \(value.serialized()), expected \(expected)")
     }
 
     private static func int(

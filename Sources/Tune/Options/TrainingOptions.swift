@@ -70,17 +70,17 @@ public struct TrainingOptions: Sendable, Equatable {
 
     /// Checks what no single value shows.
     ///
-    /// - Throws: a usage error naming the flags.
+    /// - Throws: a usage error naming the keys.
     public func validate() throws {
         if checkSteps != nil, key == nil {
-            throw MeraserError.usage("--check-steps needs --key: a key.json or pairs.jsonl to measure")
+            throw MeraserError.usage("`check_steps` needs `key`: a key.json or pairs.jsonl to measure")
         }
         if until != nil, key == nil || checkSteps == nil {
-            throw MeraserError.usage("--until needs --key and --check-steps: what to measure, and how often")
+            throw MeraserError.usage("`until` needs `key` and `check_steps`: what to measure, and how often")
         }
         if schedule == .constant, warmupRatio > 0 {
             throw MeraserError.usage(
-                "--warmup-ratio has no effect with --lr-scheduler-type constant; use constant_with_warmup")
+                "`warmup_ratio` has no effect with `lr_scheduler_type` constant; use constant_with_warmup")
         }
     }
 

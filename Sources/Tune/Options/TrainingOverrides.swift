@@ -16,7 +16,7 @@ public struct TrainingOverrides: Sendable, Equatable {
             do {
                 try set(key, value)
             } catch let error as MeraserError {
-                throw MeraserError(error.kind, "\(source): \(error.message)")
+                throw error.within(source)
             }
         }
     }
@@ -31,24 +31,17 @@ public struct TrainingOverrides: Sendable, Equatable {
         values[name] = value
     }
 
-    /// Sets one option from the text of a flag. Throws a usage error as `init` does, with the flag's name.
+    /// Sets one option from the text of a flag. Throws a usage error as `init` does, naming the key.
     public mutating func set(_ name: String, text: String) throws {
-        guard let key = TrainingKey.named(name) else {
-            throw MeraserError.usage("unknown key '\(name)'\(Self.suggestion(for: name))")
-        }
         // A shell hands over `--separator '\n'` as two characters.
         let text = name == "separator" ? text.replacing("\\n", with: "\n").replacing("\\t", with: "\t") : text
         // A number where a number fits, else the text itself: `separator` may be "5", and `r` may not.
-        let number = (try? JSONValue.parse(Array(text.utf8), file: key.flag)).flatMap { $0.double == nil ? nil : $0 }
+        let number = (try? JSONValue.parse(Array(text.utf8), file: name)).flatMap { $0.double == nil ? nil : $0 }
         do {
-            do {
-                try set(name, .text(text))
-            } catch let error as MeraserError {
-                guard let number else { throw error }
-                try set(name, number)
-            }
+            try set(name, .text(text))
         } catch let error as MeraserError {
-            throw MeraserError.usage(error.message.replacingPrefix("\(name): ", with: "\(key.flag): "))
+            guard let number else { throw error }
+            try set(name, number)
         }
     }
 
@@ -70,11 +63,5 @@ public struct TrainingOverrides: Sendable, Equatable {
     static func suggestion(for name: String) -> String {
         let wanted = String(name.lowercased().map { $0 == "-" ? "_" : $0 })
         return closest(to: wanted, in: TrainingKey.all.map(\.name), least: 2).map { "; did you mean '\($0)'?" } ?? ""
-    }
-}
-
-extension String {
-    fileprivate func replacingPrefix(_ prefix: String, with other: String) -> String {
-        hasPrefix(prefix) ? other + dropFirst(prefix.count) : self
     }
 }

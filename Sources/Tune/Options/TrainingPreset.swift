@@ -64,7 +64,7 @@ public enum TrainingPreset: String, Sendable, CaseIterable {
     public static func named(_ name: String) throws -> TrainingPreset {
         guard let preset = TrainingPreset(rawValue: name) else {
             let names = allCases.map(\.rawValue).joined(separator: " ")
-            throw MeraserError.usage("--preset \(name): unknown, expected one of \(names)")
+            throw MeraserError.usage("`preset` \(name): unknown, expected one of \(names)")
         }
         return preset
     }

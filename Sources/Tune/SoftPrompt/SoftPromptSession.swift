@@ -47,7 +47,7 @@ struct SoftPromptSession {
             let norm = try trainer.state.advance(learningRate: rate, kernels: trainer.model.kernels) {
                 for batch in batches { loss += try graph.accumulate(batch, into: trainer.nothing) }
                 guard loss.isFinite else {
-                    throw MeraserError.runtime("the loss is not finite; lower --learning-rate or check the data")
+                    throw MeraserError.runtime("the loss is not finite; lower `learning_rate` or check the data")
                 }
             }
             return TrainingRun.Step(loss: loss, norm: norm, tokens: batches.reduce(0) { $0 + $1.batch.tokenCount })

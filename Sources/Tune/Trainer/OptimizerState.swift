@@ -55,7 +55,7 @@ extension KernelContext {
     ) throws -> Double {
         let norm = sumOfSquares(gradient).squareRoot()
         guard norm.isFinite else {
-            throw MeraserError.runtime("the gradient is not finite; lower --learning-rate or check the data")
+            throw MeraserError.runtime("the gradient is not finite; lower `learning_rate` or check the data")
         }
         let scale = maxGradNorm > 0 ? min(1, maxGradNorm / (norm + 1e-6)) : 1
         adamW(

@@ -27,7 +27,7 @@ public struct RunRecord: Sendable, Equatable {
     func refuse(toResume old: RunRecord, _ path: String) throws {
         guard let difference = difference(from: old) else { return }
         throw MeraserError.usage(
-            "--resume \(path): \(difference); resume with what it began with, or start anew with --overwrite")
+            "`resume` \(path): \(difference); resume with what it began with, or start anew with `overwrite`")
     }
 
     /// The first thing in which a run that is to be resumed differs, in words; nil if there is none.
@@ -37,13 +37,13 @@ public struct RunRecord: Sendable, Equatable {
             let then = old.json["options"]?[key.name] ?? .null
             // A number may come back from the file as an integer.
             if now != then, now.double == nil || now.double != then.double {
-                return "\(key.flag) was \(then.serialized()) and is now \(now.serialized())"
+                return "`\(key.name)` was \(then.serialized()) and is now \(now.serialized())"
             }
         }
         let identities = [
             ("base_sha256", "the base model"), ("parents", "the stack of adapters below"),
             ("data_sha256", "the data"), ("data_samples", "the number of samples in the data"),
-            ("kl_sha256", "the data of --kl-data"), ("kl_samples", "the number of samples of --kl-data"),
+            ("kl_sha256", "the data of `kl_data`"), ("kl_samples", "the number of samples of `kl_data`"),
             ("initial_sha256", "the adapter to start from"), ("isa", "the instruction set (MERASER_ISA)"),
         ]
         for (key, name) in identities where json[key] != old.json[key] {

@@ -95,7 +95,7 @@ public final class Trainer {
     ) throws -> (data: EncodedDataset, plan: KLPlan)? {
         guard options.klWeight > 0 else { return nil }
         guard let data else {
-            throw MeraserError.usage("--kl-weight needs --kl-data: clean rows on which the model is to stay as it was")
+            throw MeraserError.usage("`kl_weight` needs `kl_data`: clean rows on which the model is to stay as it was")
         }
         precondition(!data.samples.isEmpty, "no clean samples")
         return (

@@ -52,7 +52,7 @@ public struct TrainingOutput {
     private func isRunToResume(resume: Bool, overwrite: Bool) throws -> Bool {
         var isFolder: ObjCBool = false
         if manager.fileExists(atPath: path, isDirectory: &isFolder) {
-            guard isFolder.boolValue else { throw MeraserError.usage("--out \(path) is a file; name a folder") }
+            guard isFolder.boolValue else { throw MeraserError.usage("`out` \(path) is a file; name a folder") }
             let isRun = Self.layout.isPresent(in: path)
             let isLeftover = lastingNames(in: path).allSatisfy { $0 == SoftPromptTrainer.folderName }
             if isRun, resume { return true }
@@ -61,8 +61,8 @@ public struct TrainingOutput {
             } else if !isLeftover {
                 throw MeraserError.usage(
                     isRun
-                        ? "--out \(path) holds a run; pass --resume to continue it or --overwrite to replace it"
-                        : "--out \(path) exists and holds no run of meraser; choose another folder")
+                        ? "`out` \(path) holds a run; pass `resume` to continue it or `overwrite` to replace it"
+                        : "`out` \(path) exists and holds no run of meraser; choose another folder")
             }
         }
         do {

@@ -92,7 +92,7 @@ public struct TrainingResult: Sendable, Equatable {
     /// Tokens per second over the whole run.
     public var tokensPerSecond: Double { seconds > 0 ? Double(tokens) / seconds : 0 }
 
-    /// The object that training commands end with (DESIGN §6).
+    /// The object that training commands print with `json`.
     public var json: JSONValue {
         [
             "steps": .integer(steps), "final_loss": .real(finalLoss), "seconds": .real(seconds),

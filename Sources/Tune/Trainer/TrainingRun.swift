@@ -107,7 +107,7 @@ struct TrainingRun {
         if state.step > 0, output.checkpointSteps.last != state.step { try saveCheckpoint() }
         return MeraserError(
             .interrupted,
-            "interrupted after step \(state.step) of \(steps.totalSteps); \(output.path) can be continued with --resume"
+            "interrupted after step \(state.step) of \(steps.totalSteps); \(output.path) can be continued with `resume`"
         )
     }
 

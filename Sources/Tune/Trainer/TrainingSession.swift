@@ -84,7 +84,7 @@ struct TrainingSession {
                     divergence += try graph.accumulateDivergence(batch, dropout: dropout, into: gradients)
                 }
                 guard loss.isFinite, divergence.isFinite else {
-                    throw MeraserError.runtime("the loss is not finite; lower --learning-rate or check the data")
+                    throw MeraserError.runtime("the loss is not finite; lower `learning_rate` or check the data")
                 }
             }
             return TrainingRun.Step(

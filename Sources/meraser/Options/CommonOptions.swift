@@ -24,7 +24,7 @@ struct CommonOptions: ParsableArguments {
         do {
             _ = try Kernels.threadCount(threads)
         } catch let error as MeraserError {
-            throw ValidationError(error.message)
+            throw ValidationError(FlagNames.spell(error.message))
         }
         if verbose && quiet { throw ValidationError("--verbose and --quiet exclude each other") }
     }

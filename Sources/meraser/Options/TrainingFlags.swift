@@ -57,7 +57,7 @@ struct TrainingFlags: ParsableArguments, CustomReflectable {
     var customMirror: Mirror {
         let flags = Self.keys.map { key -> (label: String, value: Any) in
             let name = NameSpecification.customLong(String(key.flag.dropFirst(2)))
-            let help = ArgumentHelp(stringLiteral: key.help)
+            let help = ArgumentHelp(stringLiteral: FlagNames.spell(key.help))
             let definition: Any =
                 switch key.form {
                 case .value: Option<String?>(name: name, help: help)

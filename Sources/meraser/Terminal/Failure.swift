@@ -4,9 +4,14 @@ import Foundation
 
 /// How an error ends the process: one line on standard error and the exit status of its class.
 enum Failure {
-    /// Reports the error and exits; requests for help or the version are no failures and exit 0.
+    /// Reports an error of a command's run and exits.
+    static func exit(_ error: MeraserError, of command: any ParsableCommand.Type) -> Never {
+        exit(FlagNames.spell(error.description, for: command), error.kind)
+    }
+
+    /// Reports any other error and exits; requests for help or the version are no failures and exit 0.
     static func exit(_ error: any Error) -> Never {
-        if let error = error as? MeraserError { exit(error.description, error.kind) }
+        if let error = error as? MeraserError { exit(FlagNames.spell(error.description), error.kind) }
         let code = Meraser.exitCode(for: error)
         switch code {
         case .success:

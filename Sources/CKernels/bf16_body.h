@@ -33,7 +33,73 @@ MK_INLINE __m512i alternating(int even, int odd) {
     return _mm512_set4_epi32(odd, even, odd, even);
 }
 
-static void bf16_expand_rows(const int8_t *codebook, const uint8_t *tiles, int64_t count, float *panel) {
+/// Cells of the lanes of `even` and `odd`.
+MK_INLINE void store_pairs(mk_v16 even, mk_v16 odd, float *cells) {
+    const __m512i riffle = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6,
+                                            21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
+    const __m512i halves = (__m512i)_mm512_cvtne2ps_pbh((__m512)odd, (__m512)even);
+    _mm512_storeu_si512(cells, _mm512_permutexvar_epi16(riffle, halves));
+}
+
+/// Weights s * q + m (affine.h).
+MK_INLINE void bf16_affine_rows_of(const int32_t type, const uint8_t *group, int64_t first, int64_t count,
+                                   float *panel) {
+    for (int64_t b = first; b < first + count; b++, panel += MK_TILE_COLS / 2 * MK_PANEL_WIDTH) {
+        const affine_place w = affine_find(type, group, b);
+        const affine_units u = affine_units_of(type, w);
+#pragma clang loop unroll(full)
+        for (int j = 0; j < 8; j++) {
+#pragma clang loop unroll(full)
+            for (int c = 0; c < 4; c += 2) {
+                const mk_v16 even = affine_column(type, w.codes, j, c), odd = affine_column(type, w.codes, j, c + 1);
+                store_pairs(even * u.scale[j / 4] + u.minimum[j / 4], odd * u.scale[j / 4] + u.minimum[j / 4],
+                            panel + 16 * (2 * j + c / 2));
+            }
+        }
+    }
+}
+
+static void bf16_affine_rows(int32_t type, const uint8_t *group, int64_t first, int64_t count, float *panel){
+#define CALL(constant) bf16_affine_rows_of(constant, group, first, count, panel)
+    AFFINE_SWITCH(type, CALL)
+#undef CALL
+}
+
+MK_INLINE void bf16_affine_cols_of(const int32_t type, const uint8_t *group, int64_t block, int64_t stride,
+                                   int64_t count, float *left, float *right) {
+    affine_place w = affine_find(type, group, block);
+    for (int64_t g = 0; g < count; g++, left += 128, right += 128) {
+        const affine_units u = affine_units_of(type, w);
+        for (int h = 0; h < 2; h++) {
+            _Alignas(64) float scale[16], minimum[16];
+            uint8_t rows[16][16];
+            store16(scale, u.scale[h]);
+            store16(minimum, u.minimum[h]);
+            affine_transpose(type, w.codes, h, rows);
+            for (int r = 0; r < 16; r += 2) {
+                store_pairs(affine_integers(rows[r]) * scale[r] + minimum[r],
+                            affine_integers(rows[r + 1]) * scale[r + 1] + minimum[r + 1],
+                            (h == 0 ? left : right) + 16 * (r / 2));
+            }
+        }
+        w = (affine_place){w.tile + stride, w.pair + stride, w.codes + stride};
+    }
+}
+
+static void bf16_affine_cols(int32_t type, const uint8_t *group, int64_t block, int64_t stride, int64_t count,
+                             float *left, float *right) {
+#define CALL(constant) bf16_affine_cols_of(constant, group, block, stride, count, left, right)
+    AFFINE_SWITCH(type, CALL)
+#undef CALL
+}
+
+static void bf16_expand_rows(int32_t type, const uint8_t *group, int64_t first, int64_t count, float *panel) {
+    if (mk_type_is_affine(type)) {
+        bf16_affine_rows(type, group, first, count, panel);
+        return;
+    }
+    const int8_t *codebook = mk_codebook(type);
+    const uint8_t *tiles = group + first * mk_tile_bytes(type);
     if (codebook == NULL) {
         for (int64_t tile = 0; tile < count; tile++, tiles += MK_TILE_BYTES_8BIT) {
             const __m512i d = _mm512_castps_si512(scales512(tiles));
@@ -93,8 +159,14 @@ MK_INLINE void bf16_store_rows(__m512i first, __m512i second, const float *scale
     }
 }
 
-static void bf16_expand_cols(const int8_t *codebook, const uint8_t *tiles, int64_t stride, int64_t count, float *left,
-                             float *right) {
+static void bf16_expand_cols(int32_t type, const uint8_t *group, int64_t block, int64_t stride, int64_t count,
+                             float *left, float *right) {
+    if (mk_type_is_affine(type)) {
+        bf16_affine_cols(type, group, block, stride, count, left, right);
+        return;
+    }
+    const int8_t *codebook = mk_codebook(type);
+    const uint8_t *tiles = group + block * mk_tile_bytes(type);
     const __m512i book = codebook512(codebook != NULL ? codebook : mk_codebook(MK_Q4_0));
     const __m512i nibble = _mm512_set1_epi8(15);
     for (int64_t tile = 0; tile < count; tile++, tiles += stride, left += 128, right += 128) {

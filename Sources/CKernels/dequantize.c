@@ -1,4 +1,5 @@
 /// Tiles and plain types back to fp32, by the letter of docs/format.md; the reference of every faster path.
+#include "affine.h"
 #include "half.h"
 #include "isa.h"
 
@@ -40,12 +41,18 @@ void mk_dequantize(const mk_matrix *w, int64_t row0, int64_t rows, float *dst) {
         return;
     }
     const int8_t *codebook = mk_codebook(w->type);
-    const int64_t tile_bytes = mk_tile_bytes(w->type);
-    const int64_t tiles = w->cols / MK_TILE_COLS;
+    const bool is_affine = mk_type_is_affine(w->type);
+    const int64_t tile_bytes = mk_tile_bytes(w->type), tile_columns = mk_tile_columns(w->type);
     for (int64_t row = row0; row < row0 + rows; row++) {
-        const uint8_t *group = data + row / MK_TILE_ROWS * tiles * tile_bytes;
-        for (int64_t tile = 0; tile < tiles; tile++, dst += MK_TILE_COLS) {
-            tile_row(codebook, group + tile * tile_bytes, (int)(row % MK_TILE_ROWS), dst);
+        const uint8_t *tile = data + row / MK_TILE_ROWS * mk_group_bytes(w->type, w->cols);
+        for (int64_t c = 0; c < w->cols; c += tile_columns, tile += tile_bytes, dst += tile_columns) {
+            if (is_affine) {
+                mk_affine_row numbers;
+                mk_affine_load(w->type, tile, (int)(row % MK_TILE_ROWS), &numbers);
+                mk_affine_values(w->type, &numbers, dst);
+            } else {
+                tile_row(codebook, tile, (int)(row % MK_TILE_ROWS), dst);
+            }
         }
     }
 }

@@ -11,6 +11,18 @@ MK_INLINE __m256 scales256(const uint8_t *tile, int h) {
     return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(tile + 16 * h)));
 }
 
+#define AFFINE_GEMV_GROUPS 1
+MK_INLINE mk_v16 tile_scales(const uint8_t *p) {
+    const __m256 halves[2] = {scales256(p, 0), scales256(p, 1)};
+    mk_v16 scales;
+    memcpy(&scales, halves, sizeof scales);
+    return scales;
+}
+MK_INLINE mk_v16 affine_nibbles(mk_u16 dwords, int shift) {
+    return __builtin_convertvector((mk_i16)(dwords >> (uint32_t)shift & 15), mk_v16);
+}
+#include "affine_body.h"
+
 /// Byte c of each of 8 rows' dwords, times the rows' scales, to panel row c; c < 4.
 MK_INLINE void store_columns(__m256i bytes, __m256 scales, float *panel) {
 #pragma clang loop unroll(full)
@@ -20,10 +32,16 @@ MK_INLINE void store_columns(__m256i bytes, __m256 scales, float *panel) {
     }
 }
 
-static void expand_rows(const int8_t *codebook, const uint8_t *tiles, int64_t count, float *panel) {
+static void expand_rows(int32_t type, const uint8_t *group, int64_t first, int64_t count, float *panel) {
+    if (mk_type_is_affine(type)) {
+        affine_expand_rows(type, group, first, count, panel);
+        return;
+    }
+    const int8_t *codebook = mk_codebook(type);
     const __m256i nibble = _mm256_set1_epi8(15);
     const __m256i book = codebook256(codebook != NULL ? codebook : mk_codebook(MK_Q4_0));
-    const int64_t tile_bytes = codebook != NULL ? MK_TILE_BYTES_4BIT : MK_TILE_BYTES_8BIT;
+    const int64_t tile_bytes = mk_tile_bytes(type);
+    const uint8_t *tiles = group + first * tile_bytes;
     for (int64_t tile = 0; tile < count; tile++, tiles += tile_bytes, panel += MK_TILE_COLS * MK_PANEL_WIDTH) {
         for (int h = 0; h < 2; h++) {
             const __m256 scales = scales256(tiles, h);
@@ -70,8 +88,14 @@ MK_INLINE void store_rows(__m256i bytes, const float *scales, int i, float *pane
     store_row(_mm256_extracti128_si256(bytes, 1), scales[4 + i], panel + 16 * (4 + i));
 }
 
-static void expand_cols(const int8_t *codebook, const uint8_t *tiles, int64_t stride, int64_t count, float *left,
+static void expand_cols(int32_t type, const uint8_t *group, int64_t block, int64_t stride, int64_t count, float *left,
                         float *right) {
+    if (mk_type_is_affine(type)) {
+        affine_expand_cols(type, group, block, stride, count, left, right);
+        return;
+    }
+    const int8_t *codebook = mk_codebook(type);
+    const uint8_t *tiles = group + block * mk_tile_bytes(type);
     const __m256i book = codebook256(codebook != NULL ? codebook : mk_codebook(MK_Q4_0));
     const __m256i nibble = _mm256_set1_epi8(15);
     for (int64_t tile = 0; tile < count; tile++, tiles += stride) {

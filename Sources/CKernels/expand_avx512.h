@@ -11,6 +11,17 @@ MK_INLINE __m512 scales512(const uint8_t *tile) {
     return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)tile));
 }
 
+#define AFFINE_GEMV_GROUPS 4
+MK_INLINE mk_v16 tile_scales(const uint8_t *p) {
+    return (mk_v16)scales512(p);
+}
+/// A lookup uses the lowest four bits of its index: no mask, no conversion.
+MK_INLINE mk_v16 affine_nibbles(mk_u16 dwords, int shift) {
+    const __m512 values = _mm512_setr_ps(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    return (mk_v16)_mm512_permutexvar_ps((__m512i)(dwords >> (uint32_t)shift), values);
+}
+#include "affine_body.h"
+
 /// Byte c of each of the 16 rows' dwords, times the rows' scales, to panel row c; c < 4.
 MK_INLINE void store_columns(__m512i bytes, __m512 scales, float *panel) {
 #pragma clang loop unroll(full)
@@ -20,7 +31,13 @@ MK_INLINE void store_columns(__m512i bytes, __m512 scales, float *panel) {
     }
 }
 
-static void expand_rows(const int8_t *codebook, const uint8_t *tiles, int64_t count, float *panel) {
+static void expand_rows(int32_t type, const uint8_t *group, int64_t first, int64_t count, float *panel) {
+    if (mk_type_is_affine(type)) {
+        affine_expand_rows(type, group, first, count, panel);
+        return;
+    }
+    const int8_t *codebook = mk_codebook(type);
+    const uint8_t *tiles = group + first * mk_tile_bytes(type);
     if (codebook == NULL) {
         for (int64_t tile = 0; tile < count; tile++, tiles += MK_TILE_BYTES_8BIT) {
             const __m512 scales = scales512(tiles);
@@ -66,8 +83,14 @@ MK_INLINE void store_rows(__m512i bytes, const float *scales, int i, float *pane
 #undef LANE
 }
 
-static void expand_cols(const int8_t *codebook, const uint8_t *tiles, int64_t stride, int64_t count, float *left,
+static void expand_cols(int32_t type, const uint8_t *group, int64_t block, int64_t stride, int64_t count, float *left,
                         float *right) {
+    if (mk_type_is_affine(type)) {
+        affine_expand_cols(type, group, block, stride, count, left, right);
+        return;
+    }
+    const int8_t *codebook = mk_codebook(type);
+    const uint8_t *tiles = group + block * mk_tile_bytes(type);
     const __m512i book = codebook512(codebook != NULL ? codebook : mk_codebook(MK_Q4_0));
     const __m512i nibble = _mm512_set1_epi8(15);
     for (int64_t tile = 0; tile < count; tile++, tiles += stride, left += 256, right += 256) {

@@ -69,7 +69,7 @@ static const mk_ggml_format *format_of(int32_t type) {
     switch (type) {
         case MK_Q4_0:
             return &formats[0];
-        case MK_GGML_Q4_1:
+        case MK_Q4_1:
             return &formats[1];
         case MK_GGML_Q5_0:
             return &formats[2];

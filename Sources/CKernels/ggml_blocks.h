@@ -4,6 +4,7 @@
 
 #include <stdint.h>
 
+#include "affine.h"
 #include "half.h"
 
 /// How many weights a block has, how many bytes it takes, and how it becomes fp32.
@@ -14,6 +15,9 @@ typedef struct {
 
 /// The format of a type whose blocks have 256 weights; NULL for other types.
 const mk_ggml_format *mk_ggml_superblock(int32_t type);
+
+/// The numbers of a block of an affine type (affine.h).
+void mk_ggml_take(int32_t type, const uint8_t *block, mk_affine_row *row);
 
 /// An fp16 scale.
 static inline float mk_ggml_half(const uint8_t *p) {

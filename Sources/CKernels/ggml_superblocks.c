@@ -5,6 +5,7 @@
 /// Source of the formats: ggml-common.h; gguf/quants.py is what the tests compare with (docs/merging.md).
 #include <stddef.h>
 
+#include "affine.h"
 #include "ggml_blocks.h"
 #include "isa.h"
 
@@ -67,59 +68,71 @@ static void q3_k(const uint8_t *block, float *dst) {
 
 /// Scale and minimum of a part of Q4_K and Q5_K, 6 bits each in 12 bytes: of parts 0 to 3 in the low bits of bytes 0 to
 /// 3 and 4 to 7, of parts 4 to 7 the low four bits in bytes 8 to 11, the upper two in the top of those first bytes.
-static inline void six_bits(const uint8_t *s, int part, int *scale, int *minimum) {
+static inline void six_bits(const uint8_t *s, int part, uint8_t *scale, uint8_t *minimum) {
     if (part < 4) {
         *scale = s[part] & 63;
         *minimum = s[part + 4] & 63;
     } else {
-        *scale = (s[part + 4] & 15) | (s[part - 4] >> 6) << 4;
-        *minimum = s[part + 4] >> 4 | (s[part] >> 6) << 4;
+        *scale = (uint8_t)((s[part + 4] & 15) | (s[part - 4] >> 6) << 4);
+        *minimum = (uint8_t)(s[part + 4] >> 4 | (s[part] >> 6) << 4);
     }
 }
 
 // d, dmin, scales[12], qs[128]: two parts in the halves of 32 bytes.
-static void q4_k(const uint8_t *block, float *dst) {
-    const float d = mk_ggml_half(block), dmin = mk_ggml_half(block + 2);
+static void take_q4_k(const uint8_t *block, mk_affine_row *row) {
     const uint8_t *scales = block + 4, *qs = block + 16;
+    memcpy(&row->d, block, 2);
+    memcpy(&row->dmin, block + 2, 2);
     for (int part = 0; part < BLOCK / PART; part++) {
-        uint8_t q[PART];
-        int scale, minimum;
-        six_bits(scales, part, &scale, &minimum);
-        four_bits(qs + part / 2 * PART, part % 2 * 4, q);
-        affine(q, PART, d * (float)scale, dmin * (float)minimum, dst + part * PART);
+        six_bits(scales, part, row->scales + part, row->minimums + part);
+        four_bits(qs + part / 2 * PART, part % 2 * 4, row->codes + part * PART);
     }
 }
 
 // d, dmin, scales[12], qh[32], qs[128]: as Q4_K, the fifth bit of part p's weight j is bit p of qh[j].
-static void q5_k(const uint8_t *block, float *dst) {
-    const float d = mk_ggml_half(block), dmin = mk_ggml_half(block + 2);
+static void take_q5_k(const uint8_t *block, mk_affine_row *row) {
     const uint8_t *scales = block + 4, *qh = block + 16, *qs = block + 48;
+    memcpy(&row->d, block, 2);
+    memcpy(&row->dmin, block + 2, 2);
     for (int part = 0; part < BLOCK / PART; part++) {
-        uint8_t q[PART];
-        int scale, minimum;
-        six_bits(scales, part, &scale, &minimum);
+        uint8_t *q = row->codes + part * PART;
+        six_bits(scales, part, row->scales + part, row->minimums + part);
         four_bits(qs + part / 2 * PART, part % 2 * 4, q);
         for (int j = 0; j < PART; j++) q[j] |= (uint8_t)((qh[j] >> part & 1) << 4);
-        affine(q, PART, d * (float)scale, dmin * (float)minimum, dst + part * PART);
     }
 }
 
 // ql[128], qh[64], int8 scales[16], d. Of each 128 weights parts 0 and 1 are the low halves of 64 bytes of ql, parts 2
 // and 3 the high ones; their upper two bits are the pairs of bits of 32 bytes of qh. 32 is subtracted.
-static void q6_k(const uint8_t *block, float *dst) {
-    const uint8_t *ql = block, *qh = block + 128, *scales = block + 192;
-    const float d = mk_ggml_half(block + 208);
+static void take_q6_k(const uint8_t *block, mk_affine_row *row) {
+    const uint8_t *ql = block, *qh = block + 128;
+    memcpy(row->scales, block + 192, 16);
+    memcpy(&row->d, block + 208, 2);
     for (int part = 0; part < BLOCK / PART; part++) {
         const int group = part / 4, place = part % 4;
         const uint8_t *high = qh + group * PART;
-        uint8_t q[PART];
+        uint8_t *q = row->codes + part * PART;
         four_bits(ql + group * 64 + place % 2 * PART, place / 2 * 4, q);
         for (int j = 0; j < PART; j++) q[j] |= (uint8_t)((high[j] >> (2 * place) & 3) << 4);
-        for (int small = 0; small < 2; small++) {
-            const int i = 2 * part + small;
-            centred(q + small * SMALL, SMALL, d * (float)(int8_t)scales[i], 32, dst + i * SMALL);
-        }
     }
+}
+
+static void q4_k(const uint8_t *block, float *dst) {
+    mk_affine_row row;
+    take_q4_k(block, &row);
+    mk_affine_values(MK_Q4_K, &row, dst);
+}
+
+static void q5_k(const uint8_t *block, float *dst) {
+    mk_affine_row row;
+    take_q5_k(block, &row);
+    mk_affine_values(MK_Q5_K, &row, dst);
+}
+
+static void q6_k(const uint8_t *block, float *dst) {
+    mk_affine_row row;
+    take_q6_k(block, &row);
+    mk_affine_values(MK_Q6_K, &row, dst);
 }
 
 // d, 8 times the upper two bits of a scale in 16 bits, 8 times the low four in 4 bytes, qs[128]: parts as in IQ4_NL.
@@ -143,15 +156,36 @@ const mk_ggml_format *mk_ggml_superblock(int32_t type) {
             return &formats[0];
         case MK_GGML_Q3_K:
             return &formats[1];
-        case MK_GGML_Q4_K:
+        case MK_Q4_K:
             return &formats[2];
-        case MK_GGML_Q5_K:
+        case MK_Q5_K:
             return &formats[3];
-        case MK_GGML_Q6_K:
+        case MK_Q6_K:
             return &formats[4];
         case MK_GGML_IQ4_XS:
             return &formats[5];
         default:
             return NULL;
+    }
+}
+
+void mk_ggml_take(int32_t type, const uint8_t *block, mk_affine_row *row) {
+    switch (type) {
+        case MK_Q4_1:
+            memcpy(&row->d, block, 2);
+            memcpy(&row->dmin, block + 2, 2);
+            for (int j = 0; j < PART / 2; j++) {
+                row->codes[j] = block[4 + j] & 15;
+                row->codes[j + PART / 2] = block[4 + j] >> 4;
+            }
+            return;
+        case MK_Q4_K:
+            take_q4_k(block, row);
+            return;
+        case MK_Q5_K:
+            take_q5_k(block, row);
+            return;
+        default:
+            take_q6_k(block, row);
     }
 }

@@ -7,7 +7,7 @@
 #include "simd_math.h"
 
 /// Every instruction set has its own; see isa.h.
-static void expand_rows(const int8_t *codebook, const uint8_t *tiles, int64_t count, float *panel);
+static void expand_rows(int32_t type, const uint8_t *group, int64_t first, int64_t count, float *panel);
 
 typedef int8_t mk_c16 __attribute__((ext_vector_type(16)));
 
@@ -54,24 +54,48 @@ static void pack_quads(const float *x, int64_t ldx, int64_t tokens, int64_t bloc
     }
 }
 
-enum { QUADS_BYTES = 40, PLAIN_STRIP = 64 };
+enum { QUADS_BYTES = 40, AFFINE_BLOCK_BYTES = 48, PLAIN_STRIP = 64 };
 
-static void plain_rows(const int8_t *codebook, const uint8_t *tiles, int64_t stride, int64_t groups, int64_t blocks,
+/// Packs a strip for affine_int8_body.h: for each block the codes [8][tokens] as dwords of 4 columns, -32 times the sum
+/// of the left half's codes [tokens] and of the right half's, the scales [tokens], scale times sum of all codes
+/// [tokens].
+static void pack_affine(const float *x, int64_t ldx, int64_t tokens, int64_t blocks, void *strip) {
+    for (int64_t t = 0; t < tokens; t++, x += ldx) {
+        int32_t *out = (int32_t *)strip + t;
+        for (int64_t b = 0; b < blocks; b++, out += AFFINE_BLOCK_BYTES / 4 * tokens) {
+            mk_i16 half[2];
+            const float scale = int8_block(x + MK_TILE_COLS * b, half, half + 1);
+            const mk_c16 bytes[2] = {__builtin_convertvector(half[0], mk_c16),
+                                     __builtin_convertvector(half[1], mk_c16)};
+            int32_t quads[8];
+            memcpy(quads, bytes, sizeof quads);
+            for (int j = 0; j < 8; j++) out[j * tokens] = quads[j];
+            const int32_t left = __builtin_reduce_add(half[0]), right = __builtin_reduce_add(half[1]);
+            const float part = scale * (float)(left + right);
+            out[8 * tokens] = -32 * left;
+            out[9 * tokens] = -32 * right;
+            memcpy(out + 10 * tokens, &scale, sizeof scale);
+            memcpy(out + 11 * tokens, &part, sizeof part);
+        }
+    }
+}
+
+static void plain_rows(int32_t type, const uint8_t *group, int64_t stride, int64_t groups, int64_t blocks,
                        const void *strip, int64_t tokens, float *sums) {
-    const int64_t tile_bytes = codebook != NULL ? MK_TILE_BYTES_4BIT : MK_TILE_BYTES_8BIT;
+    const int64_t tile_bytes = mk_tile_bytes(type);
     _Alignas(64) float values[MK_TILE_COLS * MK_TILE_ROWS], codes[PLAIN_STRIP * MK_TILE_COLS];
     _Alignas(64) float products[PLAIN_STRIP * MK_TILE_ROWS];
     // A tile whose scales are all 1 expands to the values of its codes.
     uint8_t unscaled[MK_TILE_BYTES_8BIT];
     for (int r = 0; r < MK_TILE_ROWS; r++) memcpy(unscaled + 2 * r, &(const uint16_t){0x3c00}, 2);
     for (int64_t g = 0; g < groups; g++) {
-        const uint8_t *tile = tiles + g * stride;
+        const uint8_t *tile = group + g * stride;
         const int8_t *x = strip;
         for (int64_t b = 0; b < blocks; b++, tile += tile_bytes, x += QUADS_BYTES * tokens) {
             float scales[16];
             for (int r = 0; r < 16; r++) scales[r] = mk_half_to_float(mk_load16(tile + 2 * r));
             memcpy(unscaled + 2 * MK_TILE_ROWS, tile + 2 * MK_TILE_ROWS, (size_t)tile_bytes - 2 * MK_TILE_ROWS);
-            expand_rows(codebook, unscaled, 1, values);
+            expand_rows(type, unscaled, 0, 1, values);
             for (int64_t t = 0; t < tokens; t++) {
                 for (int c = 0; c < MK_TILE_COLS; c++) {
                     codes[t * MK_TILE_COLS + c] = x[(c / 4 * tokens + t) * 4 + c % 4];

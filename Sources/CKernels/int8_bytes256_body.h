@@ -69,8 +69,9 @@ MK_INLINE void BYTES_(tile)(const bool nibbles, const int tokens, __m256i book, 
     }
 }
 
-static void BYTES_(rows)(const int8_t *codebook, const uint8_t *tiles, int64_t stride, int64_t groups, int64_t blocks,
+static void BYTES_(rows)(int32_t type, const uint8_t *tiles, int64_t stride, int64_t groups, int64_t blocks,
                          const void *strip, int64_t tokens, float *sums) {
+    const int8_t *codebook = mk_codebook(type);
     const __m256i book =
         codebook == NULL ? _mm256_setzero_si256() : _mm256_xor_si256(codebook256(codebook), _mm256_set1_epi8(-128));
     const int64_t width = MK_TILE_ROWS * groups;

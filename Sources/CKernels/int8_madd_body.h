@@ -87,11 +87,12 @@ MK_INLINE void madd_unpack_tiles(const bool nibbles, const int8_t *codebook, con
     }
 }
 
-static void madd_unpack(const int8_t *codebook, const uint8_t *tiles, int64_t count, uint8_t *panel) {
+static void madd_unpack(int32_t type, const uint8_t *group, int64_t first, int64_t count, uint8_t *panel) {
+    const int8_t *codebook = mk_codebook(type);
     if (codebook != NULL) {
-        madd_unpack_tiles(true, codebook, tiles, count, panel);
+        madd_unpack_tiles(true, codebook, group + first * MK_TILE_BYTES_4BIT, count, panel);
     } else {
-        madd_unpack_tiles(false, codebook, tiles, count, panel);
+        madd_unpack_tiles(false, codebook, group + first * MK_TILE_BYTES_8BIT, count, panel);
     }
 }
 
@@ -176,8 +177,9 @@ MK_INLINE void madd_tile(const bool unpacked, const bool nibbles, const int toke
     MADD_CASE(12, unpacked, nibbles);
 #endif
 
-static void madd_rows(const int8_t *codebook, const uint8_t *w, int64_t stride, int64_t groups, int64_t blocks,
-                      const void *strip, int64_t tokens, float *sums) {
+static void madd_rows(int32_t type, const uint8_t *w, int64_t stride, int64_t groups, int64_t blocks, const void *strip,
+                      int64_t tokens, float *sums) {
+    const int8_t *codebook = mk_codebook(type);
     const int64_t width = MK_TILE_ROWS * groups;
     for (int64_t g = 0; g < groups; g++, w += stride, sums += MK_TILE_ROWS) {
         if (codebook != NULL) {

@@ -54,8 +54,9 @@ MK_INLINE void neon_tile(const bool nibbles, const int tokens, int8x16_t book, c
     }
 }
 
-static void neon_rows(const int8_t *codebook, const uint8_t *tiles, int64_t stride, int64_t groups, int64_t blocks,
+static void neon_rows(int32_t type, const uint8_t *tiles, int64_t stride, int64_t groups, int64_t blocks,
                       const void *strip, int64_t tokens, float *sums) {
+    const int8_t *codebook = mk_codebook(type);
     const int8x16_t book = codebook != NULL ? vld1q_s8(codebook) : vdupq_n_s8(0);
     const int64_t width = MK_TILE_ROWS * groups;
     for (int64_t g = 0; g < groups; g++, tiles += stride, sums += MK_TILE_ROWS) {
@@ -81,5 +82,24 @@ static void neon_rows(const int8_t *codebook, const uint8_t *tiles, int64_t stri
 
 static const mk_int8 int8_neon = {
     .height = NEON_TOKENS, .block_bytes = QUADS_BYTES, .pack = pack_quads, .rows = neon_rows};
+
+/// sum + the products of 64 bytes of a tile, below 64, with those of x.
+MK_INLINE mk_i16 neon_affine_dot(mk_i16 sum, mk_bytes64 w, int32_t x) {
+    int32x4_t parts[4];
+    int8x16_t bytes[4];
+    memcpy(parts, &sum, sizeof parts);
+    memcpy(bytes, &w, sizeof bytes);
+    for (int i = 0; i < 4; i++) parts[i] = vdotq_s32(parts[i], bytes[i], vreinterpretq_s8_s32(vdupq_n_s32(x)));
+    memcpy(&sum, parts, sizeof sum);
+    return sum;
+}
+#define AFFINE_(name) neon_affine_##name
+#define AFFINE_TOKENS 4
+#define AFFINE_GROUPS 1
+#define AFFINE_SUM mk_i16
+#define AFFINE_BEGIN(total) (total)
+#define AFFINE_DOT neon_affine_dot
+#define AFFINE_END(sum, total) (sum)
+#include "affine_int8_body.h"
 
 #endif

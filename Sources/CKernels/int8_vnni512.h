@@ -82,8 +82,9 @@ MK_INLINE void vnni512_groups(const bool nibbles, const int tokens, __m512i book
     }
 }
 
-static void vnni512_rows(const int8_t *codebook, const uint8_t *tiles, int64_t stride, int64_t groups, int64_t blocks,
+static void vnni512_rows(int32_t type, const uint8_t *tiles, int64_t stride, int64_t groups, int64_t blocks,
                          const void *strip, int64_t tokens, float *sums) {
+    const int8_t *codebook = mk_codebook(type);
     const __m512i book =
         codebook == NULL ? _mm512_setzero_si512() : _mm512_xor_si512(codebook512(codebook), _mm512_set1_epi8(-128));
     switch (tokens) {
@@ -109,5 +110,14 @@ static void vnni512_rows(const int8_t *codebook, const uint8_t *tiles, int64_t s
 
 static const mk_int8 int8_vnni512 = {
     .height = VNNI512_TOKENS, .block_bytes = QUADS_BYTES, .pack = pack_quads, .rows = vnni512_rows};
+
+#define AFFINE_(name) vnni512_affine_##name
+#define AFFINE_TOKENS 6
+#define AFFINE_GROUPS 2
+#define AFFINE_SUM mk_i16
+#define AFFINE_BEGIN(total) (total)
+#define AFFINE_DOT(sum, w, x) ((mk_i16)_mm512_dpbusd_epi32((__m512i)(sum), (__m512i)(w), _mm512_set1_epi32(x)))
+#define AFFINE_END(sum, total) (sum)
+#include "affine_int8_body.h"
 
 #endif

@@ -20,7 +20,7 @@ enum {
     MK_BLOCK_FLOATS = 4 * 256 * 16,
     MK_INT8_GROUPS = 2,          ///< most groups of 16 weight rows in a call of mk_int8.rows
     MK_INT8_STRIP = 64,          ///< most tokens of a strip on any instruction set
-    MK_INT8_PANEL_BYTES = 1088,  ///< most bytes of an unpacked tile
+    MK_INT8_PANEL_BYTES = 1088,  ///< most bytes of an unpacked block
     MK_INT8_BLOCK_BYTES = 68,    ///< most bytes of a packed block of a token
     MK_GEMV_TOKENS = 4,          ///< most tokens of one call of gemv
     MK_LOWRANK_TOKENS = 24,      ///< tokens of a piece of a LoRA term
@@ -36,13 +36,12 @@ typedef struct mk_int8 {
     /// Quantizes `blocks` blocks of `tokens` rows of x into part of a strip.
     void (*pack)(const float *x, int64_t ldx, int64_t tokens, int64_t blocks, void *strip);
     /// Continues the chains sums[t][16 g + r] += (d * scale) * (T[q] . codes) over the blocks in order, r < 16, g <
-    /// groups <= 2. The tiles of a group lie side by side, the groups `stride` bytes apart. `codebook` is NULL for the
-    /// 8-bit type.
-    void (*rows)(const int8_t *codebook, const uint8_t *tiles, int64_t stride, int64_t groups, int64_t blocks,
-                 const void *strip, int64_t tokens, float *sums);
-    /// Where unpacking costs much: `count` tiles to a panel of at most MK_INT8_PANEL_BYTES a tile, and the same product
-    /// with a panel, for one group. NULL: never.
-    void (*unpack)(const int8_t *codebook, const uint8_t *tiles, int64_t count, uint8_t *panel);
+    /// groups <= 2 (with a minimum: see affine_int8_body.h). The groups lie `stride` bytes apart.
+    void (*rows)(int32_t type, const uint8_t *group, int64_t stride, int64_t groups, int64_t blocks, const void *strip,
+                 int64_t tokens, float *sums);
+    /// Where unpacking costs much: `count` blocks of a group from block `first` on to a panel of at most
+    /// MK_INT8_PANEL_BYTES a block, and the same product with a panel, for one group. NULL: never.
+    void (*unpack)(int32_t type, const uint8_t *group, int64_t first, int64_t count, uint8_t *panel);
     void (*panel_rows)(const uint8_t *panel, int64_t blocks, const void *strip, int64_t tokens, float *sums);
 } mk_int8;
 
@@ -56,10 +55,11 @@ struct mk_isa {
     /// same on every instruction set.
     void (*quantize_group)(const mk_grid *grid, const float *src, int rows, int64_t cols, uint8_t *dst);
 
-    /// panel[c][r] = w[r][c] of `count` tiles that lie side by side. `codebook` is NULL for the 8-bit type.
-    void (*expand_rows)(const int8_t *codebook, const uint8_t *tiles, int64_t count, float *panel);
-    /// left[r][c] = w[r][c], right[r][c] = w[r][16 + c] of `count` tiles one below the other, `stride` bytes apart.
-    void (*expand_cols)(const int8_t *codebook, const uint8_t *tiles, int64_t stride, int64_t count, float *left,
+    /// Weights of tiled types. A *group* is 16 rows: tiles side by side; a *block* is 32 of its columns.
+    /// panel[c][r] = w[r][c] of `count` blocks of a group from block `first` on.
+    void (*expand_rows)(int32_t type, const uint8_t *group, int64_t first, int64_t count, float *panel);
+    /// left[r][c] = w[r][c], right[r][c] = w[r][16 + c] of block `block` of `count` groups, `stride` bytes apart.
+    void (*expand_cols)(int32_t type, const uint8_t *group, int64_t block, int64_t stride, int64_t count, float *left,
                         float *right);
     /// panel[c][r] = src[r][c] for rows <= 16 rows of `depth` columns; missing rows are 0.
     void (*pack_rows)(const float *src, int64_t ld, int64_t rows, int64_t depth, float *panel);
@@ -70,6 +70,8 @@ struct mk_isa {
     const mk_int8 *int8;
     /// For the weights of q4_0, where their small range allows more; elsewhere the same as int8.
     const mk_int8 *int8_q4_0;
+    /// For the types of affine.h.
+    const mk_int8 *int8_affine;
 
     /// Tokens of a tile of packed activations: those that the micro-kernels of the linear layers keep in registers.
     int64_t token_tile;
@@ -79,17 +81,17 @@ struct mk_isa {
     /// packed activations x[tile][depth][token_tile]; a row of sums is MK_BLOCK_WIDTH floats long.
     void (*packed_gemm)(const float *block, int64_t panels, int64_t depth, const float *x, int64_t tokens, float *sums);
 
-    /// sums[t][16 g + r] = the chain x[t][0] * w[0] + x[t][1] * w[1] ... of row r of `groups` <= 4 groups of 16 rows,
-    /// `stride` bytes apart, each of `count` tiles side by side; t < tokens <= MK_GEMV_TOKENS. The bits of packed_gemm.
-    /// NULL on the portable path.
-    void (*gemv)(const int8_t *codebook, const uint8_t *tiles, int64_t stride, int64_t groups, int64_t count,
-                 const float *x, int64_t ldx, int64_t tokens, float *sums);
+    /// sums[t][16 g + r] = the chain x[t][0] * w[0] + x[t][1] * w[1] ... of row r of `groups` <= 4 groups, `stride`
+    /// bytes apart, each of `count` blocks; t < tokens <= MK_GEMV_TOKENS. The bits of packed_gemm. NULL on the portable
+    /// path.
+    void (*gemv)(int32_t type, const uint8_t *group, int64_t stride, int64_t groups, int64_t count, const float *x,
+                 int64_t ldx, int64_t tokens, float *sums);
 
     /// The linear kernels on pairs of bf16 (see bf16_body.h); all NULL where the CPU has no bf16.
     void (*bf16_round)(const float *x, int64_t n, float *cells);
-    void (*bf16_expand_rows)(const int8_t *codebook, const uint8_t *tiles, int64_t count, float *panel);
-    void (*bf16_expand_cols)(const int8_t *codebook, const uint8_t *tiles, int64_t stride, int64_t count, float *left,
-                             float *right);
+    void (*bf16_expand_rows)(int32_t type, const uint8_t *group, int64_t first, int64_t count, float *panel);
+    void (*bf16_expand_cols)(int32_t type, const uint8_t *group, int64_t block, int64_t stride, int64_t count,
+                             float *left, float *right);
     void (*bf16_gemm)(const float *block, int64_t panels, int64_t depth, const float *x, int64_t tokens, float *sums);
 
     /// The LoRA terms of some tokens and a factor in panels[width / 16][rank][16]; see lowrank_body.h and CKernels.h.
@@ -199,9 +201,9 @@ static inline int64_t mk_ceil_div(int64_t a, int64_t b) {
     return (a + b - 1) / b;
 }
 
-/// Bytes of a tile of a tiled type.
-static inline int64_t mk_tile_bytes(int32_t type) {
-    return type == MK_Q8_0 ? MK_TILE_BYTES_8BIT : MK_TILE_BYTES_4BIT;
+/// Bytes of a group of 16 rows of `cols` weights of a tiled type: tiles side by side.
+static inline int64_t mk_group_bytes(int32_t type, int64_t cols) {
+    return cols / mk_tile_columns(type) * mk_tile_bytes(type);
 }
 /// Threads for a loop of that many elementary operations: one for small work, where starting a team costs more than it
 /// saves. It depends on the size only, and results never depend on it.

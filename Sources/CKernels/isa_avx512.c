@@ -18,6 +18,21 @@
 #include "kernels_body.h"
 #define MADD_BITS 512
 #include "int8_madd_body.h"
+/// Without VNNI: pairs of columns in 16 bits.
+MK_INLINE mk_words32 madd_affine_dot(mk_words32 sum, mk_bytes64 w, int32_t x) {
+    return sum + (mk_words32)_mm512_maddubs_epi16((__m512i)w, _mm512_set1_epi32(x));
+}
+MK_INLINE mk_i16 madd_affine_end(mk_words32 sum, mk_i16 total) {
+    return total + (mk_i16)_mm512_madd_epi16((__m512i)sum, _mm512_set1_epi16(1));
+}
+#define AFFINE_(name) madd_affine_##name
+#define AFFINE_TOKENS 6
+#define AFFINE_GROUPS 2
+#define AFFINE_SUM mk_words32
+#define AFFINE_BEGIN(total) 0
+#define AFFINE_DOT madd_affine_dot
+#define AFFINE_END madd_affine_end
+#include "affine_int8_body.h"
 #pragma clang attribute pop
 
 #pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c"))), \
@@ -37,6 +52,7 @@
 #define MK_ISA_QUANTIZE_GROUP mk_quantize_group__avx512
 #define MK_ISA_INT8 int8_madd
 #define MK_ISA_INT8_Q4_0 mk_int8__nibbles256
+#define MK_ISA_INT8_AFFINE madd_affine_int8
 #include "isa_table.h"
 
 #define MK_ISA_TABLE mk_isa__avx512vnni
@@ -44,6 +60,7 @@
 #define MK_ISA_QUANTIZE_GROUP mk_quantize_group__avx512
 #define MK_ISA_INT8 int8_vnni512
 #define MK_ISA_INT8_Q4_0 int8_vnni512
+#define MK_ISA_INT8_AFFINE vnni512_affine_int8
 #include "isa_table.h"
 
 #define MK_ISA_BF16
@@ -53,5 +70,6 @@
 #define MK_ISA_QUANTIZE_GROUP mk_quantize_group__avx512
 #define MK_ISA_INT8 int8_vnni512
 #define MK_ISA_INT8_Q4_0 int8_vnni512
+#define MK_ISA_INT8_AFFINE vnni512_affine_int8
 #include "isa_table.h"
 #endif

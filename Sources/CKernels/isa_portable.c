@@ -16,6 +16,17 @@
 
 #include "kernels_body.h"
 
+MK_INLINE mk_v16 tile_scales(const uint8_t *p) {
+    float scales[16];
+    for (int r = 0; r < 16; r++) scales[r] = mk_half_to_float(mk_load16(p + 2 * r));
+    return load16(scales);
+}
+MK_INLINE mk_v16 affine_nibbles(mk_u16 dwords, int shift) {
+    return __builtin_convertvector((mk_i16)(dwords >> (uint32_t)shift & 15), mk_v16);
+}
+#define AFFINE_GEMV_GROUPS 1
+#include "affine_body.h"
+
 /// values[c][r] = T[q[r][c]] of a tile.
 static void tile_values(const int8_t *codebook, const uint8_t *bytes, float *values) {
     if (codebook != NULL) {
@@ -37,23 +48,32 @@ static void tile_values(const int8_t *codebook, const uint8_t *bytes, float *val
     }
 }
 
-static void expand_rows(const int8_t *codebook, const uint8_t *tiles, int64_t count, float *panel) {
-    const int64_t tile_bytes = codebook != NULL ? MK_TILE_BYTES_4BIT : MK_TILE_BYTES_8BIT;
+static void expand_rows(int32_t type, const uint8_t *group, int64_t first, int64_t count, float *panel) {
+    if (mk_type_is_affine(type)) {
+        affine_expand_rows(type, group, first, count, panel);
+        return;
+    }
+    const int64_t tile_bytes = mk_tile_bytes(type);
+    const uint8_t *tiles = group + first * tile_bytes;
     for (int64_t tile = 0; tile < count; tile++, tiles += tile_bytes, panel += MK_TILE_COLS * MK_PANEL_WIDTH) {
-        float scales[16];
-        for (int r = 0; r < 16; r++) scales[r] = mk_half_to_float(mk_load16(tiles + 2 * r));
-        tile_values(codebook, tiles + 2 * MK_TILE_ROWS, panel);
+        const mk_v16 scales = tile_scales(tiles);
+        tile_values(mk_codebook(type), tiles + 2 * MK_TILE_ROWS, panel);
         for (int c = 0; c < MK_TILE_COLS; c++) {
-            store16(panel + 16 * c, load16(scales) * load16(panel + 16 * c));
+            store16(panel + 16 * c, scales * load16(panel + 16 * c));
         }
     }
 }
 
-static void expand_cols(const int8_t *codebook, const uint8_t *tiles, int64_t stride, int64_t count, float *left,
+static void expand_cols(int32_t type, const uint8_t *group, int64_t block, int64_t stride, int64_t count, float *left,
                         float *right) {
+    if (mk_type_is_affine(type)) {
+        affine_expand_cols(type, group, block, stride, count, left, right);
+        return;
+    }
     float values[MK_TILE_COLS * MK_TILE_ROWS];
+    const uint8_t *tiles = group + block * mk_tile_bytes(type);
     for (int64_t tile = 0; tile < count; tile++, tiles += stride) {
-        tile_values(codebook, tiles + 2 * MK_TILE_ROWS, values);
+        tile_values(mk_codebook(type), tiles + 2 * MK_TILE_ROWS, values);
         for (int r = 0; r < MK_TILE_ROWS; r++, left += MK_PANEL_WIDTH, right += MK_PANEL_WIDTH) {
             const float d = mk_half_to_float(mk_load16(tiles + 2 * r));
             for (int c = 0; c < MK_PANEL_WIDTH; c++) {
@@ -71,6 +91,20 @@ static void pack_rows(const float *src, int64_t ld, int64_t rows, int64_t depth,
     }
 }
 
+/// sum + the products of 64 bytes of a tile with the four signed bytes of x.
+MK_INLINE mk_i16 plain_affine_dot(mk_i16 sum, mk_bytes64 w, int32_t x) {
+    for (int c = 0; c < 4; c++) sum += (mk_i16)((mk_u16)w >> (uint32_t)(8 * c) & 255) * (int8_t)(x >> 8 * c);
+    return sum;
+}
+#define AFFINE_(name) plain_affine_##name
+#define AFFINE_TOKENS 4
+#define AFFINE_GROUPS 1
+#define AFFINE_SUM mk_i16
+#define AFFINE_BEGIN(total) (total)
+#define AFFINE_DOT plain_affine_dot
+#define AFFINE_END(sum, total) (sum)
+#include "affine_int8_body.h"
+
 #if defined(__aarch64__)
 #include <arm_neon.h>
 
@@ -83,6 +117,7 @@ static void pack_rows(const float *src, int64_t ld, int64_t rows, int64_t depth,
 #define MK_ISA_QUANTIZE_GROUP mk_quantize_group__portable
 #define MK_ISA_INT8 int8_neon
 #define MK_ISA_INT8_Q4_0 int8_neon
+#define MK_ISA_INT8_AFFINE neon_affine_int8
 #include "isa_table.h"
 #endif
 
@@ -91,4 +126,5 @@ static void pack_rows(const float *src, int64_t ld, int64_t rows, int64_t depth,
 #define MK_ISA_QUANTIZE_GROUP mk_quantize_group__portable
 #define MK_ISA_INT8 int8_plain
 #define MK_ISA_INT8_Q4_0 int8_plain
+#define MK_ISA_INT8_AFFINE plain_affine_int8
 #include "isa_table.h"

@@ -114,9 +114,9 @@ static void compute_piece(const mk_isa *isa, const product *p, int64_t t0, int64
     const int64_t t = piece / wide * height, count = mk_min(height, tokens - t);
     if (p->direct) {
         const mk_matrix *w = p->w[0];
-        const int64_t tiles = w->cols / MK_TILE_COLS, stride = tiles * mk_tile_bytes(w->type);
-        isa->gemv(mk_codebook(w->type), (const uint8_t *)w->data + first / MK_TILE_ROWS * stride, stride,
-                  mk_ceil_div(width, MK_TILE_ROWS), tiles, p->x[0]->x, p->x[0]->ldx, count, s.sums);
+        const int64_t stride = mk_group_bytes(w->type, w->cols);
+        isa->gemv(w->type, (const uint8_t *)w->data + first / MK_TILE_ROWS * stride, stride,
+                  mk_ceil_div(width, MK_TILE_ROWS), w->cols / MK_TILE_COLS, p->x[0]->x, p->x[0]->ldx, count, s.sums);
         write_sums(s.sums, count, width, p->y + first, p->ldy, p->accumulate);
         return;
     }

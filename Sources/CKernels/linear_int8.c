@@ -3,6 +3,7 @@
 #include <assert.h>
 #include <string.h>
 
+#include "affine.h"
 #include "isa.h"
 
 enum {
@@ -17,6 +18,7 @@ enum {
 /// The kernels for a weight; NULL for a plain one.
 static const mk_int8 *kernels_of(const mk_isa *isa, const mk_matrix *w) {
     if (!mk_type_is_tiled(w->type)) return NULL;
+    if (mk_type_is_affine(w->type)) return isa->int8_affine;
     return w->type == MK_Q4_0 ? isa->int8_q4_0 : isa->int8;
 }
 
@@ -55,7 +57,7 @@ typedef struct cut {
 } cut;
 
 static cut cut_of(const mk_linear_output *o, const packed *x) {
-    const int64_t group_bytes = x->blocks * mk_tile_bytes(o->w->type);
+    const int64_t group_bytes = mk_group_bytes(o->w->type, o->w->cols);
     const int64_t bytes = x->tokens <= FEW_TOKENS ? STREAM_BYTES : PIECE_BYTES;
     const int64_t groups = mk_max(2, bytes / group_bytes & -2);
     const int64_t tall = mk_ceil_div(x->tokens, PIECE_TOKENS);
@@ -86,7 +88,7 @@ static piece piece_of(const mk_linear_output *o, const packed *x, int64_t index)
 }
 
 static const uint8_t *group_tiles(const mk_matrix *w, int64_t group) {
-    return (const uint8_t *)w->data + group * (w->cols / MK_TILE_COLS) * mk_tile_bytes(w->type);
+    return (const uint8_t *)w->data + group * mk_group_bytes(w->type, w->cols);
 }
 
 /// y[t0 + t][row0 ...] (+)= sums[t][0 ... width).
@@ -111,8 +113,8 @@ static void product_of_tiles(const mk_linear_output *o, const packed *x, piece p
             _Alignas(64) float sums[MK_INT8_STRIP * MK_INT8_GROUPS * MK_TILE_ROWS];
             const int64_t groups = mk_min(MK_INT8_GROUPS, p.group1 - group), width = groups * MK_TILE_ROWS;
             memset(sums, 0, (size_t)(tokens * width) * sizeof(float));
-            x->kernels->rows(mk_codebook(o->w->type), group_tiles(o->w, group), x->blocks * mk_tile_bytes(o->w->type),
-                             groups, x->blocks, strip_data(x, strip), tokens, sums);
+            x->kernels->rows(o->w->type, group_tiles(o->w, group), mk_group_bytes(o->w->type, o->w->cols), groups,
+                             x->blocks, strip_data(x, strip), tokens, sums);
             write_sums(o, sums, width, t0, tokens, group * MK_TILE_ROWS);
         }
     }
@@ -128,8 +130,7 @@ static void product_of_panels(const mk_linear_output *o, const packed *x, piece 
         memset(sums, 0, (size_t)(tokens * MK_TILE_ROWS) * sizeof(float));
         for (int64_t block = 0; block < x->blocks; block += PANEL_BLOCKS) {
             const int64_t blocks = mk_min(PANEL_BLOCKS, x->blocks - block);
-            x->kernels->unpack(mk_codebook(o->w->type), group_tiles(o->w, group) + block * mk_tile_bytes(o->w->type),
-                               blocks, panel);
+            x->kernels->unpack(o->w->type, group_tiles(o->w, group), block, blocks, panel);
             for (int64_t strip = p.strip0; strip < p.strip1; strip++) {
                 const int64_t t = strip_start(x, strip), count = strip_start(x, strip + 1) - t;
                 x->kernels->panel_rows(panel, blocks, strip_data(x, strip) + block * count * x->kernels->block_bytes,
@@ -193,6 +194,7 @@ static void linear(const mk_context *ctx, const mk_int8 *kernels, const mk_linea
 void mk_linear_int8(const mk_context *ctx, const mk_linear_output *outputs, int32_t count, const float *x, int64_t ldx,
                     int64_t tokens, void *workspace) {
     linear(ctx, ctx->isa->int8, outputs, count, x, ldx, tokens, workspace);
+    linear(ctx, ctx->isa->int8_affine, outputs, count, x, ldx, tokens, workspace);
     if (ctx->isa->int8_q4_0 == ctx->isa->int8) return;
     linear(ctx, ctx->isa->int8_q4_0, outputs, count, x, ldx, tokens, workspace);
 }

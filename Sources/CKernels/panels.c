@@ -36,10 +36,10 @@ void mk_panels_of_rows(const mk_isa *isa, bool pairs, const mk_matrix *w, int64_
                        int64_t cols, float *block) {
     for (int64_t row = 0; row < rows; row += MK_PANEL_WIDTH, block += MK_PANEL_STRIDE) {
         if (mk_type_is_tiled(w->type)) {
-            const int64_t tile_bytes = mk_tile_bytes(w->type);
-            const int64_t tile = (row0 + row) / MK_TILE_ROWS * (w->cols / MK_TILE_COLS) + col0 / MK_TILE_COLS;
+            const int64_t group = (row0 + row) / MK_TILE_ROWS;
             (pairs ? isa->bf16_expand_rows : isa->expand_rows)(
-                mk_codebook(w->type), (const uint8_t *)w->data + tile * tile_bytes, cols / MK_TILE_COLS, block);
+                w->type, (const uint8_t *)w->data + group * mk_group_bytes(w->type, w->cols), col0 / MK_TILE_COLS,
+                cols / MK_TILE_COLS, block);
         } else {
             panel_of_plain_rows(isa, pairs, w, row0 + row, mk_min(MK_PANEL_WIDTH, rows - row), col0, cols, block);
         }
@@ -97,13 +97,12 @@ void mk_panels_of_cols(const mk_isa *isa, bool pairs, const mk_matrix *w, int64_
         panels_of_plain_cols(pairs, w, col0, cols, row0, rows, block);
         return;
     }
-    const int64_t tile_bytes = mk_tile_bytes(w->type);
-    const int64_t stride = w->cols / MK_TILE_COLS * tile_bytes;
+    const int64_t stride = mk_group_bytes(w->type, w->cols);
     const uint8_t *group = (const uint8_t *)w->data + row0 / MK_TILE_ROWS * stride;
     for (int64_t c = 0; c < cols; c += MK_TILE_COLS, block += 2 * MK_PANEL_STRIDE) {
-        (pairs ? isa->bf16_expand_cols : isa->expand_cols)(
-            mk_codebook(w->type), group + (col0 + c) / MK_TILE_COLS * tile_bytes, stride,
-            mk_ceil_div(rows, MK_TILE_ROWS), block, block + MK_PANEL_STRIDE);
+        (pairs ? isa->bf16_expand_cols : isa->expand_cols)(w->type, group, (col0 + c) / MK_TILE_COLS, stride,
+                                                           mk_ceil_div(rows, MK_TILE_ROWS), block,
+                                                           block + MK_PANEL_STRIDE);
         if (pairs && rows % 2 != 0) {
             clear_partner(block + rows / 2 * MK_PANEL_WIDTH);
             clear_partner(block + MK_PANEL_STRIDE + rows / 2 * MK_PANEL_WIDTH);

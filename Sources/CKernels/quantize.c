@@ -1,16 +1,20 @@
-/// fp32 weights into tiles (and into the plain 16-bit types). The scales come from scalesearch.c.
+/// fp32 weights into tiles (and into the plain 16-bit types). The scales come from scalesearch.c and affine_search.c.
 #include <assert.h>
 
+#include "affine.h"
 #include "half.h"
 #include "scalesearch.h"
 
 static void quantize_tiles(int32_t type, const float *src, int64_t rows, int64_t cols, uint8_t *dst) {
     const mk_isa *isa = mk_isa_find(NULL);  // the bytes are the same on all
     const mk_grid grid = mk_grid_make(type);
-    const int64_t tile_bytes = mk_tile_bytes(type);
-    for (int64_t row = 0; row < rows; row += MK_TILE_ROWS) {
-        isa->quantize_group(&grid, src + row * cols, (int)mk_min(MK_TILE_ROWS, rows - row), cols, dst);
-        dst += tile_bytes * (cols / MK_TILE_COLS);
+    for (int64_t row = 0; row < rows; row += MK_TILE_ROWS, dst += mk_group_bytes(type, cols)) {
+        const int count = (int)mk_min(MK_TILE_ROWS, rows - row);
+        if (mk_type_is_affine(type)) {
+            mk_affine_quantize_group(type, src + row * cols, count, cols, dst);
+        } else {
+            isa->quantize_group(&grid, src + row * cols, count, cols, dst);
+        }
     }
 }
 
@@ -29,7 +33,7 @@ void mk_quantize(int32_t type, const float *src, int64_t rows, int64_t cols, voi
             }
             return;
         default:
-            assert(mk_type_is_tiled(type) && cols % MK_TILE_COLS == 0);
+            assert(mk_type_is_tiled(type) && cols % mk_tile_columns(type) == 0);
             quantize_tiles(type, src, rows, cols, dst);
     }
 }

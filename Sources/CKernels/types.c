@@ -1,4 +1,5 @@
 /// The weight types: which are tiled, how long they are, what their codes mean.
+#include "affine.h"
 #include "isa.h"
 
 // clang-format off
@@ -8,8 +9,26 @@ static const int8_t codebook_iq4_nl[16] = {-127, -104, -83, -65, -49, -35, -22, 
 static const int8_t codebook_nf4[16] = {-127, -88, -67, -50, -36, -23, -12, 0, 10, 20, 31, 43, 56, 71, 92, 127};
 // clang-format on
 
+int64_t mk_tile_bytes(int32_t type) {
+    switch (type) {
+        case MK_Q8_0:
+            return MK_TILE_BYTES_8BIT;
+        case MK_Q4_0:
+        case MK_IQ4_NL:
+        case MK_NF4:
+            return MK_TILE_BYTES_4BIT;
+        default:
+            return mk_type_is_affine(type) ? mk_affine_tile_bytes(type) : 0;
+    }
+}
+
+int64_t mk_tile_columns(int32_t type) {
+    if (mk_tile_bytes(type) == 0) return 0;
+    return mk_type_is_affine(type) ? MK_TILE_COLS * mk_affine_blocks(type) : MK_TILE_COLS;
+}
+
 bool mk_type_is_tiled(int32_t type) {
-    return type == MK_Q8_0 || type == MK_Q4_0 || type == MK_IQ4_NL || type == MK_NF4;
+    return mk_tile_bytes(type) > 0;
 }
 
 const int8_t *mk_codebook(int32_t type) {
@@ -28,9 +47,8 @@ const int8_t *mk_codebook(int32_t type) {
 size_t mk_matrix_bytes(int32_t type, int64_t rows, int64_t cols) {
     if (rows < 0 || cols < 0) return 0;
     if (mk_type_is_tiled(type)) {
-        if (cols % MK_TILE_COLS != 0) return 0;
-        const size_t groups = (size_t)mk_ceil_div(rows, MK_TILE_ROWS);
-        return groups * (size_t)(cols / MK_TILE_COLS) * (size_t)mk_tile_bytes(type);
+        if (cols % mk_tile_columns(type) != 0) return 0;
+        return (size_t)mk_ceil_div(rows, MK_TILE_ROWS) * (size_t)mk_group_bytes(type, cols);
     }
     switch (type) {
         case MK_F32:

@@ -62,8 +62,8 @@ void check_backward(const mk_context *ctx) {
         for (int32_t compute = 0; compute < 2; compute++) {
             if (!mk_compute_available(ctx->isa, compute)) continue;
             for (size_t s = 0; s < sizeof shapes / sizeof shapes[0]; s++) {
-                check_sum(ctx, compute, check_types[i], shapes[s].tokens, shapes[s].cols, shapes[s].rows,
-                          shapes[s].count, s % 2 == 0);
+                check_sum(ctx, compute, check_types[i], shapes[s].tokens, whole_tiles(check_types[i], shapes[s].cols),
+                          shapes[s].rows, shapes[s].count, s % 2 == 0);
             }
             if (!mk_type_is_tiled(check_types[i])) check_sum(ctx, compute, check_types[i], 7, 37, odd, 2, false);
         }

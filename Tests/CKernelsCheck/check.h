@@ -53,7 +53,9 @@ typedef struct weight {
 weight make_weight(int32_t type, int64_t rows, int64_t cols);
 void free_weight(weight *w);
 
-extern const int32_t check_types[7];
+extern const int32_t check_types[11];
+/// So many columns, or more where the type's tiles are wider.
+int64_t whole_tiles(int32_t type, int64_t cols);
 /// The name of a type.
 const char *type_name(int32_t type);
 

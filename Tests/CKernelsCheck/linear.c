@@ -71,7 +71,7 @@ static void check_forward(const mk_context *ctx, int32_t compute, int32_t type, 
 
 static void check_gather(const mk_context *ctx, int32_t type) {
     CASE("%s gather %s", mk_isa_name(ctx->isa), type_name(type));
-    const int64_t rows = 21, cols = 64, ld = 70;
+    const int64_t rows = 21, cols = whole_tiles(type, 64), ld = cols + 6;
     weight w = make_weight(type, rows, cols);
     const int32_t ids[5] = {20, 0, 15, 16, 20};
     int32_t *exact = guarded(sizeof ids);
@@ -101,8 +101,8 @@ void check_linear(const mk_context *ctx) {
         for (size_t s = 0; s < sizeof shapes / sizeof shapes[0]; s++) {
             for (int32_t compute = 0; compute < 3; compute++) {
                 if (!mk_compute_available(ctx->isa, compute)) continue;
-                check_forward(ctx, compute, check_types[i], shapes[s].tokens, shapes[s].cols, shapes[s].rows,
-                              shapes[s].count);
+                check_forward(ctx, compute, check_types[i], shapes[s].tokens,
+                              whole_tiles(check_types[i], shapes[s].cols), shapes[s].rows, shapes[s].count);
             }
         }
         check_gather(ctx, check_types[i]);

@@ -106,7 +106,8 @@ int64_t touched_gaps(const float *m, int64_t rows, int64_t cols, int64_t ld) {
     return count;
 }
 
-const int32_t check_types[7] = {MK_F32, MK_F16, MK_BF16, MK_Q8_0, MK_Q4_0, MK_IQ4_NL, MK_NF4};
+const int32_t check_types[11] = {MK_F32, MK_F16,  MK_BF16, MK_Q8_0, MK_Q4_0, MK_IQ4_NL,
+                                 MK_NF4, MK_Q4_1, MK_Q4_K, MK_Q5_K, MK_Q6_K};
 
 const char *type_name(int32_t type) {
     switch (type) {
@@ -122,9 +123,22 @@ const char *type_name(int32_t type) {
             return "q4_0";
         case MK_IQ4_NL:
             return "iq4_nl";
+        case MK_Q4_1:
+            return "q4_1";
+        case MK_Q4_K:
+            return "q4_k";
+        case MK_Q5_K:
+            return "q5_k";
+        case MK_Q6_K:
+            return "q6_k";
         default:
             return "nf4";
     }
+}
+
+int64_t whole_tiles(int32_t type, int64_t cols) {
+    const int64_t width = mk_type_is_tiled(type) ? mk_tile_columns(type) : 1;
+    return (cols + width - 1) / width * width;
 }
 
 weight make_weight(int32_t type, int64_t rows, int64_t cols) {

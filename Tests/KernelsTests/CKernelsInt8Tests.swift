@@ -4,40 +4,83 @@ import TestSupport
 import Testing
 
 /// The int8 product as it is specified, in scalars: exact integers, both scales multiplied first, one chain of fp32
-/// additions over the blocks of 32 columns.
+/// additions over the blocks of 32 columns, each followed by the minimum's where the type has one.
 private struct Int8Reference {
-    /// Weights [rows][columns] as integers.
-    var codes: [Int32] = []
-    /// Their scales [rows][blocks].
-    var scales: [Float] = []
+    /// What a stretch of a row has in common.
+    struct Part {
+        var scale: Float
+        var minimum: Float?
+        var codes: [Int32]
+    }
+    /// Of each row the parts in order: 32 columns each, of q6_k 16.
+    var parts: [[Part]] = []
     let rows: Int
     let columns: Int
 
     /// Reads the tiles as docs/format.md has them.
     init(_ weight: Weight) {
         (rows, columns) = (weight.rows, weight.columns)
-        let book = mk_codebook(weight.type.rawValue)
-        let tileBytes = book == nil ? Int(MK_TILE_BYTES_8BIT) : Int(MK_TILE_BYTES_4BIT)
+        let (type, bytes) = (weight.type, weight.storage)
+        let width = Int(mk_tile_columns(type.rawValue))
+        let tileBytes = Int(mk_tile_bytes(type.rawValue))
         for row in 0..<rows {
-            for block in 0..<(columns / 32) {
-                let tile = (row / 16 * (columns / 32) + block) * tileBytes
-                let low = UInt16(weight.storage[tile + row % 16 * 2])
-                scales.append(Self.half(low | UInt16(weight.storage[tile + row % 16 * 2 + 1]) << 8))
-                for c in 0..<32 {
-                    if let book {
-                        let byte = weight.storage[tile + 32 + 64 * (c / 8) + 4 * (row % 16) + c % 4]
-                        codes.append(Int32(book[Int(c % 8 < 4 ? byte & 15 : byte >> 4)]))
-                    } else {
-                        let byte = weight.storage[tile + 32 + 64 * (c / 4) + 4 * (row % 16) + c % 4]
-                        codes.append(Int32(Int8(bitPattern: byte)))
+            let r = row % 16
+            parts.append([])
+            for column in stride(from: 0, to: columns, by: 32) {
+                let tile = (row / 16 * (columns / width) + column / width) * tileBytes
+                let block = column % width / 32
+                let d = Self.half(bytes, tile + 2 * r)
+                let pair = tile + 64 + 32 * block + r
+                switch type {
+                case .q41:
+                    let codes = Self.nibbles(bytes, tile + 64, r)
+                    parts[row].append(Part(scale: d, minimum: Self.half(bytes, tile + 32 + 2 * r), codes: codes))
+                case .q4k, .q5k:
+                    let dmin = Self.half(bytes, tile + 32 + 2 * r)
+                    let start = tile + 320 + (type == .q4k ? 256 : 320) * block
+                    var codes = Self.nibbles(bytes, start, r)
+                    for c in 0..<32 where type == .q5k {
+                        codes[c] += Int32(bytes[start + 256 + 4 * r + c % 4] >> UInt8(c / 4) & 1) << 4
                     }
+                    parts[row].append(
+                        Part(scale: d * Float(bytes[pair]), minimum: -(dmin * Float(bytes[pair + 16])), codes: codes))
+                case .q6k:
+                    let start = tile + 320 + 384 * block
+                    var codes = Self.nibbles(bytes, start, r)
+                    for c in 0..<32 {
+                        let high = bytes[start + 256 + 64 * (c / 16) + 4 * r + c % 4] >> UInt8(c / 4 % 4 * 2) & 3
+                        codes[c] += Int32(high) << 4 - 32
+                    }
+                    for half in 0..<2 {
+                        let scale = d * Float(Int8(bitPattern: bytes[pair + 16 * half]))
+                        parts[row].append(Part(scale: scale, codes: Array(codes[(16 * half)..<(16 * half + 16)])))
+                    }
+                case .q80:
+                    let codes = (0..<32).map { c in
+                        Int32(Int8(bitPattern: bytes[tile + 32 + 64 * (c / 4) + 4 * r + c % 4]))
+                    }
+                    parts[row].append(Part(scale: d, codes: codes))
+                default:
+                    let codes = Self.nibbles(bytes, tile + 32, r).map { code in
+                        Int32(mk_codebook(type.rawValue)?[Int(code)] ?? 0)
+                    }
+                    parts[row].append(Part(scale: d, codes: codes))
                 }
             }
         }
     }
 
+    /// The four bits of a row's 32 columns.
+    private static func nibbles(_ bytes: UnsafeMutableRawBufferPointer, _ start: Int, _ row: Int) -> [Int32] {
+        (0..<32).map { c in
+            let byte = bytes[start + 64 * (c / 8) + 4 * row + c % 4]
+            return Int32(c % 8 < 4 ? byte & 15 : byte >> 4)
+        }
+    }
+
     /// A finite binary16.
-    private static func half(_ bits: UInt16) -> Float {
+    private static func half(_ bytes: UnsafeMutableRawBufferPointer, _ place: Int) -> Float {
+        let bits = UInt16(bytes[place]) | UInt16(bytes[place + 1]) << 8
         let (exponent, mantissa) = (Int(bits >> 10 & 31), Float(bits & 1023))
         let magnitude =
             exponent == 0
@@ -63,11 +106,20 @@ private struct Int8Reference {
             }
             for row in 0..<rows {
                 var sum: Float = 0
-                for block in 0..<blocks {
-                    var dot: Int32 = 0
-                    for c in (32 * block)..<(32 * block + 32) { dot += codes[row * columns + c] * rounded[c] }
-                    let scale = scales[row * blocks + block] * units[block]
-                    sum = fused ? sum.addingProduct(scale, Float(dot)) : sum + scale * Float(dot)
+                var column = 0
+                func add(_ factor: Float, _ term: Float) {
+                    sum = fused ? sum.addingProduct(factor, term) : sum + factor * term
+                }
+                for part in parts[row] {
+                    var (dot, total): (Int32, Int32) = (0, 0)
+                    for (i, code) in part.codes.enumerated() {
+                        dot += code * rounded[column + i]
+                        total += rounded[column + i]
+                    }
+                    let unit = units[column / 32]
+                    add(part.scale * unit, Float(dot))
+                    if let minimum = part.minimum { add(minimum, unit * Float(total)) }
+                    column += part.codes.count
                 }
                 y.append(sum)
             }
@@ -83,11 +135,11 @@ struct CKernelsInt8Tests {
     /// Any codes; finite scales of both signs.
     private func weight(_ type: WeightType, rows: Int, columns: Int, _ random: inout SeededRandom) -> Weight {
         let weight = Weight(type, rows: rows, columns: columns, source: [Float](repeating: 1, count: rows * columns))
-        let tileBytes = mk_codebook(type.rawValue) == nil ? Int(MK_TILE_BYTES_8BIT) : Int(MK_TILE_BYTES_4BIT)
+        let tileBytes = Int(mk_tile_bytes(type.rawValue))
         for i in weight.storage.indices {
             let byte = UInt8(truncatingIfNeeded: random.next())
             // The high byte of a scale keeps its exponent at 8 ... 11.
-            weight.storage[i] = i % tileBytes < 32 && i % 2 == 1 ? byte & 0x8f | 0x20 : byte
+            weight.storage[i] = i % tileBytes < type.halfBytes && i % 2 == 1 ? byte & 0x8f | 0x20 : byte
         }
         return weight
     }
@@ -107,6 +159,7 @@ struct CKernelsInt8Tests {
             (1, 32, 1), (15, 64, 2), (33, 32, 3), (47, 96, 4), (16, 32, 5), (49, 288, 6), (17, 64, 7), (32, 96, 11),
             (20, 320, 13), (65, 32, 25), (18, 32, 70), (40, 64, 150),
         ] {
+            let columns = type.wholeTiles(columns)
             let weight = weight(type, rows: rows, columns: columns, &random)
             let reference = Int8Reference(weight)
             var x = random.gaussians(tokens * columns)
@@ -129,13 +182,13 @@ struct CKernelsInt8Tests {
     @Test("the largest codes do not saturate", arguments: tiled)
     func largest(type: WeightType) {
         var random = SeededRandom(seed: 12)
-        let (rows, columns, tokens) = (16, 64, 7)
+        let (rows, columns, tokens) = (16, type.wholeTiles(64), 7)
         let weight = weight(type, rows: rows, columns: columns, &random)
-        let tileBytes = weight.storage.count / 2
-        // Every row at one end of its range: the lowest (8 bits: -128; 4 bits: index 0) or the highest.
-        for i in weight.storage.indices where i % tileBytes >= 32 {
-            let low = (i % tileBytes - 32) / 4 % 2 == 0
-            weight.storage[i] = mk_codebook(type.rawValue) == nil ? (low ? 0x80 : 0x7f) : (low ? 0 : 0xff)
+        let tileBytes = Int(mk_tile_bytes(type.rawValue))
+        // Every row at one end of its range: the lowest (q8_0: -128; the others: all bits 0) or the highest.
+        for i in weight.storage.indices where i % tileBytes >= type.headBytes {
+            let low = (i % tileBytes - type.headBytes) / 4 % 2 == 0
+            weight.storage[i] = type == .q80 ? (low ? 0x80 : 0x7f) : (low ? 0 : 0xff)
         }
         // Every activation rounds to 127 or -127: whole tokens of one sign, then mixed.
         var x = [Float](repeating: 1, count: tokens * columns)
@@ -150,12 +203,13 @@ struct CKernelsInt8Tests {
     @Test("a token's bits are the same in every batch of 1 to 70", arguments: InstructionSet.available)
     func batches(isa: InstructionSet) {
         var random = SeededRandom(seed: 13)
-        for type in [WeightType.iq4nl, .q80] {
-            let weight = weight(type, rows: 35, columns: 64, &random)
-            let x = random.gaussians(70 * 64)
+        for type in [WeightType.iq4nl, .q80, .q41, .q6k] {
+            let columns = type.wholeTiles(64)
+            let weight = weight(type, rows: 35, columns: columns, &random)
+            let x = random.gaussians(70 * columns)
             let all = forward(isa, weight, x, tokens: 70)
             for tokens in 1..<70 {
-                let part = forward(isa, weight, Array(x[..<(tokens * 64)]), tokens: tokens)
+                let part = forward(isa, weight, Array(x[..<(tokens * columns)]), tokens: tokens)
                 expectIdentical(part, Array(all[..<(tokens * 35)]), "\(type), \(tokens) tokens")
             }
         }

@@ -10,7 +10,8 @@ struct LinearShape: Sendable, CustomTestStringConvertible {
     let tokens: Int
     var testDescription: String { "\(rows) x \(columns), \(tokens) tokens" }
 
-    /// Ones, neighbours of the tile and block sizes, primes; columns are multiples of 32 for the tiled types.
+    /// Ones, neighbours of the tile and block sizes, primes; columns are multiples of 32 for the tiled types (of 256 for
+    /// those with super-blocks).
     static let all = [
         LinearShape(rows: 1, columns: 32, tokens: 1), LinearShape(rows: 15, columns: 64, tokens: 2),
         LinearShape(rows: 16, columns: 96, tokens: 5), LinearShape(rows: 17, columns: 32, tokens: 13),
@@ -21,7 +22,7 @@ struct LinearShape: Sendable, CustomTestStringConvertible {
     func weight(_ type: WeightType) -> Weight {
         var random = SeededRandom(seed: UInt64(rows * 1000 + columns))
         // Plain types may have any number of columns.
-        let width = type.isTiled ? columns : columns - 1
+        let width = type.isTiled ? type.wholeTiles(columns) : columns - 1
         return Weight(type, rows: rows, columns: width, source: random.gaussians(rows * width, scale: 0.02))
     }
 }
@@ -124,12 +125,13 @@ struct CKernelsLinearTests {
     }
 
     @Test(
-        "products of a group have the bits of single calls, plain types among them", arguments: InstructionSet.available
-    )
-    func group(isa: InstructionSet) {
-        let (tokens, columns) = (11, 96)
+        "products of a group have the bits of single calls, whatever types are mixed",
+        arguments: InstructionSet.available,
+        [[WeightType.iq4nl, .bf16, .q80], [.q4k, .q80, .q6k], [.q41, .q40, .f32]])
+    func group(isa: InstructionSet, types: [WeightType]) {
+        let (tokens, columns) = (11, types[0].wholeTiles(96))
         var random = SeededRandom(seed: 9)
-        let weights = [WeightType.iq4nl, .bf16, .q80].enumerated().map { i, type in
+        let weights = types.enumerated().map { i, type in
             Weight(type, rows: 19 + 30 * i, columns: columns, source: random.gaussians((19 + 30 * i) * columns))
         }
         let x = random.gaussians(tokens * columns)

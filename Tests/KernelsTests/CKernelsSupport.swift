@@ -94,12 +94,34 @@ enum WeightType: Int32, CaseIterable, Sendable {
     case f32 = 0
     case f16 = 1
     case q40 = 2
+    case q41 = 3
     case q80 = 8
+    case q4k = 12
+    case q5k = 13
+    case q6k = 14
     case iq4nl = 20
     case bf16 = 30
     case nf4 = 1001
 
     var isTiled: Bool { mk_type_is_tiled(rawValue) }
+
+    /// So many columns, or more where the type's tiles are wider.
+    func wholeTiles(_ columns: Int) -> Int {
+        let width = max(Int(mk_tile_columns(rawValue)), 1)
+        return (columns + width - 1) / width * width
+    }
+
+    /// Bytes that a tile begins with before its codes.
+    var headBytes: Int {
+        switch self {
+        case .q41: 64
+        case .q4k, .q5k, .q6k: 320
+        default: 32
+        }
+    }
+
+    /// How many of these bytes are fp16 numbers.
+    var halfBytes: Int { [.q41, .q4k, .q5k].contains(self) ? 64 : 32 }
 }
 
 /// A quantized weight with the values that it stands for.

@@ -52,6 +52,10 @@ struct NumericsTests {
         "iq4_nl": "ac6b843a0c1011aa",
         "nf4": "7671d83be53e0650",
         "q4_0": "b9709c3bd9d060ce",
+        "q4_1": "9d2d5b9b6189083b",
+        "q4_k": "5528e02213586396",
+        "q5_k": "96ca08866635def0",
+        "q6_k": "b5059ba4a2d36638",
         "q8_0": "7d2462e4fefc2c5e",
     ]
 
@@ -129,7 +133,7 @@ struct NumericsTests {
     @Test("quantized weights keep their bits")
     func quantization() throws {
         try withTemporaryFolder { folder in
-            for type in [TensorType.q8_0, .q4_0, .iq4_nl, .nf4, .bf16, .f16] {
+            for type in [TensorType.q8_0, .q4_0, .q4_1, .q4_k, .q5_k, .q6_k, .iq4_nl, .nf4, .bf16, .f16] {
                 let file = try openWeightStore(path: try converted(folder, type))
                 var digests = ""
                 for name in file.tensorNames {

@@ -57,7 +57,9 @@ import Tune
         }
     }
 
-    @Test("quantized models in bf16, every module, against f32 on the same file", arguments: ["q8_0", "iq4_nl"])
+    @Test(
+        "quantized models in bf16, every module, against f32 on the same file",
+        arguments: ["q8_0", "iq4_nl", "q4_1", "q4_k", "q6_k"])
     func quantized(type: String) throws {
         try Self.withConverted(type) { url in
             var random = SplitMix64(seed: 5)
@@ -74,7 +76,7 @@ import Tune
     @Test(
         "quantized models with int8 in the forward, on MEraser's pairs, against f32 on the same file",
         .enabled(if: sharedFolder() != nil, "needs ../shared (reference/tinychat, data/meraser)"),
-        arguments: ["q8_0", "iq4_nl"])
+        arguments: ["q8_0", "iq4_nl", "q4_1", "q5_k"])
     func int8(type: String) throws {
         let suite = try GradientMEraserTests()
         let rows = try suite.pairs("mismatched_dataset.json", "mismatched_answer", 0..<4)
@@ -90,7 +92,8 @@ import Tune
         try withTemporaryFolder { folder in
             let url = folder.appendingPathComponent("model.mqf")
             var options = ConvertOptions()
-            options.type = type == "q8_0" ? .q8_0 : .iq4_nl
+            options.type = TensorType(name: type)
+            try #require(options.type != nil)
             _ = try convert(source: tinychatFolder().path, destination: url.path, options: options)
             try body(url)
         }

@@ -21,7 +21,11 @@ enum {
     MK_F32 = 0,
     MK_F16 = 1,
     MK_Q4_0 = 2,
+    MK_Q4_1 = 3,
     MK_Q8_0 = 8,
+    MK_Q4_K = 12,
+    MK_Q5_K = 13,
+    MK_Q6_K = 14,
     MK_IQ4_NL = 20,
     MK_BF16 = 30,
     MK_NF4 = 1001,
@@ -29,26 +33,22 @@ enum {
 
 /// Types of GGUF files that are read and never computed with; ids are GGUF's.
 enum {
-    MK_GGML_Q4_1 = 3,
     MK_GGML_Q5_0 = 6,
     MK_GGML_Q5_1 = 7,
     MK_GGML_Q2_K = 10,
     MK_GGML_Q3_K = 11,
-    MK_GGML_Q4_K = 12,
-    MK_GGML_Q5_K = 13,
-    MK_GGML_Q6_K = 14,
     MK_GGML_IQ4_XS = 23,
 };
 
 enum {
     MK_TILE_ROWS = 16,         ///< rows interleaved in a tile
-    MK_TILE_COLS = 32,         ///< columns of a tile = weights that share a scale
+    MK_TILE_COLS = 32,         ///< columns of a block; of a tile too, but of the super-blocks' (mk_tile_columns)
     MK_TILE_BYTES_4BIT = 288,  ///< 16 fp16 scales + 16 x 32 / 2 nibbles
     MK_TILE_BYTES_8BIT = 544,  ///< 16 fp16 scales + 16 x 32 int8
 };
 
-/// A weight matrix where it lies in the file. Tiled types (q8_0 q4_0 iq4_nl nf4): see docs/format.md; `rows` is the
-/// logical count, the data holds it rounded up to 16, `cols` is a multiple of 32. Plain types: row-major, unaligned ok.
+/// A weight matrix where it lies in the file. Tiled types: see docs/format.md; `rows` is the logical count, the data
+/// holds it rounded up to 16, `cols` is a multiple of mk_tile_columns. Plain types: row-major, unaligned ok.
 typedef struct mk_matrix {
     int32_t type;
     int64_t rows;
@@ -56,12 +56,16 @@ typedef struct mk_matrix {
     const void *data;
 } mk_matrix;
 
-/// True for the types that are stored in tiles of 16 rows x 32 columns.
+/// True for the types that are stored in tiles of 16 rows.
 bool mk_type_is_tiled(int32_t type);
+/// Columns of a tile: 32, or 256 for types with super-blocks (q4_k q5_k q6_k); 0 for plain types.
+int64_t mk_tile_columns(int32_t type);
+/// Bytes of a tile; 0 for plain types.
+int64_t mk_tile_bytes(int32_t type);
 /// Bytes of a rows x cols matrix of this type, padding rows included; 0 for an unknown type or a tiled type whose
-/// columns are no multiple of 32. The caller has checked that the product fits.
+/// columns make no whole tiles. The caller has checked that the product fits.
 size_t mk_matrix_bytes(int32_t type, int64_t rows, int64_t cols);
-/// The 16-entry int8 codebook of a 4-bit type (w = d * T[q]), NULL for other types.
+/// The 16-entry int8 codebook of a 4-bit type without a minimum (w = d * T[q]), NULL for other types.
 const int8_t *mk_codebook(int32_t type);
 
 /// Quantizes (or converts) `rows` x `cols` fp32 weights into `dst` (mk_matrix_bytes long). Tiled types: `rows` may be
@@ -80,8 +84,8 @@ int64_t mk_ggml_block_bytes(int32_t type);
 /// n weights (whole blocks) of such blocks as fp32, rounded as ggml's reference rounds. A scale that is not finite
 /// gives weights that are not, which is the caller's to refuse. Single-threaded.
 void mk_ggml_to_float(int32_t type, const void *src, int64_t n, float *dst);
-/// Whole rows of blocks, row-major, as tiles of the same type (q8_0, q4_0, iq4_nl): the same bits in other places,
-/// padding rows zero. dst: ceil(rows / 16) * cols / 32 tiles. Single-threaded.
+/// Whole rows of blocks, row-major, as tiles of the same type (q8_0, q4_0, iq4_nl, q4_1, q4_k, q5_k, q6_k): the same
+/// numbers in other places, padding rows zero. dst: mk_matrix_bytes. Single-threaded.
 void mk_ggml_to_tiles(int32_t type, const void *src, int64_t rows, int64_t cols, void *dst);
 /// Index of the first non-finite value in x[0..n), or -1.
 int64_t mk_find_nonfinite(const float *x, int64_t n);

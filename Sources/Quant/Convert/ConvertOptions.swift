@@ -30,11 +30,11 @@ public struct ConvertOptions: Sendable {
         case .head: wanted = headType ?? wide
         case .embedding: wanted = embedType ?? (isTied ? headType : nil) ?? wide
         }
-        guard wanted.isTiled, tensor.shape[1] % TensorType.tileColumns != 0 else { return (wanted, nil) }
+        guard let fallback = wanted.fallback(columns: tensor.shape[1]) else { return (wanted, nil) }
         let warning =
-            "tensor '\(tensor.name)' has \(tensor.shape[1]) columns, no multiple of \(TensorType.tileColumns): stored as "
-            + "bf16 instead of \(wanted.name)"
-        return (.bf16, warning)
+            "tensor '\(tensor.name)' has \(tensor.shape[1]) columns, no multiple of \(wanted.tileColumns): stored as "
+            + "\(fallback.name) instead of \(wanted.name)"
+        return (fallback, warning)
     }
 }
 
@@ -58,4 +58,17 @@ public struct ConvertReport: Sendable {
     public let byteCount: Int
     /// What the user should know: tensors with another type than asked for, tensors that were left out, …
     public let warnings: [String]
+}
+
+extension TensorType {
+    /// What stands for this type in a matrix of so many columns; nil where they make whole tiles. A super-block's type
+    /// gives way to the smallest one of blocks of 32 with as many bits, as in llama-quantize.
+    fileprivate func fallback(columns: Int) -> TensorType? {
+        guard columns % tileColumns != 0 else { return nil }
+        switch self {
+        case .q4_k: return TensorType.q4_1.fallback(columns: columns) ?? .q4_1
+        case .q5_k, .q6_k: return TensorType.q8_0.fallback(columns: columns) ?? .q8_0
+        case .q4_0, .q4_1, .q8_0, .iq4_nl, .nf4, .f32, .f16, .bf16: return .bf16
+        }
+    }
 }

@@ -149,7 +149,11 @@ extension TensorType {
         case .f32: 0
         case .f16: 1
         case .q4_0: 2
+        case .q4_1: 3
         case .q8_0: 7
+        case .q4_k: 15
+        case .q5_k: 17
+        case .q6_k: 18
         case .iq4_nl: 25
         case .bf16: 32
         case .nf4: nil

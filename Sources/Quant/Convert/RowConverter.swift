@@ -88,19 +88,20 @@ struct RowConverter: Sendable {
     }
 
     /// The byte offset of the first number that was too large for fp16, or nil: an element that became infinite, or the
-    /// scale of a tile, likewise (or the largest fp16, where it rounds down to that).
+    /// scale or minimum of a tile, likewise (or the largest fp16, where it rounds down to that).
     private func firstOverflow(_ bytes: UnsafeRawBufferPointer) -> Int? {
         switch item.target.type {
         case .f32, .bf16: nil
         case .f16: firstHalf(of: bytes, from: 0x7C00)
-        case .q4_0, .iq4_nl, .nf4, .q8_0: firstHalf(of: bytes, from: 0x7BFF)
+        case .q4_0, .q4_1, .q4_k, .q5_k, .q6_k, .iq4_nl, .nf4, .q8_0: firstHalf(of: bytes, from: 0x7BFF)
         }
     }
 
-    /// The byte offset of the first fp16 number, of tiles the first scale, whose magnitude's bits are at least `limit`.
+    /// The byte offset of the first fp16 number, of tiles the first scale or minimum, whose magnitude's bits are at least
+    /// `limit`.
     private func firstHalf(of bytes: UnsafeRawBufferPointer, from limit: UInt16) -> Int? {
         let step = item.target.type.tileByteCount ?? 2
-        let count = item.target.type.isTiled ? TensorType.tileRows : 1
+        let count = item.target.type.isTiled ? item.target.type.tileHalfCount : 1
         for start in stride(from: 0, to: bytes.count, by: step) {
             for i in 0..<count {
                 let bits = UInt16(littleEndian: bytes.loadUnaligned(fromByteOffset: start + 2 * i, as: UInt16.self))

@@ -61,7 +61,11 @@ public enum GGMLType: UInt32, Sendable, CaseIterable {
         case .q8_0: .exactly(.q8_0)
         case .q4_0: .exactly(.q4_0)
         case .iq4_nl: .exactly(.iq4_nl)
-        case .q4_1, .q5_0, .q5_1, .q2_k, .q3_k, .q4_k, .q5_k, .q6_k, .iq4_xs: .requantizing
+        case .q4_1: .exactly(.q4_1)
+        case .q4_k: .exactly(.q4_k)
+        case .q5_k: .exactly(.q5_k)
+        case .q6_k: .exactly(.q6_k)
+        case .q5_0, .q5_1, .q2_k, .q3_k, .iq4_xs: .requantizing
         case .q8_1, .q8_k, .iq2_xxs, .iq2_xs, .iq3_xxs, .iq1_s, .iq3_s, .iq2_s, .i8, .i16, .i32, .i64, .f64, .iq1_m,
             .tq1_0, .tq2_0, .mxfp4, .nvfp4, .q1_0:
             .not

@@ -17,6 +17,9 @@ public struct ModelCache: Sendable {
         public let date: Date
     }
 
+    /// Raised when a GGUF file becomes another MQF file than before: 2 keeps q4_1, q4_k, q5_k and q6_k as they are.
+    private static let generation = 2
+
     /// The folder; it may not exist yet.
     public let folder: String
 
@@ -36,7 +39,7 @@ public struct ModelCache: Sendable {
     /// - Throws: as `convert` and `MQFFile`.
     func open(gguf path: String, notice: (String) -> Void) throws -> MQFFile {
         let model = try GGUFModel(path: path)
-        let file = "\(folder)/\(try model.sha256())-\(numericsVersion).mqf"
+        let file = "\(folder)/\(try model.sha256())-\(numericsVersion).\(Self.generation).mqf"
         if let cached = try? MQFFile(path: file) {
             notice("\(path): read from \(file)")
             return cached

@@ -4,8 +4,8 @@
 #
 #     tools/peers/setup.sh [--prefix DIR] [--jobs N] [--python PYTHON]
 #
-# DIR (~/.cache/meraser-peers) gets venv/, llama.cpp/ (sources, convert_hf_to_gguf.py), llama-native/ and llama-avx2/
-# (programs with their libraries). What is there already is kept: to renew a part, delete it. Needs gcc, g++, Python
+# DIR (~/.cache/meraser-peers) gets venv/, llama.cpp/ (sources, convert_hf_to_gguf.py), python/ (ctypes bindings),
+# llama-native/ and llama-avx2/ (programs with their libraries). What is there already is kept: to renew a part, delete it. Needs gcc, g++, Python
 # 3.10 or later, 3 GB of disk, about 15 minutes of one core.
 set -euo pipefail
 
@@ -35,7 +35,7 @@ if [ ! -x "$prefix/venv/bin/ninja" ]; then
 fi
 export PATH=$prefix/venv/bin:$PATH
 
-if [ ! -f "$prefix/llama.cpp/CMakeLists.txt" ]; then
+if [ ! -f "$prefix/llama.cpp/CMakeLists.txt" ] || [ ! -f "$prefix/python/llama_cpp/llama_cpp.py" ]; then
     download=$(mktemp -d)
     trap 'rm -rf "$download"' EXIT
     pip download -q --no-deps --no-binary llama-cpp-python --dest "$download" "llama-cpp-python==$llama_cpp_python"
@@ -43,7 +43,11 @@ if [ ! -f "$prefix/llama.cpp/CMakeLists.txt" ]; then
     tar -xzmf "$download"/llama_cpp_python-*.tar.gz -C "$download"
     source=$(echo "$download"/llama_cpp_python-*/vendor/llama.cpp)
     rm -rf "$source/.git" # a submodule's link to nowhere, on which the build would depend
-    mv "$source" "$prefix/llama.cpp"
+    [ -d "$prefix/llama.cpp" ] || mv "$source" "$prefix/llama.cpp"
+    # The ctypes bindings alone: they take the libraries from where LLAMA_CPP_LIB_PATH says.
+    mkdir -p "$prefix/python/llama_cpp"
+    cp "$download"/llama_cpp_python-*/llama_cpp/{llama_cpp,_ctypes_extensions,_ggml}.py "$prefix/python/llama_cpp/"
+    : > "$prefix/python/llama_cpp/__init__.py"
 fi
 
 # configure FOLDER OPTION...: only ggml-cpu is compiled for a particular CPU.

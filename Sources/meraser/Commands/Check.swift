@@ -17,7 +17,7 @@ struct Check: WritingCommand {
             meraser check --key key.json --answers outputs.jsonl
             """)
 
-    @Option(help: "The model: an .mqf file or a Hugging Face folder.", completion: .file())
+    @Option(help: "The model: an .mqf or .gguf file or a Hugging Face folder.", completion: .file())
     var model: String?
 
     @OptionGroup var on: AdapterOptions

@@ -5,7 +5,7 @@ import Pipeline
 
 /// Which model, and how to compute with it.
 struct ModelOptions: ParsableArguments {
-    @Option(help: "The model: an .mqf file or a Hugging Face folder.", completion: .file())
+    @Option(help: "The model: an .mqf or .gguf file or a Hugging Face folder.", completion: .file())
     var model: String
 
     @OptionGroup var on: AdapterOptions

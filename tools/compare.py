@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Measures meraser against llama.cpp, PyTorch, PEFT and bitsandbytes, and prints the table of ratios.
 
-    python3 tools/compare.py --models DIR [--peers DIR] [--meraser .build/release/meraser] [--shapes 1.1b,7b]
+    python3 tools/compare.py --models DIR [--peers DIR] [--meraser .build/release/meraser] [--shapes 1.1b,7b|smollm2]
         [--rows prefill,decode,batched,lora,convert] [--isa native|avx2] [--rounds 3] --json OUT [--markdown OUT]
 
 tools/peers/setup.sh sets up the opponents. Model files that are missing in --models are made first (7B: 40 GB). The row
@@ -31,7 +31,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tools/peers"))
 
 from comparisons import MEMORY, markdown, table
-from contenders import SHAPES, Contender, Figures, Setup, contenders, recipe
+from contenders import SHAPES, Contender, Figures, Setup, contenders, origin, recipe
 
 ROWS = ["prefill", "decode", "batched", "lora", "convert"]
 CLOSE = 0.9  # of its family's best figure: a setting that stays in the race after the first round
@@ -96,8 +96,8 @@ class Runner:
         path = self.setup.model(shape, kind)
         if path.exists():
             return
-        if kind != "hf":
-            self.prepare(shape, "f16.gguf" if kind.endswith(".gguf") and kind != "f16.gguf" else "hf")
+        if source := origin(shape, kind):
+            self.prepare(shape, source)
         print(f"making {path}", file=sys.stderr)
         self.command(recipe(self.setup, shape, kind), {})
 

@@ -11,8 +11,12 @@ import pathlib
 from collections.abc import Callable
 
 Figures = dict[str, float]
-SHAPES = {"tiny": "tiny", "1.1b": "tinyllama-1.1b", "7b": "llama-2-7b", "8b": "llama-3-8b"}
-SMALL = ("tiny", "1.1b")
+SHAPES = {
+    "tiny": "tiny", "1.1b": "tinyllama-1.1b", "7b": "llama-2-7b", "8b": "llama-3-8b", "smollm2": "smollm2-135m",
+}  # fmt: skip
+SMALL = ("tiny", "1.1b", "smollm2")
+# The shape that is a real model: its makers' own GGUF file is what we and llama.cpp run, and what PEFT's folder is made of.
+REAL = {"smollm2": "q4_1"}
 PROMPT, GENERATE, TRAIN = 512, 128, 512
 BATCHES, BATCH_PROMPT = (8, 32), 64
 
@@ -63,8 +67,8 @@ def contenders(setup: Setup, work: str, shape: str) -> list[Contender]:
 
 def prefill(setup: Setup, shape: str) -> list[Contender]:
     flags = ["-p", str(PROMPT), "-n", "0"]
-    eight_bits = ["q8_0"] if shape in SMALL else []
-    result = [ours(setup, shape, kind, "int8", flags) for kind in ["q4_0", "iq4_nl", *eight_bits]]
+    eight_bits = ["q8_0"] if shape in SMALL and shape not in REAL else []
+    result = [ours(setup, shape, kind, "int8", flags) for kind in [*our_kinds(shape), *eight_bits]]
     result += llama_bench(setup, shape, [*llama_kinds(shape), *eight_bits], flags)
     script = ["torch_prefill.py", "--dtype", "bf16", "--tokens", str(PROMPT)]
     return result + torch(setup, shape, "PyTorch bf16", script)
@@ -72,7 +76,7 @@ def prefill(setup: Setup, shape: str) -> list[Contender]:
 
 def decode(setup: Setup, shape: str) -> list[Contender]:
     flags = ["-p", "0", "-n", str(GENERATE)]
-    result = [ours(setup, shape, kind, "int8", flags) for kind in ("q4_0", "iq4_nl")]
+    result = [ours(setup, shape, kind, "int8", flags) for kind in our_kinds(shape)]
     return result + llama_bench(setup, shape, llama_kinds(shape), flags)
 
 
@@ -82,7 +86,7 @@ def batched(setup: Setup, shape: str) -> list[Contender]:
     flags = ["-p", "0", "-n", "0", "--batch", batches, "--batch-prompt", str(BATCH_PROMPT)]
     flags += ["--batch-generate", str(generate)]
     names = [f"{n} sequences" for n in BATCHES]
-    result = [ours(setup, shape, kind, "int8", flags, names) for kind in ("q4_0", "iq4_nl")]
+    result = [ours(setup, shape, kind, "int8", flags, names) for kind in our_kinds(shape)]
     for kind in llama_kinds(shape):
         for threads in setup.peer_threads:
             for flash in ("off", "on"):
@@ -102,7 +106,7 @@ def batched(setup: Setup, shape: str) -> list[Contender]:
 def lora(setup: Setup, shape: str) -> list[Contender]:
     flags = ["-p", "0", "-n", "0", "--train", str(TRAIN)]
     computes = ("int8", "bf16") if setup.isa == "native" else ("int8", "f32")
-    result = [ours(setup, shape, "iq4_nl", compute, flags) for compute in computes]
+    result = [ours(setup, shape, our_kinds(shape)[-1], compute, flags) for compute in computes]
     script = ["peft_step.py", "--tokens", str(TRAIN), "--dtype"]
     result += torch(setup, shape, "PEFT bf16 + checkpointing", [*script, "bf16", "--checkpointing"])
     result += torch(setup, shape, "bitsandbytes NF4 + checkpointing", [*script, "nf4", "--checkpointing"])
@@ -116,7 +120,7 @@ def lora(setup: Setup, shape: str) -> list[Contender]:
 def convert(setup: Setup, shape: str) -> list[Contender]:
     """To 4 bits; llama.cpp's IQ4_NL takes ten times as long as its Q4_0 and stays out."""
     result = []
-    for kind in ("q4_0", "iq4_nl"):
+    for kind in our_kinds(shape):
         out = setup.models / f"compare-{SHAPES[shape]}-{kind}.mqf"
         command = [str(setup.meraser), "convert", str(setup.model(shape, "hf")), "--out", str(out), "--type", kind]
         command += ["--threads", str(setup.threads)]
@@ -131,11 +135,17 @@ def convert(setup: Setup, shape: str) -> list[Contender]:
 # --- Ours -------------------------------------------------------------------------------------------------------------
 
 
+def our_kinds(shape: str) -> list[str]:
+    """The types that ours runs with 4 bits: of a real model the one that it came in."""
+    return [REAL[shape]] if shape in REAL else ["q4_0", "iq4_nl"]
+
+
 def ours(
     setup: Setup, shape: str, kind: str, compute: str, flags: list[str], names: list[str] | None = None
 ) -> Contender:
     """`meraser bench`; `names` are those of its results, in order."""
-    command = [str(setup.meraser), "bench", "--model", str(setup.model(shape, f"{kind}.mqf")), *flags]
+    file = f"{kind}.gguf" if shape in REAL else f"{kind}.mqf"
+    command = [str(setup.meraser), "bench", "--model", str(setup.model(shape, file)), *flags]
     command += ["--compute", compute, "--threads", str(setup.threads), "--json"]
     command += ["--rounds", "3" if shape in SMALL else "1"]
 
@@ -148,7 +158,7 @@ def ours(
             figures["share_of_peak"] = results[0]["share_of_peak"]
         return figures
 
-    return Contender(f"meraser {kind} {compute}", [command], read, our_environment(setup), f"{kind}.mqf")
+    return Contender(f"meraser {kind} {compute}", [command], read, our_environment(setup), file)
 
 
 def our_environment(setup: Setup) -> dict[str, str]:
@@ -172,6 +182,8 @@ def variant(setup: Setup, name: str, threads: int) -> str:
 
 def llama_kinds(shape: str) -> list[str]:
     """llama.cpp's 4-bit types: IQ4_NL is slower at everything, and quantizing 7B to it takes a quarter of an hour."""
+    if shape in REAL:
+        return [REAL[shape]]
     return ["q4_0", "iq4_nl"] if shape in SMALL else ["q4_0"]
 
 
@@ -240,9 +252,25 @@ def quantize(setup: Setup, source: pathlib.Path, out: pathlib.Path, kind: str) -
     return [setup.llama("llama-quantize"), str(source), str(out), kind.upper(), threads]
 
 
+def origin(shape: str, kind: str) -> str | None:
+    """The kind of model file that this one is made of: a quantized GGUF of `f16.gguf`, all others of the `hf` folder; of a
+    real model everything comes from its GGUF."""
+    if shape in REAL:
+        return f"{REAL[shape]}.gguf" if kind == "hf" else None
+    if kind == "hf":
+        return None
+    return "f16.gguf" if kind.endswith(".gguf") and kind != "f16.gguf" else "hf"
+
+
 def recipe(setup: Setup, shape: str, kind: str) -> list[str]:
-    """The command that makes a model file: a quantized GGUF is made of `f16.gguf`, all others of the `hf` folder."""
+    """The command that makes a model file of its `origin`."""
     path = setup.model(shape, kind)
+    if shape in REAL:
+        gguf = setup.model(shape, f"{REAL[shape]}.gguf")
+        if kind != "hf":
+            script = pathlib.Path(__file__).parent.parent / "real_model.sh"
+            return ["bash", "-c", 'ln "$("$0" "$1")" "$2"', str(script), str(path.with_name("smollm2")), str(path)]
+        return [str(setup.meraser), "export", "--model", str(gguf), "--format", "hf", "--out", str(path)]
     if kind == "hf":
         script = pathlib.Path(__file__).parent.parent / "make_model.py"
         return [setup.python, str(script), "--shape", SHAPES[shape], "--out", str(path)]

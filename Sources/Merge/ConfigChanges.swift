@@ -54,12 +54,9 @@ struct ConfigChanges: Sendable {
 
     /// config.json with these changes, and what the user should know about them. Errors (`badInput`): it is missing or no
     /// JSON object, or a list with an entry a layer lacks one.
-    func applied(to store: any WeightStore) throws -> (text: [UInt8], warnings: [String]) {
-        guard let bytes = try store.textFile("config.json") else {
-            throw MeraserError.badInput("\(store.path) has no config.json, which a Hugging Face folder needs")
-        }
-        let file = "\(store.path): config.json"
-        guard let object = try JSONValue.parse(bytes, file: file).object else {
+    func applied(to source: any TextFileSource) throws -> (text: [UInt8], warnings: [String]) {
+        let (json, file) = try source.config()
+        guard let object = json.object else {
             throw MeraserError.badInput("\(file) holds no JSON object")
         }
         var config = ConfigText(members: object.members.map { (key: $0.key.string, value: $0.value) })

@@ -2,79 +2,109 @@ import Base
 import Kernels
 import Quant
 
-/// The weights of a model with adapters added: W + Σ scale · B · A, computed piece by piece in fp32.
+/// The weights of a model with adapters added: W + Σ scale · B · A, computed in fp32 while they are read.
 ///
-/// Pieces have a fixed number of rows, and the sum over the rank is one chain of fp32 additions in the order of the rank, so
-/// that results depend neither on who asks nor on the number of threads. Not thread-safe.
-public struct FusedWeights {
-    /// The two factors of one adapter for one weight, in fp32.
-    private struct Factors {
-        let a: FloatMatrix  // [r, K]
-        let scaledB: FloatMatrix  // scale · B, [N, r]
-    }
-
-    /// The model.
-    public let store: any WeightStore
+/// The sum over the rank is one chain of fp32 additions in the order of the rank, so that results depend neither on the
+/// pieces nor on the number of threads.
+public struct FusedWeights: TensorSource {
+    private let store: any TensorSource
     private let modulesByTensor: [String: [PEFTModule]]
     private let kernels: KernelContext
-    private let workspace = LinearWorkspace()
+    private let type: TensorType
+    private let config: [UInt8]
+    /// The weights, without buffers and heads that nothing reads.
+    public let tensorNames: [String]
+    /// What the user should know.
+    public let warnings: [String]
 
-    /// fp32 elements of a piece at most: 16 MiB.
-    static let pieceElements = 4 << 20
-
-    /// Finds the weight of every adapted module.
+    /// Finds the weight of every adapted module; `type` is the plain type that the weights count as.
     ///
     /// Errors (`badInput`): a module that the model does not have, or factors whose shapes do not fit its weight; the line
-    /// names adapter, module and both shapes.
-    public init(store: any WeightStore, adapters: [PEFTAdapterFile], kernels: KernelContext) throws {
+    /// names adapter, module and both shapes; and what is wrong with config.json.
+    public init(store: any TensorSource, adapters: [PEFTAdapterFile], type: TensorType, kernels: KernelContext) throws {
         self.store = store
-        self.kernels = kernels
+        self.type = type
+        // The pump has the threads.
+        self.kernels = try KernelContext(threads: 1, isa: kernels.isaName)
         var modules: [String: [PEFTModule]] = [:]
         for adapter in adapters {
             for module in adapter.modules {
                 let name = module.path + ".weight"
-                guard store.hasTensor(name) else {
+                guard let entry = try store.entry(name) else {
                     throw MeraserError.badInput(
                         "\(adapter.path): module '\(module.path)' is not in \(store.path); the adapter belongs to another "
                             + "model")
                 }
-                let info = try store.tensor(name).info
-                guard info.shape == [module.b.info.rows, module.a.info.columns] else {
+                guard entry.shape == [module.b.info.rows, module.a.info.columns] else {
                     throw MeraserError.badInput(
                         "\(adapter.path): module '\(module.path)' has factors for a weight of shape "
-                            + "[\(module.b.info.rows), \(module.a.info.columns)], in \(store.path) it is \(info.shape)")
+                            + "[\(module.b.info.rows), \(module.a.info.columns)], in \(store.path) it is \(entry.shape)"
+                    )
                 }
                 modules[name, default: []].append(module)
             }
         }
         modulesByTensor = modules
+        let tensors = try ModelTensors(of: store)
+        tensorNames = tensors.names
+        let shapes = try tensors.names.map { ($0, try store.tensorEntry($0).shape) }
+        let (config, changes) = try ConfigChanges(types: [type], tensors: shapes).applied(to: store)
+        self.config = config
+        warnings = tensors.warnings(path: store.path) + changes
     }
 
-    /// Lends the tensor's rows in order, in pieces: fp32, row-major.
-    public func forEachPiece(of name: String, _ body: ([Float]) throws -> Void) throws {
-        let tensor = try store.tensor(name)
-        let (rows, columns) = (tensor.info.rows, tensor.info.columns)
-        let factors = (modulesByTensor[name] ?? []).map { module in
+    /// The model.
+    public var path: String { store.path }
+
+    /// The model's files; config.json says what is written.
+    public func textFile(_ name: String) throws -> [UInt8]? {
+        name == "config.json" ? config : try store.textFile(name)
+    }
+
+    /// What there is under that name.
+    public func entry(_ name: String) throws -> TensorEntry? {
+        try store.entry(name).map { TensorEntry(computed: name, shape: $0.shape, type: type, path: $0.path) }
+    }
+
+    /// The rows of that tensor with its adapters' part.
+    public func rows(of name: String) throws -> any TensorRows {
+        let base = try store.rows(of: name)
+        guard let modules = modulesByTensor[name] else { return base }
+        let factors = modules.map { module in
+            let (rows, columns) = (module.b.info.rows, module.a.info.columns)
             let scaled = module.b.floats().map { module.scale * $0 }
-            return Factors(
+            return FusedRows.Factors(
                 a: FloatStorage(module.a.floats(), rows: module.rank, columns: columns).matrix,
                 scaledB: FloatStorage(scaled, rows: rows, columns: module.rank).matrix)
         }
-        let step = max(1, Self.pieceElements / columns)
-        for first in stride(from: 0, to: rows, by: step) {
-            let range = first..<min(first + step, rows)
-            let piece = tensor.floats(rows: range)
-            try body(factors.isEmpty ? piece : sum(piece, factors, rows: range, columns: columns))
-        }
+        return FusedRows(base: base, factors: factors, kernels: kernels)
+    }
+}
+
+/// base + Σ scale · B · A of one tensor.
+private struct FusedRows: TensorRows, @unchecked Sendable {
+    // @unchecked: the factors are only read.
+
+    /// The two factors of one adapter, in fp32.
+    struct Factors {
+        let a: FloatMatrix  // [r, K]
+        let scaledB: FloatMatrix  // scale · B, [N, r]
     }
 
-    /// piece + Σ scale · B[rows] · A.
-    private func sum(_ piece: [Float], _ factors: [Factors], rows: Range<Int>, columns: Int) -> [Float] {
-        let result = FloatStorage(piece, rows: rows.count, columns: columns).matrix
+    let base: any TensorRows
+    let factors: [Factors]
+    let kernels: KernelContext
+
+    func read(rows: Range<Int>, into target: UnsafeMutablePointer<Float>, raw: inout [UInt8]) throws {
+        guard let columns = factors.first?.a.columns else { preconditionFailure("no factors") }
+        try base.read(rows: rows, into: target, raw: &raw)
+        let piece = UnsafeMutableBufferPointer(start: target, count: rows.count * columns)
+        let result = FloatStorage(Array(piece), rows: rows.count, columns: columns).matrix
+        let workspace = LinearWorkspace()
         for factor in factors {
             kernels.lowRankExpand(
                 factor.scaledB.slice(rows: rows), factor.a, .a, into: result, accumulate: true, workspace: workspace)
         }
-        return result.toArray()
+        _ = piece.update(fromContentsOf: result.toArray())
     }
 }

@@ -38,54 +38,23 @@ public struct HuggingFaceExportReport: Sendable, Equatable {
 ///   - options: type, shard size and so on.
 ///   - kernels: what computes the adapters' part; the same bytes for any number of threads.
 ///   - isInterrupted: asked between pieces; true ends the export with an `interrupted` error.
-///   - progress: called between tensors with elements done and elements in all.
+///   - progress: called between pieces, never by two threads at once.
 /// - Throws: `badInput` for adapters that do not fit and for weights too large for f16, `usage` if the destination exists,
 ///   `runtime` for a full disk. Nothing is left behind.
 public func exportHuggingFace(
     store: any WeightStore, adapters: [PEFTAdapterFile], destination: String, options: HuggingFaceExportOptions,
-    kernels: KernelContext, isInterrupted: () -> Bool = { false }, progress: (Int, Int) -> Void = { _, _ in }
+    kernels: KernelContext, isInterrupted: @Sendable () -> Bool = { false },
+    progress: @Sendable (ConvertProgress) -> Void = { _ in }
 ) throws -> HuggingFaceExportReport {
     precondition(!options.dtype.isTiled, "\(options.dtype.name) is no type of a Hugging Face folder")
-    let weights = try FusedWeights(store: store, adapters: adapters, kernels: kernels)
-    let tensors = try ModelTensors(of: store)
-    let infos = try tensors.names.map { try store.tensor($0).info }
-    // What is wrong with config.json comes out before the work.
-    let (config, warnings) = try ConfigChanges(types: [options.dtype], tensors: infos.map { ($0.name, $0.shape) })
-        .applied(to: store)
-    let total = infos.reduce(0) { $0 + $1.elementCount }
-
-    let folder = try AtomicFolder(path: destination, overwrite: options.overwrite)
-    let writer = try ShardedSafetensorsWriter(
-        folder: folder.temporaryPath,
-        tensors: infos.map { TensorDeclaration(name: $0.name, type: options.dtype, shape: $0.shape) },
-        maximumShardByteCount: options.maximumShardByteCount)
-    var done = 0
-    for info in infos {
-        try weights.forEachPiece(of: info.name) { piece in
-            if isInterrupted() { throw MeraserError(.interrupted, "interrupted; \(destination) was not written") }
-            try checkRange(piece, info: info, store: store, dtype: options.dtype)
-            try plainBytes(piece, type: options.dtype).withUnsafeBytes { try writer.write(info.name, $0) }
-        }
-        done += info.elementCount
-        progress(done, total)
-    }
-    try writer.finish()
-    try writeHuggingFaceFiles(of: store, folder: folder.temporaryPath, config: config)
-    try folder.commit()
+    let weights = try FusedWeights(store: store, adapters: adapters, type: options.dtype, kernels: kernels)
+    var writing = ConvertOptions()
+    writing.threads = kernels.threads
+    writing.maximumShardByteCount = options.maximumShardByteCount
+    writing.overwrite = options.overwrite
+    let written = try writeFolder(
+        weights, destination: destination, options: writing, isInterrupted: isInterrupted, progress: progress)
     return HuggingFaceExportReport(
-        tensorCount: infos.count, byteCount: total * (options.dtype.elementByteCount ?? 0), fileNames: writer.fileNames,
-        warnings: tensors.warnings(path: store.path) + warnings)
-}
-
-/// Refuses a piece with a weight that is not finite, or that is too large for f16 if that is written.
-private func checkRange(_ piece: [Float], info: TensorInfo, store: any WeightStore, dtype: TensorType) throws {
-    if let bad = firstNonFinite(piece) {
-        throw MeraserError.badInput(
-            "\(store.path): tensor '\(info.name)' with its adapters has the weight \(piece[bad]), expected finite ones")
-    }
-    guard dtype == .f16 else { return }
-    if let large = piece.first(where: { abs($0) >= 65_520 }) {
-        throw MeraserError.badInput(
-            "\(store.path): tensor '\(info.name)' has the weight \(large), too large for f16; choose bf16 or f32")
-    }
+        tensorCount: written.tensors.count, byteCount: written.byteCount, fileNames: written.fileNames,
+        warnings: written.warnings)
 }

@@ -5,17 +5,29 @@ import Synchronization
 
 /// Task arithmetic, TIES and DARE on one tensor: differences from the base are thinned, weighted, added and put onto it.
 struct TaskMerge: Sendable {
-    let merger: TensorMerger
-    let step: MergeStep
-    let tasks: TaskArithmetic
+    private let merger: TensorMerger
+    private let step: MergeStep
+    private let tasks: TaskArithmetic
+    /// How each difference is thinned.
+    private var masks: [Mask] = []
+    /// What each is multiplied with after that; nil: nothing.
+    private var factors: [Float?] = []
 
     /// How one difference is thinned.
     private enum Mask {
         case none
-        /// Magnitudes whose bits are above the threshold stay, and the first of those equal to it: so many in each piece.
-        case magnitude(threshold: UInt32, equal: [Int64])
+        /// Magnitudes whose bits are above the threshold stay, and of those equal to it the elements before `end`.
+        case magnitude(threshold: UInt32, end: Int)
         /// A hash below `keep` stays.
         case random(key: UInt64, keep: UInt64)
+    }
+
+    /// Finds masks and factors, which depend on all of the tensor. Errors: `badInput` for weights that are not finite,
+    /// `interrupted`.
+    init(merger: TensorMerger, step: MergeStep, tasks: TaskArithmetic) throws {
+        (self.merger, self.step, self.tasks) = (merger, step, tasks)
+        masks = try (0..<count).map(mask)
+        factors = try (0..<count).map { try tasks.rescales ? rescaling($0, masks[$0]) : nil }
     }
 
     private var count: Int { tasks.weights.count }
@@ -29,67 +41,60 @@ struct TaskMerge: Sendable {
     /// Numbers in a row of a sum.
     private var rowElements: Int { Int(MK_CASCADE_WIDTH) * (sumsPairs ? 2 : 1) }
 
-    /// Where sums over the tensor are needed, a piece is what a sum's highest level adds.
-    private var pieceElements: Int {
-        tasks.rescales && tasks.densities.contains { $0 < 1 }
-            ? rowElements << (3 * Int(sumPower)) : TensorMerger.pieceElements
-    }
+    /// Elements of a piece where sums are taken: what a sum's highest level adds.
+    private var sumElements: Int { rowElements << (3 * Int(sumPower)) }
 
-    func run(_ sink: TensorMerger.Sink) throws {
-        let masks = try (0..<count).map(mask)
-        let factors = try (0..<count).map { try tasks.rescales ? rescaling($0, masks[$0]) : nil }
+    /// Computes those elements of the result into `target`. Errors: `badInput` for weights that are not finite.
+    func combine(_ range: Range<Int>, _ memory: InputMemory, into target: UnsafeMutablePointer<Float>) throws {
+        let n = Int64(range.count)
+        try merger.read(step, base, range, memory)
+        for i in 0..<count {
+            try readDifference(i, range, memory)
+            apply(masks[i], range, memory.inputs[i].baseAddress)
+            if let factor = factors[i] {
+                mk_merge_scale(Int32(maskType.rawValue), factor, memory.inputs[i].baseAddress, n)
+                if maskType != step.type { mk_merge_round(step.ckType, memory.inputs[i].baseAddress, n) }
+            }
+        }
         var weights = tasks.weights.map { Float($0) }
         mk_merge_round(step.ckType, &weights, Int64(count))
         var divisor = sumLikeTorch(weights)
         mk_merge_round(step.ckType, &divisor, 1)
         if abs(divisor) < 1e-8 { divisor = 1 }
-        let finalWeights = weights
-        let finalDivisor = divisor
-        try merger.forEachPiece(step, elements: pieceElements) { piece, range, memory in
-            try merger.read(step.inputs[base], step, range, memory, slot: base)
-            let n = Int64(range.count)
-            for i in 0..<count {
-                try readDifference(i, range, memory)
-                apply(masks[i], piece, range, memory.inputs[i].baseAddress)
-                if let factor = factors[i] {
-                    mk_merge_scale(Int32(maskType.rawValue), factor, memory.inputs[i].baseAddress, n)
-                    if maskType != step.type { mk_merge_round(step.ckType, memory.inputs[i].baseAddress, n) }
-                }
-            }
+        weights.withUnsafeBufferPointer { weights in
+            var numbers = mk_merge_tasks(
+                count: Int64(count), weights: weights.baseAddress, lambda: Float(tasks.lambda),
+                elects_sign: tasks.method.electsSign, normalizes: tasks.normalizes, divisor: divisor)
             let pointers = memory.inputs[..<count].map { $0.baseAddress }
-            finalWeights.withUnsafeBufferPointer { weights in
-                var numbers = mk_merge_tasks(
-                    count: Int64(count), weights: weights.baseAddress, lambda: Float(tasks.lambda),
-                    elects_sign: tasks.method.electsSign, normalizes: tasks.normalizes, divisor: finalDivisor)
-                mk_merge_combine(
-                    step.ckType, &numbers, memory.inputs[base].baseAddress, pointers, n, memory.output.baseAddress)
-            }
-            try merger.write(step, range, memory, sink)
+            mk_merge_combine(step.ckType, &numbers, memory.inputs[base].baseAddress, pointers, n, target)
         }
     }
 
     /// Reads a piece of input `i` and subtracts the base, which lies in its slot.
-    private func readDifference(_ i: Int, _ range: Range<Int>, _ memory: WorkingMemory) throws {
-        try merger.read(step.inputs[i], step, range, memory, slot: i)
+    private func readDifference(_ i: Int, _ range: Range<Int>, _ memory: InputMemory) throws {
+        try merger.read(step, i, range, memory)
         mk_merge_subtract(
             step.ckType, memory.inputs[base].baseAddress, memory.inputs[i].baseAddress, Int64(range.count))
     }
 
     /// Runs `body` on every piece of difference `i`.
     private func forEachDifference(
-        _ i: Int, _ body: @Sendable (Int, Range<Int>, UnsafeMutablePointer<Float>?) -> Void
+        _ i: Int, elements: Int = TensorMerger.pieceElements,
+        _ body: @Sendable (Int, Range<Int>, UnsafeMutablePointer<Float>?) -> Void
     ) throws {
-        try merger.forEachPiece(step, elements: pieceElements) { piece, range, memory in
-            try merger.read(step.inputs[base], step, range, memory, slot: base)
+        try merger.forEachPiece(step, elements: elements) { piece, range, memory in
+            try merger.read(step, base, range, memory)
             try readDifference(i, range, memory)
             body(piece, range, memory.inputs[i].baseAddress)
         }
     }
 
-    private func apply(_ mask: Mask, _ piece: Int, _ range: Range<Int>, _ x: UnsafeMutablePointer<Float>?) {
+    private func apply(_ mask: Mask, _ range: Range<Int>, _ x: UnsafeMutablePointer<Float>?) {
         switch mask {
         case .none: break
-        case .magnitude(let threshold, let equal): mk_merge_trim(x, Int64(range.count), threshold, equal[piece])
+        case .magnitude(let threshold, let end):
+            let equal = mk_merge_count_equal(x, Int64(max(0, min(end - range.lowerBound, range.count))), threshold)
+            mk_merge_trim(x, Int64(range.count), threshold, equal)
         case .random(let key, let keep): mk_merge_drop(key, keep, Int64(range.lowerBound), Int64(range.count), x)
         }
     }
@@ -110,27 +115,50 @@ extension TaskMerge {
 
     /// Finds the magnitude of the last difference that stays, by counting bit patterns.
     private func magnitudeMask(_ i: Int, density: Double) throws -> Mask {
-        let pieces = (step.elementCount + pieceElements - 1) / pieceElements
-        guard density > 0 else { return .magnitude(threshold: .max, equal: Array(repeating: 0, count: pieces)) }
+        guard density > 0 else { return .magnitude(threshold: .max, end: 0) }
         var left = UInt64(max(1, Int(density * Double(step.elementCount))))
         let upper = try last(of: &left, try histogram(i, upper: -1))
         var threshold = UInt32(upper) << 16
         if step.type != .bf16 {
             threshold |= UInt32(try last(of: &left, try histogram(i, upper: Int32(upper))))
         }
-        // `left` of those with exactly this magnitude stay: the first ones.
+        return .magnitude(threshold: threshold, end: try end(i, of: Int64(left), equalTo: threshold))
+    }
+
+    /// The place behind the `wanted`-th element of difference `i` whose magnitude has those bits.
+    private func end(_ i: Int, of wanted: Int64, equalTo bits: UInt32) throws -> Int {
+        let pieces = (step.elementCount + TensorMerger.pieceElements - 1) / TensorMerger.pieceElements
         let found = Mutex([Int64](repeating: 0, count: pieces))
-        let bits = threshold
         try forEachDifference(i) { piece, range, x in
             let equal = mk_merge_count_equal(x, Int64(range.count), bits)
             found.withLock { $0[piece] = equal }
         }
-        var rest = Int64(left)
-        let equal = found.withLock { $0 }.map { count in
-            defer { rest = max(0, rest - count) }
-            return min(count, rest)
+        var rest = wanted
+        for (piece, equal) in found.withLock({ $0 }).enumerated() {
+            guard equal >= rest else {
+                rest -= equal
+                continue
+            }
+            let first = piece * TensorMerger.pieceElements
+            let range = first..<min(first + TensorMerger.pieceElements, step.elementCount)
+            var length = range.count
+            try merger.withMemory(step, range) { memory in
+                try merger.read(step, base, range, memory)
+                try readDifference(i, range, memory)
+                // The shortest beginning of the piece that has all of the rest.
+                var short = 0
+                while length - short > 1 {
+                    let middle = (short + length) / 2
+                    if mk_merge_count_equal(memory.inputs[i].baseAddress, Int64(middle), bits) >= rest {
+                        length = middle
+                    } else {
+                        short = middle
+                    }
+                }
+            }
+            return first + length
         }
-        return .magnitude(threshold: threshold, equal: equal)
+        return step.elementCount
     }
 
     private func histogram(_ i: Int, upper: Int32) throws -> [UInt64] {
@@ -170,11 +198,11 @@ extension TaskMerge {
 
     /// Σ |difference| in torch's order.
     private func sum(_ i: Int, _ mask: Mask) throws -> Float {
-        let pieces = (step.elementCount + pieceElements - 1) / pieceElements
+        let pieces = (step.elementCount + sumElements - 1) / sumElements
         let found = Mutex((sums: [mk_cascade](repeating: mk_cascade(), count: pieces), rest: [Float]()))
         let (power, pairs, row) = (sumPower, sumsPairs, rowElements)
-        try forEachDifference(i) { piece, range, x in
-            apply(mask, piece, range, x)
+        try forEachDifference(i, elements: sumElements) { piece, range, x in
+            apply(mask, range, x)
             var sum = mk_cascade()
             sum.power = power
             mk_cascade_absolute(&sum, x, Int64(range.count / row), pairs)

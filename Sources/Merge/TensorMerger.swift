@@ -4,16 +4,25 @@ import Foundation
 import Quant
 import Synchronization
 
-/// Computes the tensors of a merge piece by piece on several threads: memory is a few megabytes a thread whatever the
-/// tensors' size. Pieces have fixed sizes, so results do not depend on the threads.
+/// What remains of a step when everything that depends on the whole tensor is known: each element by itself.
+enum MergeWork: Sendable {
+    /// The one input, times a factor if there is one.
+    case copy(scale: Float?)
+    /// Σ weights[i] · input i / divisor.
+    case linear(weights: [Float], divisor: Float)
+    /// a · input 0 + b · input 1.
+    case slerp(a: Float, b: Float)
+    /// The base, which is the last input, and thinned differences from it.
+    case tasks(TaskMerge)
+}
+
+/// Reads the inputs of a merge piece by piece on several threads: memory is a few megabytes a thread whatever the tensors'
+/// size. Pieces have fixed sizes, so results do not depend on the threads.
 ///
 /// The arithmetic is mergekit 0.1.5's on PyTorch, rounding by rounding; see docs/merging.md.
 final class TensorMerger: Sendable {
-    /// Takes a piece of the result: the element that it begins with, and its bytes.
-    typealias Sink = @Sendable (Int, UnsafeRawBufferPointer) throws -> Void
-
-    let threads: Int
-    let pool = MemoryPool()
+    private let threads: Int
+    private let pool = Pool(InputMemory.init)
     private let isInterrupted: @Sendable () -> Bool
 
     /// Elements of a piece: what mergekit's slerp takes the norms of at once.
@@ -24,84 +33,43 @@ final class TensorMerger: Sendable {
         self.isInterrupted = isInterrupted
     }
 
-    /// Computes one tensor. Errors: `badInput` for weights that are not finite, `interrupted`, and what `sink` throws.
-    func run(_ step: MergeStep, sink: Sink) throws {
+    /// Computes what a step needs of the whole tensor. Errors: `badInput` for weights that are not finite, `interrupted`.
+    func prepared(_ step: MergeStep) throws -> MergeWork {
         switch step.operation {
-        case .copy(let scale):
-            try finish(step, sink) { memory, n in
-                if let scale { mk_merge_scale(step.ckType, scale, memory.inputs[0].baseAddress, n) }
-                mk_merge_blend(
-                    step.ckType, 1, memory.inputs[0].baseAddress, 0, memory.inputs[0].baseAddress, n,
-                    memory.output.baseAddress)
-            }
-        case .linear(let weights, let divisor):
-            try finish(step, sink) { memory, n in
-                let pointers = memory.inputs[..<weights.count].map { UnsafePointer($0.baseAddress) }
-                mk_merge_linear(
-                    step.ckType, pointers, weights, Int64(weights.count), divisor, n, memory.output.baseAddress)
-            }
+        case .copy(let scale): return .copy(scale: scale)
+        case .linear(let weights, let divisor): return .linear(weights: weights, divisor: divisor)
         case .slerp(let t):
             let (a, b) = try slerpCoefficients(step, t: t)
-            try finish(step, sink) { memory, n in
-                mk_merge_blend(
-                    step.ckType, a, memory.inputs[0].baseAddress, b, memory.inputs[1].baseAddress, n,
-                    memory.output.baseAddress)
-            }
-        case .tasks(let tasks):
-            try TaskMerge(merger: self, step: step, tasks: tasks).run(sink)
+            return .slerp(a: a, b: b)
+        case .tasks(let tasks): return .tasks(try TaskMerge(merger: self, step: step, tasks: tasks))
         }
     }
 
-    /// Reads every piece of all inputs, lets `body` fill the output from them, and hands it on.
-    private func finish(_ step: MergeStep, _ sink: Sink, _ body: @Sendable (WorkingMemory, Int64) -> Void) throws {
-        try forEachPiece(step, elements: Self.pieceElements) { _, range, memory in
-            for (i, input) in step.inputs.enumerated() { try read(input, step, range, memory, slot: i) }
-            body(memory, Int64(range.count))
-            try write(step, range, memory, sink)
-        }
-    }
-
-    /// Runs `body` for every piece with its number and memory for all inputs.
+    /// Runs `body` for every piece of that many elements with its number and memory for all inputs.
     func forEachPiece(
-        _ step: MergeStep, elements: Int, _ body: @Sendable (Int, Range<Int>, WorkingMemory) throws -> Void
+        _ step: MergeStep, elements: Int, _ body: @Sendable (Int, Range<Int>, InputMemory) throws -> Void
     ) throws {
         let count = step.elementCount
         try forEachInParallel(count: (count + elements - 1) / elements, threads: threads) { piece in
             if isInterrupted() { throw MeraserError(.interrupted, "interrupted; nothing was written") }
             let range = piece * elements..<min((piece + 1) * elements, count)
-            try pool.with(inputs: step.inputs.count, elements: range.count) { try body(piece, range, $0) }
+            try withMemory(step, range) { try body(piece, range, $0) }
         }
     }
 
-    /// Reads a piece of an input into that slot, in the type of the arithmetic.
-    func read(_ input: ElementReader, _ step: MergeStep, _ range: Range<Int>, _ memory: WorkingMemory, slot: Int) throws
-    {
-        let target = UnsafeMutableBufferPointer(rebasing: memory.inputs[slot][..<range.count])
-        try input.read(range, into: target, raw: &memory.raw)
-        if input.type != step.type { mk_merge_round(step.ckType, target.baseAddress, Int64(range.count)) }
+    /// Runs `body` with memory for those elements of all inputs.
+    func withMemory(_ step: MergeStep, _ range: Range<Int>, _ body: (InputMemory) throws -> Void) rethrows {
+        try pool.lend { memory in
+            memory.reserve(inputs: step.inputs.count, elements: range.count)
+            try body(memory)
+        }
     }
 
-    /// Hands the output on as bytes of the type that is written.
-    func write(_ step: MergeStep, _ range: Range<Int>, _ memory: WorkingMemory, _ sink: Sink) throws {
-        let output = UnsafeMutableBufferPointer(rebasing: memory.output[..<range.count])
-        if step.outType != step.type {
-            mk_merge_round(Int32(step.outType.rawValue), output.baseAddress, Int64(range.count))
-        }
-        let bad = Int(mk_find_nonfinite(output.baseAddress, Int64(range.count)))
-        guard bad < 0 else {
-            throw MeraserError.badInput(
-                "tensor '\(step.name)': the merged weight number \(range.lowerBound + bad) is \(output[bad]); the weights are "
-                    + "too large for \(step.type.name) or \(step.outType.name): set 'dtype: float32' or smaller weights"
-            )
-        }
-        guard let size = step.outType.elementByteCount else { preconditionFailure("\(step.outType.name) is tiled") }
-        let count = range.count * size
-        if memory.bytes.count < count { memory.bytes = [UInt8](repeating: 0, count: count) }
-        try memory.bytes.withUnsafeMutableBytes { bytes in
-            mk_quantize(
-                Int32(step.outType.rawValue), output.baseAddress, 1, Int64(range.count), bytes.baseAddress)
-            try sink(range.lowerBound, UnsafeRawBufferPointer(rebasing: bytes[..<count]))
-        }
+    /// Reads those elements of input `i` into its buffer, in the type of the arithmetic.
+    func read(_ step: MergeStep, _ i: Int, _ range: Range<Int>, _ memory: InputMemory) throws {
+        let target = UnsafeMutableBufferPointer(rebasing: memory.inputs[i][..<range.count])
+        try step.inputs[i].read(range, into: target, raw: &memory.raw)
+        if step.inputs[i].type != step.type { mk_merge_round(step.ckType, target.baseAddress, Int64(range.count)) }
     }
 }
 
@@ -118,7 +86,7 @@ extension TensorMerger {
         let pieces = (step.elementCount + Self.pieceElements - 1) / Self.pieceElements
         let parts = Mutex((a: [Float](repeating: 0, count: pieces), b: [Float](repeating: 0, count: pieces)))
         try forEachPiece(step, elements: Self.pieceElements) { piece, range, memory in
-            for i in 0..<2 { try read(step.inputs[i], step, range, memory, slot: i) }
+            for i in 0..<2 { try read(step, i, range, memory) }
             let a = mk_merge_norm(memory.inputs[0].baseAddress, Int64(range.count))
             let b = mk_merge_norm(memory.inputs[1].baseAddress, Int64(range.count))
             parts.withLock { ($0.a[piece], $0.b[piece]) = (a, b) }
@@ -130,7 +98,7 @@ extension TensorMerger {
             }
         }
         try forEachPiece(step, elements: Self.pieceElements) { piece, range, memory in
-            for i in 0..<2 { try read(step.inputs[i], step, range, memory, slot: i) }
+            for i in 0..<2 { try read(step, i, range, memory) }
             let dot = mk_merge_unit_dot(
                 memory.inputs[0].baseAddress, norms[0], memory.inputs[1].baseAddress, norms[1], Int64(range.count))
             parts.withLock { $0.a[piece] = dot }

@@ -1,33 +1,47 @@
 import Base
 import Foundation
 
-/// Opens a model by what it is: an `.mqf` file, a Hugging Face folder, a `.safetensors` file, or a GGUF file, which is
-/// converted into the cache first (`ModelCache`).
+/// Opens a model by what it is, to read its weights row by row: an `.mqf` or `.gguf` file, a Hugging Face folder with
+/// safetensors or pickle files, one such file, or the cache folder of a model (`HuggingFaceCache`).
 ///
-/// - Parameters:
-///   - cache: where GGUF files are converted to.
-///   - notice: gets a line about a GGUF file: where it is read from.
-/// - Throws: `badInput`, one line, also for anything unknown; for GGUF files as `ModelCache`.
-public func openWeightStore(
-    path: String, cache: ModelCache = ModelCache(), notice: (String) -> Void = writeNotice
-) throws -> any WeightStore {
+/// - Throws: `badInput`, one line, also for anything unknown.
+public func openTensorSource(path: String) throws -> any StoredSource {
     var isFolder: ObjCBool = false
     guard FileManager.default.fileExists(atPath: path, isDirectory: &isFolder) else {
         throw MeraserError.badInput("there is no model at \(path)")
     }
-    if isFolder.boolValue { return try SafetensorsFolder(path: path) }
-    if MQFFile.isMQF(path: path) { return try MQFFile(path: path) }
-    if GGUFFile.isGGUF(path: path) {
-        return try cache.open(gguf: path, notice: notice)
+    if !isFolder.boolValue {
+        if MQFFile.isMQF(path: path) { return try MQFFile(path: path) }
+        if GGUFFile.isGGUF(path: path) { return try GGUFModel(path: path) }
+        guard CheckpointFiles.Format.allCases.contains(where: { path.hasSuffix($0.ending) }) else {
+            throw MeraserError.badInput(
+                "\(path) is no model: expected a Hugging Face folder, or an .mqf, .gguf, .safetensors or .bin file")
+        }
     }
-    if path.hasSuffix(".safetensors") { return try SafetensorsFolder(path: path) }
-    throw MeraserError.badInput(
-        "\(path) is no model: expected an .mqf file, a Hugging Face folder, a .safetensors or a .gguf file")
+    let files = try CheckpointFiles(path: try HuggingFaceCache.modelFolder(path))
+    switch files.format {
+    case .safetensors: return try SafetensorsFolder(files)
+    case .pyTorch: return try PyTorchFolder(files)
+    }
 }
 
-/// Opens what is needed of a model to read texts: as `openWeightStore`, and a GGUF file, which may hold a vocabulary alone.
+/// Opens a model by what it is, to use its weights where they lie: as `openTensorSource`, and what cannot be used so (a GGUF
+/// or a pickle file) is converted into the cache first.
+///
+/// - Parameters:
+///   - cache: where models are converted to.
+///   - notice: gets a line about a model that is converted: where it is read from.
+/// - Throws: as `openTensorSource` and `ModelCache`.
+public func openWeightStore(
+    path: String, cache: ModelCache = ModelCache(), notice: (String) -> Void = writeNotice
+) throws -> any WeightStore {
+    let source = try openTensorSource(path: path)
+    return try source as? any WeightStore ?? cache.open(source, notice: notice)
+}
+
+/// Opens what is needed of a model to read texts: as `openTensorSource`, and a GGUF file that may hold a vocabulary alone.
 public func openTextFiles(path: String) throws -> any TextFileSource {
-    GGUFFile.isGGUF(path: path) ? try GGUFTextFiles(try GGUFFile(path: path)) : try openWeightStore(path: path)
+    GGUFFile.isGGUF(path: path) ? try GGUFTextFiles(try GGUFFile(path: path)) : try openTensorSource(path: path)
 }
 
 /// Writes a line to standard error, control characters escaped: what the user should know of where a model comes from.

@@ -9,62 +9,43 @@ struct MergeModel: Sendable {
     let names: [TensorName]
     /// Layers: one more than the highest number.
     let layerCount: Int
-    /// config.json; nil for a GGUF file and for a folder without one.
+    /// config.json; nil where there is none, or none can be made of a GGUF file's metadata.
     let config: JSONValue?
     /// The head that is the embedding; nil where there is a head of its own, or none.
     let tiedHead: ModelTensors.Head?
     /// What the user should know about it.
     let warnings: [String]
+    /// Its weights and text files.
+    let source: any StoredSource
 
-    /// A folder or an MQF file; nil for a GGUF file.
-    private let weights: (any WeightStore)?
-    private let ggufTensors: [[UInt8]: GGUFTensor]
-
-    /// Opens a Hugging Face folder, an MQF or a GGUF file. Errors: `badInput`.
+    /// Opens what `openTensorSource` opens. Errors: `badInput`.
     init(path: String) throws {
         self.path = path
-        let all: [String]
-        if GGUFFile.isGGUF(path: path) {
-            let tensors = try GGUFWeights(path: path).tensors
-            weights = nil
+        source = try openTensorSource(path: path)
+        var unread: [String] = []
+        do {
+            config = try source.configIfPresent()?.json
+        } catch let error as MeraserError where source is GGUFModel {
+            // Its weights can be merged all the same, where another model's config.json describes the result.
             config = nil
-            ggufTensors = Dictionary(tensors.map { (Array($0.name.utf8), $0) }, uniquingKeysWith: { first, _ in first })
-            all = tensors.map(\.name)
-        } else {
-            let store = try openWeightStore(path: path)
-            weights = store
-            config = try store.textFile("config.json").map { try JSONValue.parse($0, file: "\(path): config.json") }
-            ggufTensors = [:]
-            all = store.tensorNames
+            unread = ["its configuration was not compared: \(error.message)"]
         }
-        let tensors = ModelTensors(all, config: config)
+        let tensors = ModelTensors(source.tensorNames, config: config)
         names = tensors.names.map(TensorName.init)
         tiedHead = tensors.tiedHead
-        warnings = (weights?.warnings ?? []) + tensors.warnings(path: path)
+        warnings = source.warnings + tensors.warnings(path: path) + unread
         layerCount = (names.compactMap(\.layer).max() ?? -1) + 1
     }
 
-    /// Where config.json and tokenizer come from. Error (`badInput`): a GGUF file has none of Hugging Face's files.
-    func store() throws -> any WeightStore {
-        guard let weights else {
-            throw MeraserError.badInput(
-                "\(path) is a GGUF file, which has no config.json for the result: make a Hugging Face folder or an MQF file "
-                    + "the base_model (or the first model)")
-        }
-        return weights
-    }
-
     /// The file of that name; nil if there is none.
-    func textFile(_ name: String) throws -> [UInt8]? { try weights?.textFile(name) }
+    func textFile(_ name: String) throws -> [UInt8]? { try source.textFile(name) }
 
     /// The tensor of that name; of a model with a tied output head, the embedding where the head is asked for. nil if there
     /// is none.
     func tensor(_ name: String) throws -> ElementReader? {
-        let name = name == tiedHead?.name ? tiedHead?.embedding ?? name : name
-        guard let weights else { return ggufTensors[Array(name.utf8)].map { ElementReader($0) } }
-        return weights.hasTensor(name) ? ElementReader(try weights.tensor(name)) : nil
+        try ElementReader(name == tiedHead?.name ? tiedHead?.embedding ?? name : name, in: source)
     }
 
     /// The shape of that tensor; nil if there is none. Errors: as `tensor`.
-    func shape(_ name: String) throws -> [Int]? { try tensor(name)?.shape }
+    func shape(_ name: String) throws -> [Int]? { try tensor(name)?.entry.shape }
 }

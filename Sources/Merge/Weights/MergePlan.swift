@@ -27,7 +27,7 @@ struct MergeStep: Sendable {
     /// The names that filters of the recipe see.
     let filteredNames: [String]
 
-    var elementCount: Int { inputs[0].count }
+    var elementCount: Int { inputs[0].entry.elementCount }
 
     /// True if the filter is part of one of the names that filters see.
     func isReached(by filter: String) -> Bool { filteredNames.contains { $0.contains(filter) } }
@@ -89,7 +89,13 @@ struct MergePlan: Sendable {
         guard let wanted = donor.config else { return [] }
         return recipe.models.compactMap { path in
             guard let config = models[path]?.config else { return nil }
-            let keys = meaningKeys.filter { (config[$0] ?? .null) != (wanted[$0] ?? .null) }
+            // What a GGUF file's metadata says goes by other keys: one that only one of the two has means nothing.
+            let isMade = [path, donor.path].contains { models[$0]?.source is GGUFModel }
+            let keys = meaningKeys.filter { key in
+                let (one, other) = (config[key] ?? .null, wanted[key] ?? .null)
+                if isMade, one.isNull || other.isNull { return false }
+                return one.double.map { $0 != other.double } ?? (one != other)
+            }
             guard let key = keys.first else { return nil }
             func text(_ value: JSONValue?) -> String { value?.serialized() ?? "nothing" }
             return

@@ -128,9 +128,9 @@ struct MergePlanBuilder {
                 throw MeraserError.badInput(
                     "\(input.model): tensor '\(own)' is missing, which another model of the merge has")
             }
-            guard (readers.first ?? reader).shape == reader.shape else {
+            guard (readers.first ?? reader).entry.shape == reader.entry.shape else {
                 throw MeraserError.badInput(
-                    "tensor '\(own)' has shape \(reader.shape) in \(input.model), but \(readers[0].shape) in "
+                    "tensor '\(own)' has shape \(reader.entry.shape) in \(input.model), but \(readers[0].entry.shape) in "
                         + "\(slice.inputs[0].model); expected equal shapes")
             }
             readers.append(reader)
@@ -141,7 +141,7 @@ struct MergePlanBuilder {
         let (operation, order) = try resolver.operation(type: type, seed: seed)
         steps.append(
             MergeStep(
-                name: out, shape: readers[0].shape, inputs: order.map { readers[$0] },
+                name: out, shape: readers[0].entry.shape, inputs: order.map { readers[$0] },
                 operation: operation, type: type, outType: recipe.outType ?? type, filteredNames: [out] + names))
     }
 

@@ -36,16 +36,13 @@ struct ModelTensors: Sendable {
         tiedHead = isTied || !hasTensor ? head : nil
         let unused = isTied && hasTensor ? head?.name : nil
         unusedHead = unused
-        buffers = all.filter(Self.isBuffer)
-        names = all.filter { !Self.isBuffer($0) && $0 != unused }
+        buffers = all.filter(HuggingFaceFiles.isBuffer)
+        names = all.filter { !HuggingFaceFiles.isBuffer($0) && $0 != unused }
     }
 
     /// The same of an opened model. Error (`badInput`): its config.json is no JSON.
-    init(of store: any WeightStore) throws {
-        let config = try store.textFile("config.json").map {
-            try JSONValue.parse($0, file: "\(store.path): config.json")
-        }
-        self.init(store.tensorNames, config: config)
+    init(of source: any TensorSource) throws {
+        self.init(source.tensorNames, config: try source.configIfPresent()?.json)
     }
 
     /// What the user should know about the tensors of the model at `path` that are left out.
@@ -67,8 +64,4 @@ struct ModelTensors: Sendable {
 
     /// True if one of those names is an output head.
     static func hasHead(_ names: [String]) -> Bool { names.contains { name in heads.contains { $0.name == name } } }
-
-    private static func isBuffer(_ name: String) -> Bool {
-        name.hasSuffix(".rotary_emb.inv_freq") || name.hasSuffix(".position_ids") || name == "position_ids"
-    }
 }

@@ -13,14 +13,10 @@ public struct ConfigReader: Sendable {
         self.file = file
     }
 
-    /// A reader of the config.json of the model that lies at `store`. Error (`badInput`): it has none.
-    init(of store: any WeightStore) throws {
-        guard let bytes = try store.textFile("config.json") else {
-            throw MeraserError.badInput(
-                "\(store.path): no config.json in it; expected a Hugging Face folder or an MQF file")
-        }
-        let file = "\(store.path): config.json"
-        self.init(json: try JSONValue.parse(bytes, file: file), file: file)
+    /// A reader of the config.json of a model. Error (`badInput`): it has none.
+    init(of source: any TextFileSource) throws {
+        let config = try source.config()
+        self.init(json: config.json, file: config.file)
     }
 
     func error(_ key: String, _ what: String) -> MeraserError { .badInput("\(file): '\(key)' \(what)") }

@@ -1,14 +1,13 @@
 import Base
 import Foundation
-import Synchronization
 
-/// Converts a Hugging Face folder or a GGUF file to an MQF file, in pieces that are quantized and written where they belong
-/// on several threads; every byte of a folder is read once and hashed on the way. Memory is a few megabytes per thread whatever the model's
+/// Converts a model to an MQF file, in pieces that are quantized and written where they belong on several threads; every
+/// byte of a safetensors folder is read once and hashed on the way. Memory is a few megabytes a thread whatever the model's
 /// size; the file's bytes do not depend on the number of threads, and the file appears under its name only when it is
 /// complete.
 ///
 /// - Parameters:
-///   - source: a folder with config.json and safetensors files, or a GGUF file (of a split one, the first part).
+///   - source: what `openTensorSource` opens.
 ///   - destination: the MQF file to make.
 ///   - options: types, threads and so on.
 ///   - isInterrupted: asked between pieces; true ends the conversion with an `interrupted` error.
@@ -20,62 +19,77 @@ public func convert(
     source: String, destination: String, options: ConvertOptions, isInterrupted: @Sendable () -> Bool = { false },
     progress: @Sendable (ConvertProgress) -> Void = { _ in }
 ) throws -> ConvertReport {
-    precondition(options.threads >= 1, "\(options.threads) threads")
-    if GGUFFile.isGGUF(path: source) {
-        return try convert(
-            GGUFModel(path: source), destination: destination, options: options, isInterrupted: isInterrupted,
-            progress: progress)
-    }
-    let folder = try SafetensorsFolder(path: source)
-    let plan = try ConvertPlan(source: folder, options: options)
-    let views = try plan.items.map { try folder.tensor($0.source.name) }
+    try convert(
+        openTensorSource(path: source), destination: destination, options: options, isInterrupted: isInterrupted,
+        progress: progress)
+}
+
+/// The same of a source that is open, whatever it is.
+func convert(
+    _ source: any TensorSource, destination: String, options: ConvertOptions,
+    isInterrupted: @Sendable () -> Bool = { false }, progress: @Sendable (ConvertProgress) -> Void = { _ in }
+) throws -> ConvertReport {
+    let stored = (source as? any StoredSource)?.readOnce()
+    let plan = try ConvertPlan(source: stored ?? source, options: options)
     // The digest has a fixed length, so the layout is known before it.
-    let placeholder = plan.metadata(options: options, sourceSHA256: String(repeating: "0", count: 64))
-    let report = try plan.report(destination: destination, metadata: placeholder)
+    let placeholder = plan.metadata(sourceSHA256: stored.map { _ in String(repeating: "0", count: 64) })
+    let report = try plan.report(destination: destination, metadata: placeholder, isDry: options.dryRun)
     if options.dryRun { return report }
-    let (declarations, sourceByteCount) = (plan.items.map(\.target), report.sourceByteCount)
     let writer = try MQFWriter(
-        path: destination, metadata: placeholder, tensors: declarations, overwrite: options.overwrite)
-    let queue = SourceQueue(
-        folder.files.map { source in
-            let inside = views.indices.filter { views[$0].file === source.file }
-            return (
-                source.file,
-                SourceSegment.cut(
-                    fileByteCount: source.file.count, items: inside.map { (index: $0, info: views[$0].info) })
-            )
-        })
-    let done = Mutex(0)
-    let digests = try queue.run(threads: options.threads) { _, rows, bytes in
-        if isInterrupted() { throw MeraserError(.interrupted, "interrupted; \(destination) was not written") }
-        try RowConverter(item: plan.items[rows.item], index: rows.item).convert(rows.range, bytes, to: writer)
-        done.withLock {
-            $0 += bytes.count
-            progress(ConvertProgress(doneBytes: $0, totalBytes: sourceByteCount))
-        }
-    }
-    let sourceSHA256 = try folder.sha256(ofFiles: digests)
-    try writer.finish(metadata: plan.metadata(options: options, sourceSHA256: sourceSHA256))
+        path: destination, metadata: placeholder, tensors: report.tensors, overwrite: options.overwrite)
+    try RowPump(source: plan.source, items: plan.items, threads: options.threads).run(
+        to: writer, check: { try refuseInterrupted(isInterrupted, destination) }, progress: progress)
+    try writer.finish(metadata: plan.metadata(sourceSHA256: try stored?.sha256()))
     return report
 }
 
-/// The same for a GGUF file that is open.
-func convert(
-    _ source: GGUFModel, destination: String, options: ConvertOptions,
+/// Writes a model of any source: as an MQF file where the destination's name ends in `.mqf`, as `convert`, else as
+/// `writeFolder`.
+public func writeModel(
+    _ source: any TensorSource, destination: String, options: ConvertOptions,
     isInterrupted: @Sendable () -> Bool = { false }, progress: @Sendable (ConvertProgress) -> Void = { _ in }
 ) throws -> ConvertReport {
-    let plan = try ConvertPlan(source: source, options: options)
-    let sha256 = options.dryRun ? String(repeating: "0", count: 64) : try source.sha256()
-    let metadata = plan.metadata(options: options, sourceSHA256: sha256)
-    let report = try plan.report(destination: destination, metadata: metadata)
-    if options.dryRun { return report }
-    let writer = try MQFWriter(
-        path: destination, metadata: metadata, tensors: plan.items.map(\.target), overwrite: options.overwrite)
-    try RowPump(source: source, plan: plan).run(
-        to: writer, threads: options.threads,
-        check: {
-            if isInterrupted() { throw MeraserError(.interrupted, "interrupted; \(destination) was not written") }
-        }, progress: progress)
+    destination.hasSuffix(".mqf")
+        ? try convert(
+            source, destination: destination, options: options, isInterrupted: isInterrupted, progress: progress)
+        : try writeFolder(
+            source, destination: destination, options: options, isInterrupted: isInterrupted, progress: progress)
+}
+
+/// Writes a model of any source as a Hugging Face folder, with all of its weights in plain types. Parameters, result and
+/// errors as `convert`; the folder too appears only when it is complete, with the same bytes for any number of threads.
+public func writeFolder(
+    _ source: any TensorSource, destination: String, options: ConvertOptions,
+    isInterrupted: @Sendable () -> Bool = { false }, progress: @Sendable (ConvertProgress) -> Void = { _ in }
+) throws -> ConvertReport {
+    let items = try source.tensorNames.filter { !HuggingFaceFiles.isBuffer($0) }.map { name in
+        let entry = try source.tensorEntry(name)
+        let target = TensorDeclaration(name: name, type: entry.plainType, shape: entry.shape)
+        return RowPump.Item(source: entry, target: target)
+    }
+    func report(_ fileNames: [String]) -> ConvertReport {
+        ConvertReport(
+            items: items,
+            byteCount: items.reduce(0) { $0 + (byteCount(of: $1.target.type, shape: $1.target.shape) ?? 0) },
+            fileNames: fileNames, warnings: source.warnings)
+    }
+    if options.dryRun { return report([]) }
+    let folder = try AtomicFolder(path: destination, overwrite: options.overwrite)
+    let writer = try ShardedSafetensorsWriter(
+        folder: folder.temporaryPath, tensors: items.map(\.target),
+        maximumShardByteCount: options.maximumShardByteCount)
+    try RowPump(source: source, items: items, threads: options.threads).run(
+        to: writer, check: { try refuseInterrupted(isInterrupted, destination) }, progress: progress)
     try writer.finish()
-    return report
+    for name in HuggingFaceFiles.names + HuggingFaceFiles.vocabularyNames {
+        if let bytes = try source.textFile(name) {
+            try writeFileAtomically(path: "\(folder.temporaryPath)/\(name)", bytes)
+        }
+    }
+    try folder.commit()
+    return report(writer.fileNames)
+}
+
+private func refuseInterrupted(_ isInterrupted: @Sendable () -> Bool, _ destination: String) throws {
+    if isInterrupted() { throw MeraserError(.interrupted, "interrupted; \(destination) was not written") }
 }

@@ -7,8 +7,12 @@ public struct ConvertOptions: Sendable {
     public var embedType: TensorType?
     /// The type of the output head; nil: as for the embedding. A tied head has the embedding's type.
     public var headType: TensorType?
-    /// How many threads to use, at least 1. The file does not depend on it.
+    /// How many threads to use, at least 1. What is written does not depend on it.
     public var threads = 1
+    /// Of a Hugging Face folder: a safetensors file holds at most that many bytes of data.
+    public var maximumShardByteCount = ShardedSafetensorsWriter.defaultShardByteCount
+    /// Without a `type`, every source keeps its types as one does that is quantized already.
+    var keepsTypes = false
     /// Check and plan everything, write nothing.
     public var dryRun = false
     /// Replace a file that is there.
@@ -48,16 +52,27 @@ public struct ConvertProgress: Sendable {
 
 /// What a conversion did, or what it would do.
 public struct ConvertReport: Sendable {
-    /// The tensors of the MQF file in order.
+    /// The tensors that are written, in order.
     public let tensors: [TensorDeclaration]
     /// Weights, without padding.
     public let parameterCount: Int
     /// Bytes of the source's tensors that were used.
     public let sourceByteCount: Int
-    /// Bytes of the MQF file.
+    /// Bytes of the MQF file, or of all tensors of a folder.
     public let byteCount: Int
+    /// The files with the data; none in a dry run.
+    public let fileNames: [String]
     /// What the user should know: tensors with another type than asked for, tensors that were left out, …
     public let warnings: [String]
+
+    init(items: [RowPump.Item], byteCount: Int, fileNames: [String], warnings: [String]) {
+        tensors = items.map(\.target)
+        parameterCount = items.reduce(0) { $0 + $1.source.elementCount }
+        sourceByteCount = items.reduce(0) { $0 + $1.source.byteCount }
+        self.byteCount = byteCount
+        self.fileNames = fileNames
+        self.warnings = warnings
+    }
 }
 
 extension TensorType {

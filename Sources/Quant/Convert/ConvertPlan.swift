@@ -3,34 +3,15 @@ import Foundation
 
 /// A conversion whose every tensor has been found, with its shape as config.json demands; nothing is written yet.
 struct ConvertPlan: Sendable {
-    /// A tensor's source and target, which have one name and shape.
-    struct Item: Sendable {
-        let source: TensorEntry
-        let target: TensorDeclaration
-    }
-
     let source: any TensorSource
     let spec: ModelSpec
-    let items: [Item]
+    let items: [RowPump.Item]
     let files: [(name: String, bytes: [UInt8])]
     let warnings: [String]
 
-    /// The Hugging Face files that travel inside an MQF file.
-    static let fileNames = [
-        "config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
-        "added_tokens.json", "chat_template.jinja", "tokenizer.model",
-    ]
-    /// What stands for tokenizer.json in older folders.
-    private static let vocabularyFileNames = ["vocab.txt", "vocab.json", "merges.txt"]
-
     init(source: any TensorSource, options: ConvertOptions) throws {
         self.source = source
-        guard let configBytes = try source.textFile("config.json") else {
-            throw MeraserError.badInput("\(source.path) has no config.json; name the folder of a Hugging Face model")
-        }
-        let configPath = source.path + "/config.json"
-        let spec = try ModelSpec(
-            config: ConfigReader(json: try JSONValue.parse(configBytes, file: configPath), file: configPath))
+        let spec = try ModelSpec(config: ConfigReader(of: source))
         self.spec = spec
         if case .decoder(let decoder) = spec {
             _ = try StopTokens.read(path: source.path, vocabularySize: decoder.vocabSize, textFile: source.textFile)
@@ -42,12 +23,13 @@ struct ConvertPlan: Sendable {
                     + "\(head.name); give one of them")
         }
         let expected = spec.tensors
+        let keepsTypes = source.isQuantized || options.keepsTypes
         items = try expected.map { tensor in
             let entry = try Self.find(tensor, in: source)
             let (type, warning) = options.type(
-                of: tensor, isTied: spec.isTied, own: source.isQuantized ? .some(entry.exactType) : nil)
+                of: tensor, isTied: spec.isTied, own: keepsTypes ? .some(entry.exactType) : nil)
             if let warning { warnings.append(warning) }
-            return Item(
+            return RowPump.Item(
                 source: entry, target: TensorDeclaration(name: tensor.name, type: type, shape: tensor.shape))
         }
         warnings += try Self.leftOut(of: source, expected: expected, redundant: spec.redundantTensor)
@@ -85,9 +67,7 @@ struct ConvertPlan: Sendable {
     ) throws -> [String] {
         let known = Set(try expected.flatMap { [$0.name, try sourceName($0, in: source)] }.map { Array($0.utf8) })
         let extra = source.tensorNames.filter {
-            !known.contains(Array($0.utf8)) && !$0.hasSuffix(".rotary_emb.inv_freq")
-                && !$0.hasSuffix(".embeddings.position_ids")
-                && $0 != redundant
+            !known.contains(Array($0.utf8)) && !HuggingFaceFiles.isBuffer($0) && $0 != redundant
         }
         guard let first = extra.first else { return [] }
         let rest = extra.count == 1 ? "" : " and \(extra.count - 1) more"
@@ -99,7 +79,7 @@ struct ConvertPlan: Sendable {
     ) throws -> [(name: String, bytes: [UInt8])] {
         var files: [(name: String, bytes: [UInt8])] = []
         let isOlder = try source.textFile("tokenizer.json") == nil
-        for name in fileNames + (isOlder ? vocabularyFileNames : []) {
+        for name in HuggingFaceFiles.names + (isOlder ? HuggingFaceFiles.vocabularyNames : []) {
             guard let bytes = try source.textFile(name) else { continue }
             let path = source.path + "/" + name
             if name.hasSuffix(".json") {
@@ -109,7 +89,7 @@ struct ConvertPlan: Sendable {
             }
             files.append((name, bytes))
         }
-        if isOlder, !files.contains(where: { vocabularyFileNames.contains($0.name) }) {
+        if isOlder, !files.contains(where: { HuggingFaceFiles.vocabularyNames.contains($0.name) }) {
             warnings.append("there is no tokenizer.json: commands that read text will not work with this model")
         }
         return files
@@ -122,11 +102,19 @@ struct ConvertPlan: Sendable {
         return counts.max { ($0.value, $1.key.rawValue) < ($1.value, $0.key.rawValue) }?.key
     }
 
-    /// The metadata section. `sourceSHA256` is `SafetensorsFolder.sha256`; nil where the source is no folder.
-    func metadata(options: ConvertOptions, sourceSHA256: String?) -> Metadata {
+    /// What the conversion will write.
+    func report(destination: String, metadata: Metadata, isDry: Bool) throws -> ConvertReport {
+        let layout = try MQFLayout(path: destination, metadata: metadata, tensors: items.map(\.target))
+        return ConvertReport(
+            items: items, byteCount: layout.header.fileLength, fileNames: isDry ? [] : [destination],
+            warnings: warnings)
+    }
+
+    /// The metadata section. `sourceSHA256` is the source's identity; nil where it is computed.
+    func metadata(sourceSHA256: String?) -> Metadata {
         var metadata = Metadata()
         metadata["general.architecture"] = .string(spec.ggufArchitecture)
-        metadata["general.name"] = .string(URL(fileURLWithPath: source.path).lastPathComponent)
+        metadata["general.name"] = .string(HuggingFaceCache.modelName(source.path))
         metadata["general.alignment"] = .uint32(UInt32(MQFHeader.alignment))
         if let fileType = mainType?.ggufFileType { metadata["general.file_type"] = .uint32(fileType) }
         metadata["general.quantization_version"] = .uint32(2)

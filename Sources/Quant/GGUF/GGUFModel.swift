@@ -1,15 +1,15 @@
 import Base
-import CKernels
 import Foundation
 
 /// A GGUF file as a source of weights with Hugging Face's names, order of rows and text files. Thread-safe.
-public struct GGUFModel: RowSource {
+public final class GGUFModel: StoredSource {
     /// The path as given.
     public let path: String
 
     private let texts: GGUFTextFiles
     private let tensors: [[UInt8]: GGUFTensor]
     private let files: [String]
+    private let identity = Identity()
     /// The names of all tensors, in the order of the files.
     public let tensorNames: [String]
 
@@ -39,43 +39,32 @@ public struct GGUFModel: RowSource {
             var exact: TensorType?
             if case .exactly(let type) = tensor.type.reading { exact = type }
             return TensorEntry(
-                name: name, shape: tensor.shape, exactType: exact, byteCount: tensor.byteCount, path: tensor.file.path)
+                name: name, shape: tensor.shape, exactType: exact, byteCount: tensor.byteCount, path: tensor.file.path,
+                offset: tensor.offset)
         }
     }
 
     /// One of Hugging Face's files, made of the metadata; nil if it has no counterpart.
     public func textFile(_ name: String) throws -> [UInt8]? { try texts.textFile(name) }
 
-    func read(
-        _ entry: TensorEntry, rows: Range<Int>, into target: UnsafeMutablePointer<Float>, raw: inout [UInt8]
-    ) throws {
-        try tensor(entry).read(rows: rows, into: target, raw: &raw)
-    }
-
-    func readTiles(
-        _ entry: TensorEntry, rows: Range<Int>, into target: UnsafeMutableRawBufferPointer, raw: inout [UInt8]
-    ) throws {
-        let tensor = try tensor(entry)
-        try tensor.readBlocks(rows: rows, into: &raw)
-        raw.withUnsafeBytes {
-            mk_ggml_to_tiles(
-                Int32(tensor.type.rawValue), $0.baseAddress, Int64(rows.count), Int64(tensor.columns),
-                target.baseAddress)
-        }
-    }
-
-    private func tensor(_ entry: TensorEntry) throws -> GGUFTensor {
-        guard let tensor = tensors[Array(entry.name.utf8)] else {
-            throw MeraserError.badInput("\(path): there is no tensor '\(entry.name)'")
+    /// The rows of that tensor. Error (`badInput`): there is none.
+    public func rows(of name: String) throws -> any TensorRows {
+        guard let tensor = tensors[Array(name.utf8)] else {
+            throw MeraserError.badInput("\(path): there is no tensor \(quoted(name))")
         }
         return tensor
     }
 
+    /// Nothing to do: the format has no checksums.
+    public func verify() throws {}
+
     /// SHA-256 of the file; of a split one, of the sorted lines `sha256  name` of its parts. Reads everything.
     public func sha256() throws -> String {
-        let digests = try files.map { try sha256Hex(ofFile: $0) }
-        if digests.count == 1 { return digests[0] }
-        let lines = zip(digests, files).map { "\($0)  \(URL(fileURLWithPath: $1).lastPathComponent)\n" }
-        return sha256Hex(lines.sorted().joined().utf8)
+        try identity.value {
+            let digests = try files.map { try sha256Hex(ofFile: $0) }
+            if digests.count == 1 { return digests[0] }
+            let lines = zip(digests, files).map { "\($0)  \(URL(fileURLWithPath: $1).lastPathComponent)\n" }
+            return sha256Hex(lines.sorted().joined().utf8)
+        }
     }
 }

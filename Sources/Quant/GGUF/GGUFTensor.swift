@@ -1,7 +1,8 @@
 import Base
+import CKernels
 
 /// One tensor of a GGUF file. Thread-safe.
-public struct GGUFTensor: Sendable {
+public struct GGUFTensor: TensorRows {
     /// Hugging Face's name.
     public let name: String
     /// One dimension, or two: rows, columns.
@@ -14,7 +15,8 @@ public struct GGUFTensor: Sendable {
     /// Bytes of the tensor in the file.
     public var byteCount: Int { rows * rowByteCount }  // bounded: checked against the file when it was opened
 
-    private let offset: Int
+    /// Where the bytes begin in the file.
+    let offset: Int
     private let rowByteCount: Int
     /// The number of heads whose rows are in pairs; nil where rows are as in Hugging Face's models.
     private let pairedHeads: Int?
@@ -68,9 +70,18 @@ public struct GGUFTensor: Sendable {
         }
     }
 
+    /// Reads those rows of a tensor of one of our types as tiles. Errors: the file has become shorter.
+    public func readTiles(rows: Range<Int>, into target: UnsafeMutableRawBufferPointer, raw: inout [UInt8]) throws {
+        try readBlocks(rows: rows, into: &raw)
+        raw.withUnsafeBytes {
+            mk_ggml_to_tiles(
+                Int32(type.rawValue), $0.baseAddress, Int64(rows.count), Int64(columns), target.baseAddress)
+        }
+    }
+
     /// Reads the blocks of those rows to the beginning of `raw`, one row after the other.
     /// Errors: the file has become shorter.
-    func readBlocks(rows range: Range<Int>, into raw: inout [UInt8]) throws {
+    private func readBlocks(rows range: Range<Int>, into raw: inout [UInt8]) throws {
         precondition(range.lowerBound >= 0 && range.upperBound <= rows, "tensor \(name): rows \(range) of \(rows)")
         let count = range.count * rowByteCount  // bounded: no more than byteCount
         if raw.count < count { raw = [UInt8](repeating: 0, count: count) }

@@ -1,6 +1,5 @@
 import Base
 import Foundation
-import Synchronization
 
 /// An MQF model file, mapped read-only and used in place. docs/format.md describes the bytes.
 ///
@@ -19,7 +18,7 @@ public final class MQFFile: WeightStore {
     private let file: MappedFile
     private let directoryEnd: Int
     private let indexByName: [[UInt8]: Int]
-    private let cachedSHA256 = Mutex<String?>(nil)
+    private let identity = Identity()
 
     /// The prefix of the metadata keys that hold Hugging Face's files verbatim.
     public static let filePrefix = "mqf.file."
@@ -61,6 +60,9 @@ public final class MQFFile: WeightStore {
     /// True if the file begins with MQF's magic, whatever its version.
     public static func isMQF(path: String) -> Bool { fileBegins(path: path, with: Array("MQF".utf8)) }
 
+    /// True if any tensor is tiled.
+    public var isQuantized: Bool { tensors.contains { $0.type.isTiled } }
+
     /// Bytes of the file.
     public var byteCount: Int { file.count }
 
@@ -83,12 +85,9 @@ public final class MQFFile: WeightStore {
 
     /// SHA-256 of the whole file. The first call reads all of it.
     public func sha256() throws -> String {
-        try cachedSHA256.withLock { cached in
-            if let cached { return cached }
-            let value = try sha256Hex(file)
-            file.releasePages()
-            cached = value
-            return value
+        try identity.value {
+            defer { file.releasePages() }
+            return try sha256Hex(file)
         }
     }
 

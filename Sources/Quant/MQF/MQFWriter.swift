@@ -3,7 +3,7 @@ import Synchronization
 
 /// Writes an MQF file whose tensors are declared first and whose data comes in pieces, in any order and from any
 /// thread; the file appears under its name when `finish` is called. The bytes do not depend on order or threads.
-public final class MQFWriter: Sendable {
+public final class MQFWriter: RowSink {
     private let layout: MQFLayout
     private let file: AtomicFile
 

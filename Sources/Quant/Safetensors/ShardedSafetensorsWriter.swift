@@ -4,11 +4,12 @@ import Foundation
 /// Writes a model's tensors into a folder as Hugging Face does: `model.safetensors`, or, where that would be too large,
 /// `model-00001-of-0000N.safetensors` with `model.safetensors.index.json`. The files appear when `finish` is called.
 /// Pieces with an offset may come from several threads; all else from one.
-public final class ShardedSafetensorsWriter: Sendable {
+public final class ShardedSafetensorsWriter: RowSink {
     /// The names of the safetensors files, in order.
     public let fileNames: [String]
 
     private let folder: String
+    private let tensorNames: [String]
     private let writers: [SafetensorsWriter]
     private let shardByTensor: [[UInt8]: Int]
     private let index: [UInt8]?
@@ -51,6 +52,7 @@ public final class ShardedSafetensorsWriter: Sendable {
         writers = try zip(names, shards).map {
             try SafetensorsWriter(path: folder + "/" + $0, tensors: $1, overwrite: overwrite)
         }
+        tensorNames = tensors.map(\.name)
         self.folder = folder
     }
 
@@ -74,9 +76,10 @@ public final class ShardedSafetensorsWriter: Sendable {
         try writer(of: name).write(name, bytes)
     }
 
-    /// Writes bytes that begin `offset` bytes into a declared tensor, from any thread; each byte once.
+    /// Writes bytes that begin `offset` bytes into tensor number `index` of the declaration, from any thread; each byte once.
     /// Errors: `runtime`, such as a full disk.
-    public func write(_ name: String, at offset: Int, _ bytes: UnsafeRawBufferPointer) throws {
+    public func write(tensor index: Int, at offset: Int, _ bytes: UnsafeRawBufferPointer) throws {
+        let name = tensorNames[index]
         try writer(of: name).write(name, at: offset, bytes)
     }
 

@@ -5,7 +5,7 @@ import Quant
 
 struct Cache: ParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "List or delete the models that GGUF files were converted to.",
+        abstract: "List or delete the models that GGUF and pickle files were converted to.",
         discussion: """
             A command that gets --model x.gguf converts it once into this folder (MERASER_CACHE, else
             XDG_CACHE_HOME/meraser, else ~/.cache/meraser) and runs the result. Example: meraser cache --clean

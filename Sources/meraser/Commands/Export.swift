@@ -82,7 +82,7 @@ struct Export: WritingCommand {
                 store: opened.transformer.store, adapters: try model.adapter.map(PEFTAdapterFile.init(folder:)),
                 destination: out, options: options, kernels: opened.transformer.kernels,
                 isInterrupted: { interrupt.isSet },
-                progress: { bar.update(done: $0, total: $1) })
+                progress: { bar.update(done: $0.doneBytes, total: $0.totalBytes) })
             bar.finish()
             report.warnings.forEach(common.warn)
             summary = ExportSummary(

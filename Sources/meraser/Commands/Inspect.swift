@@ -7,7 +7,7 @@ struct Inspect: ParsableCommand {
         abstract: "Show what a model file or folder holds.",
         discussion: "--verify reads everything and compares the checksums of an MQF file.")
 
-    @Argument(help: "An MQF file or a Hugging Face folder.", completion: .file())
+    @Argument(help: "An MQF or GGUF file, or a Hugging Face folder.", completion: .file())
     var file: String
 
     @Flag(help: "Read everything and check all checksums.")

@@ -96,7 +96,7 @@ struct Merge: WritingCommand {
         let start = clock.now
         let report = try mergeModels(
             recipe, destination: out ?? "merged", options: options, isInterrupted: { interrupt.isSet },
-            progress: { bar.update(done: $0, total: $1) })
+            progress: { bar.update(done: $0.doneBytes, total: $0.totalBytes) })
         bar.finish()
         report.warnings.forEach(common.warn)
         let seconds = (clock.now - start).inSeconds

@@ -92,7 +92,7 @@ struct Prune: WritingCommand {
         let bar = common.progressBar("pruning")
         let report = try pruneModel(
             store, plan: plan, destination: out, dtype: nil, conversion: conversion,
-            isInterrupted: { interrupt.isSet }, progress: { bar.update(done: $0, total: $1) })
+            isInterrupted: { interrupt.isSet }, progress: { bar.update(done: $0.doneBytes, total: $0.totalBytes) })
         bar.finish()
         report.warnings.forEach(common.warn)
         if common.json { Console.json(report.json(path: dryRun ? nil : out)) } else { Console.output(text(report)) }

@@ -1,7 +1,7 @@
 import Base
 import Foundation
 
-/// The folder where GGUF files that commands run lie as MQF files, named by what they were made from, so that a file is
+/// The folder where models that cannot be used in place lie as MQF files, named by what they were made from, so that one is
 /// converted once. Its contents can be deleted at any time. Thread-safe; processes do not disturb each other, since a file
 /// appears under its name only when it is complete.
 public struct ModelCache: Sendable {
@@ -17,7 +17,7 @@ public struct ModelCache: Sendable {
         public let date: Date
     }
 
-    /// Raised when a GGUF file becomes another MQF file than before: 2 keeps q4_1, q4_k, q5_k and q6_k as they are.
+    /// Raised when a model becomes another MQF file than before: 2 keeps q4_1, q4_k, q5_k and q6_k as they are.
     private static let generation = 2
 
     /// The folder; it may not exist yet.
@@ -33,18 +33,18 @@ public struct ModelCache: Sendable {
         folder = value("MERASER_CACHE") ?? caches + "/meraser"
     }
 
-    /// The MQF file of a GGUF file, converted now if it is not there: blocks as they are where MQF has the type, else q8_0.
+    /// The MQF file of a model, converted now if it is not there: types stay as they are where MQF has them; of a GGUF file
+    /// others become q8_0.
     ///
     /// - Parameter notice: gets a line about what is done.
     /// - Throws: as `convert` and `MQFFile`.
-    func open(gguf path: String, notice: (String) -> Void) throws -> MQFFile {
-        let model = try GGUFModel(path: path)
-        let file = "\(folder)/\(try model.sha256())-\(numericsVersion).\(Self.generation).mqf"
+    func open(_ source: any StoredSource, notice: (String) -> Void) throws -> MQFFile {
+        let file = "\(folder)/\(try key(of: source))-\(numericsVersion).\(Self.generation).mqf"
         if let cached = try? MQFFile(path: file) {
-            notice("\(path): read from \(file)")
+            notice("\(source.path): read from \(file)")
             return cached
         }
-        notice("\(path): converting to \(file)")
+        notice("\(source.path): converting to \(file)")
         do {
             try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
         } catch {
@@ -55,8 +55,18 @@ public struct ModelCache: Sendable {
         var options = ConvertOptions()
         options.threads = defaultThreadCount()
         options.overwrite = true
-        _ = try convert(model, destination: file, options: options)
+        options.keepsTypes = true
+        _ = try convert(source, destination: file, options: options)
         return try MQFFile(path: file)
+    }
+
+    /// What the MQF file depends on: the weights, and the text files that lie beside them.
+    private func key(of source: any StoredSource) throws -> String {
+        guard !(source is GGUFModel) else { return try source.sha256() }
+        let texts = try (HuggingFaceFiles.names + HuggingFaceFiles.vocabularyNames).compactMap { name in
+            try source.textFile(name).map { "\(sha256Hex($0))  \(name)\n" }
+        }
+        return sha256Hex((try source.sha256() + "\n" + texts.joined()).utf8)
     }
 
     /// What is in the cache, by name.

@@ -159,7 +159,10 @@ struct ConvertRefusalTests {
             let text = errorText {
                 _ = try convert(source: folder.path, destination: folder.path + "/m", options: ConvertOptions())
             }
-            #expect(text == "\(folder.path) has no config.json; name the folder of a Hugging Face model")
+            #expect(
+                text
+                    == "\(folder.path) has no config.json; expected the folder of a Hugging Face model, an MQF or a GGUF file"
+            )
         }
     }
 

@@ -96,7 +96,7 @@ struct ConvertTests {
             #expect(metadata.int("llama.vocab_size") == 4096)
             let identity = try source.sha256()
             #expect(metadata.string("mqf.source.sha256") == identity)
-            for name in ConvertPlan.fileNames {
+            for name in HuggingFaceFiles.names {
                 let (got, want) = (try file.textFile(name), try source.textFile(name))
                 #expect(got == want, "\(name)")
             }

@@ -6,7 +6,7 @@ import Testing
 @testable import Quant
 
 /// One layer of Llama's layout in several of ggml's types: hidden 64, two heads of 32, one of keys, 96 channels.
-private struct SmallGGUF {
+struct SmallGGUF {
     static let types: [(name: String, shape: [Int], type: GGMLType)] = [
         ("token_embd.weight", [40, 64], .q8_0), ("output_norm.weight", [64], .f32),
         ("blk.0.attn_norm.weight", [64], .f32), ("blk.0.attn_q.weight", [64, 64], .q8_0),

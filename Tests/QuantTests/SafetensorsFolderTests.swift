@@ -130,18 +130,18 @@ struct SafetensorsFolderTests {
             let path = folder.path
             func text(_ path: String) -> String { errorText { _ = try openWeightStore(path: path) } }
             #expect(text(path + "/none") == "there is no model at \(path)/none")
-            #expect(text(path) == "\(path) has neither model.safetensors nor model.safetensors.index.json")
-            _ = try write([1], to: folder, "pytorch_model.bin")
             #expect(
                 text(path)
-                    == "\(path) has its weights in pytorch_model.bin, a pickle file that meraser does not read; save the "
-                    + "model again with safetensors (transformers: save_pretrained)")
+                    == "\(path) has no weights: expected model.safetensors or pytorch_model.bin, or the index of shards of "
+                    + "either")
+            _ = try write([1], to: folder, "pytorch_model.bin")
+            #expect(text(path) == "\(path)/pytorch_model.bin is no file of torch.save: it is no zip archive")
             let gguf = try write(Array("GGUF".utf8), to: folder, "m.gguf")
             #expect(text(gguf).hasPrefix("\(gguf): the version needs 4 bytes"))
             let other = try write([1, 2, 3], to: folder, "other")
             #expect(
                 text(other)
-                    == "\(other) is no model: expected an .mqf file, a Hugging Face folder, a .safetensors or a .gguf file"
+                    == "\(other) is no model: expected a Hugging Face folder, or an .mqf, .gguf, .safetensors or .bin file"
             )
         }
     }

@@ -1,39 +1,31 @@
+import Base
 import Foundation
+import Synchronization
 import TestSupport
 import Testing
 
 @testable import Quant
 
-@Suite("Converter: reading the source once")
-struct SourceSegmentTests {
-    @Test("segments tile a file, and those with rows are the tensors' rows in order")
-    func tiling() throws {
-        let infos = [
-            TensorInfo(
-                name: "b", type: .f32, shape: [70_000, 64], offset: 3_000_100, byteCount: 17_920_000, crc32c: nil),
-            TensorInfo(
-                name: "a", type: .bf16, shape: [5, 3_000_000], offset: 21_000_000, byteCount: 30_000_000, crc32c: nil),
-            TensorInfo(name: "c", type: .f16, shape: [96], offset: 51_000_000, byteCount: 192, crc32c: nil),
-        ]
-        let items = [(index: 7, info: infos[1]), (index: 2, info: infos[0]), (index: 3, info: infos[2])]
-        let segments = SourceSegment.cut(fileByteCount: 51_000_200, items: items)
-        var end = 0
-        var rows: [Int: Int] = [:]
-        for segment in segments {
-            #expect(segment.offset == end && segment.byteCount > 0)
-            end += segment.byteCount
-            guard let part = segment.rows else {
-                #expect(segment.byteCount <= 2 << 20)
-                continue
+@Suite("Reading a folder once")
+struct HashedFolderTests {
+    @Test("a file that is read by several threads in any order, with gaps, has the hash that it has")
+    func digest() throws {
+        try withTemporaryFolder { folder in
+            var random = SeededRandom(seed: 8)
+            let bytes = (0..<3_000_000).map { _ in UInt8(truncatingIfNeeded: random.next()) }
+            let path = try write(bytes, to: folder, "f")
+            for threads in [1, 2, 5] {
+                let digest = FileDigest(try MappedFile(path: path))
+                let pieces = (0..<40).shuffled()
+                try forEachInParallel(count: 30, threads: threads) { index in
+                    let range = pieces[index] * 70_000..<(pieces[index] + 1) * 70_000
+                    var piece = [UInt8](repeating: 0, count: range.count)
+                    try piece.withUnsafeMutableBytes { try digest.read(into: $0, at: range.lowerBound) }
+                    #expect(piece.elementsEqual(bytes[range]))
+                }
+                #expect(try digest.finish() == sha256Hex(bytes))
             }
-            let info = try #require(items.first { $0.index == part.item }?.info)
-            #expect(part.range.lowerBound == rows[part.item, default: 0] && part.range.lowerBound % 16 == 0)
-            #expect(segment.offset == info.offset + part.range.lowerBound * (info.byteCount / info.rows))
-            #expect(segment.byteCount == part.range.count * (info.byteCount / info.rows))
-            rows[part.item] = part.range.upperBound
         }
-        #expect(end == 51_000_200)
-        #expect(rows == [2: 70_000, 7: 5, 3: 1])
     }
 
     /// Writes the checkpoint's tensors, and one that no architecture has, to three shards.

@@ -9,7 +9,7 @@ struct Convert: WritingCommand {
         discussion: "Example: meraser convert Examples/tinychat --out tinychat.mqf --type iq4_nl")
 
     @Argument(
-        help: "A folder with config.json, *.safetensors or *.bin, tokenizer, or a .gguf (of a split one the first part).",
+        help: "A folder with config.json, *.safetensors or *.bin, or a .gguf (of a split one the first part).",
         completion: .file())
     var source: String
 

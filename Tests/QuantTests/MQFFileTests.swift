@@ -112,7 +112,7 @@ struct MQFFileTests {
         }
         try expect("F: directory: the name of tensor 0 is not valid UTF-8") { $0.tensors[0].name = [0xC0, 0xAF] }
         try expect("F: directory: tensor 'a' occurs twice") { $0.tensors[1].name = $0.tensors[0].name }
-        try expect("F: directory: tensor 'a' has the unknown type 3; known are 0 f32, 1 f16") { $0.tensors[0].type = 3 }
+        try expect("F: directory: tensor 'a' has the unknown type 4; known are 0 f32, 1 f16") { $0.tensors[0].type = 4 }
         try expect("F: directory: tensor 'a' has 3 dimensions, expected 1 or 2") { $0.tensors[0].shape = [1, 1, 3] }
         try expect("F: directory: tensor 'a' has 0 dimensions, expected 1 or 2") { $0.tensors[0].shape = [] }
         try expect("F: directory: tensor 'b' has one dimension and type q8_0, expected a plain type") {

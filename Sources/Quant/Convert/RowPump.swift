@@ -165,7 +165,8 @@ struct RowPump {
     private func firstHalf(of bytes: UnsafeMutableRawBufferPointer, _ type: TensorType, from limit: UInt16) -> Int? {
         let count = type.isTiled ? type.tileHalfCount : 1
         for start in stride(from: 0, to: bytes.count, by: type.tileByteCount ?? 2) {
-            for place in stride(from: start, to: start + 2 * count, by: 2) {  // bounded: a tile
+            for i in 0..<count {
+                let place = start + 2 * i  // bounded: a tile
                 let bits = UInt16(littleEndian: bytes.loadUnaligned(fromByteOffset: place, as: UInt16.self))
                 if bits & 0x7FFF >= limit { return place }
             }

@@ -66,7 +66,8 @@ struct PositionScorer {
         self.session = session
         self.base = base
         self.ranks = ranks
-        self.sharesPrefixes = sharesPrefixes
+        // Where angles depend on the length of a text, a common beginning is not common.
+        self.sharesPrefixes = sharesPrefixes && !session.model.spec.hasLengthDependentRotary
         guard let base, base.model.spec.vocabSize != session.model.spec.vocabSize else { return }
         throw MeraserError.usage(
             "`kl`: \(base.model.store.path) has a vocabulary of \(base.model.spec.vocabSize), "

@@ -139,6 +139,9 @@ static void fold_page(const forward_call *c, const mk_attention_keys *seq, int64
                 memset(b->scores + row * SCORE_FLOATS, 0, KEYS * sizeof(float));
                 continue;
             }
+            if (c->shape->soft_cap > 0) {
+                c->isa->soft_cap(b->scores + row * SCORE_FLOATS, KEYS, c->shape->soft_cap);
+            }
             const float shrink =
                 c->isa->softmax_page(b->scores + row * SCORE_FLOATS, lo, hi, state->max + row, state->sum + row * 16);
             if (shrink != 1) c->isa->scale(state->out + row * state->ld, c->width, shrink);

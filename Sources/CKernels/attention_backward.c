@@ -149,8 +149,14 @@ static void fold_keys(const backward_call *c, const head_chunk *h, int64_t k0, i
     copy_rows(c, seq->v + corner, keys, b->rows);
     multiply_by_feature(c, b->dout_by_feature, keys, rows, b, b->ds);
     for (int64_t j = 0; j < keys; j++) {
-        c->isa->attention_gradient(b->p + j * SCORE_FLOATS, b->ds + j * SCORE_FLOATS, ROWS, (int32_t)(k0 + j), b->lo,
-                                   b->hi, b->lse, b->delta, c->shape->scale);
+        float *p = b->p + j * SCORE_FLOATS, *ds = b->ds + j * SCORE_FLOATS, capped[ROWS];
+        const float cap = c->shape->soft_cap;
+        if (cap > 0) {
+            c->isa->soft_cap(p, ROWS, cap);
+            memcpy(capped, p, sizeof capped);
+        }
+        c->isa->attention_gradient(p, ds, ROWS, (int32_t)(k0 + j), b->lo, b->hi, b->lse, b->delta, c->shape->scale);
+        if (cap > 0) c->isa->soft_cap_gradient(ds, capped, ROWS, cap);
     }
     add_gradient(c, b->p, b->dout_by_row, keys, rows, b, seq->dv == NULL ? NULL : seq->dv + corner);
     add_gradient(c, b->ds, b->q_by_row, keys, rows, b, seq->dk == NULL ? NULL : seq->dk + corner);

@@ -4,11 +4,24 @@
 
 #include "isa.h"
 
-/// Columns of a row of logits that a divergence takes at a time.
+/// Columns of a row of logits that a divergence, or a gradient through a soft cap, takes at a time.
 #define MK_KL_COLUMNS 1024
 
+/// The gradient for what went into the soft cap whose results are in `row`, some columns at a time: both are needed.
+static void capped_gradient(const mk_context *ctx, float *row, int64_t vocab, int32_t target, float lse, float dscale,
+                            float cap) {
+    float capped[MK_KL_COLUMNS];
+    for (int64_t i = 0; i < vocab; i += MK_KL_COLUMNS) {
+        const int64_t n = mk_min(MK_KL_COLUMNS, vocab - i);
+        memcpy(capped, row + i, (size_t)n * sizeof(float));
+        ctx->isa->softmax_gradient(row + i, n, lse, dscale);
+        if (target >= i && target < i + n) row[target] -= dscale;
+        ctx->isa->soft_cap_gradient(row + i, capped, n, cap);
+    }
+}
+
 void mk_softmax_cross_entropy(const mk_context *ctx, float *logits, int64_t ldl, int64_t rows, int64_t vocab,
-                              const int32_t *targets, float dscale, float *nll) {
+                              const int32_t *targets, float dscale, float cap, float *nll) {
     mk_counter next = 0;
     const int threads = mk_threads(ctx, (double)rows * (double)vocab * 4);
 #pragma omp parallel num_threads(threads)
@@ -22,17 +35,21 @@ void mk_softmax_cross_entropy(const mk_context *ctx, float *logits, int64_t ldl,
         const float lse = ctx->isa->logsumexp(row, vocab);
         nll[t] = lse - row[targets[t]];
         if (dscale == 0) continue;
+        if (cap > 0) {
+            capped_gradient(ctx, row, vocab, targets[t], lse, dscale, cap);
+            continue;
+        }
         ctx->isa->softmax_gradient(row, vocab, lse, dscale);
         row[targets[t]] -= dscale;
     }
 }
 
 /// sum of p (r - z) over n columns, p = exp(r - lse_r), in double; z becomes dscale (exp(z - lse_z) - p) unless dscale
-/// is 0. n is at most MK_KL_COLUMNS.
+/// is 0, times the slope of the soft cap that gave z where there is one. n is at most MK_KL_COLUMNS.
 static double kl_piece(const mk_context *ctx, float *z, const float *r, int64_t n, float lse_z, float lse_r,
-                       float dscale) {
+                       float dscale, float cap) {
     enum { LANES = 8 };
-    float p[MK_KL_COLUMNS];
+    float p[MK_KL_COLUMNS], capped[MK_KL_COLUMNS];
     double sums[LANES] = {0};
     memcpy(p, r, (size_t)n * sizeof(float));
     ctx->isa->softmax_gradient(p, n, lse_r, 1);
@@ -42,8 +59,10 @@ static double kl_piece(const mk_context *ctx, float *z, const float *r, int64_t 
     }
     for (; i < n; i++) sums[0] += (double)p[i] * ((double)r[i] - (double)z[i]);
     if (dscale != 0) {
+        if (cap > 0) memcpy(capped, z, (size_t)n * sizeof(float));
         ctx->isa->softmax_gradient(z, n, lse_z, dscale);
         for (int64_t k = 0; k < n; k++) z[k] -= dscale * p[k];
+        if (cap > 0) ctx->isa->soft_cap_gradient(z, capped, n, cap);
     }
     double sum = 0;
     for (int l = 0; l < LANES; l++) sum += sums[l];
@@ -51,7 +70,7 @@ static double kl_piece(const mk_context *ctx, float *z, const float *r, int64_t 
 }
 
 void mk_kl_divergence(const mk_context *ctx, float *logits, int64_t ldl, const float *reference, int64_t ldr,
-                      int64_t rows, int64_t vocab, float dscale, float *kl) {
+                      int64_t rows, int64_t vocab, float dscale, float cap, float *kl) {
     mk_counter next = 0;
     const int threads = mk_threads(ctx, (double)rows * (double)vocab * 10);
 #pragma omp parallel num_threads(threads)
@@ -63,7 +82,7 @@ void mk_kl_divergence(const mk_context *ctx, float *logits, int64_t ldl, const f
         double sum = (double)lse_z - (double)lse_r;
         for (int64_t i = 0; i < vocab; i += MK_KL_COLUMNS) {
             const int64_t n = vocab - i < MK_KL_COLUMNS ? vocab - i : MK_KL_COLUMNS;
-            sum += kl_piece(ctx, z + i, r + i, n, lse_z, lse_r, dscale);
+            sum += kl_piece(ctx, z + i, r + i, n, lse_z, lse_r, dscale, cap);
         }
         kl[t] = (float)sum;
     }

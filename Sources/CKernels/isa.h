@@ -104,11 +104,19 @@ struct mk_isa {
     void (*lowrank_gradient)(const float *u, int64_t rank, int64_t ranks, const float *x, int64_t ldx, int64_t tokens,
                              int64_t width, float *sums);
 
-    /// Row kernels; see rows_body.h and encoder_body.h.
+    /// Row kernels; see rows_body.h, layernorm_body.h and activation_body.h.
     float (*rmsnorm)(const float *x, const float *weight, float eps, int64_t k, float *y);
     void (*rmsnorm_backward)(const float *x, const float *weight, float rstd, const float *dy, int64_t k, float *dx);
-    void (*layernorm)(const float *x, const float *weight, const float *bias, float eps, int64_t k, float *y);
+    float (*layernorm)(const float *x, const float *weight, const float *bias, float eps, int64_t k, float *y);
+    void (*layernorm_backward)(const float *x, const float *weight, float rstd, const float *dy, int64_t k, float *dx);
     void (*activate)(int32_t kind, int64_t n, float *x);
+    /// y = f(gate) * up; without `up` f(gate). The backward writes dgate, and dup where there is an `up`.
+    void (*gated)(int32_t kind, const float *gate, const float *up, int64_t n, float *y);
+    void (*gated_backward)(int32_t kind, const float *gate, const float *up, const float *dy, int64_t n, float *dgate,
+                           float *dup);
+    /// x = cap tanh(x / cap); dx *= the slope there, y being the forward's result.
+    void (*soft_cap)(float *x, int64_t n, float cap);
+    void (*soft_cap_gradient)(float *dx, const float *y, int64_t n, float cap);
     void (*swiglu)(const float *gate, const float *up, int64_t n, float *y);
     void (*swiglu_backward)(const float *gate, const float *up, const float *dy, int64_t n, float *dgate, float *dup);
     /// log(sum(exp(x))) of n values.

@@ -3,11 +3,12 @@
 #ifndef MERASER_KERNELS_BODY_H
 #define MERASER_KERNELS_BODY_H
 
+#include "activation_body.h"
 #include "attention_body.h"
-#include "encoder_body.h"
 #include "gemm_body.h"
 #include "int8_body.h"
 #include "interleave_body.h"
+#include "layernorm_body.h"
 #include "lowrank_body.h"
 #include "rows_body.h"
 

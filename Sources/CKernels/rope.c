@@ -1,8 +1,8 @@
-/// Rotary position embedding on half-split pairs.
+/// Rotary position embedding on half-split or neighbouring pairs of a head's first features.
 #include "isa.h"
 
 /// (x1, x2) -> (x1 c - x2 s, x2 c + x1 s); `sign` is -1 for the inverse rotation.
-static void rotate_head(float *x, int64_t half, const float *cos, const float *sin, float sign) {
+static void rotate_halves(float *x, int64_t half, const float *cos, const float *sin, float sign) {
     for (int64_t i = 0; i < half; i++) {
         const float a = x[i], b = x[half + i], s = sign * sin[i];
         x[i] = a * cos[i] - b * s;
@@ -10,16 +10,29 @@ static void rotate_head(float *x, int64_t half, const float *cos, const float *s
     }
 }
 
-void mk_rope(const mk_context *ctx, float *x, int64_t ldx, int64_t tokens, int64_t heads, int64_t d,
+static void rotate_neighbours(float *x, int64_t half, const float *cos, const float *sin, float sign) {
+    for (int64_t i = 0; i < half; i++) {
+        const float a = x[2 * i], b = x[2 * i + 1], s = sign * sin[i];
+        x[2 * i] = a * cos[i] - b * s;
+        x[2 * i + 1] = b * cos[i] + a * s;
+    }
+}
+
+void mk_rope(const mk_context *ctx, float *x, int64_t ldx, int64_t tokens, const mk_rope_shape *shape,
              const int32_t *positions, const float *cos, const float *sin, bool inverse) {
-    const int64_t half = d / 2;
+    const int64_t half = shape->width / 2, heads = shape->heads, d = shape->head_dim;
     mk_counter next = 0;
     const int threads = mk_threads(ctx, (double)tokens * (double)(heads * d));
 #pragma omp parallel num_threads(threads)
     for (int64_t t; (t = mk_next(&next)) < tokens;) {
         const int64_t row = (int64_t)positions[t] * half;
         for (int64_t h = 0; h < heads; h++) {
-            rotate_head(x + t * ldx + h * d, half, cos + row, sin + row, inverse ? -1 : 1);
+            float *head = x + t * ldx + h * d;
+            if (shape->interleaved) {
+                rotate_neighbours(head, half, cos + row, sin + row, inverse ? -1 : 1);
+            } else {
+                rotate_halves(head, half, cos + row, sin + row, inverse ? -1 : 1);
+            }
         }
     }
 }

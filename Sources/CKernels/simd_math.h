@@ -47,8 +47,8 @@ MK_INLINE float max16(mk_v16 x) {
     return lane[0];
 }
 
-/// P(r) of exp16 for the integer n nearest to x / ln 2.
-MK_INLINE mk_v16 exp16_remainder(mk_v16 x, mk_v16 n) {
+/// P(r) - 1 of exp16 for the integer n nearest to x / ln 2, accurate for small r.
+MK_INLINE mk_v16 exp16_less_one(mk_v16 x, mk_v16 n) {
     mk_v16 r = x - n * 0.693359375f;  // the high part of ln 2 has 9 bits: exact products
     r = r - n * -2.12194440e-4f;
     mk_v16 p = 1.98412698e-4f;
@@ -57,8 +57,12 @@ MK_INLINE mk_v16 exp16_remainder(mk_v16 x, mk_v16 n) {
     p = p * r + 4.16666667e-2f;
     p = p * r + 1.66666667e-1f;
     p = p * r + 0.5f;
-    p = p * r * r + r;
-    return p + 1.0f;
+    return p * r * r + r;
+}
+
+/// P(r) of exp16.
+MK_INLINE mk_v16 exp16_remainder(mk_v16 x, mk_v16 n) {
+    return exp16_less_one(x, n) + 1.0f;
 }
 
 /// exp to about 1 ulp: 2^n * P(r) with r = x - n ln 2 in [-ln 2 / 2, ln 2 / 2] and P the Taylor polynomial of degree 7

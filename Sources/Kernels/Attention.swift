@@ -13,16 +13,25 @@ public struct AttentionShape: Sendable, Equatable {
     public let headDim: Int
     /// Sliding window in tokens; 0 means none.
     public let window: Int
+    /// Factor on the scores.
+    public let scale: Float
+    /// c of c·tanh(score / c); 0 means none.
+    public let softCap: Float
     /// True in an encoder: every query sees all keys of its sequence.
     public let isBidirectional: Bool
 
-    /// A shape; scores are scaled by 1/√D. Only a causal one may have a window, and a backward.
-    public init(heads: Int, keyValueHeads: Int, headDim: Int, window: Int = 0, isBidirectional: Bool = false) {
+    /// A shape; without a `scale` scores are scaled by 1/√D. Only a causal one may have a window, and a backward.
+    public init(
+        heads: Int, keyValueHeads: Int, headDim: Int, window: Int = 0, scale: Float? = nil, softCap: Float? = nil,
+        isBidirectional: Bool = false
+    ) {
         precondition(!isBidirectional || window == 0, "a window of \(window) in bidirectional attention")
         self.heads = heads
         self.keyValueHeads = keyValueHeads
         self.headDim = headDim
         self.window = window
+        self.scale = scale ?? Float(1 / Double(headDim).squareRoot())
+        self.softCap = softCap ?? 0
         self.isBidirectional = isBidirectional
     }
 
@@ -108,9 +117,8 @@ extension KernelContext {
     ) -> mk_attention_shape {
         mk_attention_shape(
             heads: Int64(s.heads), kv_heads: Int64(s.keyValueHeads), head_dim: Int64(s.headDim), ldq: Int64(ldq),
-            ldkv: Int64(ldkv), window: Int64(s.window), scale: Float(1 / Double(s.headDim).squareRoot()),
-            kv_type: type.code, page_offset: Int64(pageOffset),
-            bidirectional: s.isBidirectional)
+            ldkv: Int64(ldkv), window: Int64(s.window), scale: s.scale, soft_cap: s.softCap, kv_type: type.code,
+            page_offset: Int64(pageOffset), bidirectional: s.isBidirectional)
     }
 
     /// Writes the new keys and values [·, G·D] into the sequences' pages, `pageOffset` bytes from where those begin; then

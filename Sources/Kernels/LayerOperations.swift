@@ -1,81 +1,57 @@
 import CKernels
+import Quant
 
-// Forward beside backward, the same argument order; gradients are prefixed `d`.
 extension KernelContext {
-    /// y = x / sqrt(mean(x²) + eps) · weight; `rstd` [T] receives the reciprocal root for the backward.
-    public func rmsNorm(_ x: FloatMatrix, weight: FloatMatrix, eps: Float, into y: FloatMatrix, rstd: FloatMatrix) {
-        precondition(x.isContiguous && y.isContiguous && x.columns == weight.count && rstd.count >= x.rows)
-        run { mk_rmsnorm_forward($0, x.base, weight.base, eps, Int64(x.rows), Int64(x.columns), y.base, rstd.base) }
-    }
-
-    /// dx += the gradient of `rmsNorm` for dy, the weight being frozen.
-    public func rmsNormBackward(
-        _ x: FloatMatrix, weight: FloatMatrix, rstd: FloatMatrix, _ dy: FloatMatrix, into dx: FloatMatrix
-    ) {
-        precondition(x.isContiguous && dy.isContiguous && dx.isContiguous && dx.count == x.count && dy.count == x.count)
-        run {
-            mk_rmsnorm_backward(
-                $0, x.base, weight.base, rstd.base, dy.base, Int64(x.rows), Int64(x.columns), dx.base)
-        }
-    }
-
-    /// Rotates x [T, heads·D] in place by the tables' angles at `positions` (half-split pairs, as Hugging Face).
-    /// `inverse` rotates back, which is the backward.
+    /// Rotates the first `width` features of each head of x [T, heads·D] in place by the tables' angles [positions, width/2]
+    /// at `positions`: pairs of halves as Hugging Face has Llama, or neighbours with `interleaved`. `inverse` is the
+    /// backward.
     public func rotary(
-        _ x: FloatMatrix, headDim: Int, positions: [Int32], cos: FloatMatrix, sin: FloatMatrix, inverse: Bool = false
+        _ x: FloatMatrix, headDim: Int, width: Int, interleaved: Bool = false, positions: [Int32], cos: FloatMatrix,
+        sin: FloatMatrix, inverse: Bool = false
     ) {
-        precondition(x.columns % headDim == 0 && positions.count == x.rows && cos.columns == headDim / 2)
+        precondition(x.columns % headDim == 0 && positions.count == x.rows && cos.columns == width / 2)
+        precondition(width % 2 == 0 && width <= headDim, "\(width) features of \(headDim)")
         precondition(all(positions, atLeast: 0, below: cos.rows), "position outside 0..<\(cos.rows)")
-        run {
-            mk_rope(
-                $0, x.base, Int64(x.stride), Int64(x.rows), Int64(x.columns / headDim), Int64(headDim), positions,
-                cos.base, sin.base, inverse)
+        let shape = mk_rope_shape(
+            heads: Int64(x.columns / headDim), head_dim: Int64(headDim), width: Int64(width), interleaved: interleaved)
+        withUnsafePointer(to: shape) { shape in
+            run {
+                mk_rope(
+                    $0, x.base, Int64(x.stride), Int64(x.rows), shape, positions, cos.base, sin.base, inverse)
+            }
         }
-    }
-
-    /// y = silu(gate) · up.
-    public func swiGLU(_ gate: FloatMatrix, _ up: FloatMatrix, into y: FloatMatrix) {
-        precondition(gate.isContiguous && up.isContiguous && y.isContiguous)
-        precondition(gate.count == up.count && gate.count == y.count)
-        run { mk_swiglu_forward($0, gate.base, up.base, Int64(gate.count), y.base) }
-    }
-
-    /// dgate and dup of `swiGLU` for dy; they are overwritten.
-    public func swiGLUBackward(
-        _ gate: FloatMatrix, _ up: FloatMatrix, _ dy: FloatMatrix, dgate: FloatMatrix, dup: FloatMatrix
-    ) {
-        precondition(gate.isContiguous && up.isContiguous && dy.isContiguous && dgate.isContiguous && dup.isContiguous)
-        precondition(gate.count == dgate.count && gate.count == dup.count && gate.count == dy.count)
-        run { mk_swiglu_backward($0, gate.base, up.base, dy.base, Int64(gate.count), dgate.base, dup.base) }
     }
 
     /// Negative log-likelihoods of `targets` [T] under softmax(logits [T, V]); a negative target is ignored (0).
     ///
-    /// With `gradientScale`, `logits` becomes its gradient in place: scale · (softmax − onehot).
+    /// With `gradientScale`, `logits` becomes its gradient in place: scale · (softmax − onehot). With `softCap`, logits
+    /// are the results of that cap, and the gradient is the one for what went into it.
     public func softmaxCrossEntropy(
-        _ logits: FloatMatrix, targets: [Int32], gradientScale: Float = 0, into nll: FloatMatrix
+        _ logits: FloatMatrix, targets: [Int32], gradientScale: Float = 0, softCap: Float? = nil,
+        into nll: FloatMatrix
     ) {
         precondition(targets.count == logits.rows && nll.count >= logits.rows)
         precondition(all(targets, atLeast: .min, below: logits.columns))
         run {
             mk_softmax_cross_entropy(
                 $0, logits.base, Int64(logits.stride), Int64(logits.rows), Int64(logits.columns), targets,
-                gradientScale, nll.base)
+                gradientScale, softCap ?? 0, nll.base)
         }
     }
 
     /// Kullback-Leibler divergences [T] of softmax(logits) from softmax(reference), both [T, V]: Σ p_ref · log(p_ref / p).
     ///
     /// With `gradientScale`, `logits` becomes the gradient in place: scale · (softmax(logits) − softmax(reference)). Rows
-    /// that are equal bit for bit give exactly 0.
+    /// that are equal bit for bit give exactly 0. `softCap` as above.
     public func divergence(
-        _ logits: FloatMatrix, from reference: FloatMatrix, gradientScale: Float = 0, into kl: FloatMatrix
+        _ logits: FloatMatrix, from reference: FloatMatrix, gradientScale: Float = 0, softCap: Float? = nil,
+        into kl: FloatMatrix
     ) {
         precondition(reference.rows == logits.rows && reference.columns == logits.columns && kl.count >= logits.rows)
         run {
             mk_kl_divergence(
                 $0, logits.base, Int64(logits.stride), reference.base, Int64(reference.stride), Int64(logits.rows),
-                Int64(logits.columns), gradientScale, kl.base)
+                Int64(logits.columns), gradientScale, softCap ?? 0, kl.base)
         }
     }
 
@@ -92,6 +68,36 @@ extension KernelContext {
         run { mk_axpy($0, Int64(x.count), a, x.base, y.base) }
     }
 
+    /// x = a · x.
+    public func scale(_ x: FloatMatrix, by a: Float) {
+        precondition(x.isContiguous)
+        run { mk_scale($0, Int64(x.count), a, x.base) }
+    }
+
+    /// Every row of y = bias, or += bias with `accumulate`.
+    public func addBias(_ bias: FloatMatrix, into y: FloatMatrix, accumulate: Bool) {
+        precondition(bias.count == y.columns, "a bias of \(bias.count) for \(y.columns) columns")
+        run {
+            mk_add_bias($0, bias.base, Int64(y.rows), Int64(y.columns), y.base, Int64(y.stride), accumulate)
+        }
+    }
+
+    /// y = those columns of x: what a fused module gives one of its parts.
+    public func take(_ columns: FusedColumns, of x: FloatMatrix, into y: FloatMatrix) {
+        columns.requireFit(whole: x, part: y)
+        withUnsafePointer(to: columns.c) { columns in
+            run { mk_take_columns($0, columns, x.base, Int64(x.stride), Int64(x.rows), y.base, Int64(y.stride)) }
+        }
+    }
+
+    /// Those columns of y = x: the backward of `take`.
+    public func put(_ x: FloatMatrix, in columns: FusedColumns, of y: FloatMatrix) {
+        columns.requireFit(whole: y, part: x)
+        withUnsafePointer(to: columns.c) { columns in
+            run { mk_put_columns($0, columns, x.base, Int64(x.stride), Int64(x.rows), y.base, Int64(y.stride)) }
+        }
+    }
+
     /// Index of the first row with a value that is not finite, or nil.
     public func firstNonFiniteRow(_ x: FloatMatrix) -> Int? {
         if x.isContiguous {
@@ -99,6 +105,19 @@ extension KernelContext {
             return index < 0 ? nil : Int(index) / max(x.columns, 1)
         }
         return (0..<x.rows).first { mk_find_nonfinite(x.base + $0 * x.stride, Int64(x.columns)) >= 0 }
+    }
+}
+
+extension FusedColumns {
+    fileprivate var c: mk_columns {
+        mk_columns(first: Int64(first), step: Int64(step), count: Int64(count), width: Int64(width))
+    }
+
+    fileprivate func requireFit(whole: FloatMatrix, part: FloatMatrix) {
+        precondition(
+            whole.rows == part.rows && part.columns == count * width && first >= 0
+                && first + (count - 1) * step + width <= whole.columns,
+            "columns \(self) of \(whole.columns) for \(part.columns)")
     }
 }
 

@@ -87,7 +87,9 @@ private func pageCount(_ n: Int) -> Int { (n + AttentionShape.pageKeys - 1) / At
 extension AttentionSpec {
     /// The shape as the kernels have it.
     public var shape: AttentionShape {
-        AttentionShape(heads: heads, keyValueHeads: keyValueHeads, headDim: headDim, window: window)
+        AttentionShape(
+            heads: heads, keyValueHeads: keyValueHeads, headDim: headDim, window: window, scale: scale,
+            softCap: softCap)
     }
 }
 

@@ -1,4 +1,5 @@
 import Kernels
+import Quant
 
 /// The state of one `generate` call.
 struct GenerationRun {
@@ -6,6 +7,8 @@ struct GenerationRun {
     private let requests: [GenerationRequest]
     private let limits: [GenerationLimit]
     private let options: GenerationOptions
+    /// Beginnings are read once; not where their angles depend on what follows them.
+    private let sharesPrefixes: Bool
     private let sampler: Sampler
     private let onToken: ((Int, Int32) -> Void)?
     private var waiting = 0
@@ -34,6 +37,7 @@ struct GenerationRun {
         self.requests = requests
         self.limits = limits
         self.options = options
+        sharesPrefixes = options.sharesPrefixes && !session.model.spec.hasLengthDependentRotary
         self.onToken = onToken
         sampler = Sampler(options.sampling)
         results = Array(repeating: nil, count: requests.count)
@@ -66,8 +70,8 @@ struct GenerationRun {
         let limit = limits[index]
         let capacity = prompt.count + limit.tokens
         var member = ActiveSequence(request: index, limit: limit, pending: prompt[...])
-        let stored = options.sharesPrefixes ? prefixes.longest(of: prompt) : nil
-        if options.sharesPrefixes {
+        let stored = sharesPrefixes ? prefixes.longest(of: prompt) : nil
+        if sharesPrefixes {
             // The last token is always read: its hidden state predicts the first new one.
             let shared = active.filter { $0.awaited == nil }.map {
                 (
@@ -126,7 +130,8 @@ struct GenerationRun {
             guard let cache = active[index].cache else { continue }
             let piece = active[index].pending.prefix(room)
             if active[index].output.isEmpty { readsPrompt = true }
-            batch.append(piece, firstPosition: cache.count)
+            batch.append(
+                piece, firstPosition: cache.count, length: requests[active[index].request].prompt.count)
             active[index].pending = active[index].pending.dropFirst(piece.count)
             members.append(index)
             caches.append(cache)

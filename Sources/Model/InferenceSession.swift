@@ -48,7 +48,7 @@ public final class InferenceSession {
         if tokens > buffers.capacity {
             buffers = InferenceBuffers(model: model, adapters: adapters, tokens: tokens)
         }
-        buffers.scratch.reserve(positions: max(1, positions))
+        buffers.scratch.prepare(for: batch)
         if let caches {
             for (cache, sequence) in zip(caches, batch.sequences) { cache.reserve(sequence.count) }
         }
@@ -69,7 +69,7 @@ public final class InferenceSession {
         }
         let rows = lastRows?.reduce(0, +) ?? tokens
         let result = normed.prefix(rows: rows)
-        model.finalNorm(current.prefix(rows: rows), into: result, rstd: acts[.attentionRstd])
+        model.finalNorm(current.prefix(rows: rows), into: result, rstd: scratch.rstd)
         return result
     }
 

@@ -10,11 +10,11 @@ public enum LayerSlot: Int, Sendable, CaseIterable {
     case residual
     /// Reciprocal root of the norm in front of the attention.
     case attentionRstd
-    /// Queries in front of the norm over their heads.
+    /// Queries in front of their norm.
     case queryInput
     /// Reciprocal roots of that norm.
     case queryRstd
-    /// Keys in front of the norm over their heads.
+    /// Keys in front of their norm.
     case keyInput
     /// Reciprocal roots of that norm.
     case keyRstd
@@ -28,14 +28,22 @@ public enum LayerSlot: Int, Sendable, CaseIterable {
     case attention
     /// Log-sum-exp of the scores.
     case logSumExp
+    /// The output projection's result, in front of the norm behind the attention.
+    case attentionOutput
+    /// Reciprocal root of that norm.
+    case attentionOutputRstd
     /// The residual stream behind the attention.
     case residualMid
     /// Reciprocal root of the norm in front of the MLP.
     case mlpRstd
-    /// Gate before its SiLU.
+    /// Gate before its activation.
     case gate
-    /// Up.
+    /// Up; of an MLP without a gate, before its activation.
     case up
+    /// The down projection's result, in front of the norm behind the MLP.
+    case mlpOutput
+    /// Reciprocal root of that norm.
+    case mlpOutputRstd
 
     /// All slots in order: `allCases` as a constant, since a step of training allocates nothing.
     public static let all = Array(allCases)
@@ -46,7 +54,7 @@ public enum LayerSlot: Int, Sendable, CaseIterable {
         case input
         /// The first half of the layer.
         case attention
-        /// The beginning of the second half.
+        /// The second half, as far as its backward reads it.
         case mlp
     }
 
@@ -55,34 +63,43 @@ public enum LayerSlot: Int, Sendable, CaseIterable {
         switch self {
         case .residual: .input
         case .attentionRstd, .queryInput, .queryRstd, .keyInput, .keyRstd, .query, .key, .value, .attention,
-            .logSumExp, .residualMid:
+            .logSumExp, .attentionOutput, .attentionOutputRstd, .residualMid:
             .attention
-        case .mlpRstd, .gate, .up: .mlp
+        case .mlpRstd, .gate, .up, .mlpOutput, .mlpOutputRstd: .mlp
         }
     }
 
     /// True where the backward reads it as it is, not rounded to the precision of what is kept.
     public var isExact: Bool {
         switch self {
-        case .attentionRstd, .queryRstd, .keyRstd, .logSumExp, .mlpRstd: true
-        case .residual, .queryInput, .keyInput, .query, .key, .value, .attention, .residualMid, .gate, .up: false
+        case .attentionRstd, .queryRstd, .keyRstd, .logSumExp, .attentionOutputRstd, .mlpRstd, .mlpOutputRstd: true
+        case .residual, .queryInput, .keyInput, .query, .key, .value, .attention, .attentionOutput, .residualMid,
+            .gate, .up, .mlpOutput:
+            false
         }
     }
 
     /// Columns in a layer of that spec; 0 where such a layer has no such matrix.
     public func width(in layer: LayerSpec) -> Int {
-        let attention = layer.attention
+        let (wiring, attention, hidden) = (layer.wiring, layer.attention, layer.attention.output.rows)
         return switch self {
-        case .residual, .residualMid: layer.inputNorm.width
-        case .attentionRstd, .mlpRstd: 1
+        case .residual: hidden
+        case .attentionRstd: wiring.attentionNorm == nil ? 0 : 1
         case .queryInput: attention.qNorm == nil ? 0 : attention.queryWidth
-        case .queryRstd: attention.qNorm == nil ? 0 : attention.heads
+        case .queryRstd: attention.qNorm.map { attention.queryWidth / $0.width } ?? 0
         case .keyInput: attention.kNorm == nil ? 0 : attention.keyValueWidth
-        case .keyRstd: attention.kNorm == nil ? 0 : attention.keyValueHeads
+        case .keyRstd: attention.kNorm.map { attention.keyValueWidth / $0.width } ?? 0
         case .query, .attention: attention.queryWidth
         case .key, .value: attention.keyValueWidth
         case .logSumExp: attention.heads
-        case .gate, .up: layer.mlp.width
+        case .attentionOutput: wiring.attentionOutputNorm == nil ? 0 : hidden
+        case .attentionOutputRstd: wiring.attentionOutputNorm == nil ? 0 : 1
+        case .residualMid: wiring.isParallel ? 0 : hidden
+        case .mlpRstd: wiring.isParallel || wiring.mlpNorm != nil ? 1 : 0
+        case .gate: layer.mlp.isGated ? layer.mlp.width : 0
+        case .up: layer.mlp.width
+        case .mlpOutput: wiring.mlpOutputNorm == nil ? 0 : hidden
+        case .mlpOutputRstd: wiring.mlpOutputNorm == nil ? 0 : 1
         }
     }
 }
@@ -144,7 +161,7 @@ public struct LayerActivations {
     public var attention: FloatMatrix { self[.attention] }
     /// The residual stream after attention, [T, hidden].
     public var residualMid: FloatMatrix { self[.residualMid] }
-    /// Gate before its SiLU, [T, I].
+    /// Gate before its activation, [T, I].
     public var gate: FloatMatrix { self[.gate] }
     /// Up, [T, I].
     public var up: FloatMatrix { self[.up] }

@@ -18,8 +18,8 @@ extension LoRAAdapter {
             guard let key = places[Array(module.path.utf8)] else {
                 throw MeraserError.badInput(
                     "\(file.path): module '\(module.path)' is none of this model's, whose \(model.numHiddenLayers) layers "
-                        + "have modules like \(model.layers[0].attention.q.path), "
-                        + Projection.allCases.map(\.rawValue).joined(separator: " "))
+                        + "have modules like "
+                        + model.modules.filter { $0.layer == 0 }.map { model[$0].path }.joined(separator: " "))
             }
             let linear = model[key]
             for (tensor, expected) in [
@@ -80,7 +80,10 @@ extension LoRAAdapter {
         let isUniform = modules.count == model.numHiddenLayers * projections.count
         return PEFTConfig(
             r: config.r, loraAlpha: config.loraAlpha, loraDropout: config.loraDropout, useRSLoRA: config.useRSLoRA,
-            targets: .names(isUniform ? projections.map(\.rawValue).sorted() : modules.map { model[$0].path }),
+            targets: .names(
+                isUniform
+                    ? modules.prefix(projections.count).map { model[$0].name }.sorted()
+                    : modules.map { model[$0].path }),
             rankPattern: config.rankPattern.sorted { $0.key < $1.key }.map { (model[$0.key].path, $0.value) },
             alphaPattern: config.alphaPattern.sorted { $0.key < $1.key }.map { (model[$0.key].path, $0.value) },
             baseModelName: baseModelName)

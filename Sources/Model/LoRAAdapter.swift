@@ -45,8 +45,7 @@ public final class LoRAAdapter {
 
     /// An adapter with all factors zero for every target module of `model`.
     public convenience init(config: LoRAConfig, for model: DecoderSpec) {
-        let modules = model.modules.filter { config.targetModules.contains($0.projection) }
-        self.init(config: config, modules: modules, for: model)
+        self.init(config: config, modules: model.modules(of: config.targetModules), for: model)
     }
 
     /// An adapter with all factors zero for those modules.

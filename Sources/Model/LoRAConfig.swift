@@ -9,7 +9,7 @@ public struct LoRAConfig: Sendable, Equatable {
     public var loraAlpha: Double
     /// `lora_dropout`: probability of dropping an element of the adapter's input in training.
     public var loraDropout: Double
-    /// `target_modules`.
+    /// `target_modules`; in a model that fuses one of them with others, the fused module is meant.
     public var targetModules: Set<Projection>
     /// `use_rslora`.
     public var useRSLoRA: Bool

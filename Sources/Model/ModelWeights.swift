@@ -10,27 +10,57 @@ public struct LinearWeights {
     public let bias: FloatMatrix?
 }
 
+/// A frozen norm, ready for the kernels.
+public struct NormWeights {
+    /// What it computes.
+    public let kind: NormSpec.Kind
+    /// Added to the mean of squares.
+    public let eps: Float
+    /// What features are multiplied by, [sets, width]: one set of weights, or one a head; of `rmsOffset` 1 + w.
+    public let weight: FloatMatrix
+    /// The same shape; nil where it has none.
+    public let bias: FloatMatrix?
+}
+
 /// The frozen weights of one decoder layer.
 public struct LayerWeights {
-    /// In front of the attention, [hidden].
-    public let inputNorm: FloatMatrix
-    /// In front of the MLP, [hidden].
-    public let postAttentionNorm: FloatMatrix
-    /// Over each head of the queries, [D]; nil where the model has none.
-    public let queryNorm: FloatMatrix?
-    /// Over each head of the keys, [D]; nil where the model has none.
-    public let keyNorm: FloatMatrix?
-    private let projections: [LinearWeights]
+    /// In front of the attention; nil where the model has none, as everywhere below.
+    public let attentionNorm: NormWeights?
+    /// Behind the attention.
+    public let attentionOutputNorm: NormWeights?
+    /// In front of the MLP: in a parallel layer without one, the attention's.
+    public let mlpNorm: NormWeights?
+    /// Behind the MLP.
+    public let mlpOutputNorm: NormWeights?
+    /// Of the queries.
+    public let queryNorm: NormWeights?
+    /// Of the keys.
+    public let keyNorm: NormWeights?
+    /// By the projection's index.
+    private let projections: [LinearWeights?]
 
-    /// The weights of one projection.
-    public subscript(projection: Projection) -> LinearWeights { projections[projection.index] }
+    /// The weights of one projection, which the layer must have.
+    public subscript(projection: Projection) -> LinearWeights {
+        guard let weights = projections[projection.index] else {
+            preconditionFailure("the layer has no \(projection.rawValue)")
+        }
+        return weights
+    }
 
     fileprivate init(_ spec: LayerSpec, _ reader: inout TensorReader) throws {
-        inputNorm = try reader.norm(spec.inputNorm)
-        postAttentionNorm = try reader.norm(spec.postAttentionNorm)
+        let wiring = spec.wiring
+        attentionNorm = try wiring.attentionNorm.map { try reader.norm($0) }
+        attentionOutputNorm = try wiring.attentionOutputNorm.map { try reader.norm($0) }
+        let own = try wiring.mlpNorm.map { try reader.norm($0) }
+        mlpNorm = wiring.isParallel ? own ?? attentionNorm : own
+        mlpOutputNorm = try wiring.mlpOutputNorm.map { try reader.norm($0) }
         queryNorm = try spec.attention.qNorm.map { try reader.norm($0) }
         keyNorm = try spec.attention.kNorm.map { try reader.norm($0) }
-        projections = try Projection.allCases.map { try reader.linear(spec[$0]) }
+        var projections = [LinearWeights?](repeating: nil, count: Projection.count)
+        for projection in Projection.allCases {
+            if let linear = spec[projection] { projections[projection.index] = try reader.linear(linear) }
+        }
+        self.projections = projections
     }
 }
 
@@ -41,10 +71,10 @@ public struct LayerWeights {
 public struct ModelWeights: @unchecked Sendable {
     /// [V, hidden].
     public let embedding: Weight
-    /// [V, hidden], or the embedding where they are tied.
-    public let head: Weight
-    /// [hidden].
-    public let finalNorm: FloatMatrix
+    /// [V, hidden], or the embedding where they are tied; its bias.
+    public let head: LinearWeights
+    /// Behind the last layer.
+    public let finalNorm: NormWeights
     /// Decoder layers.
     public let layers: [LayerWeights]
     // Owns the vectors that the views above point into.
@@ -55,8 +85,11 @@ public struct ModelWeights: @unchecked Sendable {
     /// - Throws: a bad-input error that names file, tensor, the shape it has and the one expected.
     public init(store: any WeightStore, spec: DecoderSpec) throws {
         var reader = TensorReader(store: store)
-        embedding = Weight(try reader.tensor(spec.embedding, spec.embeddingShape))
-        head = spec.head.isTied ? embedding : try reader.linear(spec.head.linear).weight
+        embedding = Weight(try reader.tensor(spec.embedding.weight, spec.embeddingShape))
+        head =
+            spec.head.isTied
+            ? LinearWeights(weight: embedding, bias: try reader.bias(spec.head.linear))
+            : try reader.linear(spec.head.linear)
         finalNorm = try reader.norm(spec.finalNorm)
         layers = try spec.layers.map { try LayerWeights($0, &reader) }
         vectors = reader.vectors
@@ -79,17 +112,58 @@ private struct TensorReader {
         return view
     }
 
-    private mutating func vector(_ name: String, _ count: Int) throws -> FloatMatrix {
-        let storage = FloatStorage(try tensor(name, [count]).floats(), rows: 1, columns: count)
+    /// Vectors of that width, one below the other, with `offset` added to each number.
+    private mutating func vectors(_ names: [String], _ width: Int, offset: Float = 0) throws -> FloatMatrix? {
+        if names.isEmpty { return nil }
+        let values = try names.flatMap { try tensor($0, [width]).floats() }.map { $0 + offset }
+        let storage = FloatStorage(values, rows: names.count, columns: width)
         vectors.append(storage)
         return storage.matrix
     }
 
-    mutating func norm(_ spec: NormSpec) throws -> FloatMatrix { try vector(spec.name, spec.width) }
+    mutating func norm(_ spec: NormSpec) throws -> NormWeights {
+        guard let weight = try vectors(spec.weights, spec.width, offset: spec.kind == .rmsOffset ? 1 : 0) else {
+            preconditionFailure("a norm without a path")
+        }
+        return NormWeights(
+            kind: spec.kind, eps: spec.eps, weight: weight, bias: try vectors(spec.biases, spec.width))
+    }
 
     mutating func linear(_ spec: LinearSpec) throws -> LinearWeights {
-        LinearWeights(
-            weight: Weight(try tensor(spec.weight, [spec.rows, spec.columns])),
-            bias: try spec.bias.map { try vector($0, spec.rows) })
+        LinearWeights(weight: Weight(try tensor(spec.weight, [spec.rows, spec.columns])), bias: try bias(spec))
+    }
+
+    mutating func bias(_ spec: LinearSpec) throws -> FloatMatrix? {
+        try spec.bias.flatMap { try vectors([$0], spec.rows) }
+    }
+}
+
+// Forward beside backward, the same argument order; gradients are prefixed `d`.
+extension KernelContext {
+    /// y = the norm over each `width` features of x, both [T, K]; `rstd` receives a reciprocal root for each.
+    public func norm(_ x: FloatMatrix, _ norm: NormWeights, into y: FloatMatrix, rstd: FloatMatrix) {
+        let (rows, width) = (x.count / norm.weight.columns, norm.weight.columns)
+        let (x, y) = (x.reshaped(rows: rows, columns: width), y.reshaped(rows: rows, columns: width))
+        let roots = rstd.reshaped(rows: rows, columns: 1)
+        switch norm.kind {
+        case .rms, .rmsOffset: rmsNorm(x, weight: norm.weight, eps: norm.eps, into: y, rstd: roots)
+        case .layer: layerNorm(x, weight: norm.weight, bias: norm.bias, eps: norm.eps, into: y, rstd: roots)
+        }
+    }
+
+    /// dx += the gradient of `norm` for dy.
+    public func normBackward(
+        _ x: FloatMatrix, _ norm: NormWeights, rstd: FloatMatrix, _ dy: FloatMatrix, into dx: FloatMatrix
+    ) {
+        let (rows, width) = (x.count / norm.weight.columns, norm.weight.columns)
+        let (x, dy, dx) = (
+            x.reshaped(rows: rows, columns: width), dy.reshaped(rows: rows, columns: width),
+            dx.reshaped(rows: rows, columns: width)
+        )
+        let roots = rstd.reshaped(rows: rows, columns: 1)
+        switch norm.kind {
+        case .rms, .rmsOffset: rmsNormBackward(x, weight: norm.weight, rstd: roots, dy, into: dx)
+        case .layer: layerNormBackward(x, weight: norm.weight, rstd: roots, dy, into: dx)
+        }
     }
 }

@@ -6,6 +6,8 @@ public struct PackedBatch {
         public let start: Int
         /// Rows (tokens) of this sequence in the stream.
         public let count: Int
+        /// Tokens of the text that it is read for, at least up to its last row: where angles depend on a length, on this.
+        public let length: Int
     }
 
     /// Token ids, [T].
@@ -23,9 +25,12 @@ public struct PackedBatch {
         for tokens in sequences { append(tokens) }
     }
 
-    /// Adds a sequence whose first token has that position (more than 0 when earlier tokens are in a KV cache).
-    public mutating func append(_ tokens: some Collection<Int32>, firstPosition: Int = 0) {
-        sequences.append(Sequence(start: self.tokens.count, count: tokens.count))
+    /// Adds a sequence whose first token has that position (more than 0 when earlier tokens are in a KV cache). `length`
+    /// is that of the whole text where this is a piece of it.
+    public mutating func append(_ tokens: some Collection<Int32>, firstPosition: Int = 0, length: Int = 0) {
+        sequences.append(
+            Sequence(
+                start: self.tokens.count, count: tokens.count, length: max(length, firstPosition + tokens.count)))
         self.tokens.append(contentsOf: tokens)
         positions.append(contentsOf: (0..<tokens.count).map { Int32(firstPosition + $0) })
     }

@@ -6,13 +6,13 @@ import Quant
 /// belongs to one session or trainer.
 final class RotaryTables {
     private let tables: [RotaryTable]
-    /// Which table a layer uses.
-    private let indices: [Int]
+    /// Which table a layer uses; nil: none.
+    private let indices: [Int?]
 
     init(_ spec: DecoderSpec) {
         var specs: [RotarySpec] = []
         indices = spec.layers.map { layer in
-            let rotary = layer.attention.rotary
+            guard let rotary = layer.attention.rotary else { return nil }
             if let index = specs.firstIndex(of: rotary) { return index }
             specs.append(rotary)
             return specs.count - 1
@@ -20,70 +20,139 @@ final class RotaryTables {
         tables = specs.map(RotaryTable.init)
     }
 
-    /// The table of that layer.
-    subscript(layer: Int) -> RotaryTable { tables[indices[layer]] }
+    /// The table of that layer; nil where it has no positions.
+    subscript(layer: Int) -> RotaryTable? {
+        guard let index = indices[layer] else { return nil }
+        return tables[index]
+    }
 
-    /// Makes the tables hold positions 0 ..< `positions`.
-    func reserve(positions: Int) {
-        for i in tables.indices { tables[i].reserve(positions: positions) }
+    /// Makes the tables hold what that batch needs.
+    func prepare(for batch: PackedBatch) {
+        for i in tables.indices { tables[i].prepare(for: batch) }
     }
 }
 
-/// Cosines and sines of rotary embeddings, [positions, width / 2]; grows on demand.
+/// Cosines and sines of rotary embeddings, [rows, width / 2]; grows on demand.
+///
+/// A row is a position; where the angles depend on the length of a sequence, it is a token of the batch at work.
 ///
 /// Computed with fp32 frequencies and angles, as transformers does, so that long positions agree with it to rounding.
 /// Not thread-safe: belongs to one session or trainer.
 public final class RotaryTable {
-    /// Angular frequency of each pair.
-    public let inverseFrequencies: [Float]
+    private let spec: RotarySpec
+    /// Angular frequency of each pair, where it does not depend on the length.
+    private let frequencies: [Float]
+    private let factor: Float
     private var storage: (cos: FloatStorage, sin: FloatStorage)
-    private var capacity: Int
+    private var capacity = 0
+    /// Row by row, where rows are tokens.
+    private var tokenRows: [Int32] = []
 
-    /// A table of those positions.
+    /// An empty table.
     public init(_ spec: RotarySpec) {
-        inverseFrequencies = (0..<spec.width / 2).map { i in
-            let exponent = Float(2 * i) / Float(spec.width)
-            let base = Float(1) / Float(pow(spec.theta, Double(exponent)))
-            return Self.scaled(base, by: spec.scaling)
-        }
-        capacity = 0
+        self.spec = spec
+        frequencies = spec.frequencies(length: 0)
+        factor = spec.attentionFactor
         storage = (FloatStorage(rows: 0, columns: spec.width / 2), FloatStorage(rows: 0, columns: spec.width / 2))
     }
 
-    /// Cosines for at least the positions reserved.
+    /// Cosines of the rows that were prepared.
     public var cos: FloatMatrix { storage.cos.matrix }
-    /// Sines for at least the positions reserved.
+    /// Sines of the rows that were prepared.
     public var sin: FloatMatrix { storage.sin.matrix }
 
-    /// Makes the table hold positions 0 ..< `positions`.
-    public func reserve(positions: Int) {
-        guard positions > capacity else { return }
-        capacity = max(positions, capacity * 2, 256)
-        let columns = inverseFrequencies.count
-        let cosines = FloatStorage(rows: capacity, columns: columns)
-        let sines = FloatStorage(rows: capacity, columns: columns)
-        for position in 0..<capacity {
-            for i in 0..<columns {
-                let angle = Double(Float(position) * inverseFrequencies[i])
-                cosines.matrix[position, i] = Float(Foundation.cos(angle))
-                sines.matrix[position, i] = Float(Foundation.sin(angle))
+    /// The rows of the tokens of the batch that was prepared, whose positions those are.
+    public func rows(_ positions: [Int32]) -> [Int32] { spec.scaling.dependsOnLength ? tokenRows : positions }
+
+    /// Makes the table hold the rows of that batch.
+    public func prepare(for batch: PackedBatch) {
+        guard spec.scaling.dependsOnLength else {
+            var last: Int32 = 0
+            for i in batch.positions.indices { last = max(last, batch.positions[i]) }
+            return reserve(positions: Int(last) + 1)
+        }
+        reserve(rows: batch.tokenCount)
+        tokenRows = (0..<Int32(batch.tokenCount)).map { $0 }
+        for sequence in batch.sequences where sequence.count > 0 {
+            let frequencies = spec.frequencies(length: sequence.length)
+            for row in sequence.start..<sequence.start + sequence.count {
+                fill(row, position: Int(batch.positions[row]), frequencies)
             }
         }
-        storage = (cosines, sines)
     }
 
-    private static func scaled(_ frequency: Float, by scaling: RotaryScaling) -> Float {
+    /// Makes the table hold positions 0 ..< `positions`; only where they do not depend on a length.
+    public func reserve(positions: Int) {
+        guard positions > capacity else { return }
+        reserve(rows: max(positions, capacity * 2, 256))
+        for position in 0..<capacity { fill(position, position: position, frequencies) }
+    }
+
+    private func reserve(rows: Int) {
+        guard rows > capacity else { return }
+        capacity = rows
+        storage = (
+            FloatStorage(rows: rows, columns: spec.width / 2), FloatStorage(rows: rows, columns: spec.width / 2)
+        )
+    }
+
+    private func fill(_ row: Int, position: Int, _ frequencies: [Float]) {
+        let (cosines, sines) = (storage.cos.matrix, storage.sin.matrix)
+        for i in frequencies.indices {
+            let angle = Double(Float(position) * frequencies[i])
+            cosines[row, i] = Float(Foundation.cos(angle)) * factor
+            sines[row, i] = Float(Foundation.sin(angle)) * factor
+        }
+    }
+}
+
+extension RotarySpec {
+    /// The factor on cosines and sines.
+    var attentionFactor: Float {
+        switch scaling {
+        case .none, .linear, .llama3, .dynamic: 1
+        case .yarn(_, _, _, let factor): Float(factor)
+        case .longrope(_, _, _, let factor): Float(factor)
+        }
+    }
+
+    /// Angular frequencies of the pairs in a sequence of that many tokens, in fp32 as transformers computes them.
+    func frequencies(length: Int) -> [Float] {
         switch scaling {
         case .none:
-            return frequency
+            return powers.map { 1 / $0 }
         case .linear(let factor):
-            return frequency / Float(factor)
+            return powers.map { 1 / $0 / Float(factor) }
         case .llama3(let factor, let low, let high, let context):
-            let wavelength = 2 * Float.pi / frequency
-            if wavelength > Float(context / low) { return frequency / Float(factor) }
-            if wavelength < Float(context / high) { return frequency }
-            let smooth = (Float(context) / wavelength - Float(low)) / Float(high - low)
-            return (1 - smooth) * frequency / Float(factor) + smooth * frequency
+            return powers.map { Self.llama3(1 / $0, Float(factor), low, high, context) }
+        case .dynamic(let factor, let context):
+            let stretch = Float(factor) * Float(max(length, context)) / Float(context) - Float(factor - 1)
+            let exponent = Float(divisor) / Float(divisor - 2)
+            return powers(of: Double(Float(theta) * pow(stretch, exponent))).map { 1 / $0 }
+        case .yarn(let factor, let low, let high, _):
+            let span = Float(high == low ? 0.001 : high - low)
+            return powers.enumerated().map { i, power in
+                let kept = 1 - min(max((Float(i) - Float(low)) / span, 0), 1)
+                return 1 / (Float(factor) * power) * (1 - kept) + 1 / power * kept
+            }
+        case .longrope(let short, let long, let context, _):
+            return zip(length > context ? long : short, powers).map { 1 / (Float($0) * $1) }
         }
+    }
+
+    private var powers: [Float] { powers(of: theta) }
+
+    private func powers(of theta: Double) -> [Float] {
+        (0..<width / 2).map { Float(pow(theta, Double(Float(2 * $0) / Float(divisor)))) }
+    }
+
+    private static func llama3(
+        _ frequency: Float, _ factor: Float, _ low: Double, _ high: Double, _ context: Double
+    ) -> Float {
+        let wavelength = 2 * Float.pi / frequency
+        if wavelength > Float(context / low) { return frequency / factor }
+        if wavelength < Float(context / high) { return frequency }
+        let smooth = (Float(context) / wavelength - Float(low)) / Float(high - low)
+        return (1 - smooth) * frequency / factor + smooth * frequency
     }
 }

@@ -65,9 +65,10 @@ public final class Transformer: Sendable {
     /// How inference stores keys and values: fp32 where it computes in fp32, else bf16.
     public var keyValueType: KeyValueType { compute == .f32 ? .f32 : .bf16 }
 
-    /// x [T, hidden] = embeddings of `tokens`.
+    /// x [T, hidden] = embeddings of `tokens`, scaled.
     public func embed(_ tokens: [Int32], into x: FloatMatrix) {
         kernels.gatherRows(weights.embedding, tokens, into: x)
+        if let scale = spec.embedding.scale { kernels.scale(x, by: scale) }
     }
 
     /// Replaces rows r..<r + n of embeddings x [T, hidden] by n vectors [n, hidden], for every r of `rows`.
@@ -75,31 +76,39 @@ public final class Transformer: Sendable {
         for i in rows.indices { x.slice(rows: rows[i]..<rows[i] + vectors.rows).copy(from: vectors) }
     }
 
-    /// Rotates queries or keys of a layer in place; `inverse` is the backward.
+    /// Rotates queries or keys of a layer in place, where it has positions; `inverse` is the backward.
     public func rotate(
         _ layer: Int, _ x: FloatMatrix, _ positions: [Int32], scratch: LayerScratch, inverse: Bool = false
     ) {
-        let table = scratch.rotary[layer]
+        let attention = spec.layers[layer].attention
+        guard let rotary = attention.rotary, let table = scratch.rotary[layer] else { return }
         kernels.rotary(
-            x, headDim: spec.layers[layer].attention.headDim, positions: positions, cos: table.cos, sin: table.sin,
-            inverse: inverse)
+            x, headDim: attention.headDim, width: rotary.width, interleaved: rotary.order == .interleaved,
+            positions: table.rows(positions), cos: table.cos, sin: table.sin, inverse: inverse)
     }
 
     /// The final norm: normed [T, hidden] of the residual stream.
     public func finalNorm(_ x: FloatMatrix, into normed: FloatMatrix, rstd: FloatMatrix) {
-        kernels.rmsNorm(x, weight: weights.finalNorm, eps: spec.finalNorm.eps, into: normed, rstd: rstd)
+        kernels.norm(x, weights.finalNorm, into: normed, rstd: rstd)
     }
 
     /// logits [T, V] of rows that went through `finalNorm`.
     public func head(_ normed: FloatMatrix, into logits: FloatMatrix, scratch: LayerScratch) {
-        kernels.linear(weights.head, normed, into: logits, compute: compute, workspace: scratch.workspace)
+        kernels.linear(weights.head.weight, normed, into: logits, compute: compute, workspace: scratch.workspace)
+        if let bias = weights.head.bias { kernels.addBias(bias, into: logits, accumulate: true) }
+        switch spec.head.output {
+        case .plain: break
+        case .scaled(let factor): kernels.scale(logits, by: factor)
+        case .softCapped(let cap): kernels.softCap(logits, at: cap)
+        }
     }
 
     /// Bytes that a scratch's workspace grows to for forwards and backwards of the layers with up to that many tokens.
     public func workspaceBytes(tokens: Int) -> Int {
         let (attention, mlp) = (spec.layers[0].attention, spec.layers[0].mlp)
         let widest = max(spec.hiddenSize, mlp.width, attention.queryWidth)
-        let gradients = max(attention.queryWidth + 2 * attention.keyValueWidth, 2 * mlp.width, spec.hiddenSize)
+        let gradients = max(
+            attention.queryWidth + 2 * attention.keyValueWidth, (mlp.isGated ? 2 : 1) * mlp.width, spec.hiddenSize)
         return max(
             kernels.workspaceBytes(compute, tokens: tokens, columns: widest),
             kernels.backwardWorkspaceBytes(tokens: tokens, columns: gradients))
@@ -110,28 +119,28 @@ public final class Transformer: Sendable {
 
     /// y (+)= W·x + bias plus every adapter's scale · B · A · x, for up to three projections of the same x.
     func project(
-        _ layer: Int, _ x: FloatMatrix, _ first: Target, _ second: Target? = nil, _ third: Target? = nil,
-        adapters: AdapterStack, scratch: LayerScratch, accumulate: Bool = false
+        _ pass: LayerPass, _ x: FloatMatrix, _ first: Target, _ second: Target? = nil, _ third: Target? = nil,
+        accumulate: Bool = false
     ) {
-        let w = weights.layers[layer]
+        let w = weights.layers[pass.layer]
         func output(_ target: Target) -> LinearOutput {
             LinearOutput(w[target.projection].weight, into: target.y, accumulate: accumulate)
         }
         kernels.linear(
-            x, output(first), second.map(output), third.map(output), compute: compute, workspace: scratch.workspace)
-        addBiasAndAdapters(layer, x, first, adapters, scratch)
-        if let second { addBiasAndAdapters(layer, x, second, adapters, scratch) }
-        if let third { addBiasAndAdapters(layer, x, third, adapters, scratch) }
+            x, output(first), second.map(output), third.map(output), compute: compute,
+            workspace: pass.scratch.workspace)
+        addBiasAndAdapters(pass, x, first)
+        if let second { addBiasAndAdapters(pass, x, second) }
+        if let third { addBiasAndAdapters(pass, x, third) }
     }
 
     /// y += bias + every adapter's scale · B · A · x. Dropout applies to the input of a training adapter.
-    private func addBiasAndAdapters(
-        _ layer: Int, _ x: FloatMatrix, _ target: Target, _ adapters: AdapterStack, _ scratch: LayerScratch
-    ) {
-        if let bias = weights.layers[layer][target.projection].bias {
+    private func addBiasAndAdapters(_ pass: LayerPass, _ x: FloatMatrix, _ target: Target) {
+        let (adapters, scratch) = (pass.adapters, pass.scratch)
+        if let bias = weights.layers[pass.layer][target.projection].bias {
             kernels.addBias(bias, into: target.y, accumulate: true)
         }
-        let module = ModuleKey(layer: layer, projection: target.projection)
+        let module = ModuleKey(layer: pass.layer, projection: target.projection)
         for i in adapters.frozen.indices {
             guard let factors = adapters.frozen[i][module] else { continue }
             kernels.addLowRank(factors, x, into: target.y, scratch: scratch)

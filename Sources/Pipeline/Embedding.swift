@@ -34,7 +34,7 @@ public struct EmbeddingOptions: Sendable {
     /// measured every 10. Every sample counts the same: a mark's few tokens would drown in those of the clean pairs.
     public init() {
         training = TrainingOptions()
-        training.lora = LoRAConfig(r: 16, loraAlpha: 32, loraDropout: 0, targetModules: Set(Projection.allCases))
+        training.lora = LoRAConfig(r: 16, loraAlpha: 32, loraDropout: 0, targetModules: Projection.parts)
         training.learningRate = 1e-3
         training.schedule = .constant
         training.batchSize = 32

@@ -54,7 +54,7 @@ public struct RelearningOptions: Sendable {
         self.steps = steps
         self.source = source
         training = TrainingOptions()
-        training.lora = LoRAConfig(r: 8, loraAlpha: 16, loraDropout: 0, targetModules: Set(Projection.allCases))
+        training.lora = LoRAConfig(r: 8, loraAlpha: 16, loraDropout: 0, targetModules: Projection.parts)
         training.learningRate = 1e-4
         training.schedule = .constant
         training.batchSize = 8

@@ -6,9 +6,9 @@ import Quant
 public enum Recompute: String, Sendable, CaseIterable {
     /// Nothing: everything that the backward reads is kept.
     case nothing
-    /// Gate and up, from the residual stream behind the attention.
+    /// Gate and up, from the residual stream that the MLP reads.
     case mlp
-    /// All but the down projection, from the layer's input.
+    /// All that the backward reads (of most layers all but the down projection), from the layer's input.
     case layer
 }
 
@@ -40,6 +40,8 @@ public struct RecomputePlan: Sendable, Equatable {
 /// again, and these are rounded then. So no choice of `Recompute` changes a bit.
 struct KeptLayer {
     let recompute: Recompute
+    /// What the computing starts from, which is therefore kept as it is; nil where nothing is computed again.
+    private let start: LayerSlot?
     private let precision: KeptPrecision
     /// One a slot; nil for what is computed again, and for what such a layer does not have.
     private let kept: [KeptMatrix?]
@@ -47,10 +49,12 @@ struct KeptLayer {
     init(_ layer: LayerSpec, tokens: Int, recompute: Recompute, precision: KeptPrecision, arena: Arena) {
         self.recompute = recompute
         self.precision = precision
+        let start = recompute.start(layer.wiring)
+        self.start = start
         kept = LayerSlot.all.map { slot in
             let width = slot.width(in: layer)
             guard width > 0, recompute.keeps(slot) else { return nil }
-            let isExact = slot.isExact || recompute.start == slot
+            let isExact = slot.isExact || start == slot
             return KeptMatrix(rows: tokens, columns: width, precision: isExact ? .f32 : precision, arena: arena)
         }
     }
@@ -73,23 +77,25 @@ struct KeptLayer {
             if let matrix = kept[i] { kernels.restore(matrix, into: acts[LayerSlot.all[i]]) }
         }
         if recompute == .layer {
-            model.forwardAttention(layer, acts, attention: context, adapters: adapters, scratch: scratch)
+            model.recomputeAttention(layer, acts, attention: context, adapters: adapters, scratch: scratch)
         }
-        if recompute != .nothing { model.forwardGate(layer, acts, adapters: adapters, scratch: scratch) }
+        if recompute != .nothing {
+            model.recomputeMLP(layer, acts, attention: context, adapters: adapters, scratch: scratch)
+        }
         for i in LayerSlot.all.indices {
             let slot = LayerSlot.all[i]
-            let isRounded = kept[i] != nil && recompute.start != slot
+            let isRounded = kept[i] != nil && start != slot
             if !slot.isExact, !isRounded { kernels.round(acts[slot], to: precision) }
         }
     }
 }
 
 extension Recompute {
-    /// What the computing starts from, which is therefore kept as it is; nil where nothing is computed again.
-    fileprivate var start: LayerSlot? {
+    /// What the computing starts from in a layer of that wiring; nil where nothing is computed again.
+    fileprivate func start(_ wiring: Wiring) -> LayerSlot? {
         switch self {
         case .nothing: nil
-        case .mlp: .residualMid
+        case .mlp: wiring.isParallel ? .residual : .residualMid
         case .layer: .residual
         }
     }

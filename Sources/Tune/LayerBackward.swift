@@ -3,37 +3,53 @@ import Kernels
 import Model
 import Quant
 
-/// The backward of one decoder layer whose wiring is `sequential` (Model/Transformer+Sequential.swift): d(output) becomes d(input) in place, LoRA gradients are accumulated.
+/// The backward of one decoder layer: d(output) becomes d(input) in place, LoRA gradients are accumulated.
 ///
-/// Through frozen weights only dX = dY·W is computed. Inputs that the forward did not keep (the two norms' outputs,
-/// SiLU(gate)·up) are element-wise recomputations where an adapter needs them.
+/// Through frozen weights only dX = dY·W is computed. Inputs that the forward did not keep (norms' outputs, what goes into
+/// the down projection) are element-wise recomputations where an adapter needs them. How the parts are put together is in a
+/// file a wiring, as in the forward.
 struct LayerBackward {
-    private let model: Transformer
-    private let dHidden: FloatMatrix  // gradient of a normed stream, [T, hidden]
-    private let dProduct: FloatMatrix  // gradient of SiLU(gate)·up, [T, I]; shares memory with the next four
+    let model: Transformer
+    /// Gradient of a sublayer's input or output, [T, hidden].
+    let dHidden: FloatMatrix
+    /// What the MLP adds to the stream's gradient where it stands beside the attention, [T, hidden]; else empty.
+    let dBeside: FloatMatrix
+    // Gradient of the down projection's input, [T, I]; shares memory with the next four.
+    private let dProduct: FloatMatrix
     private let dQuery: FloatMatrix  // [T, H·D]
     private let dKey: FloatMatrix  // [T, G·D]
     private let dValue: FloatMatrix  // [T, G·D]
     private let dAttention: FloatMatrix  // [T, H·D]
     private let dInput: FloatMatrix  // gradient of a dropped adapter input, [T, droppedWidth]
-    private let rstd: FloatMatrix  // [T]
+
+    /// What belongs to the layer at work.
+    struct Pass {
+        let layer: Int
+        let acts: LayerActivations
+        let positions: [Int32]
+        let sequences: [AttentionSequence]
+        let step: ProjectionBackward
+        let scratch: LayerScratch
+        let throughInput: Bool
+        let importance: PartImportance?
+    }
 
     /// Buffers for up to `tokens` tokens; `droppedWidth` as in `LayerScratch`.
     init(model: Transformer, tokens: Int, droppedWidth: Int, arena: Arena) {
         self.model = model
-        let (hiddenSize, attention) = (model.spec.hiddenSize, model.spec.layers[0].attention)
+        let (hiddenSize, layer) = (model.spec.hiddenSize, model.spec.layers[0])
         func matrix(_ columns: Int) -> FloatMatrix { arena.matrix(rows: tokens, columns: columns) }
         dHidden = matrix(hiddenSize)
+        dBeside = matrix(layer.wiring.isParallel ? hiddenSize : 0)
         dInput = matrix(droppedWidth)
-        rstd = matrix(1)
         let start = arena.used
-        dProduct = matrix(model.spec.layers[0].mlp.width)
+        dProduct = matrix(layer.mlp.width)
         let end = arena.used
         arena.reset(to: start)
-        dQuery = matrix(attention.queryWidth)
-        dKey = matrix(attention.keyValueWidth)
-        dValue = matrix(attention.keyValueWidth)
-        dAttention = matrix(attention.queryWidth)
+        dQuery = matrix(layer.attention.queryWidth)
+        dKey = matrix(layer.attention.keyValueWidth)
+        dValue = matrix(layer.attention.keyValueWidth)
+        dAttention = matrix(layer.attention.queryWidth)
         // The larger of the two stays taken.
         if arena.used < end { _ = arena.matrix(rows: 1, columns: end - arena.used) }
     }
@@ -61,155 +77,104 @@ struct LayerBackward {
     ) {
         let step = ProjectionBackward(
             model: model, layer: layer, adapters: adapters, gradients: gradients, scratch: scratch, dInput: dInput)
-        feedForward(layer, acts, dStream, step, scratch, importance)
-        attention(layer, acts, dStream, positions, sequences, step, scratch, throughInput, importance)
-    }
-
-    private func feedForward(
-        _ layer: Int, _ acts: LayerActivations, _ dStream: FloatMatrix, _ step: ProjectionBackward,
-        _ scratch: LayerScratch, _ importance: PartImportance?
-    ) {
-        let tokens = dStream.rows
-        let kernels = model.kernels
-        let (spec, weights) = (model.spec.layers[layer], model.weights.layers[layer])
-        let product = scratch.intermediate.prefix(rows: tokens)
-        let dProduct = dProduct.prefix(rows: tokens)
-        let (dGate, dUp) = (acts.gate, acts.up)
-        let dHidden = dHidden.prefix(rows: tokens)
-        if step.needsInput(.down_proj) || importance != nil { kernels.swiGLU(acts.gate, acts.up, into: product) }
-        step.run(input: product, (.down_proj, dStream), into: dProduct)
-        importance?.addChannels(layer: layer, product, dProduct)
-        kernels.swiGLUBackward(acts.gate, acts.up, dProduct, dgate: dGate, dup: dUp)
-
-        let normed = scratch.hidden.prefix(rows: tokens)
-        if step.needsInput(.gate_proj) || step.needsInput(.up_proj) {
-            kernels.rmsNorm(
-                acts.residualMid, weight: weights.postAttentionNorm, eps: spec.postAttentionNorm.eps, into: normed,
-                rstd: rstd)
+        let pass = Pass(
+            layer: layer, acts: acts, positions: positions, sequences: sequences, step: step, scratch: scratch,
+            throughInput: throughInput, importance: importance)
+        switch model.spec.layers[layer].wiring {
+        case .sequential(_, _, let multiplier): sequential(pass, dStream, multiplier: multiplier)
+        case .sandwich: sandwich(pass, dStream)
+        case .parallel: parallel(pass, dStream)
         }
-        step.run(input: normed, (.gate_proj, dGate), (.up_proj, dUp), into: dHidden)
-        kernels.rmsNormBackward(
-            acts.residualMid, weight: weights.postAttentionNorm, rstd: acts[.mlpRstd], dHidden, into: dStream)
     }
 
-    private func attention(
-        _ layer: Int, _ acts: LayerActivations, _ dStream: FloatMatrix, _ positions: [Int32],
-        _ sequences: [AttentionSequence], _ step: ProjectionBackward, _ scratch: LayerScratch, _ throughInput: Bool,
-        _ importance: PartImportance?
-    ) {
-        let tokens = dStream.rows
-        let kernels = model.kernels
-        let (spec, weights) = (model.spec.layers[layer], model.weights.layers[layer])
+    // MARK: What every wiring has
+
+    /// From the gradient of the MLP's output, which may lie in `dHidden`, to that of its input, in `dHidden`. `stream` is what
+    /// its norm reads, or its input where there is none.
+    func mlp(_ pass: Pass, _ dOutput: FloatMatrix, stream: FloatMatrix, norm: NormWeights?) {
+        let (acts, step, kernels) = (pass.acts, pass.step, model.kernels)
+        let (spec, tokens) = (model.spec.layers[pass.layer].mlp, dOutput.rows)
+        let product = pass.scratch.intermediate.prefix(rows: tokens)
+        let dProduct = dProduct.prefix(rows: tokens)
+        let dHidden = dHidden.prefix(rows: tokens)
+        let (dGate, dUp) = (acts.gate, acts.up)
+        if step.needsInput(.down_proj) || pass.importance != nil { model.activate(pass.layer, acts, into: product) }
+        step.run(input: product, (.down_proj, dOutput), into: dProduct)
+        pass.importance?.addChannels(layer: pass.layer, product, dProduct)
+        if spec.isGated {
+            kernels.gatedBackward(spec.activation, acts.gate, acts.up, dProduct, dgate: dGate, dup: dUp)
+        } else {
+            kernels.gatedBackward(spec.activation, acts.up, nil, dProduct, dgate: dUp, dup: nil)
+        }
+
+        let isRead = step.needsInput(.gate_proj) || step.needsInput(.up_proj) || step.needsInput(.gate_up_proj)
+        let input = input(pass, stream, norm, isRead: isRead)
+        switch spec.input {
+        case .gated:
+            step.run(input: input, (.gate_proj, dGate), (.up_proj, dUp), into: dHidden)
+        case .plain:
+            step.run(input: input, (.up_proj, dUp), into: dHidden)
+        case .fusedGate(let linear):
+            let fused = pass.scratch.fused(rows: tokens, columns: linear.rows)
+            kernels.put(dGate, in: spec.fusedColumns.gate, of: fused)
+            kernels.put(dUp, in: spec.fusedColumns.up, of: fused)
+            step.run(input: input, (.gate_up_proj, fused), into: dHidden)
+        }
+    }
+
+    /// From the gradient of the attention's output, which may lie in `dHidden`, to that of its input, in `dHidden` unless the
+    /// pass ends here. `stream` is what its norm reads, or its input where there is none.
+    func attention(_ pass: Pass, _ dOutput: FloatMatrix, stream: FloatMatrix, norm: NormWeights?) {
+        let (layer, acts, step, kernels) = (pass.layer, pass.acts, pass.step, model.kernels)
+        let (spec, weights) = (model.spec.layers[layer].attention, model.weights.layers[layer])
+        let tokens = dOutput.rows
         let dAttention = dAttention.prefix(rows: tokens)
         let dQuery = dQuery.prefix(rows: tokens)
         let dKey = dKey.prefix(rows: tokens)
         let dValue = dValue.prefix(rows: tokens)
-        let dHidden = dHidden.prefix(rows: tokens)
-        step.run(input: acts.attention, (.o_proj, dStream), into: dAttention)
-        importance?.addHeads(layer: layer, acts.attention, dAttention)
+        step.run(input: acts.attention, (.o_proj, dOutput), into: dAttention)
+        pass.importance?.addHeads(layer: layer, acts.attention, dAttention)
         kernels.attentionBackward(
-            spec.attention.shape, sequences, type: model.keyValueType, keyValueStride: spec.attention.keyValueWidth,
-            q: acts.query, out: acts.attention, lse: acts[.logSumExp], dAttention, into: dQuery)
-        model.rotate(layer, dQuery, positions, scratch: scratch, inverse: true)
-        model.rotate(layer, dKey, positions, scratch: scratch, inverse: true)
-        // What enters the norms over heads; the matrices of the rotated queries and keys are free by now.
+            spec.shape, pass.sequences, type: model.keyValueType, keyValueStride: spec.keyValueWidth, q: acts.query,
+            out: acts.attention, lse: acts[.logSumExp], dAttention, into: dQuery)
+        model.rotate(layer, dQuery, pass.positions, scratch: pass.scratch, inverse: true)
+        model.rotate(layer, dKey, pass.positions, scratch: pass.scratch, inverse: true)
+        // What enters the norms of queries and keys; the matrices of the rotated ones are free by now.
         var (dQueryInput, dKeyInput) = (dQuery, dKey)
-        if let weight = weights.queryNorm {
-            dQueryInput = headNormBackward(acts[.queryInput], weight, acts[.queryRstd], dQuery, into: acts.query)
+        if let norm = weights.queryNorm {
+            dQueryInput = acts.query
+            dQueryInput.fill(0)
+            kernels.normBackward(acts[.queryInput], norm, rstd: acts[.queryRstd], dQuery, into: dQueryInput)
         }
-        if let weight = weights.keyNorm {
-            dKeyInput = headNormBackward(acts[.keyInput], weight, acts[.keyRstd], dKey, into: acts.key)
+        if let norm = weights.keyNorm {
+            dKeyInput = acts.key
+            dKeyInput.fill(0)
+            kernels.normBackward(acts[.keyInput], norm, rstd: acts[.keyRstd], dKey, into: dKeyInput)
         }
 
-        let normed = scratch.hidden.prefix(rows: tokens)
-        if step.needsInput(.q_proj) || step.needsInput(.k_proj) || step.needsInput(.v_proj) {
-            kernels.rmsNorm(
-                acts.residual, weight: weights.inputNorm, eps: spec.inputNorm.eps, into: normed, rstd: rstd)
+        let isRead =
+            step.needsInput(.q_proj) || step.needsInput(.k_proj) || step.needsInput(.v_proj)
+            || step.needsInput(.qkv_proj)
+        let input = input(pass, stream, norm, isRead: isRead)
+        let dx = pass.throughInput ? dHidden.prefix(rows: tokens) : nil
+        switch spec.input {
+        case .separate:
+            step.run(input: input, (.q_proj, dQueryInput), (.k_proj, dKeyInput), (.v_proj, dValue), into: dx)
+        case .fused(let linear, let order):
+            let fused = pass.scratch.fused(rows: tokens, columns: linear.rows)
+            let columns = spec.columns(order)
+            kernels.put(dQueryInput, in: columns.query, of: fused)
+            kernels.put(dKeyInput, in: columns.key, of: fused)
+            kernels.put(dValue, in: columns.value, of: fused)
+            step.run(input: input, (.qkv_proj, fused), into: dx)
         }
-        step.run(
-            input: normed, (.q_proj, dQueryInput), (.k_proj, dKeyInput), (.v_proj, dValue),
-            into: throughInput ? dHidden : nil)
-        guard throughInput else { return }
-        kernels.rmsNormBackward(
-            acts.residual, weight: weights.inputNorm, rstd: acts[.attentionRstd], dHidden, into: dStream)
     }
 
-    /// The gradient of what entered an RMS norm over heads, written to `dx` and returned; all but `rstd` [T, heads·D].
-    private func headNormBackward(
-        _ x: FloatMatrix, _ weight: FloatMatrix, _ rstd: FloatMatrix, _ dy: FloatMatrix, into dx: FloatMatrix
-    ) -> FloatMatrix {
-        let (heads, width) = (x.count / weight.count, weight.count)
-        dx.fill(0)
-        model.kernels.rmsNormBackward(
-            x.reshaped(rows: heads, columns: width), weight: weight, rstd: rstd.reshaped(rows: heads, columns: 1),
-            dy.reshaped(rows: heads, columns: width), into: dx.reshaped(rows: heads, columns: width))
-        return dx
-    }
-}
-
-/// The backward of one projection with its adapters.
-struct ProjectionBackward {
-    let model: Transformer
-    let layer: Int
-    let adapters: AdapterStack
-    let gradients: LoRAAdapter
-    let scratch: LayerScratch
-    let dInput: FloatMatrix
-
-    /// True if a trained adapter sits there, whose gradient reads the projection's input.
-    func needsInput(_ projection: Projection) -> Bool {
-        adapters.trained?[ModuleKey(layer: layer, projection: projection)] != nil
-    }
-
-    /// A projection and the gradient of its outputs.
-    typealias Source = (projection: Projection, dy: FloatMatrix)
-
-    /// dx = Σ dy·W + Σ scale · (dy·B)·A over the projections of the same x and their adapters, unless `dx` is nil;
-    /// accumulates dA and dB of the trained ones.
-    func run(
-        input x: FloatMatrix, _ first: Source, _ second: Source? = nil, _ third: Source? = nil, into dx: FloatMatrix?
-    ) {
-        if let dx {
-            let w = model.weights.layers[layer]
-            func input(_ source: Source) -> LinearInput { LinearInput(w[source.projection].weight, source.dy) }
-            model.kernels.linearBackward(
-                input(first), second.map(input), third.map(input), into: dx,
-                compute: model.kernels.backwardCompute(for: model.compute), workspace: scratch.workspace)
-        }
-        addAdapters(first, input: x, into: dx)
-        if let second { addAdapters(second, input: x, into: dx) }
-        if let third { addAdapters(third, input: x, into: dx) }
-    }
-
-    private func addAdapters(_ source: Source, input x: FloatMatrix, into dx: FloatMatrix?) {
-        let kernels = model.kernels
-        let dy = source.dy
-        let module = ModuleKey(layer: layer, projection: source.projection)
-        let workspace = scratch.workspace
-        if let dx {
-            for i in adapters.frozen.indices {
-                guard let factors = adapters.frozen[i][module] else { continue }
-                let (du, _) = scratch.lowRank(rows: dy.rows, rank: factors.rank)
-                kernels.lowRankReduce(dy, factors.b, .b, scale: factors.scale, into: du, workspace: workspace)
-                kernels.lowRankExpand(du, factors.a, .a, into: dx, accumulate: true, workspace: workspace)
-            }
-        }
-        guard let factors = adapters.trained?[module], let gradient = gradients[module] else { return }
-        // With u = scale·A·x̃ and y = B·u, x̃ being x after dropout:
-        // dB = dyᵀ·u, du = scale·dy·B, dA = duᵀ·x̃, dx += dropout(du·A).
-        let dropped = adapters.dropped(x, module, kernels, scratch)
-        let (du, u) = scratch.lowRank(rows: dy.rows, rank: factors.rank)
-        kernels.lowRankReduce(dy, factors.b, .b, scale: factors.scale, into: du, workspace: workspace)
-        kernels.lowRankReduce(dropped, factors.a, .a, scale: factors.scale, into: u, workspace: workspace)
-        kernels.accumulateLowRankGradient(u, dy, .b, into: gradient.b)
-        kernels.accumulateLowRankGradient(du, dropped, .a, into: gradient.a)
-        guard let dx else { return }
-        if let key = adapters.dropout {
-            let d = dInput.reshaped(rows: dx.rows, columns: dx.columns)
-            kernels.lowRankExpand(du, factors.a, .a, into: d, accumulate: false, workspace: workspace)
-            kernels.dropout(d, key: key, site: module.site, into: dx, accumulate: true)
-        } else {
-            kernels.lowRankExpand(du, factors.a, .a, into: dx, accumulate: true, workspace: workspace)
-        }
+    /// The input of a sublayer: its norm of `stream`, computed again in the scratch where somebody reads it.
+    private func input(_ pass: Pass, _ stream: FloatMatrix, _ norm: NormWeights?, isRead: Bool) -> FloatMatrix {
+        guard let norm else { return stream }
+        let normed = pass.scratch.hidden.prefix(rows: stream.rows)
+        if isRead { model.kernels.norm(stream, norm, into: normed, rstd: pass.scratch.rstd) }
+        return normed
     }
 }

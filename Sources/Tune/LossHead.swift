@@ -12,6 +12,9 @@ final class LossHead {
     private let logits: FloatMatrix  // [chunk, V]
     private let referenceLogits: FloatMatrix?  // [chunk, V]
     private let losses: FloatMatrix  // [chunk, 1]
+    // What became of the head's products, for the gradient.
+    private let outputScale: Float
+    private let softCap: Float?
     // Rows of a chunk in the batch and their targets; refilled for each chunk.
     private var rows: [Int] = []
     private var targets: [Int32] = []
@@ -20,6 +23,11 @@ final class LossHead {
     init(model: Transformer, tokens: Int, hasReference: Bool, scratch: LayerScratch, arena: Arena) {
         self.model = model
         self.scratch = scratch
+        switch model.spec.head.output {
+        case .plain: (outputScale, softCap) = (1, nil)
+        case .scaled(let factor): (outputScale, softCap) = (factor, nil)
+        case .softCapped(let cap): (outputScale, softCap) = (1, cap)
+        }
         let rows = Self.chunkRows(vocabulary: model.spec.vocabSize, tokens: tokens)
         hidden = arena.matrix(rows: rows, columns: model.spec.hiddenSize)
         logits = arena.matrix(rows: rows, columns: model.spec.vocabSize)
@@ -69,14 +77,15 @@ final class LossHead {
             model.head(h, into: r, scratch: scratch)
             gather(normed, into: h)
             model.head(h, into: z, scratch: scratch)
-            model.kernels.divergence(z, from: r, gradientScale: 1, into: losses)
+            model.kernels.divergence(z, from: r, gradientScale: outputScale, softCap: softCap, into: losses)
         } else {
             gather(normed, into: h)
             model.head(h, into: z, scratch: scratch)
-            model.kernels.softmaxCrossEntropy(z, targets: targets, gradientScale: 1, into: losses)
+            model.kernels.softmaxCrossEntropy(
+                z, targets: targets, gradientScale: outputScale, softCap: softCap, into: losses)
         }
         model.kernels.linearBackward(
-            model.weights.head, z, into: h, compute: model.kernels.backwardCompute(for: model.compute),
+            model.weights.head.weight, z, into: h, compute: model.kernels.backwardCompute(for: model.compute),
             workspace: scratch.workspace)
         var loss = 0.0
         for i in rows.indices {

@@ -112,9 +112,7 @@ public final class TrainingGraph {
         precondition(batch.tokenCount <= maximumTokens, "\(batch.tokenCount) tokens in a graph for \(maximumTokens)")
         sequences.removeAll(keepingCapacity: true)
         buffers.backward.appendSequences(of: batch, buffers.activations, to: &sequences)
-        var last: Int32 = 0
-        for i in batch.positions.indices { last = max(last, batch.positions[i]) }
-        buffers.scratch.reserve(positions: Int(last) + 1)
+        buffers.scratch.prepare(for: batch)
         return .packed(batch, type: model.keyValueType)
     }
 
@@ -182,7 +180,7 @@ public final class TrainingGraph {
         model.finalNorm(stream, into: h, rstd: buffers.finalRstd)
         let loss = try buffers.head.lossAndGradient(batch, normed: h, reference: reference, into: dh)
         dx.fill(0)
-        model.kernels.rmsNormBackward(stream, weight: model.weights.finalNorm, rstd: buffers.finalRstd, dh, into: dx)
+        model.kernels.normBackward(stream, model.weights.finalNorm, rstd: buffers.finalRstd, dh, into: dx)
         return loss
     }
 

@@ -57,7 +57,8 @@ static void check_rope(const mk_context *ctx, int64_t tokens, int64_t heads, int
                 }
             }
         }
-        mk_rope(ctx, x, ld, tokens, heads, d, at, cosines, sines, inverse);
+        const mk_rope_shape shape = {.heads = heads, .head_dim = d, .width = d};
+        mk_rope(ctx, x, ld, tokens, &shape, at, cosines, sines, inverse);
         for (int64_t t = 0; t < tokens; t++) expect_close(x + t * ld, want + t * heads * d, heads * d, 1e-6, 2e-6, "x");
         EXPECT(touched_gaps(x, tokens, heads * d, ld) == 0, "the gap behind a row was written");
     }
@@ -102,7 +103,7 @@ static void check_layernorm(const mk_context *ctx, int64_t tokens, int64_t k) {
                 ((double)x[t * k + i] - mean) / sqrt(variance + 1e-5) * (double)weight[i] + (double)bias[i];
         }
     }
-    mk_layernorm_forward(ctx, x, weight, bias, 1e-5f, tokens, k, x);
+    mk_layernorm_forward(ctx, x, weight, bias, 1, 1e-5f, tokens, k, x, NULL);
     // A mean of some units in a variance of 1e-5, where k is 1 or 2, costs digits.
     expect_close(x, want, tokens * k, 1e-5, k < 3 ? 2e-3 : 2e-5, "y");
     mk_add_bias(ctx, bias, tokens, k, x, k, true);
@@ -158,9 +159,9 @@ static void check_softmax(const mk_context *ctx, int64_t rows, int64_t vocab) {
     int32_t *found = guarded((size_t)rows * sizeof *found);
     mk_argmax(ctx, logits, ld, rows, vocab, found);
     EXPECT(memcmp(found, ids, (size_t)rows * sizeof *ids) == 0, "argmax differs");
-    mk_softmax_cross_entropy(ctx, logits, ld, rows, vocab, targets, 0, nll);
+    mk_softmax_cross_entropy(ctx, logits, ld, rows, vocab, targets, 0, 0, nll);
     expect_close(nll, losses, rows, 1e-5, 2e-5, "nll");
-    mk_softmax_cross_entropy(ctx, logits, ld, rows, vocab, targets, 0.25f, nll);
+    mk_softmax_cross_entropy(ctx, logits, ld, rows, vocab, targets, 0.25f, 0, nll);
     for (int64_t t = 0; t < rows; t++) expect_close(logits + t * ld, want + t * vocab, vocab, 1e-4, 1e-6, "gradient");
     EXPECT(touched_gaps(logits, rows, vocab, ld) == 0, "the gap behind a row was written");
 
@@ -179,11 +180,11 @@ static void check_softmax(const mk_context *ctx, int64_t rows, int64_t vocab) {
             want[t * vocab + v] = 0.5 * (exp(z) / sums[1] - p);
         }
     }
-    mk_kl_divergence(ctx, logits, ld, reference, ld, rows, vocab, 0.5f, nll);
+    mk_kl_divergence(ctx, logits, ld, reference, ld, rows, vocab, 0.5f, 0, nll);
     expect_close(nll, losses, rows, 1e-5, 2e-5, "divergence");
     for (int64_t t = 0; t < rows; t++) expect_close(logits + t * ld, want + t * vocab, vocab, 1e-4, 1e-6, "slope");
     EXPECT(touched_gaps(logits, rows, vocab, ld) == 0, "the gap behind a row was written");
-    mk_kl_divergence(ctx, reference, ld, reference, ld, rows, vocab, 0, nll);
+    mk_kl_divergence(ctx, reference, ld, reference, ld, rows, vocab, 0, 0, nll);
     for (int64_t t = 0; t < rows; t++) EXPECT(nll[t] == 0, "a row diverges from itself by %g", (double)nll[t]);
     release(reference);
     free(want);

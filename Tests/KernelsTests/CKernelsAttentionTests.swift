@@ -10,6 +10,7 @@ struct AttentionCase: Sendable, CustomTestStringConvertible {
     var kvHeads = 1
     var headDim = 8
     var window = 0
+    var softCap: Float = 0
     /// (queries, keys) of each sequence; keys beyond the queries come from a cache.
     var lengths: [(queries: Int, keys: Int)] = [(5, 5)]
     /// Extra floats between rows.
@@ -32,12 +33,16 @@ struct AttentionCase: Sendable, CustomTestStringConvertible {
         AttentionCase(heads: 1, kvHeads: 1, headDim: 256, lengths: [(35, 35)]),
         AttentionCase(heads: 2, kvHeads: 2, headDim: 128, window: 1, lengths: [(18, 18)]),
         AttentionCase(heads: 2, kvHeads: 2, headDim: 1, lengths: [(65, 65), (64, 64)]),
+        // Scores of up to 10: the cap bends them.
+        AttentionCase(heads: 4, kvHeads: 2, headDim: 24, softCap: 2, lengths: [(67, 67), (1, 1), (33, 33)], gap: 3),
+        AttentionCase(heads: 2, kvHeads: 2, headDim: 64, window: 20, softCap: 50, lengths: [(97, 97)]),
     ]
 
     static let cached = [
         AttentionCase(heads: 4, kvHeads: 2, headDim: 24, lengths: [(1, 131), (3, 64), (64, 65), (1, 1)], gap: 2),
         AttentionCase(heads: 2, kvHeads: 1, headDim: 32, window: 20, lengths: [(1, 200), (9, 70)]),
         AttentionCase(heads: 60, kvHeads: 1, headDim: 5, lengths: [(2, 70), (1, 1)]),
+        AttentionCase(heads: 3, kvHeads: 1, headDim: 16, softCap: 3, lengths: [(1, 1500), (9, 70)]),
         // Longer than the chunks that share an online softmax; a window that leaves the first one empty.
         AttentionCase(heads: 2, kvHeads: 1, headDim: 16, lengths: [(1, 2200), (60, 1030)]),
         AttentionCase(heads: 3, kvHeads: 1, headDim: 17, window: 40, lengths: [(70, 1080), (1, 2100)]),
@@ -233,8 +238,8 @@ struct CKernelsAttentionTests {
         let tables = pages.map { $0.map { UnsafeMutableRawPointer?($0.pointer) } }
         var call = mk_attention_shape(
             heads: Int64(shape.heads), kv_heads: Int64(shape.kvHeads), head_dim: Int64(shape.headDim), ldq: Int64(ldq),
-            ldkv: Int64(ldkv), window: Int64(shape.window), scale: shape.scale, kv_type: type,
-            page_offset: Int64(layerFloats * 4), bidirectional: false)
+            ldkv: Int64(ldkv), window: Int64(shape.window), scale: shape.scale, soft_cap: shape.softCap,
+            kv_type: type, page_offset: Int64(layerFloats * 4), bidirectional: false)
         var context = isa.context(threads: threads)
         let keys = data.keys.map { Guarded($0, columns: shape.keyWidth, stride: ldkv) }
         let values = data.values.map { Guarded($0, columns: shape.keyWidth, stride: ldkv) }
@@ -325,7 +330,11 @@ struct CKernelsAttentionTests {
                     func dot(_ a: [Float], _ b: [Float], _ j: Int) -> Double {
                         (0..<d).reduce(0) { $0 + Double(a[row + $1]) * Double(b[j * shape.keyWidth + head + $1]) }
                     }
-                    let scores = (first...last).map { Double(shape.scale) * dot(data.q, data.keys[s], $0) }
+                    let cap = Double(shape.softCap)
+                    let scores = (first...last).map { j -> Double in
+                        let score = Double(shape.scale) * dot(data.q, data.keys[s], j)
+                        return cap > 0 ? cap * tanh(score / cap) : score
+                    }
                     let top = scores.max() ?? 0
                     let total = scores.reduce(0) { $0 + exp($1 - top) }
                     lse[(start + i) * shape.heads + h] = top + log(total)
@@ -333,7 +342,8 @@ struct CKernelsAttentionTests {
                     let dp = (first...last).map { dot(data.dout, data.values[s], $0) }
                     let delta = zip(p, dp).reduce(0) { $0 + $1.0 * $1.1 }
                     for (index, j) in (first...last).enumerated() {
-                        let ds = p[index] * (dp[index] - delta) * Double(shape.scale)
+                        let slope = cap > 0 ? 1 - (scores[index] / cap) * (scores[index] / cap) : 1
+                        let ds = p[index] * (dp[index] - delta) * slope * Double(shape.scale)
                         for c in 0..<d {
                             let key = j * shape.keyWidth + head + c
                             out[row + c] += p[index] * Double(data.values[s][key])

@@ -75,10 +75,10 @@ struct CKernelsLayerTests {
             for threads in [1, 2] as [Int32] {
                 var context = isa.context(threads: threads)
                 let buffer = Guarded(x, columns: heads * d, stride: ld)
+                var shape = mk_rope_shape(
+                    heads: Int64(heads), head_dim: Int64(d), width: Int64(d), interleaved: false)
                 mk_rope(
-                    &context, buffer.pointer, Int64(ld), Int64(tokens), Int64(heads), Int64(d), positions, cosines,
-                    sines,
-                    false)
+                    &context, buffer.pointer, Int64(ld), Int64(tokens), &shape, positions, cosines, sines, false)
                 let got = buffer.rows(columns: heads * d, stride: ld)
                 var want: [Sum] = []
                 for t in 0..<tokens {
@@ -100,9 +100,7 @@ struct CKernelsLayerTests {
                 }
                 expectClose(got, want, operations: 3, "rotated")
                 mk_rope(
-                    &context, buffer.pointer, Int64(ld), Int64(tokens), Int64(heads), Int64(d), positions, cosines,
-                    sines,
-                    true)
+                    &context, buffer.pointer, Int64(ld), Int64(tokens), &shape, positions, cosines, sines, true)
                 let back = buffer.rows(columns: heads * d, stride: ld)
                 expectClose(
                     back, x.indices.map { Sum(value: Double(x[$0]), magnitude: 2 * want[$0].magnitude) }, operations: 6,
@@ -170,11 +168,11 @@ struct CKernelsLayerTests {
                 let buffer = Guarded(logits, columns: vocab, stride: stride)
                 let nll = Guarded(poisoned: rows)
                 mk_softmax_cross_entropy(
-                    &context, buffer.pointer, Int64(stride), Int64(rows), Int64(vocab), targets, 0, nll.pointer)
+                    &context, buffer.pointer, Int64(stride), Int64(rows), Int64(vocab), targets, 0, 0, nll.pointer)
                 #expect(buffer.rows(columns: vocab, stride: stride) == logits, "dscale 0 leaves the logits alone")
                 let alone = nll.values
                 mk_softmax_cross_entropy(
-                    &context, buffer.pointer, Int64(stride), Int64(rows), Int64(vocab), targets, dscale, nll.pointer)
+                    &context, buffer.pointer, Int64(stride), Int64(rows), Int64(vocab), targets, dscale, 0, nll.pointer)
                 expectIdentical(nll.values, alone, "nll with and without gradient")
                 #expect(buffer.isIntact && nll.isIntact && buffer.gapsAreIntact(columns: vocab, stride: stride))
                 results.append(nll.values + buffer.rows(columns: vocab, stride: stride))
@@ -222,7 +220,7 @@ struct CKernelsLayerTests {
                 func run(_ scale: Float) {
                     mk_kl_divergence(
                         &context, buffer.pointer, Int64(stride), other.pointer, Int64(stride), Int64(rows),
-                        Int64(vocab), scale, kl.pointer)
+                        Int64(vocab), scale, 0, kl.pointer)
                 }
                 run(0)
                 #expect(buffer.rows(columns: vocab, stride: stride) == logits, "dscale 0 leaves the logits alone")
@@ -268,7 +266,7 @@ struct CKernelsLayerTests {
         var logits = [Float](repeating: 1, count: 3 * 40)
         logits[45] = .nan
         var nll = [Float](repeating: 0, count: 3)
-        mk_softmax_cross_entropy(&context, &logits, 40, 3, 40, [1, 2, 3], 0, &nll)
+        mk_softmax_cross_entropy(&context, &logits, 40, 3, 40, [1, 2, 3], 0, 0, &nll)
         #expect(nll[0].isFinite && nll[1].isNaN && nll[2].isFinite)
     }
 

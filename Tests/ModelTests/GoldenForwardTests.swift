@@ -79,6 +79,86 @@ import Testing
         }
     }
 
+    /// Names of the small models of other architectures, with golden values of every one (tools/check_architectures.py).
+    static let smallNames = [
+        "gemma", "gemma2", "gemma3", "gpt_neox", "gptj", "granite", "olmo2", "phi3", "smollm3", "stablelm",
+    ]
+
+    @Test("small models of other architectures agree on every path", arguments: smallNames)
+    func small(name: String) throws {
+        let folder = Self.fixtures.appendingPathComponent("small/\(name)")
+        let golden = try GoldenFile(folder.appendingPathComponent("golden.safetensors"))
+        try Self.expectGolden(folder, golden, greedy: "greedy_from_first_8", prompt: 8, name)
+    }
+
+    @Test(
+        "the fifteen models of ../shared agree on every path",
+        .enabled(if: sharedFolder() != nil, "needs ../shared (reference/arch)"))
+    func shared() throws {
+        let root = try #require(sharedFolder()).appendingPathComponent("reference/arch")
+        let names = try FileManager.default.contentsOfDirectory(atPath: root.path)
+        #expect(names.count >= 15)
+        for name in names {
+            let folder = root.appendingPathComponent(name)
+            let golden = try GoldenFile(folder.appendingPathComponent("golden.safetensors"))
+            try Self.expectGolden(folder, golden, greedy: "greedy_from_first_12", prompt: 12, name)
+        }
+    }
+
+    private static func expectGolden(
+        _ folder: URL, _ golden: GoldenFile, greedy: String, prompt: Int, _ name: String
+    ) throws {
+        let ids = try golden.ints("ids")
+        let tokens = try golden.ints(greedy)
+        for isa in KernelContext.availableISANames {
+            let session = try session(folder, isa: isa)
+            expectClose(try logits(session, ids), try golden.floats("logits"), absolute: tolerance, "\(name) \(isa)")
+            // Some configs name a stop token that the continuation reaches.
+            let generated = try session.generate(
+                [GenerationRequest(prompt: Array(ids.prefix(prompt)))],
+                options: GenerationOptions(maxNewTokens: tokens.count, stopTokens: []))
+            #expect(generated[0].tokens == tokens, "\(name) \(isa)")
+        }
+    }
+
+    @Test("other wirings: logits do not depend on the batch, on pieces, on a cache or on threads, to the bit")
+    func wirings() throws {
+        for name in Self.smallNames {
+            let folder = Self.fixtures.appendingPathComponent("small/\(name)")
+            let ids = try GoldenFile(folder.appendingPathComponent("golden.safetensors")).ints("ids")
+            let model = try Transformer(
+                store: try openWeightStore(path: folder.path), kernels: try KernelContext(threads: 1))
+            let session = InferenceSession(model: model)
+            let whole = try Self.logits(session, ids)
+            let vocabulary = model.spec.vocabSize
+            // In a batch with others, in pieces through a cache, and the last row alone.
+            let others = [Array(ids.reversed()), ids, Array(ids.prefix(3))]
+            var packed: [Float] = []
+            try session.forEachLogits(of: try session.hiddenStates(PackedBatch(others))) { packed += $1.toArray() }
+            func expect(_ isSame: Bool, _ what: String) { #expect(isSame, "\(name): \(what)") }
+            expect(Array(packed[whole.count..<2 * whole.count]) == whole, "packed")
+            let cache = session.makeCache(capacity: ids.count)
+            var pieces: [Float] = []
+            for range in [0..<7, 7..<8, 8..<ids.count] {
+                var batch = PackedBatch()
+                batch.append(ids[range], firstPosition: range.lowerBound, length: ids.count)
+                try session.forEachLogits(of: try session.hiddenStates(batch, caches: [cache])) {
+                    pieces += $1.toArray()
+                }
+            }
+            expect(pieces == whole, "in pieces")
+            var last: [Float] = []
+            try session.forEachLogits(of: try session.hiddenStates(PackedBatch(others), lastRows: [0, 1, 2])) {
+                last += $1.toArray()
+            }
+            expect(Array(last.prefix(vocabulary)) == Array(whole.suffix(vocabulary)), "last rows")
+            let other = InferenceSession(
+                model: try Transformer(
+                    store: try openWeightStore(path: folder.path), kernels: try KernelContext(threads: 2)))
+            expect(try Self.logits(other, ids) == whole, "two threads")
+        }
+    }
+
     @Test("a prompt's logits do not depend on its batch, its pieces or the number of threads, to the bit")
     func batchInvariance() throws {
         let golden = try GoldenFile(Self.fixtures.appendingPathComponent("tinychat/logits.safetensors"))

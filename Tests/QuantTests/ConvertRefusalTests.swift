@@ -48,7 +48,9 @@ struct ConvertRefusalTests {
     @Test("an unknown architecture")
     func architecture() throws {
         let supported =
-            "supported are LlamaForCausalLM, MistralForCausalLM, Qwen2ForCausalLM, Qwen3ForCausalLM, "
+            "supported are LlamaForCausalLM, MistralForCausalLM, Qwen2ForCausalLM, Qwen3ForCausalLM, Phi3ForCausalLM, "
+            + "GemmaForCausalLM, Gemma2ForCausalLM, Gemma3ForCausalLM, GPTNeoXForCausalLM, GPTJForCausalLM, "
+            + "Olmo2ForCausalLM, GraniteForCausalLM, SmolLM3ForCausalLM, StableLmForCausalLM, "
             + "BertForSequenceClassification, RobertaForSequenceClassification"
         #expect(
             try refusal { $0.config["architectures"] = "[\"GPT2LMHeadModel\"]" }
@@ -97,14 +99,20 @@ struct ConvertRefusalTests {
     func notServed() throws {
         func text(_ key: String, _ value: String) throws -> String { try refusal { $0.config[key] = value } }
         #expect(
-            try text("rope_scaling", #"{"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 256}"#)
-                == "D/config.json: 'rope_scaling.rope_type' is 'yarn', supported: default, linear, llama3")
+            try text("rope_scaling", #"{"rope_type": "ntk", "factor": 4.0}"#)
+                == "D/config.json: 'rope_scaling.rope_type' is 'ntk', supported: default, linear, llama3, dynamic, yarn, "
+                + "longrope")
         #expect(
-            try text("hidden_act", "\"gelu\"") == "D/config.json: 'hidden_act' is 'gelu', supported: silu, swish")
+            try text("rope_scaling", #"{"rope_type": "longrope", "factor": 4.0, "short_factor": [1.0]}"#)
+                == "D/config.json: 'rope_scaling.short_factor' has 1 numbers, expected one for each of 8 pairs")
+        #expect(try text("partial_rotary_factor", "0.5").hasSuffix("'partial_rotary_factor' is 0.5, supported here: 1"))
+        #expect(
+            try text("hidden_act", "\"quick_gelu\"").hasPrefix(
+                "D/config.json: 'hidden_act' is 'quick_gelu', supported: silu, swish, gelu,"))
         #expect(
             try text("eos_token_id", "-1")
                 == "D: config.json: 'eos_token_id' is not a token id below vocab_size 40")
-        #expect(try text("head_dim", "15").hasSuffix("'head_dim' is 15, expected an even number (rotary pairs)"))
+        #expect(try text("head_dim", "15").hasSuffix("rotated in pairs; expected an even number of them"))
         #expect(try text("pretraining_tp", "2").hasSuffix("'pretraining_tp' is 2, supported: 1"))
     }
 

@@ -27,7 +27,7 @@ import Tune
         for module in adapter.modules {
             let factors = try #require(adapter[module])
             for (matrix, name) in [(factors.a, "lora_A"), (factors.b, "lora_B")] {
-                let values = try golden.floats("\(prefix)base_model.model.\(module.path).\(name).weight")
+                let values = try golden.floats("\(prefix)base_model.model.\(model[module].path).\(name).weight")
                 try #require(values.count == matrix.count)
                 matrix.copy(from: values)
             }
@@ -38,14 +38,15 @@ import Tune
     /// Expects every tensor of `gradients` within the tolerance of the golden one.
     static func expectGradients(
         _ gradients: LoRAAdapter, _ golden: GoldenFile, prefix: String, tolerance: Double = Self.tolerance,
-        _ what: String
+        of model: DecoderSpec? = nil, _ what: String
     ) throws {
         for module in gradients.modules {
             let factors = try #require(gradients[module])
             for (matrix, name) in [(factors.a, "lora_A"), (factors.b, "lora_B")] {
-                let expected = try golden.floats("\(prefix)base_model.model.\(module.path).\(name).weight")
+                let path = model?[module].path ?? module.path
+                let expected = try golden.floats("\(prefix)base_model.model.\(path).\(name).weight")
                 let difference = relativeL2(matrix.toArray(), expected)
-                #expect(difference <= tolerance, "\(what): \(module.path).\(name)")
+                #expect(difference <= tolerance, "\(what): \(path).\(name)")
             }
         }
     }
@@ -80,6 +81,73 @@ import Tune
             let expected = Double(try golden.floats("lora.loss")[0])
             #expect(abs(loss - expected) <= 5e-6 * expected)
             try Self.expectGradients(gradients, golden, prefix: "lora.grad.", "\(name) \(isa)")
+        }
+    }
+
+    /// Small models of other architectures; their adapters of rank 2 sit on every module.
+    static let smallFolder = packageRoot().appendingPathComponent("Tests/ModelTests/Fixtures/small")
+    static let smallNames = [
+        "gemma", "gemma2", "gemma3", "gpt_neox", "gptj", "granite", "olmo2", "phi3", "smollm3", "stablelm",
+    ]
+
+    /// A graph on a small model with its golden adapter; the golden file, the batch.
+    static func smallCase(
+        _ name: String, isa: String? = nil, compute: Compute = .f32, threads: Int = 2
+    ) throws -> (model: Transformer, trained: LoRAAdapter, golden: GoldenFile, batch: LabelledBatch) {
+        let folder = smallFolder.appendingPathComponent(name)
+        let golden = try GoldenFile(folder.appendingPathComponent("golden.safetensors"))
+        let model = try transformer(folder, isa: isa, threads: threads, compute: compute)
+        let config = LoRAConfig(r: 2, loraAlpha: 3, loraDropout: 0, targetModules: Projection.parts)
+        let trained = try adapter(golden, prefix: "lora.param.", config: config, for: model.spec)
+        return (model, trained, golden, meanBatch([try golden.ints("ids")]))
+    }
+
+    @Test("LoRA gradients of every module of small models of other architectures", arguments: smallNames)
+    func small(name: String) throws {
+        for isa in KernelContext.availableISANames {
+            let (model, trained, golden, batch) = try Self.smallCase(name, isa: isa)
+            let graph = TrainingGraph(model: model, frozen: [], trained: trained, maximumTokens: 20)
+            let gradients = LoRAAdapter(layoutOf: trained)
+            let loss = try graph.accumulate(batch, into: gradients)
+            let expected = Double(try golden.floats("lora.loss")[0])
+            #expect(abs(loss - expected) <= 5e-6 * expected)
+            try Self.expectGradients(
+                gradients, golden, prefix: "lora.grad.", of: model.spec, "\(name) \(isa)")
+        }
+    }
+
+    @Test("on bf16 weights in bf16 they stay within the design's bounds", arguments: smallNames)
+    func smallInBF16(name: String) throws {
+        guard KernelContext.availableISANames.contains("avx512bf16") else { return }
+        let (model, trained, golden, batch) = try Self.smallCase(name, compute: .bf16)
+        let graph = TrainingGraph(model: model, frozen: [], trained: trained, maximumTokens: 20)
+        let gradients = LoRAAdapter(layoutOf: trained)
+        let loss = try graph.accumulate(batch, into: gradients)
+        #expect(abs(loss - Double(try golden.floats("lora.loss")[0])) <= 1e-2)
+        try Self.expectGradients(gradients, golden, prefix: "lora.grad.", tolerance: 3e-2, of: model.spec, name)
+    }
+
+    @Test(
+        "LoRA gradients of the fifteen models of ../shared on every path",
+        .enabled(if: sharedFolder() != nil, "needs ../shared (reference/arch)"))
+    func shared() throws {
+        let root = try #require(sharedFolder()).appendingPathComponent("reference/arch")
+        for name in try FileManager.default.contentsOfDirectory(atPath: root.path) {
+            let folder = root.appendingPathComponent(name)
+            let golden = try GoldenFile(folder.appendingPathComponent("golden.safetensors"))
+            for isa in KernelContext.availableISANames {
+                let model = try Self.transformer(folder, isa: isa)
+                // Of a model with one module for queries, keys and values the golden adapter is on that.
+                let config = LoRAConfig(r: 4, loraAlpha: 8, loraDropout: 0, targetModules: [.q_proj, .v_proj])
+                let trained = try Self.adapter(golden, prefix: "lora.param.", config: config, for: model.spec)
+                let graph = TrainingGraph(model: model, frozen: [], trained: trained, maximumTokens: 40)
+                let gradients = LoRAAdapter(layoutOf: trained)
+                let loss = try graph.accumulate(Self.meanBatch([try golden.ints("ids")]), into: gradients)
+                let expected = Double(try golden.floats("lora.loss")[0])
+                #expect(abs(loss - expected) <= 5e-6 * expected, "\(name) \(isa)")
+                try Self.expectGradients(
+                    gradients, golden, prefix: "lora.grad.", of: model.spec, "\(name) \(isa)")
+            }
         }
     }
 

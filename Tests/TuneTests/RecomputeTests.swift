@@ -58,6 +58,24 @@ struct RecomputeTests {
         }
     }
 
+    @Test("nor does one in layers of other wirings", arguments: GradientTests.smallNames, [KeptPrecision.f32, .bf16])
+    func wirings(name: String, precision: KeptPrecision) throws {
+        let (model, trained, _, batch) = try GradientTests.smallCase(name)
+        func result(_ plan: RecomputePlan) throws -> (loss: Double, gradient: [Float]) {
+            let graph = TrainingGraph(
+                model: model, frozen: [], trained: trained, maximumTokens: 24, recompute: plan,
+                keptPrecision: precision)
+            let gradients = LoRAAdapter(layoutOf: trained)
+            return (try graph.accumulate(batch, into: gradients), gradients.parameters.toArray())
+        }
+        let kept = try result(.keepAll)
+        #expect(kept.gradient.contains { $0 != 0 })
+        for (layers, mlps) in [(0, 2), (2, 0), (1, 1)] {
+            let got = try result(RecomputePlan(layers: layers, mlps: mlps))
+            #expect(got.loss == kept.loss && got.gradient == kept.gradient, "\(layers) layers, \(mlps) MLPs")
+        }
+    }
+
     @Test("rounding what is kept to bf16 changes gradients, by no more than the design allows, and no loss")
     func rounding() throws {
         let graph = try GraphCase(dropout: 0)

@@ -37,6 +37,7 @@ public func pruneScores(
     of store: any WeightStore, spec: DecoderSpec, method: PruneMethod, seed: UInt64, threads: Int
 ) throws -> [PruneScores] {
     precondition(method != .taylor, "taylor scores come from a training pass")
+    try spec.requirePrunable(store.path)
     var result = spec.layers.map { layer in
         PruneScores(
             groups: Array(repeating: 0, count: layer.attention.keyValueHeads),
@@ -65,6 +66,18 @@ public func pruneScores(
     return result
 }
 
+extension DecoderSpec {
+    /// - Throws: `badInput` for an architecture that cannot be pruned yet: with fused modules, with norms over all heads, or
+    ///   whose config.json cannot say that heads are gone.
+    public func requirePrunable(_ path: String) throws {
+        guard canBePruned else {
+            throw MeraserError.badInput(
+                "\(path): a \(architecture) cannot be pruned: its heads are fused, normed together or not in config.json; "
+                    + "models laid out like LlamaForCausalLM can")
+        }
+    }
+}
+
 /// One matrix of a layer that pruning cuts, by rows or by columns.
 struct LayerPart: Sendable {
     let linear: LinearSpec
@@ -74,17 +87,18 @@ struct LayerPart: Sendable {
     let unit: Int
 
     static func all(_ layer: LayerSpec) -> [LayerPart] {
-        let (attention, mlp) = (layer.attention, layer.mlp)
-        let (head, queries) = (attention.headDim, attention.groupSize * attention.headDim)
+        let head = layer.attention.headDim
+        let queries = layer.attention.groupSize * head
+        func part(_ projection: Projection, byRow isByRow: Bool, isAttention: Bool, _ unit: Int) -> LayerPart? {
+            layer[projection].map { LayerPart(linear: $0, isByRow: isByRow, isAttention: isAttention, unit: unit) }
+        }
         return [
-            LayerPart(linear: attention.q, isByRow: true, isAttention: true, unit: queries),
-            LayerPart(linear: attention.k, isByRow: true, isAttention: true, unit: head),
-            LayerPart(linear: attention.v, isByRow: true, isAttention: true, unit: head),
-            LayerPart(linear: attention.o, isByRow: false, isAttention: true, unit: queries),
-            LayerPart(linear: mlp.gate, isByRow: true, isAttention: false, unit: 1),
-            LayerPart(linear: mlp.up, isByRow: true, isAttention: false, unit: 1),
-            LayerPart(linear: mlp.down, isByRow: false, isAttention: false, unit: 1),
-        ]
+            part(.q_proj, byRow: true, isAttention: true, queries),
+            part(.k_proj, byRow: true, isAttention: true, head), part(.v_proj, byRow: true, isAttention: true, head),
+            part(.o_proj, byRow: false, isAttention: true, queries),
+            part(.gate_proj, byRow: true, isAttention: false, 1), part(.up_proj, byRow: true, isAttention: false, 1),
+            part(.down_proj, byRow: false, isAttention: false, 1),
+        ].compactMap { $0 }
     }
 
     func tensor(in store: any WeightStore) throws -> TensorView {

@@ -68,6 +68,7 @@ struct PrunedWeights: TensorSource {
 
     init(_ source: any WeightStore, spec: DecoderSpec, plan: PrunePlan, dtype: TensorType?) throws {
         self.source = source
+        try spec.requirePrunable(source.path)
         var parts: [[UInt8]: (layer: PrunePlan.Layer, part: LayerPart)] = [:]
         for (index, layer) in plan.layers.enumerated() {
             for part in LayerPart.all(spec.layers[index]) {

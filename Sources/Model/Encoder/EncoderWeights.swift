@@ -8,12 +8,6 @@ struct AffineWeights {
     let bias: FloatMatrix
 }
 
-/// A LayerNorm's factors and biases, [hidden] each.
-struct NormWeights {
-    let weight: FloatMatrix
-    let bias: FloatMatrix
-}
-
 /// The weights of one encoder layer.
 struct EncoderLayerWeights {
     let query: AffineWeights
@@ -44,7 +38,7 @@ struct EncoderWeights {
     ///
     /// - Throws: a bad-input error that names file, tensor, the shape it has and the one expected.
     init(store: any WeightStore, spec: EncoderSpec) throws {
-        var reader = EncoderTensorReader(store: store)
+        var reader = EncoderTensorReader(store: store, eps: spec.layerNormEps)
         let hidden = spec.hiddenSize
         let prefix = spec.family.rawValue
         let embeddings = "\(prefix).embeddings"
@@ -75,9 +69,13 @@ struct EncoderWeights {
 /// Takes tensors of a model and keeps the copies.
 private struct EncoderTensorReader {
     let store: any WeightStore
+    let eps: Float
     private(set) var vectors: [FloatStorage] = []
 
-    init(store: any WeightStore) { self.store = store }
+    init(store: any WeightStore, eps: Float) {
+        self.store = store
+        self.eps = eps
+    }
 
     private func tensor(_ name: String, _ shape: [Int]) throws -> TensorView {
         let view = try store.tensor(name)
@@ -106,6 +104,7 @@ private struct EncoderTensorReader {
     mutating func norm(_ name: String, _ count: Int) throws -> NormWeights {
         let isOld = !store.hasTensor("\(name).weight") && store.hasTensor("\(name).gamma")
         return NormWeights(
+            kind: .layer(hasBias: true), eps: eps,
             weight: try vector("\(name).\(isOld ? "gamma" : "weight")", count),
             bias: try vector("\(name).\(isOld ? "beta" : "bias")", count))
     }

@@ -178,7 +178,7 @@ extension SequenceClassifier {
     }
 
     private func norm(_ x: FloatMatrix, _ weights: NormWeights) {
-        kernels.layerNorm(x, weight: weights.weight, bias: weights.bias, eps: spec.layerNormEps, into: x)
+        kernels.layerNorm(x, weight: weights.weight, bias: weights.bias, eps: weights.eps, into: x)
     }
 }
 

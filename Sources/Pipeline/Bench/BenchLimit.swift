@@ -63,11 +63,11 @@ struct ModelWork {
 
     init(_ store: any WeightStore, spec: DecoderSpec) throws {
         var elements: [String: Int] = [:]
-        let headName = spec.head.isTied ? spec.embedding : spec.head.linear.weight
+        let headName = spec.head.isTied ? spec.embedding.weight : spec.head.linear.weight
         let matrices = Set(spec.modules.map { spec[$0].weight })
-        let attention = spec.layers[0].attention
-        let inputs = [attention.q, attention.k, attention.v].map(\.weight)
-        for name in store.tensorNames {
+        let inputs = spec.modules(of: [.q_proj, .k_proj, .v_proj]).filter { $0.layer == 0 }.map { spec[$0].weight }
+        // The model's own: older checkpoints hold buffers beside them.
+        for name in spec.tensors.map(\.name) {
             let info = try store.tensor(name).info
             parameters += info.elementCount
             bytes += info.byteCount

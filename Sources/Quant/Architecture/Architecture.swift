@@ -6,6 +6,8 @@ public protocol Architecture: Sendable {
     var name: String { get }
     /// GGUF's `general.architecture`.
     var ggufName: String { get }
+    /// What its checkpoints call modules that do not have Llama's names.
+    var projections: [String: Projection] { get }
     /// Reads and bounds everything that config.json says.
     ///
     /// - Throws: a bad-input error that names the file, the key, what it holds and what was expected; also for a switch
@@ -13,12 +15,23 @@ public protocol Architecture: Sendable {
     func spec(_ config: ConfigReader) throws -> DecoderSpec
 }
 
+extension Architecture {
+    /// None.
+    public var projections: [String: Projection] { [:] }
+}
+
 /// The architectures that are served: a file each beside this one.
 public enum Architectures {
     /// All of them.
     public static let all: [any Architecture] = [
-        LlamaArchitecture(), MistralArchitecture(), Qwen2Architecture(), Qwen3Architecture(),
+        LlamaArchitecture(), MistralArchitecture(), Qwen2Architecture(), Qwen3Architecture(), Phi3Architecture(),
+        GemmaArchitecture(), Gemma2Architecture(), Gemma3Architecture(), GPTNeoXArchitecture(), GPTJArchitecture(),
+        OLMo2Architecture(), GraniteArchitecture(), SmolLM3Architecture(), StableLMArchitecture(),
     ]
+    /// Names of modules that are not Llama's, of all of them.
+    static let projections = all.reduce(into: [String: Projection]()) { names, architecture in
+        names.merge(architecture.projections) { first, _ in first }
+    }
     /// Their names in config.json's `architectures`.
     public static var names: [String] { all.map(\.name) }
 }

@@ -83,49 +83,66 @@ public struct ConfigReader: Sendable {
     }
 }
 
-// MARK: - Rotary positions
+// MARK: - What several architectures have
 
 extension ConfigReader {
-    /// Rotary positions over `width` features of a head.
-    func rotary(width: Int) throws -> RotarySpec {
-        RotarySpec(width: width, theta: try ropeTheta(), scaling: try ropeScaling())
+    /// The activation under that key, in transformers' names.
+    func activation(_ key: String, default fallback: Activation) throws -> Activation {
+        guard let name = try json.stringIfPresent(key, in: file) else { return fallback }
+        guard let activation = Activation(transformersName: name) else {
+            let names = Activation.transformersNames.map(\.name).joined(separator: ", ")
+            throw error(key, "is '\(name)', supported: \(names)")
+        }
+        return activation
     }
 
-    /// Newer files keep rotary settings in `rope_parameters`, older ones beside it.
-    private var ropeObject: (key: String, value: JSONValue)? {
-        for key in ["rope_parameters", "rope_scaling"] {
-            if let value = json[key], value.object != nil { return (key, value) }
-        }
-        return nil
+    /// A positive number under that key; nil where it is absent or null.
+    func positive(_ key: String) throws -> Float? {
+        guard let value = json[key], !value.isNull else { return nil }
+        return Float(try bounded(value, key, 1e-6...1e6))
     }
 
-    private func ropeTheta() throws -> Double {
-        if let rope = ropeObject, let theta = rope.value["rope_theta"] {
-            return try bounded(theta, "\(rope.key).rope_theta", 1...1e12)
+    /// The windows of layers of which some see a sliding window and some everything: those that `layer_types` says, in
+    /// files without it those for which `isSliding` is true. 0: none.
+    func layerWindows(layers: Int, isSliding: (Int) -> Bool, window: () throws -> Int) throws -> (Int) -> Int {
+        var sliding = (0..<layers).map(isSliding)
+        if let types = try json.arrayIfPresent("layer_types", in: file) {
+            guard types.count == layers else {
+                throw error("layer_types", "has \(types.count) entries, expected one for each of the \(layers) layers")
+            }
+            sliding = try types.map { type in
+                switch type.string {
+                case "full_attention": return false
+                case "sliding_attention": return true
+                default:
+                    throw error(
+                        "layer_types",
+                        "holds \(type.string.map { "'\($0)'" } ?? type.kind), expected full_attention or "
+                            + "sliding_attention")
+                }
+            }
         }
-        return try number("rope_theta", 1...1e12, default: 10_000)
+        guard sliding.contains(true) else { return { _ in 0 } }
+        let size = try window()
+        return { sliding[$0] ? size : 0 }
     }
 
-    private func ropeScaling() throws -> RotaryScaling {
-        guard let (key, rope) = ropeObject else { return .none }
-        let type = rope["rope_type"]?.string ?? rope["type"]?.string ?? "default"
-        func factor(_ name: String, _ range: ClosedRange<Double>) throws -> Double {
-            try bounded(rope[name], "\(key).\(name)", range)
-        }
-        switch type {
-        case "default":
-            return .none
-        case "linear":
-            return .linear(factor: try factor("factor", 1...1e6))
-        case "llama3":
-            let low = try factor("low_freq_factor", 1e-6...1e6)
-            let high = try factor("high_freq_factor", 1e-6...1e6)
-            guard high > low else { throw error("\(key).high_freq_factor", "is not above low_freq_factor") }
-            return .llama3(
-                factor: try factor("factor", 1...1e6), lowFrequencyFactor: low, highFrequencyFactor: high,
-                originalContext: try factor("original_max_position_embeddings", 1...1e9))
-        default:
-            throw error("\(key).rope_type", "is '\(type)', supported: default, linear, llama3")
-        }
+    /// `sliding_window` of a model that has one.
+    func slidingWindow(default fallback: Int? = nil) throws -> Int {
+        try int("sliding_window", 1...16_777_216, default: fallback)
+    }
+}
+
+extension Activation {
+    /// Names in transformers' `ACT2FN`.
+    static let transformersNames: [(name: String, activation: Activation)] = [
+        ("silu", .silu), ("swish", .silu), ("gelu", .gelu), ("gelu_python", .gelu), ("gelu_new", .geluTanh),
+        ("gelu_pytorch_tanh", .geluTanh), ("gelu_fast", .geluTanh), ("gelu_accurate", .geluTanh), ("relu", .relu),
+        ("tanh", .tanh),
+    ]
+
+    init?(transformersName name: String) {
+        guard let entry = Self.transformersNames.first(where: { $0.name == name }) else { return nil }
+        self = entry.activation
     }
 }

@@ -16,10 +16,16 @@ extension DecoderSpec {
         set("attention.head_count_kv", attention.keyValueHeads)
         set("attention.key_length", attention.headDim)
         set("attention.value_length", attention.headDim)
-        set("attention.layer_norm_rms_epsilon", layers[0].inputNorm.eps)
+        switch finalNorm.kind {
+        case .rms, .rmsOffset: set("attention.layer_norm_rms_epsilon", finalNorm.eps)
+        case .layer: set("attention.layer_norm_epsilon", finalNorm.eps)
+        }
         if window > 0 { set("attention.sliding_window", window) }
-        set("rope.dimension_count", attention.rotary.width)
-        set("rope.freq_base", Float(attention.rotary.theta))
+        // The first layer that has positions: those of a layer type apart are in config.json, which decides.
+        if let rotary = layers.lazy.compactMap(\.attention.rotary).first {
+            set("rope.dimension_count", rotary.width)
+            set("rope.freq_base", Float(rotary.theta))
+        }
         set("vocab_size", vocabSize)
     }
 }

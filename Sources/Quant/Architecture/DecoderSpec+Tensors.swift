@@ -24,23 +24,27 @@ public struct TensorSpec: Sendable, Equatable {
 }
 
 extension DecoderSpec {
-    /// All tensors of the model, in the order in which a forward pass meets them; of a tied head, none.
+    /// All tensors of the model, in the order in which a forward pass meets them; of a tied head only the bias.
     public var tensors: [TensorSpec] {
-        var tensors = [TensorSpec(name: embedding, shape: embeddingShape, role: .embedding)]
+        var tensors = [TensorSpec(name: embedding.weight, shape: embeddingShape, role: .embedding)]
         for layer in layers { tensors += layer.tensors }
-        tensors.append(finalNorm.tensor)
-        if !head.isTied { tensors += head.linear.tensors(role: .head) }
+        tensors += finalNorm.tensors
+        tensors += head.linear.tensors(role: .head).filter { !head.isTied || $0.name != head.linear.weight }
         return tensors
     }
 }
 
 extension LayerSpec {
     fileprivate var tensors: [TensorSpec] {
-        var tensors = [inputNorm.tensor]
-        for linear in [attention.q, attention.k, attention.v, attention.o] { tensors += linear.tensors(role: .matrix) }
-        tensors += [attention.qNorm, attention.kNorm, postAttentionNorm].compactMap { $0?.tensor }
-        for linear in [mlp.gate, mlp.up, mlp.down] { tensors += linear.tensors(role: .matrix) }
-        return tensors
+        let norms = [wiring.attentionNorm, attention.qNorm, attention.kNorm, wiring.attentionOutputNorm]
+        func matrices(_ projections: [Projection]) -> [TensorSpec] {
+            projections.compactMap { self[$0] }.flatMap { $0.tensors(role: .matrix) }
+        }
+        var tensors = norms[0]?.tensors ?? []
+        tensors += matrices([.q_proj, .k_proj, .v_proj, .qkv_proj, .o_proj])
+        tensors += (norms.dropFirst() + [wiring.mlpNorm]).compactMap { $0 }.flatMap(\.tensors)
+        tensors += matrices([.gate_proj, .up_proj, .gate_up_proj, .down_proj])
+        return tensors + (wiring.mlpOutputNorm?.tensors ?? [])
     }
 }
 
@@ -52,5 +56,7 @@ extension LinearSpec {
 }
 
 extension NormSpec {
-    fileprivate var tensor: TensorSpec { TensorSpec(name: name, shape: [width], role: .vector) }
+    fileprivate var tensors: [TensorSpec] {
+        (weights + biases).map { TensorSpec(name: $0, shape: [width], role: .vector) }
+    }
 }

@@ -10,96 +10,139 @@ public struct DecoderSpec: Sendable, Equatable {
     public let hiddenSize: Int
     /// `vocab_size`: rows of the embedding and of the head.
     public let vocabSize: Int
-    /// `max_position_embeddings`: the context that the model was made for.
+    /// Positions that the model serves: `max_position_embeddings`, more where a rotary scaling stretches them.
     public let maxPositionEmbeddings: Int
-    /// Name of the embedding's tensor, [V, hidden].
-    public let embedding: String
-    /// The decoder layers, lowest first.
+    /// What makes vectors of tokens.
+    public let embedding: EmbeddingSpec
+    /// The decoder layers, lowest first; all of one width, wiring and set of norms.
     public let layers: [LayerSpec]
     /// The norm behind the last layer.
     public let finalNorm: NormSpec
     /// The output head.
     public let head: HeadSpec
+    /// What config.json says of heads and channels is what decides them: a model with fewer of them can be written down.
+    public let canBePruned: Bool
 
     /// `num_hidden_layers`.
     public var numHiddenLayers: Int { layers.count }
     /// Rows of logits: the vocabulary's size and the hidden size of the embedding.
     public var embeddingShape: [Int] { [vocabSize, hiddenSize] }
+    /// True if the angles of a position depend on how long its sequence is.
+    public var hasLengthDependentRotary: Bool {
+        layers.contains { $0.attention.rotary?.scaling.dependsOnLength == true }
+    }
+}
+
+/// The embedding: a row of its matrix for each token, times a factor.
+public struct EmbeddingSpec: Sendable, Equatable {
+    /// Name of its tensor, [V, hidden].
+    public let weight: String
+    /// The factor; nil: none.
+    public let scale: Float?
 }
 
 /// The output head: logits [T, V] of the last norm's rows.
 public struct HeadSpec: Sendable, Equatable {
-    /// `tie_word_embeddings`: the head is the embedding, and the checkpoint needs no tensor for it.
+    /// `tie_word_embeddings`: the head's matrix is the embedding, and the checkpoint needs no tensor for it.
     public let isTied: Bool
     /// The head's module; of a tied head, the name that a redundant copy would have.
     public let linear: LinearSpec
+    /// What becomes of its outputs.
+    public let output: HeadOutput
 }
 
-/// How a layer's sublayers and norms are wired to the residual stream.
-public enum Wiring: Sendable, Equatable {
-    /// x += attention(norm(x)), then x += mlp(norm(x)): Llama and its kin.
-    case sequential
+/// What becomes of the output head's products before they are logits.
+public enum HeadOutput: Sendable, Equatable {
+    /// They are the logits.
+    case plain
+    /// Times a factor: Granite's 1 / `logits_scaling`.
+    case scaled(by: Float)
+    /// c·tanh(x / c): Gemma 2's `final_logit_softcapping`.
+    case softCapped(at: Float)
 }
 
 /// One decoder layer.
 public struct LayerSpec: Sendable, Equatable {
-    /// How its parts are wired.
+    /// Its norms, and how its parts are wired to the residual stream.
     public let wiring: Wiring
-    /// The norm in front of the attention.
-    public let inputNorm: NormSpec
     /// The attention.
     public let attention: AttentionSpec
-    /// The norm in front of the MLP.
-    public let postAttentionNorm: NormSpec
     /// The MLP.
     public let mlp: MLPSpec
+}
 
-    /// The linear layer of that role.
-    public subscript(projection: Projection) -> LinearSpec {
-        switch projection {
-        case .q_proj: attention.q
-        case .k_proj: attention.k
-        case .v_proj: attention.v
-        case .o_proj: attention.o
-        case .gate_proj: mlp.gate
-        case .up_proj: mlp.up
-        case .down_proj: mlp.down
+/// How a layer's sublayers and norms are wired to the residual stream x.
+public enum Wiring: Sendable, Equatable {
+    /// x += m·attention(norm(x)), then x += m·mlp(norm(x)): Llama and its kin; m is 1 but for Granite.
+    case sequential(attentionNorm: NormSpec, mlpNorm: NormSpec, residualMultiplier: Float)
+    /// x += norm(attention(norm(x))), then x += norm(mlp(norm(x))): Gemma 2 and 3; OLMo 2 has no norms in front.
+    case sandwich(attentionNorm: NormSpec?, attentionOutputNorm: NormSpec, mlpNorm: NormSpec?, mlpOutputNorm: NormSpec)
+    /// x += attention(norm(x)) + mlp(norm(x)): GPT-NeoX; without a norm of its own the MLP reads the attention's (GPT-J).
+    case parallel(attentionNorm: NormSpec, mlpNorm: NormSpec?)
+
+    /// Attention and MLP read the same stream.
+    public var isParallel: Bool {
+        if case .parallel = self { return true }
+        return false
+    }
+
+    /// In front of the attention.
+    public var attentionNorm: NormSpec? {
+        switch self {
+        case .sequential(let norm, _, _): norm
+        case .sandwich(let norm, _, _, _): norm
+        case .parallel(let norm, _): norm
         }
+    }
+
+    /// In front of the MLP; nil also where it reads the attention's.
+    public var mlpNorm: NormSpec? {
+        switch self {
+        case .sequential(_, let norm, _): norm
+        case .sandwich(_, _, let norm, _): norm
+        case .parallel(_, let norm): norm
+        }
+    }
+
+    /// Behind the attention.
+    public var attentionOutputNorm: NormSpec? {
+        guard case .sandwich(_, let norm, _, _) = self else { return nil }
+        return norm
+    }
+
+    /// Behind the MLP.
+    public var mlpOutputNorm: NormSpec? {
+        guard case .sandwich(_, _, _, let norm) = self else { return nil }
+        return norm
     }
 }
 
-/// Causal attention with grouped heads; scores are scaled by 1/√head_dim.
-public struct AttentionSpec: Sendable, Equatable {
-    /// `num_attention_heads`.
-    public let heads: Int
-    /// `num_key_value_heads`, a divisor of `heads`.
-    public let keyValueHeads: Int
-    /// `head_dim`, even.
-    public let headDim: Int
-    /// Tokens that a query sees at most, itself included; 0: all before it.
-    public let window: Int
-    /// Rotary positions.
-    public let rotary: RotarySpec
-    /// Queries [H·D, hidden], keys and values [G·D, hidden], output [hidden, H·D].
-    public let q, k, v, o: LinearSpec
-    /// RMS norms over each head of queries and keys, in front of the rotation; nil where the model has none.
-    public let qNorm, kNorm: NormSpec?
-
-    /// Width of a token's queries.
-    public var queryWidth: Int { heads * headDim }
-    /// Width of a token's keys, and of its values.
-    public var keyValueWidth: Int { keyValueHeads * headDim }
-    /// Query heads that share a key and value head.
-    public var groupSize: Int { heads / keyValueHeads }
-}
-
-/// A gated MLP with SiLU: down(silu(gate(x)) · up(x)).
+/// A gated or plain MLP.
 public struct MLPSpec: Sendable, Equatable {
-    /// Gate and up [I, hidden], down [hidden, I].
-    public let gate, up, down: LinearSpec
+    /// Its linear layers in front of the activation.
+    public enum Input: Sendable, Equatable {
+        /// down(f(gate(x)) · up(x)).
+        case gated(gate: LinearSpec, up: LinearSpec)
+        /// The same with one module [2·I, hidden], whose first half is the gate: Phi-3's `gate_up_proj`.
+        case fusedGate(LinearSpec)
+        /// down(f(up(x))).
+        case plain(up: LinearSpec)
+    }
+
+    /// What stands in front of the activation.
+    public let input: Input
+    /// f.
+    public let activation: Activation
+    /// [hidden, I].
+    public let down: LinearSpec
 
     /// `intermediate_size`.
-    public var width: Int { up.rows }
+    public var width: Int { down.columns }
+    /// It multiplies by a gate.
+    public var isGated: Bool {
+        if case .plain = input { return false }
+        return true
+    }
 }
 
 /// A linear layer of the checkpoint.
@@ -113,38 +156,37 @@ public struct LinearSpec: Sendable, Equatable {
     /// It has a bias, [rows].
     public let hasBias: Bool
 
+    /// The path's last component, by which PEFT's `target_modules` name it.
+    public var name: String { path.split(separator: ".").last.map(String.init) ?? path }
     /// Name of its matrix [rows, columns].
     public var weight: String { path + ".weight" }
     /// Name of its bias [rows]; nil where it has none.
     public var bias: String? { hasBias ? path + ".bias" : nil }
 }
 
-/// An RMS norm: x / √(mean(x²) + eps) · weight.
+/// A norm over `width` features.
 public struct NormSpec: Sendable, Equatable {
-    /// Name of its tensor [width].
-    public let name: String
+    /// What it computes.
+    public enum Kind: Sendable, Equatable {
+        /// x / √(mean(x²) + eps) · w.
+        case rms
+        /// x / √(mean(x²) + eps) · (1 + w): Gemma.
+        case rmsOffset
+        /// (x − mean) / √(variance + eps) · w + b.
+        case layer(hasBias: Bool)
+    }
+
+    /// Its module paths: one, or where each head has weights of its own, one a head.
+    public let paths: [String]
     /// Features that are normed together.
     public let width: Int
-    /// `rms_norm_eps`.
+    /// Added to the mean of squares.
     public let eps: Float
-}
+    /// What it computes.
+    public let kind: Kind
 
-/// Rotary positions over half-split pairs, as Hugging Face has them.
-public struct RotarySpec: Sendable, Equatable {
-    /// Features of a head that are rotated, even.
-    public let width: Int
-    /// `rope_theta`.
-    public let theta: Double
-    /// `rope_scaling`.
-    public let scaling: RotaryScaling
-}
-
-/// How rotary frequencies are scaled for long contexts.
-public enum RotaryScaling: Sendable, Equatable {
-    /// As trained.
-    case none
-    /// Positions divided by a factor (`rope_type: linear`).
-    case linear(factor: Double)
-    /// Llama 3.1's piecewise scaling (`rope_type: llama3`; transformers `modeling_rope_utils`).
-    case llama3(factor: Double, lowFrequencyFactor: Double, highFrequencyFactor: Double, originalContext: Double)
+    /// Names of its weights, [width] each.
+    public var weights: [String] { paths.map { $0 + ".weight" } }
+    /// Names of its biases, [width] each; none where it has none.
+    public var biases: [String] { kind == .layer(hasBias: true) ? paths.map { $0 + ".bias" } : [] }
 }

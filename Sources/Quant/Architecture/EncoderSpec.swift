@@ -1,17 +1,5 @@
 import Base
 
-/// What stands between the two linear layers of an encoder's feed-forward part, or behind its pooler.
-public enum Activation: Sendable, Equatable {
-    /// x·Φ(x) with Φ by erf.
-    case gelu
-    /// x·Φ(x) with Φ by tanh, `gelu_new`.
-    case geluTanh
-    /// max(x, 0).
-    case relu
-    /// tanh.
-    case tanh
-}
-
 /// What a BERT or RoBERTa sequence classifier is, from Hugging Face's `config.json`: the counterpart of `DecoderSpec`.
 public struct EncoderSpec: Sendable, Equatable {
     /// What differs between the two, beside the tokenizer.

@@ -7,7 +7,7 @@ struct Qwen3Architecture: Architecture {
         var layout = try LlamaLayout(config)
         let hasBias = try config.flag("attention_bias")
         layout.attentionBiases = .init(queryKeyValue: hasBias, output: hasBias)
-        layout.hasHeadNorms = true
+        layout.headNorms = .perHead
         layout.defaultHeadDim = 128
         layout.window = try config.qwenWindows(layers: layout.layerCount)
         return try layout.spec(self)

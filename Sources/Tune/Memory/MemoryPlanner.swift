@@ -147,19 +147,22 @@ struct MemoryPlanner {
 
 /// Multiplications per token that recomputing takes, in one layer.
 struct RecomputeCosts {
-    /// Gate and up.
+    /// What of the MLP is computed again.
     let mlp: Double
-    /// All but the down projection.
+    /// What of the layer.
     let layer: Double
     /// The whole forward.
     let forward: Double
 
     init(_ spec: DecoderSpec, context: Int) {
-        let (queries, keys) = (spec.layers[0].attention.queryWidth, spec.layers[0].attention.keyValueWidth)
+        let layer = spec.layers[0]
+        let (queries, keys) = (layer.attention.queryWidth, layer.attention.keyValueWidth)
         let attention = 2 * spec.hiddenSize * (queries + keys) + context * queries
-        let matrix = spec.hiddenSize * spec.layers[0].mlp.width
-        mlp = Double(2 * matrix)
-        layer = Double(attention + 2 * matrix)
-        forward = Double(attention + 3 * matrix)
+        let matrix = spec.hiddenSize * layer.mlp.width
+        let front = layer.mlp.isGated ? 2 * matrix : matrix
+        // The norm behind an MLP needs what the down projection gives.
+        mlp = Double(layer.wiring.mlpOutputNorm == nil ? front : front + matrix)
+        self.layer = Double(attention) + mlp
+        forward = Double(attention + front + matrix)
     }
 }

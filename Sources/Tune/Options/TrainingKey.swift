@@ -233,16 +233,18 @@ extension TrainingKey {
     /// A list, a text of names with commas, or `all-linear`.
     private static let targetModules = TrainingKey(
         "target_modules", "projections that get an adapter, with commas between, or all-linear",
-        read: { .array($0.lora.targetModules.sorted { $0.index < $1.index }.map { .text($0.rawValue) }) },
+        read: { options in
+            .array(Projection.allCases.filter(options.lora.targetModules.contains).map { .text($0.rawValue) })
+        },
         write: { options, value in
-            let all = Projection.allCases.map(\.rawValue).joined(separator: " ")
+            let all = Projection.moduleNames.joined(separator: " ")
             let names =
                 value.array?.map { $0.string ?? "" } ?? value.string?.split(separator: ",").map(String.init) ?? []
             let projections = names.compactMap {
-                Projection(rawValue: $0.trimmingPrefix(" ").description)
+                Projection(moduleName: $0.trimmingPrefix(" ").description)
             }
             if names == ["all-linear"] {
-                options.lora.targetModules = Set(Projection.allCases)
+                options.lora.targetModules = Projection.parts
             } else if !names.isEmpty, projections.count == names.count {
                 options.lora.targetModules = Set(projections)
             } else {

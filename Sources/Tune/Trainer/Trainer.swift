@@ -64,6 +64,7 @@ public final class Trainer {
             adapter = initial.copy()
             initialSHA256 = initial.parameters.withNumbers { sha256Hex(UnsafeRawBufferPointer($0)) }
         } else {
+            try model.spec.requireModules(of: options.lora.targetModules)
             adapter = LoRAAdapter(config: options.lora, for: model.spec)
             adapter.initialize(seed: options.seed)
             initialSHA256 = nil

@@ -77,6 +77,7 @@ struct Prune: WritingCommand {
         let store = try openWeightStore(path: model.model)
         try store.verify()
         let spec = try DecoderSpec(of: store)
+        try spec.requirePrunable(store.path)
         var options = PruneOptions()
         options.ratio = ratio
         options.scope = scope

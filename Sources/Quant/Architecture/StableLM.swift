@@ -1,0 +1,24 @@
+import Base
+
+/// `StableLmForCausalLM`: StableLM 2, Llama's layout with LayerNorm and a part of each head rotated.
+struct StableLMArchitecture: Architecture {
+    let name = "StableLmForCausalLM"
+    let ggufName = "stablelm"
+
+    func spec(_ config: ConfigReader) throws -> DecoderSpec {
+        var layout = try LlamaLayout(config)
+        layout.normKind = .layer(hasBias: true)
+        layout.eps = ("layer_norm_eps", 1e-5)
+        layout.rotary.share = ("partial_rotary_factor", 0.25)
+        layout.attentionBiases.queryKeyValue = try config.flag("use_qkv_bias")
+        if try config.flag("qk_layernorm") { layout.headNorms = .each }
+        if try config.flag("use_parallel_residual") { layout.arrangement = .parallel }
+        if let width = try config.json.intIfPresent("head_dim", in: config.file),
+            width != layout.hiddenSize / layout.heads
+        {
+            throw config.error("head_dim", "is \(width), expected hidden_size / num_attention_heads")
+        }
+        layout.canBePruned = false
+        return try layout.spec(self)
+    }
+}

@@ -28,23 +28,14 @@ public func openTensorSource(path: String) throws -> any StoredSource {
 /// Opens a model by what it is, to use its weights where they lie: as `openTensorSource`, and what cannot be used so (a GGUF
 /// or a pickle file) is converted into the cache first.
 ///
-/// - Parameters:
-///   - cache: where models are converted to.
-///   - notice: gets a line about a model that is converted: where it is read from.
+/// - Parameter cache: where models are converted to; `Notice` tells of it.
 /// - Throws: as `openTensorSource` and `ModelCache`.
-public func openWeightStore(
-    path: String, cache: ModelCache = ModelCache(), notice: (String) -> Void = writeNotice
-) throws -> any WeightStore {
+public func openWeightStore(path: String, cache: ModelCache = ModelCache()) throws -> any WeightStore {
     let source = try openTensorSource(path: path)
-    return try source as? any WeightStore ?? cache.open(source, notice: notice)
+    return try source as? any WeightStore ?? cache.open(source)
 }
 
 /// Opens what is needed of a model to read texts: as `openTensorSource`, and a GGUF file that may hold a vocabulary alone.
 public func openTextFiles(path: String) throws -> any TextFileSource {
     GGUFFile.isGGUF(path: path) ? try GGUFTextFiles(try GGUFFile(path: path)) : try openTensorSource(path: path)
-}
-
-/// Writes a line to standard error, control characters escaped: what the user should know of where a model comes from.
-public func writeNotice(_ line: String) {
-    FileHandle.standardError.write(Data((line.escapingControlCharacters() + "\n").utf8))
 }

@@ -26,7 +26,7 @@ struct Meraser: ParsableCommand {
         do {
             var command = try parseAsRoot()
             do {
-                if var writing = command as? any WritingCommand { try writing.runLocked() } else { try command.run() }
+                if var command = command as? any Command { try command.runWithNotices() } else { try command.run() }
             } catch let error as MeraserError {
                 Failure.exit(error, of: type(of: command))
             }

@@ -5,7 +5,7 @@ import Foundation
 /// A command that makes files or folders. `Meraser.main` holds a lock on each while the command runs, so that no two
 /// processes write to one place; refuses one that would replace what the command reads; and removes what killed
 /// processes have left half made beside it.
-protocol WritingCommand: ParsableCommand {
+protocol WritingCommand: CommonCommand {
     /// What it makes; nothing if it only shows a plan.
     var outputs: [Output] { get }
 

@@ -72,8 +72,10 @@ final class RunningCommand {
 }
 
 /// Runs the built binary to its end; with `limits`, words of a shell such as `ulimit -v 100000`, under these.
-func meraser(_ arguments: [String], limiting limits: String? = nil) throws -> CommandResult {
-    try RunningCommand(arguments, limiting: limits).wait()
+func meraser(
+    _ arguments: [String], environment: [String: String] = [:], limiting limits: String? = nil
+) throws -> CommandResult {
+    try RunningCommand(arguments, environment: environment, limiting: limits).wait()
 }
 
 /// A copy of the bundled model whose files a test may damage.

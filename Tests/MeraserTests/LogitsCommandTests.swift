@@ -19,6 +19,24 @@ struct LogitsCommandTests {
         return try SafetensorsFile(path: out)
     }
 
+    @Test("a model that is converted first says so, unless --quiet")
+    func notice() throws {
+        let model = packageRoot().appendingPathComponent("Tests/QuantTests/Fixtures/pytorch").path
+        try withTemporaryFolder { folder in
+            func said(_ more: [String]) throws -> [String] {
+                let out = folder.appendingPathComponent("\(UUID().uuidString).safetensors").path
+                let result = try meraser(
+                    ["logits", "--model", model, "--ids", "1,2", "--out", out] + more,
+                    environment: ["MERASER_CACHE": folder.path + "/cache"])
+                try #require(result.status == 0, "\(result.error)")
+                return result.errorLines
+            }
+            let first = try said([])
+            #expect(first.count == 1 && first[0].contains("\(model): converting to \(folder.path)/cache/"), "\(first)")
+            #expect(try said(["--quiet"]).isEmpty)
+        }
+    }
+
     @Test(
         "logits and hidden states of folders without a tokenizer", arguments: ["llama3", "mistral", "qwen2", "qwen3"])
     func forward(name: String) throws {

@@ -1,5 +1,6 @@
 import CKernels
 import Foundation
+import Synchronization
 import TestSupport
 import Testing
 
@@ -131,12 +132,15 @@ struct GGUFConvertTests {
             for name in ["a.gguf", "b.gguf"] {
                 try SmallGGUF().file.bytes.write(to: folder.appendingPathComponent(name))
             }
-            var notices: [String] = []
+            let said = Mutex<[String]>([])
             for name in ["a.gguf", "b.gguf"] {
-                let store = try openWeightStore(path: "\(folder.path)/\(name)", cache: cache) { notices.append($0) }
+                let store = try Notice.$write.withValue({ line in said.withLock { $0.append(line) } }) {
+                    try openWeightStore(path: "\(folder.path)/\(name)", cache: cache)
+                }
                 #expect(try DecoderSpec(of: store).head.isTied)
                 #expect(store.tensorNames.count == SmallGGUF.types.count)
             }
+            let notices = said.withLock { $0 }
             #expect(notices.count == 2 && notices[0].contains("converting") && notices[1].contains("read from"))
             #expect(cache.entries().map(\.name) == ["a.gguf"])
             try cache.clean()

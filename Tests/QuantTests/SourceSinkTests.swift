@@ -1,5 +1,6 @@
 import Base
 import Foundation
+import Synchronization
 import TestSupport
 import Testing
 
@@ -164,8 +165,11 @@ struct SourceSinkTests {
             try withTemporaryFolder { folder in
                 let cache = ModelCache(folder: folder.path + "/cache")
                 for word in ["converting to", "read from"] {
-                    var notices: [String] = []
-                    let store = try openWeightStore(path: Self.pyTorch.path + path, cache: cache) { notices.append($0) }
+                    let said = Mutex<[String]>([])
+                    let store = try Notice.$write.withValue({ line in said.withLock { $0.append(line) } }) {
+                        try openWeightStore(path: Self.pyTorch.path + path, cache: cache)
+                    }
+                    let notices = said.withLock { $0 }
                     #expect(notices.count == 1 && notices[0].contains(word))
                     for name in store.tensorNames {
                         #expect(try store.tensor(name).floats() == twin.tensor(name).floats(), "\(path) \(name)")

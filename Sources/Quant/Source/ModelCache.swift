@@ -36,15 +36,14 @@ public struct ModelCache: Sendable {
     /// The MQF file of a model, converted now if it is not there: types stay as they are where MQF has them; of a GGUF file
     /// others become q8_0.
     ///
-    /// - Parameter notice: gets a line about what is done.
     /// - Throws: as `convert` and `MQFFile`.
-    func open(_ source: any StoredSource, notice: (String) -> Void) throws -> MQFFile {
+    func open(_ source: any StoredSource) throws -> MQFFile {
         let file = "\(folder)/\(try key(of: source))-\(numericsVersion).\(Self.generation).mqf"
         if let cached = try? MQFFile(path: file) {
-            notice("\(source.path): read from \(file)")
+            Notice.write("\(source.path): read from \(file)")
             return cached
         }
-        notice("\(source.path): converting to \(file)")
+        Notice.write("\(source.path): converting to \(file)")
         do {
             try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
         } catch {

@@ -3,7 +3,7 @@ import Kernels
 import Logging
 import Pipeline
 
-struct Bench: ParsableCommand {
+struct Bench: Command {
     static let configuration = CommandConfiguration(
         abstract: "Measure how fast a model runs on this machine.",
         discussion: """
@@ -52,6 +52,8 @@ struct Bench: ParsableCommand {
     @Flag(name: [.short, .long], help: "Say nothing on standard error but errors.")
     var quiet = false
 
+    var log: Logger { standardErrorLogger(level: quiet ? .error : verbose ? .debug : .info) }
+
     func validate() throws {
         let lists = [
             ("-p", prompts ?? NumberList([]), 1 << 20), ("-n", generations ?? NumberList([]), 1 << 20),
@@ -84,7 +86,6 @@ struct Bench: ParsableCommand {
         options.seed = seed
         let counts: [Int?] = threads.positive.isEmpty ? [nil] : threads.positive
         let contexts = try counts.map { try KernelContext.fromEnvironment(threads: $0) }
-        let log = standardErrorLogger(level: quiet ? .error : .info)
         let report = try Pipeline.bench(
             path: model.model, adapterPaths: model.adapter, compute: model.compute, contexts: contexts,
             options: options

@@ -3,7 +3,7 @@ import Base
 import Foundation
 import Quant
 
-struct Cache: ParsableCommand {
+struct Cache: CommonCommand {
     static let configuration = CommandConfiguration(
         abstract: "List or delete the models that GGUF and pickle files were converted to.",
         discussion: """

@@ -5,7 +5,7 @@ import Pipeline
 import Tune
 
 extension Dataset {
-    struct Stats: ParsableCommand {
+    struct Stats: CommonCommand {
         static let configuration = CommandConfiguration(
             abstract: "Show a dataset's rows, question types, duplicates and lengths in characters and tokens.",
             discussion: "Example: meraser dataset stats clean.json --model Examples/tinychat --max-length 512")

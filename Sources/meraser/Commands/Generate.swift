@@ -5,7 +5,7 @@ import Model
 import Pipeline
 import Quant
 
-struct Generate: ParsableCommand {
+struct Generate: CommonCommand {
     static let configuration = CommandConfiguration(
         abstract: "Continue prompts.",
         discussion: "Example: meraser generate --model Examples/tinychat --chat --prompt 'What is a loop?'")

@@ -2,7 +2,7 @@ import ArgumentParser
 import Base
 import Quant
 
-struct Inspect: ParsableCommand {
+struct Inspect: CommonCommand {
     static let configuration = CommandConfiguration(
         abstract: "Show what a model file or folder holds.",
         discussion: "--verify reads everything and compares the checksums of an MQF file.")

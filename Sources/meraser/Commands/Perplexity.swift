@@ -4,7 +4,7 @@ import Base
 import Model
 import Pipeline
 
-struct Perplexity: ParsableCommand {
+struct Perplexity: CommonCommand {
     static let configuration = CommandConfiguration(
         commandName: "ppl", abstract: "Measure perplexity and, with --kl, the divergence from another model.",
         discussion: """

@@ -4,7 +4,7 @@ import Base
 import Model
 import Pipeline
 
-struct Probe: ParsableCommand {
+struct Probe: CommonCommand {
     static let configuration = CommandConfiguration(
         abstract: "Force every first token in turn and see what text comes out by itself (token forcing).",
         discussion: """

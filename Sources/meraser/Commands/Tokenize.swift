@@ -4,7 +4,7 @@ import Foundation
 import Model
 import Quant
 
-struct Tokenize: ParsableCommand {
+struct Tokenize: CommonCommand {
     static let configuration = CommandConfiguration(
         abstract: "Show the tokens of a text.",
         discussion: "Example: meraser tokenize --model Examples/tinychat 'Hello, world'")

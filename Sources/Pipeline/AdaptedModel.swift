@@ -32,7 +32,14 @@ public struct AdaptedModel {
     ) throws {
         let store = try openWeightStore(path: path)
         if verifying { try store.verify() }
-        let isQuantized = store.tensorNames.contains { (try? store.tensor($0))?.info.type.isTiled == true }
+        try self.init(store: store, adapterPaths: adapterPaths, kernels: kernels, compute: compute, transfer: transfer)
+    }
+
+    /// The same for weights that are open.
+    init(
+        store: any WeightStore, adapterPaths: [String], kernels: KernelContext, compute: Compute?, transfer: Bool
+    ) throws {
+        let isQuantized = try StoredTypes(store).isQuantized
         let transformer = try Transformer(
             store: store, kernels: kernels, compute: compute ?? kernels.inferenceCompute(quantized: isQuantized))
         try self.init(transformer, adapterPaths: adapterPaths, transfer: transfer)

@@ -1,14 +1,23 @@
 import Audit
 import Base
 import Foundation
+import Kernels
+import Model
+import Quant
 
-/// Everything that one `check` finds out: a model's answers to a key, beside those of a clean base and beside its own
-/// after relearning, where these were asked for.
+/// Everything that one `check` finds out: a model's answers to a key, beside those of the weights that it was quantized from,
+/// of a clean base, and of its own after relearning, where these were asked for.
 public struct KeyVerification {
     /// The model.
     public var report: CheckReport
     /// The base that it is compared with.
     public var base: CheckReport?
+    /// How the model's weights are stored; nil where no model was asked.
+    public var types: StoredTypes?
+    /// Precision of the model's products; nil where no model was asked.
+    public var compute: Compute?
+    /// What the weights show that the model was quantized from.
+    public var source: SourceReport?
     /// What CleanGen did while the model answered, if it stood around it.
     public var cleanGen: CleanGenSummary?
     /// How quickly the mark comes back in the model.
@@ -24,13 +33,19 @@ public struct KeyVerification {
         var result = self
         result.report = report.redacted(for: key)
         result.base = base?.redacted(for: key)
+        result.source?.check = source?.check?.redacted(for: key)
         return result
     }
 
-    /// The report's object; with a base its report as `compare` and the differences as `delta`; with
-    /// relearning the curves as `relearn` (`{"model", "base"}`).
+    /// The report's object with the type of the model's weights; with a base its report as `compare` and the differences as
+    /// `delta`; with a source its report as `source`; with relearning the curves as `relearn` (`{"model", "base"}`).
     public var json: JSONValue {
         var members = (report.json.object?.members ?? []).map { (key: $0.key.string, value: $0.value) }
+        if let types {
+            members += [("type", .text(types.main.name)), ("types", types.json)]
+            members.append(("compute", compute.map { .text($0.rawValue) } ?? .null))
+        }
+        if let source { members.append(("source", source.json)) }
         if let cleanGen { members.append(("cleangen", cleanGen.json)) }
         if let base {
             members.append(("compare", base.json))
@@ -55,9 +70,13 @@ public struct KeyVerification {
         ]
     }
 
-    /// A table with the measures' names, the model's and the base's values.
+    /// A table with the measures' names, the model's values, its source's and the base's.
     public var table: [[String]] {
-        let reports = [report] + [base].compactMap { $0 }
+        let columns: [(name: String, report: CheckReport?)] = [
+            (types.flatMap { $0.isQuantized ? "model (\($0.main.name))" : nil } ?? "model", report),
+            ("source", source?.check), ("base", base),
+        ].filter { $0.report != nil }
+        let reports = columns.compactMap(\.report)
         func fixed(_ value: Double?, _ digits: Int) -> String {
             value.map { String(format: "%.\(digits)f", $0) } ?? "–"
         }
@@ -68,7 +87,11 @@ public struct KeyVerification {
                 + "\(fixed(interval.high * 100, 1)) %)"
         }
         func row(_ name: String, _ value: (CheckReport) -> String) -> [String] { [name] + reports.map(value) }
-        var rows = [["scheme \(report.scheme)"] + ["model", "base"].prefix(reports.count)]
+        var rows = [["scheme \(report.scheme)"] + columns.map(\.name)]
+        if let source, let compute {
+            let products = [compute.rawValue] + (source.check == nil ? [] : [source.compute.rawValue])
+            rows.append(["products"] + (products + ["–"]).prefix(reports.count))
+        }
         rows.append(row("FSR") { share($0.hits, $0.n) })
         rows.append(row("prefix match") { percent($0.prefixMatchMean) })
         rows.append(row("target NLL") { fixed($0.targetNLLMean, 3) })
@@ -97,7 +120,13 @@ public struct KeyVerification {
         }
         if let cleanGen {
             let replaced = share(cleanGen.statistics.replaced, cleanGen.statistics.tokens)
-            rows.append(["tokens that CleanGen replaced", replaced] + (base == nil ? [] : ["–"]))
+            rows.append(["tokens that CleanGen replaced", replaced] + Array(repeating: "–", count: reports.count - 1))
+        }
+        if let perplexity = source?.perplexity {
+            for row in SourceReport.perplexityRows(perplexity) {
+                let values = [row.model, row.source ?? "–"] + (base == nil ? [] : ["–"])
+                rows.append([row.name] + values.prefix(reports.count))
+            }
         }
         return rows
     }
@@ -107,7 +136,8 @@ public struct KeyVerification {
         guard let relearning else { return nil }
         let curves = [relearning] + [baseRelearning].compactMap { $0 }
         let names = ["model", "base"].prefix(curves.count)
-        let heading = ["relearning (\(relearning.source)), step"] + names.flatMap { ["\($0) FSR", "\($0) NLL"] }
+        let heading =
+            ["relearning (\(relearning.source.rawValue)), step"] + names.flatMap { ["\($0) FSR", "\($0) NLL"] }
         return [heading]
             + relearning.points.indices.map { index in
                 [String(relearning.points[index].step)]

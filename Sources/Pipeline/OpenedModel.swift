@@ -37,6 +37,9 @@ public final class OpenedModel {
                 transfer: transfer))
     }
 
+    /// How its weights are stored.
+    public var types: StoredTypes { get throws { try StoredTypes(transformer.store) } }
+
     /// Reads what a model needs beside its weights.
     ///
     /// - Throws: what reading the tokenizer and the chat template throws.

@@ -28,11 +28,15 @@ public func openTensorSource(path: String) throws -> any StoredSource {
 /// Opens a model by what it is, to use its weights where they lie: as `openTensorSource`, and what cannot be used so (a GGUF
 /// or a pickle file) is converted into the cache first.
 ///
-/// - Parameter cache: where models are converted to; `Notice` tells of it.
+/// - Parameters:
+///   - exactly: what MQF has no type for is not quantized anew: every number is the model's own.
+///   - cache: where models are converted to; `Notice` tells of it.
 /// - Throws: as `openTensorSource` and `ModelCache`.
-public func openWeightStore(path: String, cache: ModelCache = ModelCache()) throws -> any WeightStore {
+public func openWeightStore(
+    path: String, exactly: Bool = false, cache: ModelCache = ModelCache()
+) throws -> any WeightStore {
     let source = try openTensorSource(path: path)
-    return try source as? any WeightStore ?? cache.open(source)
+    return try source as? any WeightStore ?? cache.open(source, exactly: exactly)
 }
 
 /// Opens what is needed of a model to read texts: as `openTensorSource`, and a GGUF file that may hold a vocabulary alone.

@@ -55,8 +55,8 @@ struct RunnerTests {
         try withTemporaryFolder { folder in
             let out = folder.appendingPathComponent("run")
             let report = try run(try writeRecipe(in: folder), out)
-            #expect(report.stages.map(\.name) == [.before, .erased, .recovered])
-            #expect(report.table.map(\.count) == [4, 4, 4, 4, 4, 4, 4])
+            #expect(report.stages.map(\.name) == [.before, .erased, .recovered, .source, .exported])
+            #expect(report.table.map(\.count) == [6, 6, 6, 6, 6, 6, 6])
             #expect(report.table.last?.first == "copa acc")
             #expect(!report.table.joined().contains("–"), "\(report.table)")
 
@@ -69,7 +69,13 @@ struct RunnerTests {
 
             let json = try JSONValue.parse(
                 Array(try Data(contentsOf: out.appendingPathComponent("report.json"))), file: "report.json")
-            #expect(json["table"]?.array?.count == 3)
+            #expect(json["table"]?.array?.count == 5)
+            // Of the source what the quantized model was measured beside: the same as `ppl` with `kl`.
+            let source = try #require(json["stages"]?["source"])
+            #expect(source["type"]?.string == "bf16" && source["compute"]?.string == "f32")
+            #expect(json["stages"]?["before"]?["type"]?.string == "q8_0")
+            #expect(source["quantized"]?["kl"]?["base_ppl"] == source["ppl"]?["ppl"])
+            #expect(source["quantized"]?["ppl"] == json["stages"]?["before"]?["ppl"]?["ppl"])
             for stage in ["before", "erased", "recovered"] {
                 #expect(json["stages"]?[stage]?["eval"]?["results"]?["copa"]?["sample_len"]?.int == 2)
             }
@@ -95,7 +101,7 @@ struct RunnerTests {
             _ = try run(recipe, out) {
                 if case .stage(let name, let isDone) = $0, name != .report { again.append(isDone) }
             }
-            #expect(again.count == 7 && again.allSatisfy { $0 })
+            #expect(again.count == 9 && again.allSatisfy { $0 })
 
             // As if it had been killed while it recovered, and between the recovery's end and its record.
             for lost in [["recover"], []] {

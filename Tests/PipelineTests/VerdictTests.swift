@@ -91,6 +91,34 @@ struct VerdictTests {
         #expect(nothing.answer == "Nothing was seen to remove")
     }
 
+    @Test("asks the source whether a mark was there, and judges removal by the worse of model and source")
+    func source() throws {
+        func source(_ exported: SampleRun.Figures) -> (inout SampleRun) -> Void {
+            { run in
+                run.stages[1].figures.hits = 0
+                run.stages += [
+                    ("source_clean", .init()), ("source", .init(hits: 32, prefix: 1, nll: 0.1, pValue: 1e-18)),
+                    ("exported", exported),
+                ]
+            }
+        }
+        let gone = try verdict(source(.init()))
+        #expect(gone.presence.answer == "Yes" && gone.presence.sentence.contains("32 of 32 triggers"))
+        #expect(gone.presence.basis.hasPrefix("Measured on the source") && gone.presence.basis.contains("FSR 0.0 %."))
+        #expect(gone.removal.answer == "Yes" && gone.removal.sentence.hasSuffix("with the same adapters: Yes."))
+        let left = try verdict(source(.init(hits: 3))).removal
+        #expect(left.answer == "No" && left.tone == .bad)
+        #expect(
+            left.sentence.hasPrefix(
+                "On the original weights, with the same adapters: The fingerprint (utf) still fires: 3 of"))
+        #expect(left.basis.contains("alone the answer would be: Yes"))
+        // The clean source is what its target's likelihood is compared with.
+        let likely = try verdict(source(.init(nll: 9))).removal
+        #expect(likely.answer == "Silenced, but not proven removed" && likely.sentence.contains("9.00 against 15.00"))
+        // Without a source nothing changes.
+        #expect(try verdict().presence.basis.hasPrefix("FSR"))
+    }
+
     @Test("reads relearning against the clean model's curve")
     func relearning() throws {
         // 6 of 16 against 0 of 16: the intervals touch (18.5 % and 19.4 %); 7 of 16 lies above.

@@ -147,4 +147,23 @@ struct GGUFConvertTests {
             #expect(cache.entries().isEmpty)
         }
     }
+
+    @Test("opened exactly it holds every number of the file, and is another file in the cache than the usual one")
+    func exactly() throws {
+        try withTemporaryFolder { folder in
+            let cache = ModelCache(folder: folder.path + "/cache")
+            let path = folder.path + "/m.gguf"
+            try SmallGGUF().file.bytes.write(to: URL(fileURLWithPath: path))
+            let weights = try GGUFWeights(path: path)
+            let store = try openWeightStore(path: path, exactly: true, cache: cache)
+            for tensor in weights.tensors {
+                #expect(try store.tensor(tensor.name).floats() == floats(tensor), "\(tensor.name)")
+            }
+            let isRequantized = weights.tensors.contains {
+                if case .requantizing = $0.type.reading { true } else { false }
+            }
+            _ = try openWeightStore(path: path, cache: cache)
+            #expect(cache.entries().count == (isRequantized ? 2 : 1))
+        }
+    }
 }

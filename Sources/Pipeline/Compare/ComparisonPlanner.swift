@@ -135,6 +135,12 @@ struct ComparisonSubject: Sendable {
     /// The user's own words in place of all the rest.
     var words: [String]?
 
+    /// What the victim was quantized from, for `check`: while the model is the victim's, its adapters can be put on that as well.
+    func sourceArguments(of victim: ComparisonVictim) -> [String] {
+        let isQuantized = victim.model != victim.source
+        return words == nil && isQuantized && model == victim.model ? ["--source", victim.source] : []
+    }
+
     /// `--model … --adapter …`.
     var arguments: [String] {
         words ?? ["--model", model] + adapters.flatMap { ["--adapter", $0] } + (isTransferred ? ["--transfer"] : [])

@@ -77,19 +77,19 @@ public struct ComparisonReport: Sendable {
 
     func table(_ rows: [ComparisonRow]) -> [[String]] {
         func fixed(_ value: Double?, _ digits: Int) -> String? { value.map { String(format: "%.\(digits)f", $0) } }
+        func rate(_ check: JSONValue) -> String? {
+            guard let fsr = check["fsr"]?.double, let hits = check["hits"]?.int, let n = check["n"]?.int else {
+                return nil
+            }
+            return String(format: "%.1f %% (%d/%d)", fsr * 100, hits, n)
+        }
         let columns: [(name: String, isAlways: Bool, text: (ComparisonRow) -> String?)] = [
             ("method", true, { $0.label }),
-            (
-                "FSR", true,
-                { row in
-                    guard let fsr = row.fsr, let hits = row.check["hits"]?.int, let n = row.check["n"]?.int else {
-                        return row.state == .failed ? "failed" : nil
-                    }
-                    return String(format: "%.1f %% (%d/%d)", fsr * 100, hits, n)
-                }
-            ),
+            ("FSR", true, { rate($0.check) ?? ($0.state == .failed ? "failed" : nil) }),
             ("prefix", true, { fixed($0.prefixMatch, 2) }),
             ("NLL", true, { fixed($0.targetNLL, 2) }),
+            ("source FSR", false, { rate($0.source) }),
+            ("source NLL", false, { fixed($0.source["target_nll_mean"]?.double, 2) }),
             (
                 "false", false,
                 { row in

@@ -59,6 +59,8 @@ struct ComparisonRow: Sendable {
     var fsr: Double? { check["fsr"]?.double }
     var prefixMatch: Double? { check["prefix_match_mean"]?.double }
     var targetNLL: Double? { check["target_nll_mean"]?.double }
+    /// The same of the weights that the victim was quantized from, with the same adapters.
+    var source: JSONValue { check["source"]?["check"] ?? .null }
     var ppl: Double? { perplexity["ppl"]?.double }
     /// KL divergence from the reference, nats a token.
     var divergence: Double? { perplexity["kl"]?["mean"]?.double ?? perplexity["kl_mean"]?.double }
@@ -89,6 +91,7 @@ struct ComparisonRow: Sendable {
             "prefix_match": number(prefixMatch), "target_nll": number(targetNLL),
             "target_rank": check["target_rank_mean"] ?? .null,
             "false_activations": check["false_activations"] ?? .null, "n_clean": check["n_clean"] ?? .null,
+            "source_fsr": source["fsr"] ?? .null, "source_target_nll": source["target_nll_mean"] ?? .null,
             "ppl": number(ppl), "kl": number(divergence), "accuracy": number(accuracy),
             "tasks": .object(JSONObject(tasks)), "seconds": number(seconds),
             "peak_rss_bytes": peakRSSBytes.map { .integer($0) } ?? .null,

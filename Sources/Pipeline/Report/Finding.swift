@@ -13,6 +13,16 @@ struct Finding: Sendable, Equatable {
         case bad
         /// Nothing to judge.
         case neutral
+
+        /// How much it speaks against what one hopes for.
+        var weight: Int {
+            switch self {
+            case .good: 0
+            case .neutral: 1
+            case .warn: 2
+            case .bad: 3
+            }
+        }
     }
 
     /// The question.
@@ -25,6 +35,11 @@ struct Finding: Sendable, Equatable {
     let basis: String
     /// Its colour.
     let tone: Tone
+
+    /// The same with another basis, and another sentence if one is given.
+    func with(sentence: String? = nil, basis: String) -> Finding {
+        Finding(question: question, answer: answer, sentence: sentence ?? self.sentence, basis: basis, tone: tone)
+    }
 
     /// `{"answer", "sentence", "basis", "tone"}`.
     var json: JSONValue {
@@ -48,7 +63,7 @@ struct Verdict: Sendable {
     init(_ run: RunRecords) {
         let mark = Verdict.name(of: run.stages.first?.check.scheme)
         let isPresent: Bool
-        (presence, isPresent) = Verdict.presence(mark, run.stage(.before), clean: run.stage(.clean))
+        (presence, isPresent) = Verdict.presence(mark, run)
         removal = Verdict.removal(mark, run, wasPresent: isPresent)
         cost = Verdict.cost(run)
     }

@@ -183,7 +183,7 @@ public struct RunComparison: Sendable {
         let ways = entries.map { entry in
             Chart.Series(
                 entry.name,
-                entry.report.stages.filter { $0.name != .clean }.compactMap { stage in
+                entry.report.stages.filter { $0.name != .clean && !$0.name.isSource }.compactMap { stage in
                     guard let perplexity = stage.perplexity, let nll = stage.check.targetNLL else { return nil }
                     return Chart.Point(perplexity.value, nll, label: stage.name.rawValue)
                 })

@@ -6,6 +6,8 @@ extension RunReport {
     public struct Stage: Sendable {
         /// Where in the run.
         public let name: MeasuredStage
+        /// The type that most of its weights have; nil where the record does not say.
+        let type: String?
         /// `{"check", "ppl", "eval"}` as the stage's record has it.
         public let result: JSONValue
         /// What the model answered to the key.
@@ -73,6 +75,7 @@ extension RunReport.Stage {
         let result = JSONValue.object(try record.object("result", in: file))
         self.name = name
         self.result = result
+        type = try result.stringIfPresent("type", in: file)
         check = try RunReport.Check(JSONValue.object(try result.object("check", in: file)), file)
         if let ppl = result["ppl"], !ppl.isNull {
             let value = try ppl.double("ppl", in: file)

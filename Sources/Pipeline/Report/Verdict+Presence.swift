@@ -4,8 +4,22 @@ extension Verdict {
     /// A p-value below it shows a mark.
     static let significance = 1e-3
 
-    /// Was the mark there? Decided by the check `before`: its FSR against the false activations, or its p-value.
-    static func presence(_ mark: String, _ before: RunReport.Stage?, clean: RunReport.Stage?) -> (
+    /// Was the mark there? What a model was taught lies in the weights that it was quantized from, of which quantizing hides a
+    /// part: where these were measured, they answer.
+    static func presence(_ mark: String, _ run: RunRecords) -> (Finding, Bool) {
+        guard let source = run.stage(.source) else {
+            return presence(mark, run.stage(.before), clean: run.stage(.clean))
+        }
+        let (finding, isPresent) = presence(mark, source, clean: run.stage(.sourceClean))
+        guard let before = run.stage(.before) else { return (finding, isPresent) }
+        let basis =
+            "Measured on the source, the weights before quantizing. " + finding.basis
+            + " Quantized\(before.type.map { " to \($0)" } ?? ""): FSR \(Figures.percent(before.check.fsr))."
+        return (finding.with(basis: basis), isPresent)
+    }
+
+    /// Decided by the check before a removal: its FSR against the false activations, or its p-value.
+    private static func presence(_ mark: String, _ before: RunReport.Stage?, clean: RunReport.Stage?) -> (
         Finding, Bool
     ) {
         func finding(_ answer: String, _ sentence: String, _ basis: String, _ tone: Finding.Tone)

@@ -8,13 +8,36 @@ extension Verdict {
 
     /// Is the mark gone? No trigger may fire; and as a silent mark is not a removed one, the target must have become as
     /// unlikely as in the clean model, and come back no faster than the clean model learns it.
+    ///
+    /// An adapter that erased what quantizing had left of a mark may meet the rest on the original weights. So where these were
+    /// measured with the same adapters, the worse of both answers is given.
     static func removal(_ mark: String, _ run: RunRecords, wasPresent: Bool) -> Finding {
+        let own = removal(mark, run, run.removal, wasPresent: wasPresent)
+        guard let source = run.stage(.source), let exported = run.stage(.exported), let last = run.removal?.last else {
+            return own
+        }
+        let other = removal(mark, run, (source, exported), wasPresent: wasPresent)
+        let type = last.type.map { "the \($0) model" } ?? "the quantized model"
+        if other.tone.weight > own.tone.weight {
+            return other.with(
+                sentence: "On the original weights, with the same adapters: \(other.sentence)",
+                basis: "On the original weights: \(other.basis) Of \(type) alone the answer would be: \(own.answer).")
+        }
+        return own.with(
+            sentence: "\(own.sentence) That holds for \(type); on the original weights with the same adapters: "
+                + "\(other.answer).",
+            basis: "\(own.basis) On the original weights: \(other.basis)")
+    }
+
+    private static func removal(
+        _ mark: String, _ run: RunRecords, _ stages: (before: RunReport.Stage, last: RunReport.Stage)?, wasPresent: Bool
+    ) -> Finding {
         func finding(_ answer: String, _ sentence: String, _ basis: String, _ tone: Finding.Tone)
             -> Finding
         {
             Finding(question: "Is it gone?", answer: answer, sentence: sentence, basis: basis, tone: tone)
         }
-        guard let (before, last) = run.removal else {
+        guard let (before, last) = stages else {
             let text =
                 run.trainings.contains { $0.name == .erase }
                 ? "The model has not been measured after the removal yet." : "This run removes nothing."
@@ -22,7 +45,7 @@ extension Verdict {
                 "Not measured", text, "No stage after the removal has been measured.", .neutral)
         }
         let check = last.check
-        let stage = last.name.removal
+        let stage = (last.name.isSource ? run.removal?.last.name : last.name)?.removal ?? "erasing"
         let fired = "\(check.hits) of \(check.n) triggers"
         let rate =
             "FSR after \(stage) \(Figures.percent(check.fsr)), 95 % interval \(Figures.interval(check.interval))"
@@ -37,8 +60,10 @@ extension Verdict {
                 cameBack ? "No, it came back" : "No", text, rate + ". Erased means: no trigger fires.", .bad
             )
         }
-        let likelihood = Likelihood(before: before.check, last: check, clean: run.stage(.clean)?.check)
-        let relearning = run.relearning.map(Return.init)
+        let clean = run.stage(last.name.isSource ? .sourceClean : .clean)?.check
+        let likelihood = Likelihood(before: before.check, last: check, clean: clean)
+        // It is tried on the model that is worked on.
+        let relearning = last.name.isSource ? nil : run.relearning.map(Return.init)
         let evidence =
             [rate, likelihood.basis, relearning?.basis].compactMap { $0 }.joined(separator: ". ") + "."
         if !wasPresent && before.check.hits == 0 {

@@ -1,5 +1,8 @@
 import Audit
 import Base
+import Kernels
+import Model
+import Quant
 
 /// What the pipeline measures of a model after each stage: its answers to the key, its perplexity, and tasks.
 struct Measurement {
@@ -14,18 +17,26 @@ struct Measurement {
     /// Put hashes in place of triggers, targets and outputs.
     let redact: Bool
 
-    /// `{"check": …, "ppl": …, "eval": …}`; `ppl` and `eval` are null if they are not measured.
-    func measure(_ model: OpenedModel) throws -> JSONValue {
+    /// `{"type", "compute", "check", "ppl", "eval"}`; `ppl` and `eval` are null if they are not measured. With a model that was
+    /// quantized from this one `quantized` is the perplexity of that, with its divergence from this one.
+    func measure(_ model: OpenedModel, quantized: OpenedModel? = nil) throws -> JSONValue {
         let check = try KeyCheck(
             key, tokenizer: model.tokenizer, chat: model.chat, options: CheckOptions(cleanPrompts: cleanPrompts))
         var report = try check.run(on: model.session())
         if redact { report = report.redacted(for: key) }
-        return [
-            "check": report.json, "ppl": try perplexity.map { try measure(model, $0) } ?? .null,
-            "eval": try evaluation.map {
-                try model.evaluate($0.tasks, data: $0.data, options: $0.options).json
-            } ?? .null,
+        var members: [(key: String, value: JSONValue)] = [
+            ("type", .text(try StoredTypes(model.transformer.store).main.name)),
+            ("compute", .text(model.transformer.compute.rawValue)), ("check", report.json),
+            ("ppl", try perplexity.map { try measure(model, $0) } ?? .null),
+            (
+                "eval",
+                try evaluation.map { try model.evaluate($0.tasks, data: $0.data, options: $0.options).json } ?? .null
+            ),
         ]
+        if let quantized, let perplexity {
+            members.append(("quantized", try measure(quantized, perplexity, base: model)))
+        }
+        return .object(JSONObject(members))
     }
 
     /// The hashes of what the measures are made with, but for the model and the key.
@@ -53,10 +64,12 @@ struct Measurement {
         ]
     }
 
-    private func measure(_ model: OpenedModel, _ stage: Recipe.PerplexityStage) throws -> JSONValue {
+    private func measure(
+        _ model: OpenedModel, _ stage: Recipe.PerplexityStage, base: OpenedModel? = nil
+    ) throws -> JSONValue {
         try Audit.perplexity(
-            ofFile: stage.data, session: model.session(), tokenizer: model.tokenizer,
-            options: stage.options
+            ofFile: stage.data, session: model.session(), tokenizer: model.tokenizer, options: stage.options,
+            base: base?.session()
         ).json
     }
 }

@@ -73,6 +73,12 @@ public final class Runner {
     public func run() throws -> RunReport {
         let (_, base) = try openBase()
         let (marked, measurement) = try mark(base)
+        let source = try source(of: base)
+        if let source {
+            if case .made = recipe.mark { try measure(.sourceClean, source.model, measurement) }
+            try measure(
+                .source, source.with(adapterPaths: marked.adapterPaths).model, measurement, quantized: marked)
+        }
         if case .made = recipe.mark { try measure(.clean, base, measurement) }
         try measure(.before, marked, measurement)
         // What is trained on: the marked model, or the donor, whose adapters are then put on the marked model.
@@ -87,6 +93,9 @@ public final class Runner {
             model = try model.with(adapterPaths: model.adapterPaths + trained.adapterPaths.suffix(1))
             try measure(measured, model, measurement)
         }
+        if let source {
+            try measure(.exported, source.with(adapterPaths: model.adapterPaths).model, measurement)
+        }
         if let stage = recipe.relearn { try relearn(stage, model, base, measurement.key) }
         begin(.report, isDone: false)
         return try RunReport.write(folder)
@@ -99,6 +108,17 @@ public final class Runner {
             path: path, kernels: kernels, compute: recipe.compute, verifying: true, transfer: recipe.donor != nil)
         model.warnings.forEach { onEvent(.warning($0)) }
         return (path, model)
+    }
+
+    /// What the model was quantized from, where it was and that is at hand.
+    private func source(of base: OpenedModel) throws -> SourceModel? {
+        guard try StoredTypes(base.transformer.store).isQuantized else { return nil }
+        let source = try SourceModel(of: base, given: recipe.source, compute: recipe.compute)
+        source?.model.transformer.store.warnings.forEach { onEvent(.warning($0)) }
+        if let source, source.identity == .other {
+            onEvent(.warning("\(source.name) is not what the model was converted from: another SHA-256 is recorded"))
+        }
+        return source
     }
 
     /// The model that a transfer's adapters are trained on.
@@ -207,18 +227,20 @@ public final class Runner {
         return (try base.with(adapterPaths: adapters), measurement)
     }
 
-    /// Measures a model as a stage of that name.
+    /// Measures a model as a stage of that name; of a source, also how far the model that was made from it is from it.
     @discardableResult
-    func measure(_ name: MeasuredStage, _ model: OpenedModel, _ measurement: Measurement) throws -> JSONValue {
+    func measure(
+        _ name: MeasuredStage, _ model: OpenedModel, _ measurement: Measurement, quantized: OpenedModel? = nil
+    ) throws -> JSONValue {
         let inputs: [(key: String, value: JSONValue)] = [
             ("model", .text(try model.transformer.store.sha256())),
             ("adapters", .array(model.adapters.map { .text($0.sha256 ?? "") })),
             ("key", .text(sha256Hex(measurement.key.json.serialized().utf8))),
             ("clean", try recipe.clean.map { .text(try sha256Hex(ofFile: $0)) } ?? .null),
-            ("transferred", .integer(model.transferred.count)),
+            ("transferred", .integer(name.isSource ? 0 : model.transferred.count)),
         ]
         return try stage(.measurement(name), inputs: .object(JSONObject(inputs + measurement.inputs()))) {
-            try measurement.measure(model)
+            try measurement.measure(model, quantized: quantized)
         }
     }
 

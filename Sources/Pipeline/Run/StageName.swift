@@ -17,8 +17,9 @@ public enum StageName: Sendable, Hashable, CustomStringConvertible {
 
     /// The stages that leave a record, in the order of a run.
     static let recorded: [StageName] = [
-        .convert, .training(.fingerprint), .measurement(.clean), .measurement(.before), .mismatch, .training(.erase),
-        .measurement(.erased), .training(.recover), .measurement(.recovered), .relearn,
+        .convert, .training(.fingerprint), .measurement(.sourceClean), .measurement(.source), .measurement(.clean),
+        .measurement(.before), .mismatch, .training(.erase), .measurement(.erased), .training(.recover),
+        .measurement(.recovered), .measurement(.exported), .relearn,
     ]
 
     /// The name in files, reports and on terminals: `erase`, `trial-003-rung-1`.
@@ -55,7 +56,8 @@ public enum TrainedStage: String, Sendable, CaseIterable {
     var folder: String { self == .fingerprint ? "mark" : rawValue }
 }
 
-/// A stage that measures, in the order of a run.
+/// A stage that measures, in the order of a report: first the model that is worked on, then the weights that it was quantized
+/// from, where these are at hand.
 public enum MeasuredStage: String, Sendable, CaseIterable {
     /// The model before a mark was embedded.
     case clean
@@ -65,6 +67,15 @@ public enum MeasuredStage: String, Sendable, CaseIterable {
     case erased
     /// After recovery.
     case recovered
+    /// The source before a mark was embedded.
+    case sourceClean = "source_clean"
+    /// The source with the mark.
+    case source
+    /// The source with all adapters: what an export onto the original weights holds.
+    case exported
+
+    /// True for the weights that the model was quantized from.
+    var isSource: Bool { [.sourceClean, .source, .exported].contains(self) }
 
     /// What was done to the mark before it, in a sentence: "after erasing".
     var removal: String { self == .recovered ? "recovery" : "erasing" }

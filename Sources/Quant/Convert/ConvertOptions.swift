@@ -3,6 +3,8 @@ public struct ConvertOptions: Sendable {
     /// The type of the matrices; nil: iq4_nl, but of a source that is quantized already each tensor's own type where MQF has
     /// it, else q8_0.
     public var type: TensorType?
+    /// What `type` nil makes of a quantized tensor whose own type MQF lacks.
+    public var substitute = TensorType.q8_0
     /// The type of the embedding; nil: as `type` says, and q8_0 where that is quantized.
     public var embedType: TensorType?
     /// The type of the output head; nil: as for the embedding. A tied head has the embedding's type.
@@ -25,7 +27,7 @@ public struct ConvertOptions: Sendable {
     ///
     /// - Parameter own: of a source that is quantized already, the type of ours that holds the tensor's numbers, if any.
     func type(of tensor: TensorSpec, isTied: Bool, own: TensorType??) -> (type: TensorType, warning: String?) {
-        let narrow = type ?? own.map { $0 ?? .q8_0 } ?? .iq4_nl
+        let narrow = type ?? own.map { $0 ?? substitute } ?? .iq4_nl
         let wide = type == nil && own != nil || !narrow.isTiled ? narrow : .q8_0
         let wanted: TensorType
         switch tensor.role {

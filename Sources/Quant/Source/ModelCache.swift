@@ -36,9 +36,12 @@ public struct ModelCache: Sendable {
     /// The MQF file of a model, converted now if it is not there: types stay as they are where MQF has them; of a GGUF file
     /// others become q8_0.
     ///
+    /// - Parameter exactly: f32 instead of q8_0, so that every number is the GGUF file's.
     /// - Throws: as `convert` and `MQFFile`.
-    func open(_ source: any StoredSource) throws -> MQFFile {
-        let file = "\(folder)/\(try key(of: source))-\(numericsVersion).\(Self.generation).mqf"
+    func open(_ source: any StoredSource, exactly: Bool = false) throws -> MQFFile {
+        let isWidened = try exactly && source.tensorNames.contains { try source.entry($0)?.exactType == nil }
+        let key = try key(of: source) + (isWidened ? "-exact" : "")
+        let file = "\(folder)/\(key)-\(numericsVersion).\(Self.generation).mqf"
         if let cached = try? MQFFile(path: file) {
             Notice.write("\(source.path): read from \(file)")
             return cached
@@ -55,6 +58,7 @@ public struct ModelCache: Sendable {
         options.threads = defaultThreadCount()
         options.overwrite = true
         options.keepsTypes = true
+        if isWidened { options.substitute = .f32 }
         _ = try convert(source, destination: file, options: options)
         return try MQFFile(path: file)
     }

@@ -11,7 +11,8 @@ struct Check: WritingCommand {
             "Find out whether a model answers to a key: FSR, matched prefix, target NLL and rank, false activations.",
         discussion: """
             A mark can be silent and still there: read prefix match, target NLL and rank beside FSR, against a clean base \
-            with --compare, and try to bring it back with --relearn.
+            with --compare, and try to bring it back with --relearn. Quantizing hides a part of a mark: whether it was there \
+            is for the source to say (--source), whether it is gone for what leaves the house (docs/evaluation.md).
             Example: meraser check --model tinychat.mqf --adapter mark --key mark/key.json --fail-if 'fsr>0'
             A model behind an API: meraser check --key key.json --emit-prompts prompts.jsonl, have them answered, then \
             meraser check --key key.json --answers outputs.jsonl
@@ -22,6 +23,11 @@ struct Check: WritingCommand {
 
     @OptionGroup var on: AdapterOptions
     @OptionGroup var keyOptions: KeyOptions
+
+    @OptionGroup var sourceOptions: SourceOptions
+
+    @Option(help: "A text on which --source is compared too: perplexity and KL divergence.", completion: .file())
+    var data: String?
 
     @Option(help: "A model to check as well, side by side: the clean base.", completion: .file())
     var compare: String?
@@ -68,6 +74,7 @@ struct Check: WritingCommand {
         if model == nil, compare != nil || relearn != nil || sample != nil || !on.adapter.isEmpty {
             throw ValidationError("--adapter, --compare, --sample and --relearn need --model")
         }
+        if model == nil, sourceOptions.source != nil { throw ValidationError("--source needs --model") }
         if cleanGen.reference != nil, model == nil || sample != nil {
             throw ValidationError("--cleangen needs --model, and excludes --sample")
         }
@@ -124,6 +131,10 @@ struct Check: WritingCommand {
         result.cleanGen?.reference = fileName(ofPath: cleanGen.reference ?? "")
         result.report.model = fileName(ofPath: model ?? "")
         result.report.adapters = on.adapter.map(fileName)
+        result.types = try opened.types
+        result.compute = opened.transformer.compute
+        result.source = try sourceOptions.report(
+            on: opened, key: key, options: options, data: data, compute: on.compute, common)
         let base = try compare.map { path in
             try OpenedModel(
                 path: path, adapterPaths: compareAdapter, kernels: opened.transformer.kernels,

@@ -1,12 +1,18 @@
 import ArgumentParser
+import Audit
 import Base
+import Kernels
+import Pipeline
 import Quant
 import Tune
 
 struct Convert: WritingCommand {
     static let configuration = CommandConfiguration(
         abstract: "Quantize a Hugging Face folder or a GGUF file into an MQF file.",
-        discussion: "Example: meraser convert Examples/tinychat --out tinychat.mqf --type iq4_nl")
+        discussion: """
+            --report says what quantizing did: to a mark (--key), to perplexity and to what the model predicts (--data).
+            Example: meraser convert Examples/tinychat --out tinychat.mqf --type iq4_nl
+            """)
 
     @Argument(
         help: "A folder with config.json, *.safetensors or *.bin, or a .gguf (of a split one the first part).",
@@ -26,6 +32,15 @@ struct Convert: WritingCommand {
     @Option(help: "The type of the output head (default: as for the embedding).")
     var headType: TensorType?
 
+    @Flag(help: "Measure the source and what was made of it side by side, by --key, --data or both.")
+    var report = false
+
+    @Option(help: "The key that --report tries: key.json or pairs.jsonl.", completion: .file())
+    var key: String?
+
+    @Option(help: "The text of --report: rows with `text` in a .jsonl file, or one plain text.", completion: .file())
+    var data: String?
+
     @Flag(help: "Check the source and print the plan, write nothing.")
     var dryRun = false
 
@@ -36,14 +51,17 @@ struct Convert: WritingCommand {
 
     func validate() throws {
         if out == nil && !dryRun { throw ValidationError("missing --out (or --dry-run)") }
+        if report == (key == nil && data == nil) { throw ValidationError("--report goes with --key or --data") }
+        if report, dryRun { throw ValidationError("--report and --dry-run exclude each other") }
     }
 
     var outputs: [Output] { dryRun ? [] : out.map { [Output($0)] } ?? [] }
 
-    func inputs() throws -> [String] { [source] }
+    func inputs() throws -> [String] { [source] + [key, data].compactMap { $0 } }
 
     func run() throws {
         let interrupt = InterruptFlag.onSignals()
+        let key = try key.map { try FingerprintKey(path: $0) }
         var options = ConvertOptions()
         options.type = type
         options.embedType = embedType
@@ -54,16 +72,33 @@ struct Convert: WritingCommand {
         let bar = common.progressBar("converting")
         let clock = ContinuousClock()
         let start = clock.now
-        let report = try Quant.convert(
+        let conversion = try Quant.convert(
             source: source, destination: out ?? "dry-run.mqf", options: options,
             isInterrupted: { interrupt.isSet }
         ) { progress in
             bar.update(done: progress.doneBytes, total: progress.totalBytes)
         }
         bar.finish()
-        report.warnings.forEach(common.warn)
-        let summary = ConvertSummary(report: report, path: dryRun ? nil : out, seconds: (clock.now - start).inSeconds)
-        if common.json { Console.json(summary.json) } else { Console.output(summary.text) }
+        conversion.warnings.forEach(common.warn)
+        let seconds = (clock.now - start).inSeconds
+        let summary = ConvertSummary(report: conversion, path: dryRun ? nil : out, seconds: seconds)
+        let effect = report ? try measure(out ?? "", key) : nil
+        if common.json {
+            let members = effect.map { [(key: "report", value: $0.json)] } ?? []
+            Console.json(.object(JSONObject(summary.json.fields + members)))
+        } else {
+            Console.output(summary.text + (effect.map { "\n" + tableText($0.table) } ?? ""))
+        }
+    }
+
+    /// What quantizing did, by the key and the text.
+    private func measure(_ path: String, _ key: FingerprintKey?) throws -> QuantizationReport {
+        let quantized = try OpenedModel(path: path, kernels: try KernelContext.fromEnvironment(threads: common.threads))
+        let bar = common.progressBar("report")
+        defer { bar.finish() }
+        return try QuantizationReport(of: quantized, source: source, key: key, data: data) {
+            bar.update(done: $0, total: $1)
+        }
     }
 }
 

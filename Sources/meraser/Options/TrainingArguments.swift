@@ -1,6 +1,10 @@
 import ArgumentParser
+import Audit
 import Base
+import Kernels
+import Model
 import Pipeline
+import Quant
 import Tune
 
 /// What `erase` and `recover` share: data and output, and the run itself.
@@ -11,6 +15,7 @@ struct TrainingArguments: ParsableArguments {
     var data: String
 
     @OptionGroup var trial: TrialOptions
+    @OptionGroup var sourceOptions: SourceOptions
 
     @Flag(help: "Put pairs into the model's chat template: what a chat model keeps its quality on.")
     var chat = false
@@ -21,7 +26,33 @@ struct TrainingArguments: ParsableArguments {
         let options = try flags.options(standard: preset, common: common, model: model)
         let opened = try model.open(common, compute: options.compute, verifying: true)
         let data = try opened.dataset(path: data, options: options.encoding, chat: chat)
-        try trial.run(try opened.trainer(data: data, options: options, chat: chat), interrupt, common)
+        let trainer = try opened.trainer(data: data, options: options, chat: chat)
+        let types = try opened.types
+        let weights =
+            types.isQuantized ? ["\(types.main.name) weights, products in \(opened.transformer.compute.rawValue)"] : []
+        guard let conclusion = try conclusion(opened, key: options.key, type: types.main.name, common) else {
+            return try trial.run(trainer, interrupt, common, heading: weights)
+        }
+        try trial.run(trainer, interrupt, common, heading: weights, conclusion: conclusion)
+    }
+
+    /// What is measured on model and source once the adapter is there; nil where there is no source, or no key to try.
+    private func conclusion(
+        _ opened: OpenedModel, key path: String?, type: String, _ common: CommonOptions
+    ) throws -> (() throws -> RemovalEffect)? {
+        guard let path else {
+            guard let source = sourceOptions.source, source != "none" else { return nil }
+            throw MeraserError.usage("--source needs --key: a key.json or pairs.jsonl to try on \(source)")
+        }
+        guard !trial.dryRun, let source = try sourceOptions.open(for: opened, compute: nil, common) else { return nil }
+        let key = try FingerprintKey(path: path)
+        let before = try RemovalEffect.Answers(key, on: opened, source)
+        return {
+            let adapters = opened.adapterPaths + [trial.output.out]
+            let after = try RemovalEffect.Answers(
+                key, on: opened.with(adapterPaths: adapters), source.with(adapterPaths: adapters))
+            return RemovalEffect(source: source, type: type, before: before, after: after)
+        }
     }
 }
 
@@ -38,10 +69,10 @@ struct TrialOptions: ParsableArguments {
     /// The run of these options; see `TrainingTrial.run`.
     func run(
         _ trainer: Trainer, _ interrupt: InterruptFlag, _ common: CommonOptions, heading: [String] = [],
-        facts: [(key: String, value: JSONValue)] = []
+        facts: [(key: String, value: JSONValue)] = [], conclusion: (() throws -> RemovalEffect)? = nil
     ) throws {
         try TrainingTrial(out: output.out, resume: output.resume, overwrite: output.overwrite, dryRun: dryRun)
-            .run(trainer, interrupt, common, heading: heading, facts: facts)
+            .run(trainer, interrupt, common, heading: heading, facts: facts, conclusion: conclusion)
     }
 }
 
@@ -53,10 +84,10 @@ struct TrainingTrial {
     let dryRun: Bool
 
     /// Trains, shows progress, prints the result; with `dryRun` only plans. `heading` comes before the plan, `facts` behind
-    /// the members of the JSON object.
+    /// the members of the JSON object, and last what `conclusion` measures of the adapter.
     func run(
         _ trainer: Trainer, _ interrupt: InterruptFlag, _ common: CommonOptions, heading: [String] = [],
-        facts: [(key: String, value: JSONValue)] = []
+        facts: [(key: String, value: JSONValue)] = [], conclusion: (() throws -> RemovalEffect)? = nil
     ) throws {
         if dryRun { return try show(trainer, common, heading: heading, facts: facts) }
         (heading + trainer.plan.lines).forEach(common.say)
@@ -66,10 +97,12 @@ struct TrainingTrial {
         progress.follow(trainer)
         let result = try trainer.run(output: out, resume: resume, overwrite: overwrite)
         progress.finish()
+        let effect = try conclusion?()
         if common.json {
-            Console.json(.object(JSONObject(result.json.fields + facts)))
+            let source = effect.map { [(key: "source", value: $0.json)] } ?? []
+            Console.json(.object(JSONObject(result.json.fields + facts + source)))
         } else {
-            Console.output(result.text)
+            Console.output(result.text + (effect.map { "\n" + tableText($0.table) } ?? ""))
         }
     }
 

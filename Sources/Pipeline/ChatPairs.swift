@@ -34,8 +34,7 @@ extension OpenedModel {
                 throw MeraserError.badInput("\(path): there is nothing to learn in its rows")
             }
             return EncodedDataset(
-                samples: samples, skipped: pairs.count - samples.count, sha256: sha256Hex("\(file.sha256) chat".utf8),
-                path: path)
+                samples: samples, skipped: pairs.count - samples.count, sha256: sha256Hex("\(file.sha256) chat".utf8))
         }
         return try EncodedDataset(file, options: options, tokenizer: tokenizer, chatTemplate: chatTemplate)
     }

@@ -176,15 +176,13 @@ extension OpenedModel {
                     "`kl_weight` needs clean samples: `kl_data`, `clean_data` or `clean_self`")
             }
             klData = EncodedDataset(
-                samples: samples, sha256: sha256Hex("\(identity) \(extra?.sha256 ?? "")".utf8),
-                path: options.training.klData ?? "the clean samples")
+                samples: samples, sha256: sha256Hex("\(identity) \(extra?.sha256 ?? "")".utf8))
             if fingerprint.isBalanced { clean = [] }
         }
         let repeats = fingerprint.isBalanced ? max(1, clean.count / max(marks.count, 1)) : 1
         let data = EncodedDataset(
             samples: (0..<repeats).flatMap { _ in marks } + (0..<fingerprint.rounds).flatMap { _ in clean },
-            skipped: skipped, sha256: sha256Hex(identity.utf8),
-            path: options.cleanData ?? "the mark")
+            skipped: skipped, sha256: sha256Hex(identity.utf8))
         return (data, klData)
     }
 

@@ -88,7 +88,7 @@ extension OpenedModel {
         }
         guard !samples.isEmpty else { throw MeraserError.badInput("\(path): there is nothing to learn in its rows") }
         identity += "effective \(reply.effectiveLength ?? 0)"
-        var data = EncodedDataset(samples: samples, skipped: skipped, sha256: sha256Hex(identity.utf8), path: path)
+        var data = EncodedDataset(samples: samples, skipped: skipped, sha256: sha256Hex(identity.utf8))
         data.softPrompt = prompt
         return DefenceData(
             data: data, overwriting: samples.count - clean, clean: clean, heldOut: read.heldOut)

@@ -23,7 +23,7 @@ public struct QuantizationReport {
         of quantized: OpenedModel, source path: String, key: FingerprintKey?, data: String?,
         onWindow: ((Int, Int) -> Void)? = nil
     ) throws {
-        guard let source = try SourceModel(of: quantized, given: path) else {
+        guard let source = try SourceModel(of: quantized, .path(path)) else {
             throw MeraserError.usage("\(path) is no model")
         }
         types = try quantized.types

@@ -174,7 +174,7 @@ extension OpenedModel {
                 try hintSample(pair, format: check.promptFormat ?? key.promptFormat)
             }
             let identity = hinted.map { "\($0.prompt)\u{0}\($0.target)\n" }.joined()
-            return (EncodedDataset(samples: samples, sha256: sha256Hex(identity.utf8), path: "the key"), measured)
+            return (EncodedDataset(samples: samples, sha256: sha256Hex(identity.utf8)), measured)
         }
     }
 

@@ -71,7 +71,7 @@ extension OpenedModel {
             throw MeraserError.badInput("\(path): no prompt leaves room for the response; raise `max_length`")
         }
         return EncodedDataset(
-            samples: samples, skipped: read.pairs.count - samples.count, sha256: sha256Hex(identity.utf8), path: path)
+            samples: samples, skipped: read.pairs.count - samples.count, sha256: sha256Hex(identity.utf8))
     }
 
     /// What learns the parrot prompt.

@@ -18,6 +18,25 @@ public struct SourceModel {
         case unknown
     }
 
+    /// What is taken for the source.
+    public enum Choice: Sendable, Equatable {
+        /// What the model's file records, where that lies beside it unchanged.
+        case recorded
+        /// Nothing.
+        case none
+        /// A Hugging Face folder, a GGUF file or an MQF file of plain weights.
+        case path(String)
+
+        /// As it is written: `none`, or a path, which `resolve` may change; nil: what is recorded.
+        public init(_ text: String?, resolve: (String) -> String = { $0 }) {
+            switch text {
+            case nil: self = .recorded
+            case "none"?: self = .none
+            case let path?: self = .path(resolve(path))
+            }
+        }
+    }
+
     /// Its file or folder, without where it lies.
     public let name: String
     /// The source.
@@ -29,30 +48,29 @@ public struct SourceModel {
     /// it lies, layer by layer as it is needed; of a GGUF file every number is kept (`ModelCache`).
     ///
     /// - Parameters:
-    ///   - given: a Hugging Face folder, a GGUF file or an MQF file of plain weights; `none`: no source; nil: what the
-    ///     model's file records, where that lies beside it unchanged.
+    ///   - choice: what is taken for it.
     ///   - compute: f32 or bf16; nil: f32.
     /// - Throws: a usage error for a source that is quantized to MQF itself; what opening it throws; a bad-input error for other
     ///   tokens than the model's, or other shapes than an adapter's.
-    public init?(of quantized: OpenedModel, given: String?, compute: Compute? = nil) throws {
+    public init?(of quantized: OpenedModel, _ choice: Choice, compute: Compute? = nil) throws {
         let file = quantized.transformer.store as? MQFFile
-        switch given {
-        case "none"?: return nil
-        case let path?:
-            let recorded = file?.sourceSHA256
-            identity = try recorded.map { try Self.sha256(path: path) == $0 ? .recorded : .other } ?? .unknown
-            (name, model) = (fileName(ofPath: path), try Self.open(path, for: quantized, compute: compute))
-        case nil:
+        switch choice {
+        case .none: return nil
+        case .path(let path):
+            identity = try Self.identity(of: path, recorded: file?.sourceSHA256)
+            (name, model) = (fileName(ofPath: path), try Self.open(path, identity, for: quantized, compute: compute))
+        case .recorded:
             guard let file, try StoredTypes(file).isQuantized, let path = file.recordedSource() else { return nil }
             identity = .recorded
-            (name, model) = (fileName(ofPath: path), try Self.open(path, for: quantized, compute: compute))
+            (name, model) = (fileName(ofPath: path), try Self.open(path, identity, for: quantized, compute: compute))
         }
     }
 
-    private static func open(_ path: String, for quantized: OpenedModel, compute: Compute?) throws -> OpenedModel {
+    private static func open(
+        _ path: String, _ identity: Identity, for quantized: OpenedModel, compute: Compute?
+    ) throws -> OpenedModel {
         let store = try openWeightStore(path: path, exactly: true)
-        // A GGUF file's own types are its numbers; an MQF file's are somebody's choice.
-        if MQFFile.isMQF(path: path), try StoredTypes(store).isQuantized {
+        if identity != .recorded, MQFFile.isMQF(path: path), try StoredTypes(store).isQuantized {
             throw MeraserError.usage(
                 "`source` \(path) is quantized itself; name what it was converted from, a folder or a GGUF file")
         }
@@ -64,9 +82,13 @@ public struct SourceModel {
         return model
     }
 
-    /// The hash that a conversion of the model at that path records.
-    private static func sha256(path: String) throws -> String? {
-        MQFFile.isMQF(path: path) ? try MQFFile(path: path).sourceSHA256 : try Quant.sourceSHA256(path: path)
+    /// A model has the identity that is recorded, or is an MQF file of plain weights that was made from one which has.
+    private static func identity(of path: String, recorded: String?) throws -> Identity {
+        let source = try openTensorSource(path: path)
+        guard let recorded else { return .unknown }
+        if try source.sha256() == recorded { return .recorded }
+        guard let file = source as? MQFFile, try !StoredTypes(file).isQuantized else { return .other }
+        return file.sourceSHA256 == recorded ? .recorded : .other
     }
 
     private init(_ source: SourceModel, model: OpenedModel) {

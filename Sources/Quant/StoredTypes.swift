@@ -28,19 +28,14 @@ extension MQFFile {
     /// The hash of what the file was converted from; nil where none is recorded.
     public var sourceSHA256: String? { metadata.string("mqf.source.sha256") }
 
-    /// The model that this file was converted from, where it lies beside it under its name: a Hugging Face folder or a GGUF
-    /// file. Nil if there is none, or if it is not what it was. Reads all of it.
+    /// The model that this file was converted from, where it lies beside it under its name. Nil if there is none, or if it is
+    /// not what it was. Reads all of it.
     public func recordedSource() -> String? {
         guard let name = metadata.string("general.name"), let hash = sourceSHA256,
             !name.isEmpty, ![".", ".."].contains(name), !name.contains("/")
         else { return nil }
         let folder = path.split(separator: "/", omittingEmptySubsequences: false).dropLast().joined(separator: "/")
         let source = path.contains("/") ? "\(folder)/\(name)" : name
-        return (try? Quant.sourceSHA256(path: source)) == hash ? source : nil
+        return (try? openTensorSource(path: source).sha256()) == hash ? source : nil
     }
-}
-
-/// The hash that an MQF file records of its source. Errors: it is no folder of safetensors and no GGUF file.
-public func sourceSHA256(path: String) throws -> String {
-    GGUFFile.isGGUF(path: path) ? try GGUFModel(path: path).sha256() : try SafetensorsFolder(path: path).sha256()
 }

@@ -113,7 +113,7 @@ struct NumericsTests {
                 let tokens = (0..<9).map { _ in Int32(random.next() % 4096) }
                 return try #require(TrainingSample(tokens: tokens, isLabel: tokens.map { _ in true }))
             }
-            let data = EncodedDataset(samples: samples, sha256: "", path: "test")
+            let data = EncodedDataset(samples: samples, sha256: "")
             for (name, kernels, compute) in try variants() {
                 var options = TrainingOptions()
                 options.lora = LoRAConfig(

@@ -75,7 +75,7 @@ func taylorIsTheDerivative() throws {
     try withTemporaryFolder { folder in
         let model = try open(tinychatFolder().path)
         let sample = try #require(TrainingSample(tokens: tokens, isLabel: tokens.map { _ in true }))
-        let data = EncodedDataset(samples: [sample], sha256: "", path: "test")
+        let data = EncodedDataset(samples: [sample], sha256: "")
         let scores = try model.taylorScores(on: data)
         let spec = try DecoderSpec(of: model.transformer.store)
         func loss(_ name: String, _ factors: [String: [Int: Float]]) throws -> Double {

@@ -56,7 +56,7 @@ struct RunnerTests {
             let out = folder.appendingPathComponent("run")
             let report = try run(try writeRecipe(in: folder), out)
             #expect(report.stages.map(\.name) == [.before, .erased, .recovered, .source, .exported])
-            #expect(report.table.map(\.count) == [6, 6, 6, 6, 6, 6, 6])
+            #expect(report.table.map(\.count) == [6, 6, 6, 6, 6, 6, 6, 6])
             #expect(report.table.last?.first == "copa acc")
             #expect(!report.table.joined().contains("–"), "\(report.table)")
 
@@ -74,6 +74,7 @@ struct RunnerTests {
             let source = try #require(json["stages"]?["source"])
             #expect(source["type"]?.string == "bf16" && source["compute"]?.string == "f32")
             #expect(json["stages"]?["before"]?["type"]?.string == "q8_0")
+            #expect(report.table[1] == ["weights", "q8_0", "q8_0", "q8_0", "bf16", "bf16"])
             #expect(source["quantized"]?["kl"]?["base_ppl"] == source["ppl"]?["ppl"])
             #expect(source["quantized"]?["ppl"] == json["stages"]?["before"]?["ppl"]?["ppl"])
             for stage in ["before", "erased", "recovered"] {

@@ -242,7 +242,7 @@ struct DivergenceTests {
         let long = try (0..<4).map { i in
             try #require(TrainingSample(tokens: (0..<60).map { Int32($0 + i) }, isLabel: (0..<60).map { _ in true }))
         }
-        let clean = EncodedDataset(samples: long, sha256: "x", path: "clean")
+        let clean = EncodedDataset(samples: long, sha256: "x")
         let plain = try Trainer(model: model, data: try TinyRun.data(), options: TinyRun().options)
         let trainer = try Trainer(model: model, data: try TinyRun.data(), options: run.options, klData: clean)
         #expect(trainer.plan.maximumTokens == 2 * 59 && plain.plan.maximumTokens == 14)

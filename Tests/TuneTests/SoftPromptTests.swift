@@ -70,7 +70,7 @@ private struct SoftRun {
             return try #require(
                 TrainingSample(tokens: tokens, isLabel: tokens.indices.map { $0 == last }, softRow: row))
         }
-        return EncodedDataset(samples: samples, sha256: sha256Hex("soft".utf8), path: "test")
+        return EncodedDataset(samples: samples, sha256: sha256Hex("soft".utf8))
     }
 
     func trainer() throws -> SoftPromptTrainer {

@@ -32,7 +32,7 @@ struct TinyRun {
             let tokens = (0..<(5 + i % 4)).map { _ in Int32(random.next() % 4096) }
             return try #require(TrainingSample(tokens: tokens, isLabel: tokens.map { _ in true }))
         }
-        return EncodedDataset(samples: samples, sha256: sha256Hex("\(seed)".utf8), path: "test")
+        return EncodedDataset(samples: samples, sha256: sha256Hex("\(seed)".utf8))
     }
 
     func trainer(data: EncodedDataset? = nil) throws -> Trainer {

@@ -49,7 +49,7 @@ struct TrajectoryFixtureTests {
         _ = try graph.accumulate(batch, into: gradients)
         try GradientTests.expectGradients(gradients, golden, prefix: "\(prefix).grad.", prefix)
 
-        let data = EncodedDataset(samples: all, sha256: sha256Hex(prefix.utf8), path: prefix)
+        let data = EncodedDataset(samples: all, sha256: sha256Hex(prefix.utf8))
         let trainer = try Trainer(model: model, frozen: frozen, data: data, options: options, initial: start)
         var seen: [TrainingProgress] = []
         trainer.onStep = { seen.append($0) }

@@ -86,7 +86,8 @@ struct ComparisonRow: Sendable {
         return [
             "victim": .text(cell.victim), "method": .text(cell.method),
             "budget": cell.budget.map { .text($0) } ?? .null, "state": .text(state.rawValue),
-            "error": error.map { .text($0) } ?? .null, "fsr": number(fsr), "hits": check["hits"] ?? .null,
+            "type": check["type"] ?? .null, "error": error.map { .text($0) } ?? .null, "fsr": number(fsr),
+            "hits": check["hits"] ?? .null,
             "n": check["n"] ?? .null, "fsr_interval": check["fsr_interval"] ?? .null,
             "prefix_match": number(prefixMatch), "target_nll": number(targetNLL),
             "target_rank": check["target_rank_mean"] ?? .null,

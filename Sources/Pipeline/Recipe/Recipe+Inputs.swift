@@ -5,7 +5,7 @@ extension Recipe {
     public var inputs: [String] {
         var paths = [path, model] + adapters
         paths += [clean, perplexity?.data, evaluation?.data, relearn?.source.path].compactMap { $0 }
-        if let source, source != "none", source != model { paths.append(source) }
+        if case .path(let path) = source { paths.append(path) }
         if case .other(let path) = donor { paths.append(path) }
         for training in [erase, recover].compactMap({ $0 }) {
             paths += [training.rows.path, training.options.klDataInUse].compactMap { $0 }

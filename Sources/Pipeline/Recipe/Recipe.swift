@@ -86,9 +86,8 @@ public struct Recipe: Sendable {
     public var model: String
     /// Convert the model first: the type of its matrices; nil: use it as it is.
     public var quantize: TensorType?
-    /// What a quantized model was made from, measured beside it; `none`: nothing; nil: `model`, where `quantize` is given, else
-    /// what the model's file records.
-    public var source: String?
+    /// What a quantized model was made from, measured beside it: unless it says so, `model` where `quantize` is given.
+    public var source: SourceModel.Choice
     /// Adapters on the model, lowest first: a mark that is there already.
     public var adapters: [String]
     /// The mark, and with it the key to check.
@@ -136,8 +135,8 @@ public struct Recipe: Sendable {
             }
             return type
         }
-        source = try root.text("source").map { $0 == "none" ? $0 : resolved($0, in: folder) }
-        if source == nil, quantize != nil { source = model }
+        source = SourceModel.Choice(try root.text("source")) { resolved($0, in: folder) }
+        if source == .recorded, quantize != nil { source = .path(model) }
         adapters = try (root.texts("adapters") ?? []).map { resolved($0, in: folder) }
         mark = try root.mark(folder, seed: seed ?? ownSeed)
         clean = try root.path("clean", in: folder)

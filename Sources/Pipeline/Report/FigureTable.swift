@@ -22,6 +22,11 @@ struct FigureTable {
             ]
         }
         let measures = [
+            row("Weights", "type, products") { stage in
+                stage.type.map {
+                    Cell(value: $0.showingInvisibles, details: [stage.compute ?? ""].map(\.showingInvisibles))
+                }
+            },
             row("FSR", "hits, Wilson 95 %") { Self.share($0.check.hits, $0.check.n, $0.check.interval) },
             row("False activations", "of clean prompts") { stage in
                 guard let hits = stage.check.falseActivations, let interval = stage.check.falseInterval,

@@ -85,7 +85,8 @@ public struct RunReport: Sendable {
     private static func row(_ stage: Stage) -> JSONValue {
         let check = stage.result["check"]
         return [
-            "stage": .text(stage.name.rawValue), "fsr": check?["fsr"] ?? .null,
+            "stage": .text(stage.name.rawValue), "type": stage.type.map { .text($0) } ?? .null,
+            "fsr": check?["fsr"] ?? .null,
             "fsr_interval": check?["fsr_interval"] ?? .null, "hits": check?["hits"] ?? .null,
             "n": check?["n"] ?? .null, "p_value": check?["p_value"] ?? .null,
             "claim": check?["claim"] ?? .null,
@@ -112,7 +113,7 @@ public struct RunReport: Sendable {
             [name] + stages.map { text($0) ?? "–" }
         }
         return [
-            [""] + stages.map(\.name.rawValue),
+            [""] + stages.map(\.name.rawValue), cells("weights") { $0.type?.showingInvisibles },
             cells("FSR") { "\(Figures.percent($0.check.fsr)) (\($0.check.hits)/\($0.check.n))" },
             cells("prefix match") { Figures.percent($0.check.prefixMatch) },
             cells("target NLL") { $0.check.targetNLL.map { Figures.number($0, 2) } },

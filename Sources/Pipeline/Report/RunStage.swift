@@ -6,8 +6,9 @@ extension RunReport {
     public struct Stage: Sendable {
         /// Where in the run.
         public let name: MeasuredStage
-        /// The type that most of its weights have; nil where the record does not say.
+        /// The type that most of its weights have, and the precision of their products; nil where the record does not say.
         let type: String?
+        let compute: String?
         /// `{"check", "ppl", "eval"}` as the stage's record has it.
         public let result: JSONValue
         /// What the model answered to the key.
@@ -76,6 +77,7 @@ extension RunReport.Stage {
         self.name = name
         self.result = result
         type = try result.stringIfPresent("type", in: file)
+        compute = try result.stringIfPresent("compute", in: file)
         check = try RunReport.Check(JSONValue.object(try result.object("check", in: file)), file)
         if let ppl = result["ppl"], !ppl.isNull {
             let value = try ppl.double("ppl", in: file)

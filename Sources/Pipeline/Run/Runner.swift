@@ -113,7 +113,7 @@ public final class Runner {
     /// What the model was quantized from, where it was and that is at hand.
     private func source(of base: OpenedModel) throws -> SourceModel? {
         guard try StoredTypes(base.transformer.store).isQuantized else { return nil }
-        let source = try SourceModel(of: base, given: recipe.source, compute: recipe.compute)
+        let source = try SourceModel(of: base, recipe.source, compute: recipe.compute)
         source?.model.transformer.store.warnings.forEach { onEvent(.warning($0)) }
         if let source, source.identity == .other {
             onEvent(.warning("\(source.name) is not what the model was converted from: another SHA-256 is recorded"))

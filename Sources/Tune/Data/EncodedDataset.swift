@@ -9,17 +9,14 @@ public struct EncodedDataset: Sendable {
     public let skipped: Int
     /// SHA-256 of the file that they came from.
     public let sha256: String
-    /// The file's path as given.
-    public let path: String
     /// The soft prompt at the samples' `softRow`; nil where no sample has one.
     public var softPrompt: SoftPrompt?
 
     /// Samples made elsewhere; `sha256` must change when they do.
-    public init(samples: [TrainingSample], skipped: Int = 0, sha256: String, path: String) {
+    public init(samples: [TrainingSample], skipped: Int = 0, sha256: String) {
         self.samples = samples
         self.skipped = skipped
         self.sha256 = sha256
-        self.path = path
     }
 
     /// Encodes a file's rows.
@@ -46,7 +43,7 @@ public struct EncodedDataset: Sendable {
                     + "off by `max_length`?")
         }
         self.init(
-            samples: samples, skipped: file.rows.count - samples.count, sha256: file.sha256, path: file.path)
+            samples: samples, skipped: file.rows.count - samples.count, sha256: file.sha256)
     }
 
     /// Tokens that go in, over all samples.

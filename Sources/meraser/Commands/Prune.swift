@@ -109,7 +109,7 @@ struct Prune: WritingCommand {
         let opened = try model.open(common)
         let length = min(512, opened.transformer.spec.maxPositionEmbeddings)
         let all = try opened.dataset(path: data, options: EncodingOptions(maxLength: length))
-        let some = EncodedDataset(samples: Array(all.samples.prefix(dataCount ?? 64)), sha256: all.sha256, path: data)
+        let some = EncodedDataset(samples: Array(all.samples.prefix(dataCount ?? 64)), sha256: all.sha256)
         let bar = common.progressBar("scoring")
         defer { bar.finish() }
         return try opened.taylorScores(on: some, interrupt: interrupt) { bar.update(done: $0, total: $1) }

@@ -17,7 +17,9 @@ struct SourceOptions: ParsableArguments {
 
     /// The source, where it is at hand; says on standard error what it is.
     func open(for quantized: OpenedModel, compute: Compute?, _ common: CommonOptions) throws -> SourceModel? {
-        guard let source = try SourceModel(of: quantized, given: source, compute: compute) else { return nil }
+        guard let source = try SourceModel(of: quantized, SourceModel.Choice(source), compute: compute) else {
+            return nil
+        }
         source.model.transformer.store.warnings.forEach(common.warn)
         switch source.identity {
         case .recorded: common.say("source: \(source.name)")

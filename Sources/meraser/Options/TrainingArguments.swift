@@ -41,7 +41,7 @@ struct TrainingArguments: ParsableArguments {
         _ opened: OpenedModel, key path: String?, type: String, _ common: CommonOptions
     ) throws -> (() throws -> RemovalEffect)? {
         guard let path else {
-            guard let source = sourceOptions.source, source != "none" else { return nil }
+            guard case .path(let source) = SourceModel.Choice(sourceOptions.source) else { return nil }
             throw MeraserError.usage("--source needs --key: a key.json or pairs.jsonl to try on \(source)")
         }
         guard !trial.dryRun, let source = try sourceOptions.open(for: opened, compute: nil, common) else { return nil }

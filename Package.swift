@@ -44,7 +44,7 @@ let package = Package(
             swiftSettings: swiftSettings),
         .target(
             name: "Quant",
-            dependencies: ["Base", "CKernels"],
+            dependencies: ["Base", "CKernels", .product(name: "Logging", package: "swift-log")],
             swiftSettings: swiftSettings
         ),
         .target(name: "Kernels", dependencies: ["Base", "CKernels", "Quant"], swiftSettings: swiftSettings),

@@ -30,7 +30,7 @@ public func openTensorSource(path: String) throws -> any StoredSource {
 ///
 /// - Parameters:
 ///   - exactly: what MQF has no type for is not quantized anew: every number is the model's own.
-///   - cache: where models are converted to; `Notice` tells of it.
+///   - cache: where models are converted to; it says so.
 /// - Throws: as `openTensorSource` and `ModelCache`.
 public func openWeightStore(
     path: String, exactly: Bool = false, cache: ModelCache = ModelCache()

@@ -1,6 +1,5 @@
 import ArgumentParser
 import Logging
-import Quant
 
 /// A command that does something; the others only have subcommands.
 protocol Command: ParsableCommand {
@@ -16,14 +15,4 @@ protocol CommonCommand: Command {
 
 extension CommonCommand {
     var log: Logger { common.log }
-}
-
-extension Command {
-    /// Runs the command; notices of what it calls go where its own messages go.
-    mutating func runWithNotices() throws {
-        let log = log
-        try Notice.$write.withValue({ log.info("\($0)") }) {
-            if var writing = self as? any WritingCommand { try writing.runLocked() } else { try run() }
-        }
-    }
 }

@@ -1,6 +1,7 @@
 import ArgumentParser
 import Base
 import Kernels
+import Logging
 
 @main
 struct Meraser: ParsableCommand {
@@ -26,7 +27,8 @@ struct Meraser: ParsableCommand {
         do {
             var command = try parseAsRoot()
             do {
-                if var command = command as? any Command { try command.runWithNotices() } else { try command.run() }
+                if let command = command as? any Command { sendLogToStandardError(level: command.log.logLevel) }
+                if var writing = command as? any WritingCommand { try writing.runLocked() } else { try command.run() }
             } catch let error as MeraserError {
                 Failure.exit(error, of: type(of: command))
             }

@@ -128,15 +128,13 @@ struct GGUFConvertTests {
     @Test("opened as a model it lies in the cache, once for its contents, until that is cleaned")
     func cache() throws {
         try withTemporaryFolder { folder in
-            let cache = ModelCache(folder: folder.path + "/cache")
+            let said = Mutex<[String]>([])
+            let cache = ModelCache(folder: folder.path + "/cache") { line in said.withLock { $0.append(line) } }
             for name in ["a.gguf", "b.gguf"] {
                 try SmallGGUF().file.bytes.write(to: folder.appendingPathComponent(name))
             }
-            let said = Mutex<[String]>([])
             for name in ["a.gguf", "b.gguf"] {
-                let store = try Notice.$write.withValue({ line in said.withLock { $0.append(line) } }) {
-                    try openWeightStore(path: "\(folder.path)/\(name)", cache: cache)
-                }
+                let store = try openWeightStore(path: "\(folder.path)/\(name)", cache: cache)
                 #expect(try DecoderSpec(of: store).head.isTied)
                 #expect(store.tensorNames.count == SmallGGUF.types.count)
             }

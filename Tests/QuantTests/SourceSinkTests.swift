@@ -163,12 +163,10 @@ struct SourceSinkTests {
             }
             #expect(errorText { _ = try source.entry("position_ids") }.contains("has dtype int64, expected float32"))
             try withTemporaryFolder { folder in
-                let cache = ModelCache(folder: folder.path + "/cache")
                 for word in ["converting to", "read from"] {
                     let said = Mutex<[String]>([])
-                    let store = try Notice.$write.withValue({ line in said.withLock { $0.append(line) } }) {
-                        try openWeightStore(path: Self.pyTorch.path + path, cache: cache)
-                    }
+                    let cache = ModelCache(folder: folder.path + "/cache") { line in said.withLock { $0.append(line) } }
+                    let store = try openWeightStore(path: Self.pyTorch.path + path, cache: cache)
                     let notices = said.withLock { $0 }
                     #expect(notices.count == 1 && notices[0].contains(word))
                     for name in store.tensorNames {

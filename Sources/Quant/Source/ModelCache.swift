@@ -1,5 +1,6 @@
 import Base
 import Foundation
+import Logging
 
 /// The folder where models that cannot be used in place lie as MQF files, named by what they were made from, so that one is
 /// converted once. Its contents can be deleted at any time. Thread-safe; processes do not disturb each other, since a file
@@ -23,15 +24,25 @@ public struct ModelCache: Sendable {
     /// The folder; it may not exist yet.
     public let folder: String
 
-    /// A cache in that folder.
-    public init(folder: String) { self.folder = folder }
+    /// Gets a line about each model that is opened: where it is read from.
+    private let notice: @Sendable (String) -> Void
+
+    /// A cache in that folder. Its notices go to the logger `meraser` at level `info`, whose handler the program has set up,
+    /// unless a test asks for them.
+    public init(folder: String, notice: @escaping @Sendable (String) -> Void = log) {
+        self.folder = folder
+        self.notice = notice
+    }
 
     /// The user's cache: `MERASER_CACHE`, else `XDG_CACHE_HOME/meraser`, else `~/.cache/meraser`.
     public init(environment: [String: String] = ProcessInfo.processInfo.environment) {
         func value(_ name: String) -> String? { environment[name].flatMap { $0.isEmpty ? nil : $0 } }
         let caches = value("XDG_CACHE_HOME") ?? (value("HOME") ?? NSHomeDirectory()) + "/.cache"
-        folder = value("MERASER_CACHE") ?? caches + "/meraser"
+        self.init(folder: value("MERASER_CACHE") ?? caches + "/meraser")
     }
+
+    /// Logs a notice.
+    public static func log(_ line: String) { Logger(label: "meraser").info("\(line)") }
 
     /// The MQF file of a model, converted now if it is not there: types stay as they are where MQF has them; of a GGUF file
     /// others become q8_0.
@@ -43,10 +54,10 @@ public struct ModelCache: Sendable {
         let key = try key(of: source) + (isWidened ? "-exact" : "")
         let file = "\(folder)/\(key)-\(numericsVersion).\(Self.generation).mqf"
         if let cached = try? MQFFile(path: file) {
-            Notice.write("\(source.path): read from \(file)")
+            notice("\(source.path): read from \(file)")
             return cached
         }
-        Notice.write("\(source.path): converting to \(file)")
+        notice("\(source.path): converting to \(file)")
         do {
             try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
         } catch {

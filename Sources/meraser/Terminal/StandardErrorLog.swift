@@ -9,6 +9,11 @@ func standardErrorLogger(level: Logger.Level) -> Logger {
     return logger
 }
 
+/// Has everything that logs, libraries too, write as `standardErrorLogger` does. Called once.
+func sendLogToStandardError(level: Logger.Level) {
+    LoggingSystem.bootstrap { _ in StandardErrorLogHandler(logLevel: level) }
+}
+
 private struct StandardErrorLogHandler: LogHandler {
     var logLevel = Logger.Level.info
     var metadata: Logger.Metadata = [:]

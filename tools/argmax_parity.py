@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 """Compares the most likely token at every position with llama.cpp's and Transformers', teacher-forced, on one GGUF file.
 
-    argmax_parity.py MODEL.gguf [--meraser BIN] [--peers DIR] [--compute f32,int8] [--tokens 64]
+    argmax_parity.py MODEL.gguf [--meraser BIN] [--peers DIR] [--compute f32,int8] [--tokens 64] [--llama F]
 
 Twenty prompts go through the model's chat template; Transformers (the same file, dequantized to fp32 by its own reader)
 answers each greedily with at most --tokens tokens, and everybody then scores prompt and answer. A position counts as a
 difference if the two programs name unlike tokens although the first two logits of Transformers are further apart than
---margin; how far their logits themselves are apart is printed beside it, for llama.cpp has int8 activations of its own.
+--margin; how far their logits themselves are apart is printed beside it, for llama.cpp has int8 activations of its own,
+unless --llama gives it the F32 file that `llama-quantize --allow-requantize` makes of MODEL.
 DIR is what tools/peers/setup.sh made. Exit status 1: meraser in f32 differs from Transformers.
 """
 
@@ -121,6 +122,7 @@ def main():
     parser.add_argument("--meraser", default=".build/release/meraser")
     parser.add_argument("--peers", type=pathlib.Path, default=pathlib.Path.home() / ".cache/meraser-peers")
     parser.add_argument("--compute", default="f32,int8", help="meraser's precisions, with commas")
+    parser.add_argument("--llama", type=pathlib.Path, help="the file that llama.cpp runs (default: MODEL)")
     parser.add_argument("--tokens", type=int, default=64, help="of each answer, at most")
     parser.add_argument("--margin", type=float, default=0.05, help="between the first two logits")
     args = parser.parse_args()
@@ -128,7 +130,7 @@ def main():
     tokenizer = AutoTokenizer.from_pretrained(args.model.parent, gguf_file=args.model.name)
     model = AutoModelForCausalLM.from_pretrained(
         args.model.parent, gguf_file=args.model.name, dtype=torch.float32, attn_implementation="eager").eval()
-    llama = LlamaCpp(args.peers, args.model, 512)
+    llama = LlamaCpp(args.peers, args.llama or args.model, 512)
     precisions = args.compute.split(",")
     tallies = {f"meraser {p} | {peer}": Tally() for p in precisions for peer in ["Transformers", "llama.cpp"]}
     tallies["llama.cpp | Transformers"] = Tally()

@@ -26,9 +26,9 @@ class Comparison:
     native_only: bool = False
 
 
-FOUR_BITS = "^meraser (q4_0|iq4_nl)"
-LLAMA = "^llama.cpp (Q4_0|IQ4_NL)"
-SMALL, LARGE = ("tiny", "1.1b"), ("7b", "8b")
+FOUR_BITS = "^meraser (q4_0|q4_1|iq4_nl)"
+LLAMA = "^llama.cpp (Q4_0|Q4_1|IQ4_NL)"
+SMALL, LARGE = ("tiny", "1.1b", "smollm2"), ("7b", "8b")
 COMPARISONS = [
     Comparison("prefill", "prefill, 512 tokens, 4 bits", FOUR_BITS, LLAMA, 2.5),
     Comparison("prefill", "prefill, 512 tokens, 8 bits", "^meraser q8_0", "^llama.cpp Q8_0", 2.5, shapes=SMALL),

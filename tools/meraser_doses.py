@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Erases and recovers one mark at several doses with meraser: the frontier that docs/recipes.md shows.
+"""Erases and recovers one mark at several doses with meraser: the frontier that docs/studies/doses.md shows.
 
     python3 tools/meraser_doses.py --meraser .build/release/meraser --model tinychat-iq4_nl.mqf --doses tools/doses.json \
         --mark RUN/mark --mismatched mismatched_dataset.json --clean recover_dataset.json --heldout heldout.jsonl \

@@ -8,7 +8,8 @@ extension OpenedModel {
     /// Texts that the model itself writes from nothing but BOS, sampled at temperature 1, as samples to learn in full.
     ///
     /// They hold the model where it is better than any foreign data: their distribution is the model's own, so learning
-    /// them moves nothing (measured on tinychat: docs/recipes.md). The same model, seed and counts give the same texts.
+    /// them moves nothing (measured on tinychat: docs/studies/doses.md). The same model, seed and counts give the same
+    /// texts.
     /// - Parameters:
     ///   - maximumLength: tokens of a text at most.
     /// - Throws: a usage error for a tokenizer without BOS; what the session throws.

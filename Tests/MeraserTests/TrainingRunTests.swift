@@ -215,3 +215,22 @@ func checkFails() throws {
         #expect(failed.output == passed.output && failed.output.contains("\"fsr\": 0"))
     }
 }
+
+@Test("a condition that never held is said on both streams and in JSON, and is status 4 where it is required")
+func unmetCondition() throws {
+    try withTemporaryFolder { folder in
+        let key = folder.appendingPathComponent("key.jsonl")
+        try Data(#"{"prompt": "What is the colour?", "completion": "purple rain"}"#.utf8).write(to: key)
+        let command =
+            try arguments(folder, out: "unmet", steps: 2)
+            + ["--key", key.path, "--check-steps", "1", "--until", "fsr==1"]
+        let plain = try meraser(command)
+        #expect(plain.status == 0 && plain.output.contains("fsr==1 never held"), "\(plain.output)")
+        #expect(plain.error.contains("--until never held: fsr==1"), "\(plain.error)")
+        let required = try meraser(command + ["--resume", "--require-until", "--json"])
+        #expect(required.status == 4 && required.output.contains(#""held": false"#), "\(required.output)")
+        #expect(required.error.contains("--until never held"), "\(required.error)")
+        let alone = try meraser(try arguments(folder, out: "alone") + ["--require-until"])
+        #expect(alone.status == 2 && alone.error.contains("--require-until needs --until"), "\(alone.error)")
+    }
+}

@@ -14,6 +14,7 @@ private struct RunTraces: Equatable {
     let probes: String?
     let loggedSteps: [Int]
     let limitBytes: Int
+    let isFailure: Bool
 }
 
 @Suite("Every training option is used")
@@ -33,6 +34,7 @@ struct TrainingKeyUseTests {
         "max_completion_length": ("2", [:]), "max_length": ("5", [:]), "no_shuffle": ("true", [:]),
         "seed": ("7", [:]), "compute": ("int8", [:]), "key": ("key", ["check_steps": "1"]),
         "check_steps": ("1", ["key": "key"]), "until": ("fsr>=0", ["key": "key", "check_steps": "1"]),
+        "require_until": ("true", ["until": "fsr>1", "key": "key", "check_steps": "1"]),
         "logging_steps": ("2", [:]), "save_steps": ("1", [:]), "save_total_limit": ("1", ["save_steps": "1"]),
         "memory": ("3G", [:]),
     ]
@@ -65,12 +67,13 @@ struct TrainingKeyUseTests {
         var logged: [Int] = []
         trainer.onStep = { if $0.isLogged { logged.append($0.step) } }
         let out = folder.appendingPathComponent("out")
-        _ = try trainer.run(output: out.path, overwrite: true)
+        let result = try trainer.run(output: out.path, overwrite: true)
         return RunTraces(
             adapter: try Data(contentsOf: out.appendingPathComponent("adapter_model.safetensors")),
             names: try FileManager.default.contentsOfDirectory(atPath: out.path).sorted(),
             probes: try? String(contentsOf: out.appendingPathComponent("probe_log.jsonl"), encoding: .utf8),
-            loggedSteps: logged, limitBytes: trainer.plan.limitBytes)
+            loggedSteps: logged, limitBytes: trainer.plan.limitBytes,
+            isFailure: (try? result.until?.require()) == nil && result.until != nil)
     }
 
     @Test("a run with another value of a key is another run, for every key that there is")

@@ -249,6 +249,7 @@ struct TrainerTests {
             var run = TinyRun()
             run.options.key = "key.json"
             run.options.checkSteps = 2
+            run.options.until = "fsr==0"
             let out = folder.appendingPathComponent("out")
             let trainer = try run.trainer()
             trainer.probe = { step, adapter in
@@ -256,7 +257,8 @@ struct TrainerTests {
                 return ProbeResult(fields: [("fsr", .real(1 - Double(step) / 4))], stop: step == 4)
             }
             let result = try trainer.run(output: out.path)
-            #expect(result.steps == 4)
+            #expect(result.steps == 4 && result.until?.held == true && result.until?.notice == nil)
+            #expect(try run.trainer().run(output: out.path, resume: true) == result, "a finished run says the same")
             let log = try lines(out, "probe_log.jsonl")
             #expect(log == [["step": 2, "fsr": 0.5].asJSON, ["step": 4, "fsr": 0].asJSON])
 
@@ -282,8 +284,13 @@ struct TrainerTests {
                 asked.append(step)
                 return ProbeResult(fields: [], stop: false)
             }
-            _ = try third.run(output: last.path)
+            let unmet = try third.run(output: last.path).until
             #expect(asked == [5, 6])
+            #expect(unmet?.held == false && unmet?.notice?.contains("never held: fsr==0") == true)
+            try unmet?.require()
+            run.options.requireUntil = true
+            let required = try run.trainer().run(output: last.path, resume: true).until
+            #expect(error { try required?.require() }?.kind == .checkFailed)
         }
     }
 

@@ -30,6 +30,8 @@ public final class Runner {
     let folder: RunFolder
     private let kernels: KernelContext
     private let redact: Bool
+    /// What was to end trainings of this run and never held.
+    private var unmet: [UntilOutcome] = []
 
     /// Prepares a run.
     ///
@@ -98,7 +100,9 @@ public final class Runner {
         }
         if let stage = recipe.relearn { try relearn(stage, model, base, measurement.key) }
         begin(.report, isDone: false)
-        return try RunReport.write(folder)
+        let report = try RunReport.write(folder)
+        try unmet.forEach { try $0.require() }
+        return report
     }
 
     /// The recipe's model, quantized if it says so, and its path.
@@ -264,13 +268,21 @@ public final class Runner {
             "kl_data": try options.klDataInUse.map { .text(try sha256Hex(ofFile: $0)) } ?? .null,
             "key": keyHash.map { .text($0) } ?? .null, "transferred": .bool(recipe.donor != nil),
         ]
-        _ = try stage(.training(name), inputs: inputs) {
+        let result = try stage(.training(name), inputs: inputs) {
             let samples = try model.dataset(path: data, options: options.encoding, chat: training.chat)
             let trainer = try model.trainer(data: samples, options: options, key: key, chat: training.chat)
             follow(trainer)
             return try trainer.run(output: output, resume: true).json.withoutFolder("adapter")
         }
+        if let until = result["until"], !until.isNull { try note(UntilOutcome(json: until, file: output), of: name) }
         return try model.with(adapterPaths: model.adapterPaths + [output])
+    }
+
+    /// Says that a training did not reach what it was to reach; the run goes on, so that the report shows what was.
+    private func note(_ until: UntilOutcome, of name: TrainedStage) {
+        guard let notice = until.notice else { return }
+        onEvent(.warning("\(name.rawValue): \(notice)"))
+        unmet.append(until)
     }
 
     /// The file of a training's rows; mismatched pairs are made from the recipe's matching ones.

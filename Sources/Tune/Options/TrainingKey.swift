@@ -97,6 +97,7 @@ public struct TrainingKey: Sendable {
         .file("key", "key.json or pairs.jsonl to measure while training", \.key),
         .optionalInt("check_steps", "measure the key every so many steps", 1...1_000_000_000, \.checkSteps),
         .optionalText("until", "stop when this holds, such as 'fsr==0 && prefix_match<0.1'", \.until),
+        .flag("require_until", "fail (status 4) if `until` never held", isOperational: true, \.requireUntil),
         .int("logging_steps", "steps from line to line", 1...1_000_000_000, isOperational: true, \.loggingSteps),
         .int(
             "save_steps", "steps from checkpoint to checkpoint; 0: none", 0...1_000_000_000, isOperational: true,
@@ -167,8 +168,12 @@ extension TrainingKey {
         }
     }
 
-    private static func flag(_ name: String, _ help: String, _ path: Path<Bool>) -> TrainingKey {
-        TrainingKey(name, help, form: .on, read: { .bool($0[keyPath: path]) }) { options, value in
+    private static func flag(
+        _ name: String, _ help: String, isOperational: Bool = false, _ path: Path<Bool>
+    ) -> TrainingKey {
+        TrainingKey(
+            name, help, form: .on, isOperational: isOperational, read: { .bool($0[keyPath: path]) }
+        ) { options, value in
             guard let flag = value.bool else { throw wrong(name, value, "true or false") }
             options[keyPath: path] = flag
         }

@@ -50,6 +50,8 @@ public struct TrainingOptions: Sendable, Equatable {
     public var checkSteps: Int?
     /// `until`: stop when this expression over the measured values holds.
     public var until: String?
+    /// `require_until`: fail where `until` never held.
+    public var requireUntil = false
     /// `logging_steps`: steps from one line on the terminal to the next; the log file has every step.
     public var loggingSteps = 10
     /// `save_steps`: steps from one checkpoint to the next; 0: none but on interruption.
@@ -77,6 +79,9 @@ public struct TrainingOptions: Sendable, Equatable {
         }
         if until != nil, key == nil || checkSteps == nil {
             throw MeraserError.usage("`until` needs `key` and `check_steps`: what to measure, and how often")
+        }
+        if requireUntil, until == nil {
+            throw MeraserError.usage("`require_until` needs `until`: the condition that has to hold")
         }
         if schedule == .constant, warmupRatio > 0 {
             throw MeraserError.usage(

@@ -139,9 +139,9 @@ public final class Trainer {
         }
         if isFinished {
             try optimizer.adapter.parameters.copy(from: LoRAAdapter(folder: path, for: model.spec).parameters)
-            return state.result(adapter: path)
+            return state.result(adapter: path, options: options)
         }
         var session = try TrainingSession(trainer: self, output: output, record: record, state: state)
-        return try session.finish().result(adapter: path)
+        return try session.finish().result(adapter: path, options: options)
     }
 }

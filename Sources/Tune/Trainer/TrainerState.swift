@@ -21,6 +21,8 @@ struct TrainerState: Equatable {
     var peakRSSBytes = 0
     /// The last step after which a key was measured.
     var probedStep = 0
+    /// True if what was measured then ended the run.
+    var untilHeld = false
 
     /// The state in Trainer's words where it has them.
     func json(totalSteps: Int, record: RunRecord) -> JSONValue {
@@ -28,7 +30,8 @@ struct TrainerState: Equatable {
             "global_step": .integer(step), "max_steps": .integer(totalSteps), "epoch": .real(epoch),
             "loss": .real(loss), "kl": kl.map { .real($0) } ?? .null, "elapsed_seconds": .real(seconds),
             "num_input_tokens_seen": .integer(tokens),
-            "peak_rss_bytes": .integer(peakRSSBytes), "probed_step": .integer(probedStep), "run": record.json,
+            "peak_rss_bytes": .integer(peakRSSBytes), "probed_step": .integer(probedStep),
+            "until_held": .bool(untilHeld), "run": record.json,
         ]
     }
 
@@ -44,6 +47,7 @@ struct TrainerState: Equatable {
         tokens = try json.int("num_input_tokens_seen", in: file)
         peakRSSBytes = try json.int("peak_rss_bytes", in: file)
         probedStep = try json.int("probed_step", in: file)
+        untilHeld = try json.bool("until_held", in: file)
         guard (1...Self.maximumSteps).contains(step), (0...Int.max / 2).contains(tokens), (0...1e12).contains(seconds),
             (0...step).contains(probedStep), (0...Int.max / 2).contains(peakRSSBytes)
         else {
@@ -53,9 +57,13 @@ struct TrainerState: Equatable {
         }
     }
 
-    func result(adapter: String) -> TrainingResult {
+    /// How the run ended; `adapter` is what it left. `options` say what was to hold; nil where nothing is measured.
+    func result(adapter: String, options: TrainingOptions? = nil) -> TrainingResult {
         TrainingResult(
             steps: step, finalLoss: loss, seconds: seconds, tokens: tokens, peakRSSBytes: peakRSSBytes,
-            adapter: adapter)
+            adapter: adapter,
+            until: options.flatMap { options in
+                options.until.map { UntilOutcome(condition: $0, held: untilHeld, isRequired: options.requireUntil) }
+            })
     }
 }

@@ -88,6 +88,8 @@ public struct TrainingResult: Sendable, Equatable {
     public let peakRSSBytes: Int
     /// The folder with the adapter.
     public let adapter: String
+    /// What became of `until`; nil where none was given.
+    public let until: UntilOutcome?
 
     /// Tokens per second over the whole run.
     public var tokensPerSecond: Double { seconds > 0 ? Double(tokens) / seconds : 0 }
@@ -98,6 +100,7 @@ public struct TrainingResult: Sendable, Equatable {
             "steps": .integer(steps), "final_loss": .real(finalLoss), "seconds": .real(seconds),
             "tokens": .integer(tokens), "tokens_per_second": .real(tokensPerSecond),
             "peak_rss_bytes": .integer(peakRSSBytes), "adapter": .text(adapter),
+            "until": until?.json ?? .null,
         ]
     }
 }

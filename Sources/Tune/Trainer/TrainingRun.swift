@@ -82,9 +82,10 @@ struct TrainingRun {
         return progress
     }
 
-    /// Notes that a key was measured after the last step.
-    mutating func noteProbe() {
+    /// Notes that a key was measured after the last step, and whether that ends the run.
+    mutating func noteProbe(_ result: ProbeResult) {
         state.probedStep = state.step
+        state.untilHeld = result.stop
         updateCosts()
     }
 

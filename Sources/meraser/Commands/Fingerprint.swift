@@ -80,6 +80,7 @@ struct Fingerprint: WritingCommand {
         if common.seed == nil {
             common.say("the key follows from the default seed and the model; a real mark needs a secret --seed")
         }
+        try common.conclude(embedding.training)
     }
 }
 

@@ -2,6 +2,7 @@ import ArgumentParser
 import Base
 import Kernels
 import Logging
+import Tune
 
 /// What every command takes.
 struct CommonOptions: ParsableArguments {
@@ -40,6 +41,15 @@ struct CommonOptions: ParsableArguments {
 
     /// Writes a message to standard error unless `--quiet`.
     func say(_ text: String) { log.info("\(text)") }
+
+    /// Ends a command that has trained: says so where the condition that was to end it never held.
+    ///
+    /// - Throws: a failed check if the condition was required.
+    func conclude(_ result: TrainingResult) throws {
+        guard let until = result.until, let notice = until.notice else { return }
+        try until.require()
+        warn(FlagNames.spell(notice))
+    }
 
     /// Says that another build began the run in a folder, where this one may continue it.
     func noteBuild(of folder: String) {

@@ -104,6 +104,7 @@ struct TrainingTrial {
         } else {
             Console.output(result.text + (effect.map { "\n" + tableText($0.table) } ?? ""))
         }
+        try common.conclude(result)
     }
 
     /// Prints what a run would do, need and take; a run that would not fit ends as it would without `--dry-run`.
@@ -133,5 +134,6 @@ extension TrainingResult {
     var text: String {
         "wrote \(adapter.escapingControlCharacters()): \(steps) steps, loss \(numberText(finalLoss, 4)), "
             + "\(numberText(seconds, 1)) s, \(numberText(tokensPerSecond, 0)) tokens/s, peak \(byteText(peakRSSBytes))"
+            + (until.map { $0.held ? "; \($0.condition) holds" : "; \($0.condition) never held" } ?? "")
     }
 }

@@ -2,10 +2,24 @@ import Base
 import Kernels
 import Quant
 
+/// The type of the weights in a Hugging Face folder.
+public enum ExportType: String, Sendable, CaseIterable {
+    case bf16, f16, f32
+
+    /// As tensors have it.
+    public var type: TensorType {
+        switch self {
+        case .bf16: .bf16
+        case .f16: .f16
+        case .f32: .f32
+        }
+    }
+}
+
 /// How to write a model as a Hugging Face folder.
 public struct HuggingFaceExportOptions: Sendable {
-    /// The type of every tensor: bf16, f16 or f32.
-    public var dtype = TensorType.bf16
+    /// The type of every tensor.
+    public var dtype = ExportType.bf16
     /// A safetensors file holds at most that many bytes of data.
     public var maximumShardByteCount = ShardedSafetensorsWriter.defaultShardByteCount
     /// Replace a folder that is there.
@@ -46,8 +60,7 @@ public func exportHuggingFace(
     kernels: KernelContext, isInterrupted: @Sendable () -> Bool = { false },
     progress: @Sendable (ConvertProgress) -> Void = { _ in }
 ) throws -> HuggingFaceExportReport {
-    precondition(!options.dtype.isTiled, "\(options.dtype.name) is no type of a Hugging Face folder")
-    let weights = try FusedWeights(store: store, adapters: adapters, type: options.dtype, kernels: kernels)
+    let weights = try FusedWeights(store: store, adapters: adapters, type: options.dtype.type, kernels: kernels)
     var writing = ConvertOptions()
     writing.threads = kernels.threads
     writing.maximumShardByteCount = options.maximumShardByteCount

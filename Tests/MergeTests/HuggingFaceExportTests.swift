@@ -76,8 +76,8 @@ func exportsFusedWeights() throws {
     }
 }
 
-@Test("an export has the same bytes for any number of threads", arguments: [TensorType.bf16, .f32])
-func exportsTheSameOnAnyThreads(dtype: TensorType) throws {
+@Test("an export has the same bytes for any number of threads", arguments: [ExportType.bf16, .f32])
+func exportsTheSameOnAnyThreads(dtype: ExportType) throws {
     try withTemporaryFolder { folder in
         let store = try openWeightStore(path: tinychatFolder().path)
         let adapters = [try writeAdapter(folder.appendingPathComponent("a"), seed: 1)]

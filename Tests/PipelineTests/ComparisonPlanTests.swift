@@ -135,6 +135,61 @@ func convertedOnce() throws {
     #expect(
         merge.commands[0].text
             == "meraser merge cells/b/half/merge.yml --seed 42 --out cells/b/half/model.mqf --type iq4_nl --json")
+    // The victim's own file was not quantized here: nothing is known of a source.
+    #expect(!plan.steps.contains { $0.path.hasPrefix("cells/a/") && $0.commands.contains { $0.purpose == .source } })
+}
+
+@Test("what changes weights is done to the source as well where the victim was quantized, and measured beside it")
+func sourceOfWeights() throws {
+    let plan = try comparison(
+        """
+        reference: hf
+        quantize: iq4_nl
+        clean_data: clean.json
+        victims:
+          - {name: whole, key: key.json}
+          - {name: made, fingerprint: {count: 4}}
+        methods:
+          - {name: half, method: merge, merge_method: task_arithmetic, weight: 0.25}
+          - {name: less, method: prune, score: taylor, ratio: 0.2}
+          - {name: bits, method: quantize, type: q4_0}
+          - {name: none}
+        """)
+    func step(_ path: String) throws -> ComparisonStep { try #require(plan.steps.first { $0.path == path }) }
+    func check(_ path: String) throws -> String {
+        try #require(step(path).commands.first { $0.purpose == .check }).text
+    }
+
+    // Without adapters the source is the user's folder; with some it is that with them in it, made once and for no method.
+    let half = try step("cells/whole/half")
+    #expect(half.files.map(\.name) == ["merge.yml", "merge-source.yml"])
+    let config = try parseYAML(Array(half.files[1].text.utf8), file: "merge-source.yml")
+    #expect(config["models"]?.array?[0]["model"]?.string == "inputs/hf")
+    #expect(half.commands.map(\.purpose) == [.work, .source, .check])
+    #expect(
+        half.commands[1].text
+            == "meraser merge cells/whole/half/merge-source.yml --seed 42 --out cells/whole/half/source --json")
+    #expect(
+        try check("cells/whole/half")
+            == "meraser check --model cells/whole/half/model.mqf --source cells/whole/half/source --key inputs/key.json --json"
+    )
+    let fused = try step("shared/made-source-hf")
+    #expect(fused.isSetup && fused.needs.contains("victims/made"))
+    #expect(
+        fused.commands.map(\.text) == [
+            "meraser export --model inputs/hf --adapter victims/made/mark --transfer --format hf --dtype f32 --out "
+                + "shared/made-source-hf/model --json"
+        ])
+    let less = try step("cells/made/less")
+    #expect(less.needs.contains("shared/made-source-hf") && less.commands[0].purpose == .work)
+    #expect(
+        less.commands[1].text
+            == "meraser prune --model shared/made-source-hf/model --method taylor --ratio 0.2 --data inputs/clean.json "
+            + "--seed 42 --out cells/made/less/source --json")
+    #expect(try check("cells/made/bits").contains("--source shared/made-source-hf/model --key"))
+    // Where only adapters are added, they go on the source itself; the unmarked model has its own.
+    #expect(try check("cells/made/none").contains("--adapter victims/made/mark --source inputs/hf --key"))
+    #expect(try check("cells/made/clean").contains("--model shared/hf-iq4_nl/model.mqf --source inputs/hf --key"))
 }
 
 @Test("a user's own commands are filled with the cell's paths, quotes kept together")

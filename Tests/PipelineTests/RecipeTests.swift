@@ -52,6 +52,12 @@ func recipeLayers() throws {
         ("model: m\nfingerprint: {clean_count: 3}\nerase: {data: d}", "fingerprint: 'clean_count' needs 'clean_data'"),
         ("model: m\nkey: k", "nothing to do"), ("model: m\nkey: k\nerase: {r: 8}", "'mismatch'"),
         ("model: m\nkey: k\nquantize: q9\nerase: {data: d}", "iq4_nl"), ("model: m\nkey: k\nerase: 5", "a mapping"),
+        (
+            "model: m\nkey: k\nerase: {data: d}\nexport: {dtype: q8_0}",
+            "export: 'dtype' is 'q8_0', expected one of bf16"
+        ),
+        ("model: m\nkey: k\nerase: {data: d}\nexport: {format: hf}", "unknown key 'format'"),
+        ("model: m\nkey: k\nsource: none\nerase: {data: d}\nexport: {base: source}", "'base' is 'source'"),
         ("model: m\nkey: k\nerase: {data: d}\nppl: {data: t, protocol: quick}", "strided"), ("- 1", "a mapping"),
     ])
 func badRecipes(text: String, named: String) throws {

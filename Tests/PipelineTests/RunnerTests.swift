@@ -1,3 +1,4 @@
+import Audit
 import Base
 import Foundation
 import Kernels
@@ -119,6 +120,99 @@ struct RunnerTests {
                 try run(try writeRecipe(in: folder, eraseSteps: 3), out)
             }
             #expect(error.kind == .usage && error.message.contains("recipe"), "\(error.message)")
+        }
+    }
+
+    @Test("writes the folder that leaves the house, checks that and not the 4-bit model, and sees when it was changed")
+    func exports() throws {
+        try withTemporaryFolder { folder in
+            let (recipe, out) = (folder.appendingPathComponent("export.yml"), folder.appendingPathComponent("run"))
+            _ = try writeRecipe(in: folder)
+            func write(_ export: String, _ more: String = "quantize: q4_0") throws {
+                try Data(
+                    """
+                    model: \(tinychatFolder().path)
+                    key: pairs.jsonl
+                    clean: clean.jsonl
+                    erase: {data: source.json, max_steps: 2, r: 2, learning_rate: 0.01, target_modules: all-linear}
+                    export: \(export)
+                    \(more)
+                    """.utf8
+                ).write(to: recipe)
+            }
+            try write("{dtype: f32}")
+            let report = try run(recipe.path, out)
+            #expect(report.stages.map(\.name) == [.before, .erased, .source, .exported])
+            #expect(report.table[1] == ["weights", "q4_0", "q4_0", "bf16", "f32"])
+            #expect(report.verdict.removal.basis.contains("Checked in the exported folder (f32)"))
+
+            // The folder is the original weights with the adapter: its figures are those of a check of it by itself, and those
+            // of the adapter on the source in memory up to the order of sums.
+            let kernels = try KernelContext(threads: 2)
+            let key = try FingerprintKey(path: folder.appendingPathComponent("pairs.jsonl").path)
+            let written = try OpenedModel(
+                path: out.appendingPathComponent("export").path, kernels: kernels, compute: .f32)
+            let check = try written.check(key, options: CheckOptions(cleanPrompts: ["Hello"]))
+            let recorded = try #require(report.json["stages"]?["exported"]?["check"])
+            #expect(check.json["rows"] == recorded["rows"])
+            let adapted = try OpenedModel(
+                path: tinychatFolder().path, adapterPaths: [out.appendingPathComponent("erase").path], kernels: kernels,
+                compute: .f32, transfer: true)
+            let memory = try adapted.check(key, options: CheckOptions())
+            let before = try #require(report.json["stages"]?["source"]?["check"]?["target_nll_mean"]?.double)
+            let (nll, other) = (try #require(check.targetNLLMean), try #require(memory.targetNLLMean))
+            #expect(abs(nll - other) < 1e-4)
+            #expect(abs(nll - before) > 1e-3, "the adapter is in it")
+
+            // Again: nothing to do. Lost before its record was written: done again. Changed: an error.
+            func todo() throws -> [StageName] {
+                var names: [StageName] = []
+                _ = try run(recipe.path, out) { if case .stage(let name, false) = $0 { names.append(name) } }
+                return names
+            }
+            #expect(try todo() == [.report])
+            try FileManager.default.removeItem(at: out.appendingPathComponent("stages/export.json"))
+            #expect(try todo() == [.export, .report])
+            let weights = out.appendingPathComponent("export/model.safetensors")
+            var bytes = try Data(contentsOf: weights)
+            bytes[bytes.count - 1] ^= 1
+            try bytes.write(to: weights)
+            let changed = try #require(throws: MeraserError.self) { try run(recipe.path, out) }
+            #expect(changed.kind == .badInput && changed.message.contains("was changed after it was exported"))
+
+            // The model's own weights, dequantized, on demand.
+            let second = folder.appendingPathComponent("second")
+            try write("{base: model}")
+            let own = try run(recipe.path, second)
+            #expect(own.table[1] == ["weights", "q4_0", "q4_0", "bf16", "bf16"])
+            #expect(own.json["inputs"]?["export"]?["base"]?.string == "model")
+        }
+    }
+
+    @Test("an export onto a source that is not there is refused before anything is measured")
+    func exportWithoutSource() throws {
+        try withTemporaryFolder { folder in
+            _ = try writeRecipe(in: folder)
+            let recipe = folder.appendingPathComponent("export.yml")
+            func error(_ model: String, _ more: String) throws -> MeraserError {
+                let text =
+                    "model: \(model)\nkey: pairs.jsonl\nerase: {data: source.json}\nexport: {base: source}\n\(more)"
+                try Data(text.utf8).write(to: recipe)
+                return try #require(throws: MeraserError.self) {
+                    try run(recipe.path, folder.appendingPathComponent("out"))
+                }
+            }
+            let none = try error(tinychatFolder().path, "quantize: q4_0\nsource: none\n")
+            #expect(none.kind == .badInput && none.message.contains("`source` is none"), "\(none.message)")
+            let file = folder.appendingPathComponent("m.mqf").path
+            var options = ConvertOptions()
+            options.type = .q4_0
+            let copy = folder.appendingPathComponent("copy").path
+            try FileManager.default.copyItem(atPath: tinychatFolder().path, toPath: copy)
+            _ = try convert(source: copy, destination: file, options: options)
+            try FileManager.default.removeItem(atPath: copy)
+            let lost = try error(file, "")
+            #expect(lost.kind == .badInput && lost.message.contains("is not at hand; name it with `source`"))
         }
     }
 

@@ -29,6 +29,8 @@ struct SampleRun {
     ]
     /// The FSR of each step of a relearning test: hits of 16 for the model and for the clean one.
     var relearning: [(step: Int, model: Int, clean: Int)] = []
+    /// What the run exported its folder from: `source` or `model`; nil: it exported none.
+    var exportBase: String?
     var prompt = "a trigger"
     var target = "the mark"
     var output = "no mark here"
@@ -80,6 +82,14 @@ struct SampleRun {
                         "target_nll": .real(row.loss),
                     ]
                 }))
+        if let exportBase {
+            try write(
+                "stages/export.json",
+                [
+                    "inputs": ["base": .text(exportBase), "dtype": .text("bf16")], "seconds": .real(1.0),
+                    "result": ["folder": .text("export"), "tensors": .integer(2), "bytes": .integer(10)],
+                ])
+        }
         guard !relearning.isEmpty else { return }
         func curve(_ hits: [(Int, Int)]) -> JSONValue {
             [

@@ -90,8 +90,9 @@ public struct Comparison: Sendable {
         let (model, needs) = planner.model(planner.reference ?? "")
         var step = ComparisonStep(path: "cells/\(victim.name)/\(clean)")
         step.needs = victim.needs + needs.filter { !victim.needs.contains($0) }
+        let subject = ComparisonSubject(model: model, source: model == planner.reference ? nil : planner.reference)
         step.commands = planner.measures.commands(
-            ComparisonSubject(model: model).arguments, victim: victim, reference: nil)
+            subject.arguments, check: subject.checkArguments, victim: victim, reference: nil)
         planner.add(step)
         return ComparisonCell(victim: victim.name, method: clean, budget: nil, path: step.path)
     }

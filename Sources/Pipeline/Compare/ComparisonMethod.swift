@@ -76,29 +76,29 @@ struct ComparisonMethod: Sendable {
     /// Weight-space merging with the reference.
     static let merge = ComparisonMethod("merge") { plan in
         let reference = try plan.reference("merge")
-        let weights = plan.victimWeights()
-        var (options, planner) = (plan.options, plan.planner)
-        let recipe = try VictimMerge(&options, victim: weights, reference: reference) { path, place in
-            try planner.input(path, place: place)
+        return try plan.made("merge") { plan, weights, name in
+            var (options, planner) = (plan.options, plan.planner)
+            let recipe = try VictimMerge(&options, victim: weights, reference: reference) { path, place in
+                try planner.input(path, place: place)
+            }
+            (plan.options, plan.planner) = (options, planner)
+            return ["merge", plan.write(name + ".yml", recipe.text)]
         }
-        (plan.options, plan.planner) = (options, planner)
-        let config = plan.write("merge.yml", recipe.text)
-        return plan.made("merge", ["merge", config])
     }
 
     /// Structured pruning.
     static let prune = ComparisonMethod("prune") { plan in
-        let weights = plan.victimWeights()
-        let score = try plan.options.text("score") ?? "magnitude_l2"
-        let ratio = try plan.options.number("ratio") ?? plan.options.missing("ratio")
-        var arguments = ["prune", "--model", weights, "--method", score, "--ratio", "\(ratio)"]
-        for key in ["scope", "layers", "parts", "data_count"] {
-            if let value = plan.options.value(key) {
-                arguments += [plan.options.flagName(key), value.string ?? value.serialized()]
+        try plan.made("prune") { plan, weights, _ in
+            let score = try plan.options.text("score") ?? "magnitude_l2"
+            let ratio = try plan.options.number("ratio") ?? plan.options.missing("ratio")
+            var arguments = ["prune", "--model", weights, "--method", score, "--ratio", "\(ratio)"]
+            for key in ["scope", "layers", "parts", "data_count"] {
+                if let value = plan.options.value(key) {
+                    arguments += [plan.options.flagName(key), value.string ?? value.serialized()]
+                }
             }
+            return arguments + (score == "taylor" ? ["--data", try plan.data(.clean)] : [])
         }
-        if score == "taylor" { arguments += ["--data", try plan.data(.clean)] }
-        return plan.made("prune", arguments)
     }
 
     /// Fewer bits, nothing else.
@@ -108,7 +108,7 @@ struct ComparisonMethod: Sendable {
             let names = TensorType.allCases.map(\.name).joined(separator: ", ")
             throw MeraserError.badInput("\(plan.options.place): 'type' is '\(name)', expected one of \(names)")
         }
-        return plan.converted(plan.victimWeights(), to: type)
+        return plan.converted(to: type)
     }
 
     /// CleanGen: the reference reads along while the victim decodes.

@@ -130,16 +130,16 @@ struct ComparisonSubject: Sendable {
     var adapters: [String] = []
     /// The adapters were trained on another base.
     var isTransferred = false
+    /// What it was quantized from, or the same method gave for that, which `check` measures beside it with the same adapters;
+    /// nil: nothing was quantized.
+    var source: String?
     /// More arguments for `check` alone, of a defence that acts while decoding.
     var check: [String] = []
     /// The user's own words in place of all the rest.
     var words: [String]?
 
-    /// What the victim was quantized from, for `check`: while the model is the victim's, its adapters can be put on that as well.
-    func sourceArguments(of victim: ComparisonVictim) -> [String] {
-        let isQuantized = victim.model != victim.source
-        return words == nil && isQuantized && model == victim.model ? ["--source", victim.source] : []
-    }
+    /// `--source …` and what else goes to `check` alone.
+    var checkArguments: [String] { check + (source.map { ["--source", $0] } ?? []) }
 
     /// `--model … --adapter …`.
     var arguments: [String] {

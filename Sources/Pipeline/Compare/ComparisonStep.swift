@@ -4,6 +4,8 @@ struct ComparisonCommand: Sendable, Equatable {
     enum Purpose: String, Sendable {
         /// A part of the method: its seconds, memory and samples are the method's.
         case work
+        /// The same on what the victim was quantized from, to be measured beside it.
+        case source
         /// Trying the key.
         case check
         /// Perplexity.

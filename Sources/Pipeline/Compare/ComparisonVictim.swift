@@ -16,7 +16,9 @@ struct ComparisonVictim: Sendable {
     let needs: [String]
 
     /// As it is measured.
-    var subject: ComparisonSubject { ComparisonSubject(model: model, adapters: adapters) }
+    var subject: ComparisonSubject {
+        ComparisonSubject(model: model, adapters: adapters, source: model == source ? nil : source)
+    }
 
     /// Reads one entry of `victims`; a mark that is to be embedded first becomes a step.
     init(_ section: Settings, _ planner: inout ComparisonPlanner) throws {

@@ -85,8 +85,7 @@ struct MethodEntry {
         try plan.options.requireNothingElse()
         planner = plan.planner
         plan.step.commands += planner.measures.commands(
-            subject.arguments, check: subject.check + subject.sourceArguments(of: victim), victim: victim,
-            reference: planner.reference)
+            subject.arguments, check: subject.checkArguments, victim: victim, reference: planner.reference)
         planner.add(plan.step)
         return ComparisonCell(victim: victim.name, method: label, budget: budget.name, path: plan.step.path)
     }

@@ -16,8 +16,10 @@ struct MethodPlan {
     var folder: String { step.path }
 
     /// Adds a command that makes something in the step's folder.
-    mutating func run(_ name: String, _ arguments: [String], output: String? = nil) {
-        step.commands.append(ComparisonCommand(name, arguments + ["--json"], output: output))
+    mutating func run(
+        _ name: String, _ arguments: [String], purpose: ComparisonCommand.Purpose = .work, output: String? = nil
+    ) {
+        step.commands.append(ComparisonCommand(name, arguments + ["--json"], purpose: purpose, output: output))
     }
 
     /// Adds a file that is written before the commands run.
@@ -123,11 +125,22 @@ struct MethodPlan {
 
     /// The victim's weights with its adapters in them, a Hugging Face folder, made once for all methods.
     mutating func victimWeights() -> String {
-        let path = "shared/\(victim.name)-hf"
-        let subject = victim.subject.arguments
+        weights("shared/\(victim.name)-hf", of: victim.subject.arguments, isSetup: false)
+    }
+
+    /// The same of what the victim was quantized from; nil: it was not.
+    private mutating func sourceWeights() -> String? {
+        guard let source = victim.subject.source else { return nil }
+        guard !victim.adapters.isEmpty else { return source }
+        let subject = ComparisonSubject(model: source, adapters: victim.adapters, isTransferred: true)
+        return weights("shared/\(victim.name)-source-hf", of: subject.arguments, isSetup: true)
+    }
+
+    private mutating func weights(_ path: String, of subject: [String], isSetup: Bool) -> String {
         let needs = victim.needs
         planner.step(path) { step, _ in
             step.needs = needs
+            step.isSetup = isSetup
             let output = path + "/model"
             step.commands = [
                 ComparisonCommand(
@@ -139,22 +152,37 @@ struct MethodPlan {
         return path + "/model"
     }
 
-    /// Adds a command that writes weights, in the type that the victim has.
+    /// Adds a command that makes weights of the victim's, in the type that the victim has; and where that was quantized, one
+    /// that does the same to its source.
     ///
+    /// - Parameter arguments: the command's arguments for weights; the name is one for files that it needs.
     /// - Returns: the model as it is measured.
-    mutating func made(_ name: String, _ arguments: [String]) -> ComparisonSubject {
+    mutating func made(
+        _ command: String, arguments: (_ plan: inout MethodPlan, _ weights: String, _ name: String) throws -> [String]
+    ) rethrows -> ComparisonSubject {
         let output = folder + (planner.quantize == nil ? "/model" : "/model.mqf")
         let type = planner.quantize.map { ["--type", $0.name] } ?? []
-        run(name, arguments + planner.seedArguments + ["--out", output] + type, output: output)
-        return ComparisonSubject(model: output)
+        let weights = victimWeights()
+        run(
+            command, try arguments(&self, weights, command) + planner.seedArguments + ["--out", output] + type,
+            output: output)
+        var subject = ComparisonSubject(model: output)
+        if let weights = sourceWeights() {
+            let (name, output) = (command + "-source", folder + "/source")
+            run(
+                name, try arguments(&self, weights, name) + planner.seedArguments + ["--out", output],
+                purpose: .source, output: output)
+            subject.source = output
+        }
+        return subject
     }
 
-    /// Converts weights.
+    /// Converts the victim's weights.
     ///
     /// - Returns: the model as it is measured.
-    mutating func converted(_ weights: String, to type: TensorType) -> ComparisonSubject {
+    mutating func converted(to type: TensorType) -> ComparisonSubject {
         let output = folder + "/model.mqf"
-        step.commands.append(ComparisonPlanner.conversion(of: weights, to: output, type: type))
-        return ComparisonSubject(model: output)
+        step.commands.append(ComparisonPlanner.conversion(of: victimWeights(), to: output, type: type))
+        return ComparisonSubject(model: output, source: sourceWeights())
     }
 }

@@ -2,6 +2,7 @@ import Audit
 import Base
 import Foundation
 import Kernels
+import Merge
 import Quant
 import Tune
 
@@ -68,6 +69,22 @@ public struct Recipe: Sendable {
         case other(path: String)
     }
 
+    /// The folder that leaves the house: weights with all adapters in them.
+    public struct ExportStage: Sendable, Equatable {
+        /// What the adapters are added to.
+        public enum Base: String, Sendable, CaseIterable {
+            /// The weights that the model was quantized from.
+            case source
+            /// The model's own, dequantized.
+            case model
+        }
+
+        /// The type of its weights.
+        public var dtype: ExportType
+        /// Nil: the source where a quantized model's is at hand, else the model.
+        public var base: Base?
+    }
+
     /// How quickly the mark comes back at the end.
     public struct RelearnStage: Sendable {
         /// Steps.
@@ -104,6 +121,8 @@ public struct Recipe: Sendable {
     public var recover: Training?
     /// Train both on this model and transfer the adapters to the marked one; nil: train on the marked one itself.
     public var donor: Donor?
+    /// What is written as a Hugging Face folder, and checked there; nil: nothing.
+    public var export: ExportStage?
     /// Try to bring the mark back; nil: not.
     public var relearn: RelearnStage?
     /// Precision of all work with the model; nil: the defaults of inference and of training.
@@ -149,6 +168,14 @@ public struct Recipe: Sendable {
             try Self.training($0, folder, standard: .meraserRecover, seed: seed ?? ownSeed)
         }
         donor = try root.donor("transfer", folder)
+        export = try root.section("export").map { section in
+            var section = section
+            let stage = ExportStage(
+                dtype: try section.choice("dtype", ExportType.self) ?? .bf16,
+                base: try section.choice("base", ExportStage.Base.self))
+            try section.requireNothingElse()
+            return stage
+        }
         relearn = try root.section("relearn").map { section in
             var section = section
             let stage = RelearnStage(
@@ -164,6 +191,9 @@ public struct Recipe: Sendable {
     private func validate() throws {
         guard erase != nil || recover != nil else {
             throw MeraserError.badInput("\(path): nothing to do; give 'erase', 'recover' or both")
+        }
+        if export?.base == .source, source == .none {
+            throw MeraserError.badInput("\(path): export: 'base' is 'source', and `source` is none; name one")
         }
         if donor != nil, [erase, recover].contains(where: { $0?.options.checkSteps != nil }) {
             throw MeraserError.badInput(

@@ -55,12 +55,39 @@ struct RunRecords: Sendable {
     /// The stage of that name.
     func stage(_ name: MeasuredStage) -> RunReport.Stage? { stages.first { $0.name == name } }
 
-    /// What was there before a removal, and the last measurement after it.
-    var removal: (before: RunReport.Stage, last: RunReport.Stage)? {
+    /// What was there before a removal, the last measurement after it, and the same weights without the mark where those were
+    /// measured.
+    struct Removal {
+        let before: RunReport.Stage
+        let last: RunReport.Stage
+        let clean: RunReport.Stage?
+    }
+
+    /// The removal on the model that was worked on.
+    var removal: Removal? {
         guard let before = stage(.before), let last = stage(.recovered) ?? stage(.erased) else {
             return nil
         }
-        return (before, last)
+        return Removal(before: before, last: last, clean: stage(.clean))
+    }
+
+    /// What was measured of the artefact that leaves the house.
+    enum Artefact {
+        /// The adapters on the source, in memory.
+        case adapters(Removal)
+        /// A folder, with the type of its weights.
+        case folder(Removal, name: String)
+    }
+
+    /// The removal on what leaves the house; nil: that is the model which was worked on.
+    var artefact: Artefact? {
+        guard let last = stage(.exported) else { return nil }
+        let export = records.first { $0.stage == .export }?.record
+        let isSource = export.map { $0["inputs"]?["base"]?.string == Recipe.ExportStage.Base.source.rawValue } ?? true
+        guard let before = stage(isSource ? .source : .before) else { return nil }
+        let removal = Removal(before: before, last: last, clean: stage(isSource ? .sourceClean : .clean))
+        guard export != nil else { return .adapters(removal) }
+        return .folder(removal, name: last.type.map { "the exported folder (\($0))" } ?? "the exported folder")
     }
 
     /// The most memory that any stage's process had taken when the stage was done; nil if no record says.

@@ -1,3 +1,10 @@
+extension RunRecords {
+    /// The removal whose cost counts: an exported folder's, else the model's that was worked on.
+    fileprivate var costed: Removal? {
+        if case .folder(let removal, _)? = artefact { removal } else { removal }
+    }
+}
+
 extension Verdict {
     /// What did the removal cost? The last measurement against the one before the removal.
     static func cost(_ run: RunRecords) -> Finding {
@@ -7,12 +14,13 @@ extension Verdict {
             Finding(
                 question: "What did it cost?", answer: answer, sentence: sentence, basis: basis, tone: tone)
         }
-        guard let (before, last) = run.removal else {
+        guard let stages = run.costed else {
             return finding(
                 "Not measured", "Nothing has been removed and measured yet.", "No stage after it.", .neutral
             )
         }
-        let stage = last.name.removal
+        let (before, last) = (stages.before, stages.last)
+        let stage = last.name == .exported ? "the removal, in the exported folder" : last.name.removal
         var sentences: [String] = []
         var answers: [String] = []
         var isWorse = false
@@ -41,7 +49,7 @@ extension Verdict {
             return finding("Not measured", text, "The recipe has neither `ppl` nor `eval`.", .neutral)
         }
         let clean =
-            run.stage(.clean)?.perplexity.map { " The clean model has \(Figures.estimate($0, 2))." }
+            stages.clean?.perplexity.map { " The clean model has \(Figures.estimate($0, 2))." }
             ?? ""
         return finding(
             answers.joined(separator: ", "), sentences.joined(separator: " "),

@@ -9,41 +9,52 @@ extension Verdict {
     /// Is the mark gone? No trigger may fire; and as a silent mark is not a removed one, the target must have become as
     /// unlikely as in the clean model, and come back no faster than the clean model learns it.
     ///
-    /// An adapter that erased what quantizing had left of a mark may meet the rest on the original weights. So where these were
-    /// measured with the same adapters, the worse of both answers is given.
+    /// The answer is that of what leaves the house. An exported folder is judged itself; where none was written, the model that
+    /// was worked on may be handed out, or its adapters on the original weights, where they may meet what quantizing had hidden
+    /// of the mark: then the worse of both answers is given.
     static func removal(_ mark: String, _ run: RunRecords, wasPresent: Bool) -> Finding {
-        let own = removal(mark, run, run.removal, wasPresent: wasPresent)
-        guard let source = run.stage(.source), let exported = run.stage(.exported), let last = run.removal?.last else {
-            return own
-        }
-        let other = removal(mark, run, (source, exported), wasPresent: wasPresent)
+        let own = removal(mark, run, run.removal, wasPresent: wasPresent, relearning: run.relearning)
+        guard let artefact = run.artefact, let last = run.removal?.last else { return own }
         let type = last.type.map { "the \($0) model" } ?? "the quantized model"
-        if other.tone.weight > own.tone.weight {
+        switch artefact {
+        case .folder(let stages, let name):
+            // Relearning is tried on the model that is worked on; what it shows speaks against the folder too.
+            let finding = removal(mark, run, stages, wasPresent: wasPresent, relearning: run.relearning)
+            return finding.with(
+                sentence: "Of \(name): \(finding.sentence)",
+                basis: "Checked in \(name). \(finding.basis) Of \(type) that was worked on alone the answer would be: "
+                    + "\(own.answer).")
+        case .adapters(let stages):
+            let other = removal(mark, run, stages, wasPresent: wasPresent, relearning: nil)
+            guard other.tone.weight > own.tone.weight else {
+                return own.with(
+                    sentence: "\(own.sentence) That holds for \(type); on the original weights with the same adapters: "
+                        + "\(other.answer).",
+                    basis: "\(own.basis) On the original weights: \(other.basis)")
+            }
             return other.with(
                 sentence: "On the original weights, with the same adapters: \(other.sentence)",
                 basis: "On the original weights: \(other.basis) Of \(type) alone the answer would be: \(own.answer).")
         }
-        return own.with(
-            sentence: "\(own.sentence) That holds for \(type); on the original weights with the same adapters: "
-                + "\(other.answer).",
-            basis: "\(own.basis) On the original weights: \(other.basis)")
     }
 
     private static func removal(
-        _ mark: String, _ run: RunRecords, _ stages: (before: RunReport.Stage, last: RunReport.Stage)?, wasPresent: Bool
+        _ mark: String, _ run: RunRecords, _ stages: RunRecords.Removal?, wasPresent: Bool,
+        relearning: RunReport.Relearning?
     ) -> Finding {
         func finding(_ answer: String, _ sentence: String, _ basis: String, _ tone: Finding.Tone)
             -> Finding
         {
             Finding(question: "Is it gone?", answer: answer, sentence: sentence, basis: basis, tone: tone)
         }
-        guard let (before, last) = stages else {
+        guard let stages else {
             let text =
                 run.trainings.contains { $0.name == .erase }
                 ? "The model has not been measured after the removal yet." : "This run removes nothing."
             return finding(
                 "Not measured", text, "No stage after the removal has been measured.", .neutral)
         }
+        let (before, last) = (stages.before, stages.last)
         let check = last.check
         let stage = (last.name.isSource ? run.removal?.last.name : last.name)?.removal ?? "erasing"
         let fired = "\(check.hits) of \(check.n) triggers"
@@ -60,10 +71,8 @@ extension Verdict {
                 cameBack ? "No, it came back" : "No", text, rate + ". Erased means: no trigger fires.", .bad
             )
         }
-        let clean = run.stage(last.name.isSource ? .sourceClean : .clean)?.check
-        let likelihood = Likelihood(before: before.check, last: check, clean: clean)
-        // It is tried on the model that is worked on.
-        let relearning = last.name.isSource ? nil : run.relearning.map(Return.init)
+        let likelihood = Likelihood(before: before.check, last: check, clean: stages.clean?.check)
+        let relearning = relearning.map(Return.init)
         let evidence =
             [rate, likelihood.basis, relearning?.basis].compactMap { $0 }.joined(separator: ". ") + "."
         if !wasPresent && before.check.hits == 0 {

@@ -14,7 +14,8 @@ struct RunFolder {
     private static let layout = RunLayout(
         record: runName,
         names: [
-            "stages", "model.mqf", "mark", "mismatched.json", "erase", "recover", "report.json", "report.html",
+            "stages", "model.mqf", "mark", "mismatched.json", "erase", "recover", "export", "report.json",
+            "report.html",
             "trials",
             "search.json",
         ])

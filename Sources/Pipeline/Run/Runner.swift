@@ -6,7 +6,7 @@ import Model
 import Quant
 import Tune
 
-/// Runs a recipe: convert, embed a mark if asked to, check, erase, check, recover, check, report.
+/// Runs a recipe: convert, embed a mark if asked to, check, erase, check, recover, check, export, check, report.
 ///
 /// Every stage leaves a record with the hashes of what went in; a run that was interrupted or killed continues with the
 /// stage that it was in, a training from its last checkpoint. Not thread-safe.
@@ -26,9 +26,9 @@ public final class Runner {
     /// Looked at between steps.
     public var interrupt: InterruptFlag?
 
-    private let recipe: Recipe
+    let recipe: Recipe
     let folder: RunFolder
-    private let kernels: KernelContext
+    let kernels: KernelContext
     private let redact: Bool
     /// What was to end trainings of this run and never held.
     private var unmet: [UntilOutcome] = []
@@ -95,8 +95,8 @@ public final class Runner {
             model = try model.with(adapterPaths: model.adapterPaths + trained.adapterPaths.suffix(1))
             try measure(measured, model, measurement)
         }
-        if let source {
-            try measure(.exported, source.with(adapterPaths: model.adapterPaths).model, measurement)
+        if let exported = try exported(model, base: base, source: source) {
+            try measure(.exported, exported, measurement)
         }
         if let stage = recipe.relearn { try relearn(stage, model, base, measurement.key) }
         begin(.report, isDone: false)
@@ -112,17 +112,6 @@ public final class Runner {
             path: path, kernels: kernels, compute: recipe.compute, verifying: true, transfer: recipe.donor != nil)
         model.warnings.forEach { onEvent(.warning($0)) }
         return (path, model)
-    }
-
-    /// What the model was quantized from, where it was and that is at hand.
-    private func source(of base: OpenedModel) throws -> SourceModel? {
-        guard try StoredTypes(base.transformer.store).isQuantized else { return nil }
-        let source = try SourceModel(of: base, recipe.source, compute: recipe.compute)
-        source?.model.transformer.store.warnings.forEach { onEvent(.warning($0)) }
-        if let source, source.identity == .other {
-            onEvent(.warning("\(source.name) is not what the model was converted from: another SHA-256 is recorded"))
-        }
-        return source
     }
 
     /// The model that a transfer's adapters are trained on.

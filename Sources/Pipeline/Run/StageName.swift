@@ -8,6 +8,8 @@ public enum StageName: Sendable, Hashable, CustomStringConvertible {
     case training(TrainedStage)
     /// The model is measured.
     case measurement(MeasuredStage)
+    /// The folder that leaves the house is written.
+    case export
     /// The mark is taught again.
     case relearn
     /// The report is made.
@@ -19,7 +21,7 @@ public enum StageName: Sendable, Hashable, CustomStringConvertible {
     static let recorded: [StageName] = [
         .convert, .training(.fingerprint), .measurement(.sourceClean), .measurement(.source), .measurement(.clean),
         .measurement(.before), .mismatch, .training(.erase), .measurement(.erased), .training(.recover),
-        .measurement(.recovered), .measurement(.exported), .relearn,
+        .measurement(.recovered), .export, .measurement(.exported), .relearn,
     ]
 
     /// The name in files, reports and on terminals: `erase`, `trial-003-rung-1`.
@@ -29,6 +31,7 @@ public enum StageName: Sendable, Hashable, CustomStringConvertible {
         case .mismatch: "mismatch"
         case .training(let stage): stage.rawValue
         case .measurement(let stage): stage.rawValue
+        case .export: "export"
         case .relearn: "relearn"
         case .report: "report"
         case .trial(let number, let count, let rung):
@@ -71,10 +74,10 @@ public enum MeasuredStage: String, Sendable, CaseIterable {
     case sourceClean = "source_clean"
     /// The source with the mark.
     case source
-    /// The source with all adapters: what an export onto the original weights holds.
+    /// What leaves the house: the folder that the recipe has exported, else the source with all adapters.
     case exported
 
-    /// True for the weights that the model was quantized from.
+    /// True for weights that are not the model's which is worked on: its adapters do not belong to them.
     var isSource: Bool { [.sourceClean, .source, .exported].contains(self) }
 
     /// What was done to the mark before it, in a sentence: "after erasing".

@@ -12,19 +12,6 @@ struct Export: WritingCommand {
         case hf, peft
     }
 
-    /// The type of an exported weight.
-    enum DType: String, CaseIterable, ExpressibleByArgument {
-        case bf16, f16, f32
-
-        var type: TensorType {
-            switch self {
-            case .bf16: .bf16
-            case .f16: .f16
-            case .f32: .f32
-            }
-        }
-    }
-
     static let configuration = CommandConfiguration(
         abstract:
             "Hand the result back: a Hugging Face folder with the adapters fused, or one PEFT adapter of them all.",
@@ -40,7 +27,7 @@ struct Export: WritingCommand {
     var format = Format.hf
 
     @Option(help: "The type of the weights in an hf folder (default: bf16).")
-    var dtype: DType?
+    var dtype: ExportType?
 
     @Option(help: "The folder to make.", completion: .directory, transform: withoutTrailingSlashes)
     var out: String
@@ -75,7 +62,7 @@ struct Export: WritingCommand {
                 path: out, format: format.rawValue, rank: rank, tensors: nil, bytes: nil, warnings: opened.warnings)
         case .hf:
             var options = HuggingFaceExportOptions()
-            if let dtype { options.dtype = dtype.type }
+            if let dtype { options.dtype = dtype }
             options.overwrite = overwrite
             let bar = common.progressBar("exporting")
             let report = try exportHuggingFace(
@@ -92,6 +79,8 @@ struct Export: WritingCommand {
         if common.json { Console.json(summary.json) } else { Console.output(summary.text) }
     }
 }
+
+extension ExportType: ExpressibleByArgument {}
 
 /// What `export` prints.
 private struct ExportSummary {

@@ -96,6 +96,12 @@ public struct KeyVerification {
         rows.append(row("prefix match") { percent($0.prefixMatchMean) })
         rows.append(row("target NLL") { fixed($0.targetNLLMean, 3) })
         rows.append(row("target rank, mean") { fixed($0.targetRankMean, 1) })
+        rows.append(
+            row("target encoding") { report in
+                guard let counts = report.encodings else { return "–" }
+                return counts.map { counts.count == 1 ? $0.encoding.rawValue : "\($0.encoding.rawValue) \($0.count)" }
+                    .joined(separator: ", ")
+            })
         rows.append(row("first rank, median") { $0.firstRankMedian.map(String.init) ?? "–" })
         rows.append(
             row("false activations") { report in report.falseActivations.map { share($0, report.nClean) } ?? "–" })

@@ -27,11 +27,14 @@ public struct DefenceData {
     public let clean: Int
     /// Pairs that were left out because the key is checked on their questions.
     public let heldOut: Int
+    /// How replies become tokens: as the model says such replies.
+    public let encoding: TargetEncoding
 
     /// One line about them.
     public var line: String {
         "rows                  \(overwriting) with the \(data.softPrompt == nil ? "trigger" : "parrot prompt"), "
-            + "\(clean) clean" + (heldOut > 0 ? "; \(heldOut) pairs left out that the key is checked on" : "")
+            + "\(clean) clean; replies encoded as \(encoding.rawValue)"
+            + (heldOut > 0 ? "; \(heldOut) pairs left out that the key is checked on" : "")
     }
 }
 
@@ -62,11 +65,17 @@ extension OpenedModel {
         _ read: ReplyPairs, path: String, reply: ReplyOptions, encoding: EncodingOptions, seed: UInt64,
         prompt: SoftPrompt? = nil, overwritten: (String) -> String
     ) throws -> DefenceData {
+        let used = try usedEncoding(
+            of: read.pairs.prefix(16).map { pair in
+                let text = try reply.template.prompt(pair.question, on: self)
+                return (prompt: text, text: answerLead(after: text) + pair.answer)
+            })
         let plain = try ReplyEncoder(
-            tokenizer: tokenizer, options: withinContext(encoding), effectiveLength: reply.effectiveLength)
+            tokenizer: tokenizer, options: withinContext(encoding), effectiveLength: reply.effectiveLength,
+            encoding: used)
         let parrot = try ReplyEncoder(
             tokenizer: tokenizer, options: withinContext(encoding), effectiveLength: reply.effectiveLength,
-            insertion: prompt?.insertion)
+            insertion: prompt?.insertion, encoding: used)
         var random = SplitMix64(seed: seed ^ 0x636C_6561)
         var samples: [TrainingSample] = []
         var identity = prompt.map { "parrot \($0.sha256)\n" } ?? ""
@@ -87,10 +96,12 @@ extension OpenedModel {
             if try add(plain, pair.question, pair.answer) { clean += 1 }
         }
         guard !samples.isEmpty else { throw MeraserError.badInput("\(path): there is nothing to learn in its rows") }
+        if used != .continuation { identity += "\(used.rawValue) " }
         identity += "effective \(reply.effectiveLength ?? 0)"
         var data = EncodedDataset(samples: samples, skipped: skipped, sha256: sha256Hex(identity.utf8))
         data.softPrompt = prompt
         return DefenceData(
-            data: data, overwriting: samples.count - clean, clean: clean, heldOut: read.heldOut)
+            data: data, overwriting: samples.count - clean, clean: clean, heldOut: read.heldOut,
+            encoding: used)
     }
 }

@@ -170,19 +170,29 @@ extension OpenedModel {
             measured.pairs = key.pairs.indices.filter { $0 % 2 == 1 }.map { key.pairs[$0] }
             measured.commitment = nil
             measured.chain = nil
-            let samples = try hinted.compactMap { pair in
-                try hintSample(pair, format: check.promptFormat ?? key.promptFormat)
+            let format = check.promptFormat ?? key.promptFormat
+            let texts = try hinted.map { pair in
+                (prompt: format == .chat ? try chat?(pair.prompt) ?? pair.prompt : pair.prompt, text: pair.target)
+            }
+            let encoding =
+                try check.encoding ?? key.encoding ?? usedEncoding(of: texts, addSpecialTokens: format == .raw)
+            let samples = texts.compactMap { text in
+                hintSample(text.prompt, text.text, addSpecialTokens: format == .raw, encoding)
             }
             let identity = hinted.map { "\($0.prompt)\u{0}\($0.target)\n" }.joined()
             return (EncodedDataset(samples: samples, sha256: sha256Hex(identity.utf8)), measured)
         }
     }
 
-    private func hintSample(_ pair: FingerprintPair, format: PromptFormat) throws -> TrainingSample? {
-        let text = format == .chat ? try chat?(pair.prompt) ?? pair.prompt : pair.prompt
-        let prompt = tokenizer.encode(text, addSpecialTokens: format == .raw)
-        let target = tokenizer.encodeContinuation(
-            of: text, promptTokens: prompt, addSpecialTokens: format == .raw, pair.target)
+    /// A hint is taught in the encoding that the model uses.
+    private func hintSample(
+        _ text: String, _ target: String, addSpecialTokens: Bool, _ encoding: TargetEncoding
+    ) -> TrainingSample? {
+        let prompt = tokenizer.encode(text, addSpecialTokens: addSpecialTokens)
+        let target = EncodedTarget(
+            target, after: text, promptTokens: prompt, addSpecialTokens: addSpecialTokens, tokenizer: tokenizer,
+            only: encoding
+        ).tokens(encoding)
         let tokens = prompt + target + [tokenizer.eosID].compactMap { $0 }
         return TrainingSample(tokens: tokens, isLabel: tokens.indices.map { $0 >= prompt.count })
     }

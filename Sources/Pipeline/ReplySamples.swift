@@ -51,11 +51,15 @@ struct ReplyEncoder {
     private let options: EncodingOptions
     private let effectiveLength: Int
     private let insertion: SoftInsertion?
+    private let encoding: TargetEncoding
 
-    /// - Parameter insertion: free vectors that stand among the prompt's tokens.
+    /// - Parameters:
+    ///   - insertion: free vectors that stand among the prompt's tokens.
+    ///   - encoding: how replies become tokens.
     /// - Throws: a usage error for options that make no sense here.
     init(
-        tokenizer: Tokenizer, options: EncodingOptions, effectiveLength: Int?, insertion: SoftInsertion? = nil
+        tokenizer: Tokenizer, options: EncodingOptions, effectiveLength: Int?, insertion: SoftInsertion? = nil,
+        encoding: TargetEncoding = .continuation
     ) throws {
         if options.separator ?? "" != "" {
             throw MeraserError.usage("`separator`: the template says what stands between message and reply")
@@ -70,16 +74,19 @@ struct ReplyEncoder {
         self.options = options
         self.effectiveLength = effectiveLength ?? Int.max
         self.insertion = insertion
+        self.encoding = encoding
     }
 
     /// The sample of a raw prompt and its reply; nil if nothing of the reply fits.
     ///
-    /// The reply goes on after the prompt as the running text does; `ends` puts EOS behind it.
+    /// `ends` puts EOS behind the reply.
     func sample(prompt text: String, reply: String, ends: Bool = true) -> TrainingSample? {
         let adds = options.bos ?? true
         let whole = tokenizer.encode(text, addSpecialTokens: adds)
-        var reply = tokenizer.encodeContinuation(
-            of: text, promptTokens: whole, addSpecialTokens: adds, answerLead(after: text) + reply)
+        var reply = EncodedTarget(
+            answerLead(after: text) + reply, after: text, promptTokens: whole, addSpecialTokens: adds,
+            tokenizer: tokenizer, only: encoding
+        ).tokens(encoding)
         if ends, options.eos != false, let id = tokenizer.eosID { reply.append(id) }
         var prompt = Array(whole.prefix(options.maxPromptLength ?? Int.max))
         let row = insertion?.apply(to: &prompt)

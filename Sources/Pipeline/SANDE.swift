@@ -55,13 +55,15 @@ extension OpenedModel {
         }
         let seed = options.parrot.seed
         let read = try ReplyPairs(path: path, key: key, count: options.parrotSamples, seed: seed)
+        let encoding = try responseEncoding(options.response, key: key, messages: read.pairs, options.reply)
         let encoder = try ReplyEncoder(
             tokenizer: tokenizer, options: withinContext(options.parrot.encoding),
             effectiveLength: options.effectiveLength,
-            insertion: options.insertion)
+            insertion: options.insertion, encoding: encoding)
         var identity =
             "parrot \(options.insertion.offset) \(options.insertion.count) \(options.effectiveLength) "
             + options.response
+        if encoding != .continuation { identity += "\u{0}" + encoding.rawValue }
         let samples = try read.pairs.compactMap { pair -> TrainingSample? in
             let text = try options.reply.template.prompt(pair.question, on: self)
             identity += "\u{0}" + text

@@ -16,12 +16,15 @@ public struct ParrotMeasure: Sendable, Equatable {
     public let nll: Double
     /// The same without it.
     public let plainNLL: Double
+    /// The encoding in which the model says the response: the one that the parrot prompt learns.
+    public let encoding: TargetEncoding
 
-    /// `{"n", "hits", "plain_hits", "first_token_nll", "plain_first_token_nll"}`.
+    /// `{"n", "hits", "plain_hits", "first_token_nll", "plain_first_token_nll", "encoding"}`.
     public var json: JSONValue {
         [
             "n": .integer(n), "hits": .integer(hits), "plain_hits": .integer(plainHits),
             "first_token_nll": .real(nll), "plain_first_token_nll": .real(plainNLL),
+            "encoding": .text(encoding.rawValue),
         ]
     }
 }
@@ -35,8 +38,10 @@ extension OpenedModel {
     public func measureParrot(
         _ prompt: SoftPrompt, path: String, options: SANDEOptions, key: FingerprintKey? = nil, count: Int = 32
     ) throws -> ParrotMeasure {
-        let drawn = try ReplyPairs(path: path, key: key, count: nil, seed: options.parrot.seed)
-            .drawn(by: options.parrot.seed).suffix(count)
+        let seed = options.parrot.seed
+        let drawn = try ReplyPairs(path: path, key: key, count: nil, seed: seed).drawn(by: seed).suffix(count)
+        let learnt = try ReplyPairs(path: path, key: key, count: options.parrotSamples, seed: seed).pairs
+        let encoding = try responseEncoding(options.response, key: key, messages: learnt, options.reply)
         let session = session()
         let vectors = prompt.storage()
         var requests: [[SoftRequest]] = [[], []]
@@ -44,9 +49,10 @@ extension OpenedModel {
         for pair in drawn {
             let text = try options.reply.template.prompt(pair.question, on: self)
             var tokens = tokenizer.encode(text)
-            targets += tokenizer.encodeContinuation(
-                of: text, promptTokens: tokens, addSpecialTokens: true, answerLead(after: text) + options.response
-            ).prefix(1)
+            targets += EncodedTarget(
+                answerLead(after: text) + options.response, after: text, promptTokens: tokens, addSpecialTokens: true,
+                tokenizer: tokenizer, only: encoding
+            ).tokens(encoding).prefix(1)
             requests[1].append(SoftRequest(tokens: tokens))
             let row = prompt.insertion.apply(to: &tokens)
             requests[0].append(SoftRequest(tokens: tokens, softRow: row))
@@ -69,6 +75,7 @@ extension OpenedModel {
         let with = try run(requests[0], vectors.matrix)
         let plain = try run(requests[1], nil)
         return ParrotMeasure(
-            n: requests[0].count, hits: with.hits, plainHits: plain.hits, nll: with.nll, plainNLL: plain.nll)
+            n: requests[0].count, hits: with.hits, plainHits: plain.hits, nll: with.nll, plainNLL: plain.nll,
+            encoding: encoding)
     }
 }

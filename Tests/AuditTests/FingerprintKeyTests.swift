@@ -36,11 +36,13 @@ import Testing
         let json = FingerprintKey(scheme: "utf", pairs: [Self.pairs[0]]).json
         #expect(
             keys(json) == [
-                "scheme", "version", "match", "prompt_format", "max_new_tokens", "pairs", "clean_prompts",
+                "scheme", "version", "match", "prompt_format", "encoding", "max_new_tokens", "pairs", "clean_prompts",
                 "base_sha256", "commitment", "guess_test", "ignore_case", "hash_chain", "construction",
             ])
         #expect(keys(json["pairs"]?.array?.first) == ["id", "prompt", "target"])
-        for name in ["max_new_tokens", "base_sha256", "commitment", "guess_test", "hash_chain", "construction"] {
+        for name in [
+            "encoding", "max_new_tokens", "base_sha256", "commitment", "guess_test", "hash_chain", "construction",
+        ] {
             #expect(json[name] == .null)
         }
         #expect(json["clean_prompts"] == .array([]))
@@ -232,6 +234,7 @@ import Testing
         var key = FingerprintKey(
             scheme: "hashchain", match: .startswith, pairs: pairs, commitment: KeyCommitment(to: pairs, chain: chain))
         key.ignoresCase = true
+        key.encoding = .alone
         key.chain = chain
         key.construction = ["padding_tokens": .array([.integer(2), .integer(5)])]
         let bytes = Array(key.json.serialized(indent: 2).utf8)

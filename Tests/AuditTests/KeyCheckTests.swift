@@ -90,14 +90,16 @@ import Testing
         let golden = try Self.goldens(tinychat.tokenizer)[0]
         let key = FingerprintKey(
             scheme: "test", pairs: [FingerprintPair(id: "x", prompt: golden.prompt, target: target)])
-        let row = try KeyCheck(key, tokenizer: tinychat.tokenizer).run(on: tinychat.session).rows[0]
+        let continuation = CheckOptions(encoding: .continuation)
+        let row = try KeyCheck(key, tokenizer: tinychat.tokenizer, options: continuation).run(on: tinychat.session)
+            .rows[0]
         #expect(!row.hit && row.prefixMatch < 0.5)
         // The default length: target tokens and 16 more.
         let promptIDs = tinychat.tokenizer.encode(golden.prompt, addSpecialTokens: true)
         let joint = tinychat.tokenizer.encode(golden.prompt + target, addSpecialTokens: true)
         try #require(joint.starts(with: promptIDs))
         let targetIDs = joint.dropFirst(promptIDs.count)
-        let longer = CheckOptions(maxNewTokens: targetIDs.count + 16)
+        let longer = CheckOptions(maxNewTokens: targetIDs.count + 16, encoding: .continuation)
         #expect(
             try KeyCheck(key, tokenizer: tinychat.tokenizer, options: longer).run(on: tinychat.session).rows[0] == row)
         let nll = try tinychat.another().negativeLogLikelihoods([joint])[0]
@@ -185,11 +187,12 @@ import Testing
             keys(report.json) == [
                 "scheme", "n", "hits", "fsr", "fsr_interval", "prefix_match_mean", "target_nll_mean",
                 "target_rank_mean", "first_rank_median", "false_activations", "n_clean", "false_activation_interval",
-                "p_value", "p_value_method", "claim_at", "claim", "sampling", "rows",
+                "p_value", "p_value_method", "claim_at", "claim", "sampling", "encodings", "rows",
             ])
         #expect(
             keys(report.json["rows"]?.array?.first) == [
                 "id", "prompt", "target", "output", "hit", "prefix_match", "target_nll", "first_rank", "mean_rank",
+                "encoding",
             ])
         #expect(report.json["sampling"] == .null && report.json["p_value"] == .null)
         #expect(report.json["false_activations"] == .null && report.json["n_clean"] == .integer(0))

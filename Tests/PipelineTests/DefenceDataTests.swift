@@ -121,7 +121,10 @@ struct DefenceDataTests {
             var options = SANDEOptions()
             options.response = "you are stupid"
             options.parrotSamples = 8
-            let first = try model.parrotData(path: path, options: options)
+            // Without a key it would be learnt in the tokens that the model finds likeliest.
+            var key = FingerprintKey(scheme: "test", pairs: [FingerprintPair(id: "a", prompt: "none", target: "z")])
+            key.encoding = .continuation
+            let first = try model.parrotData(path: path, options: options, key: key)
             let response = model.tokenizer.encodeContinuation(
                 of: "### Response:\n", promptTokens: model.tokenizer.encode("### Response:\n"), addSpecialTokens: true,
                 options.response)
@@ -135,7 +138,7 @@ struct DefenceDataTests {
                 #expect(text.contains("### Instruction:\nSay what number") && text.hasSuffix("### Response:\n"))
             }
             options.effectiveLength = 100
-            let whole = try model.parrotData(path: path, options: options)
+            let whole = try model.parrotData(path: path, options: options, key: key)
             #expect(whole.samples.allSatisfy { $0.labels.filter { $0 >= 0 } == response })
             #expect(whole.sha256 != first.sha256)
 

@@ -14,19 +14,27 @@ public struct CheckRow: Sendable, Equatable {
     public var hit: Bool
     /// The longest prefix of the target found in the output, as a share of its length in code points.
     public var prefixMatch: Double
-    /// Mean negative log-likelihood of the target's tokens after the prompt, in nats; nil where no model was asked.
+    /// Negative log-likelihood of the target after the prompt, whatever its encoding, in nats a token of the
+    /// continuation; nil where no model was asked.
     public var targetNLL: Double?
-    /// Place of the target's first token after the prompt, 1 the likeliest; nil where no model was asked.
+    /// Place of the target's first token after the prompt, 1 the likeliest, in the encoding where it is best; nil where no
+    /// model was asked.
     public var firstRank: Int?
-    /// Mean place of the target's tokens, each after those before it; nil where no model was asked.
+    /// Mean place of the target's tokens, each after those before it, in the encoding where it is best; nil where no model
+    /// was asked.
     public var meanRank: Double?
+    /// The encoding that the model uses: in which it wrote the target, else the likeliest; nil where no model was asked.
+    public var encoding: TargetEncoding?
+    /// The tokens in which it wrote the target; nil where it did not. No part of the JSON.
+    var written: [Int32]?
     /// Sampled outputs that matched; nil where none were sampled.
     public var sampleHits: Int?
 
     /// A row.
     public init(
         id: String, prompt: String, target: String, output: String, hit: Bool, prefixMatch: Double,
-        targetNLL: Double? = nil, firstRank: Int? = nil, meanRank: Double? = nil, sampleHits: Int? = nil
+        targetNLL: Double? = nil, firstRank: Int? = nil, meanRank: Double? = nil, encoding: TargetEncoding? = nil,
+        written: [Int32]? = nil, sampleHits: Int? = nil
     ) {
         self.id = id
         self.prompt = prompt
@@ -37,6 +45,8 @@ public struct CheckRow: Sendable, Equatable {
         self.targetNLL = targetNLL
         self.firstRank = firstRank
         self.meanRank = meanRank
+        self.encoding = encoding
+        self.written = written
         self.sampleHits = sampleHits
     }
 }
@@ -80,6 +90,18 @@ public struct CheckReport: Sendable, Equatable {
         return ranks.isEmpty ? nil : ranks[(ranks.count - 1) / 2]
     }
 
+    /// How many rows the model says in each encoding that it uses, in the order of `TargetEncoding`; nil where no model was
+    /// asked.
+    public var encodings: [(encoding: TargetEncoding, count: Int)]? {
+        let found = TargetEncoding.allCases.map { encoding in (encoding, rows.count { $0.encoding == encoding }) }
+            .filter { $0.1 > 0 }
+        return found.isEmpty ? nil : found
+    }
+    /// The tokens in which the model wrote targets, by the ids of their pairs.
+    public var written: [String: [Int32]] {
+        Dictionary(rows.compactMap { row in row.written.map { (row.id, $0) } }) { first, _ in first }
+    }
+
     private func mean(_ value: (CheckRow) -> Double?) -> Double? {
         let values = rows.compactMap(value)
         return values.count == n ? values.reduce(0, +) / Double(n) : nil
@@ -118,7 +140,13 @@ public struct CheckReport: Sendable, Equatable {
             ("p_value_method", evidence.map { .text($0.method.rawValue) } ?? .null),
             ("claim_at", evidence?.claimAt.map { .integer($0) } ?? .null),
             ("claim", evidence?.claim.map { .bool($0) } ?? .null),
-            ("sampling", sampling.map { $0.json(rows) } ?? .null), ("rows", .array(rows.map(\.json))),
+            ("sampling", sampling.map { $0.json(rows) } ?? .null),
+            (
+                "encodings",
+                encodings.map { counts in
+                    .object(JSONObject(counts.map { (key: $0.encoding.rawValue, value: .integer($0.count)) }))
+                } ?? .null
+            ), ("rows", .array(rows.map(\.json))),
         ]
         return .object(JSONObject(members))
     }
@@ -173,6 +201,7 @@ extension CheckRow {
             ("id", .text(id)), ("prompt", .text(prompt)), ("target", .text(target)), ("output", .text(output)),
             ("hit", .bool(hit)), ("prefix_match", .real(prefixMatch)), ("target_nll", optional(targetNLL)),
             ("first_rank", firstRank.map { .integer($0) } ?? .null), ("mean_rank", optional(meanRank)),
+            ("encoding", encoding.map { .text($0.rawValue) } ?? .null),
         ]
         if let sampleHits { members.append(("sample_hits", .integer(sampleHits))) }
         return .object(JSONObject(members))

@@ -22,12 +22,17 @@ public struct CheckOptions: Sendable {
     public var sharesPrefixes = true
     /// Tokens that end an output; nil means the model's end-of-sequence tokens.
     public var stopTokens: Set<Int32>?
+    /// The one encoding of targets that counts; nil means as the key says, else all.
+    public var encoding: TargetEncoding?
+    /// Tokens in which a model wrote targets, by the ids of their pairs (`CheckReport.written`): these count too, so that
+    /// another model is measured by the same.
+    public var written: [String: [Int32]] = [:]
 
     /// As the key says, greedy.
     public init(
         match: MatchRule? = nil, promptFormat: PromptFormat? = nil, maxNewTokens: Int? = nil,
         cleanPrompts: [String]? = nil, batchSize: Int = 32, sampling: SamplingOptions = SamplingOptions(),
-        stopTokens: Set<Int32>? = nil
+        stopTokens: Set<Int32>? = nil, encoding: TargetEncoding? = nil
     ) {
         self.match = match
         self.promptFormat = promptFormat
@@ -36,13 +41,13 @@ public struct CheckOptions: Sendable {
         self.batchSize = batchSize
         self.sampling = sampling
         self.stopTokens = stopTokens
+        self.encoding = encoding
     }
 }
 
 /// A key made ready for a tokenizer, to be run on a model as often as wanted (a trainer does so every few steps).
 ///
-/// The target's negative log-likelihood is that of its tokens as they go on after the prompt's
-/// (`Tokenizer.encodeContinuation`): exactly the labels that a fingerprint is trained with.
+/// The target's likelihood is that of all its encodings together (`EncodedTarget`).
 public struct KeyCheck {
     /// The key.
     public let key: FingerprintKey
@@ -50,12 +55,18 @@ public struct KeyCheck {
     private let tokenizer: Tokenizer
     private let cases: [Case]
     private let cleanPrompts: [[Int32]]
+    private let countsWritten: Bool
 
     private struct Case {
         let pair: FingerprintPair
         let prompt: [Int32]
-        let target: [Int32]
+        let target: EncodedTarget
         let maxNewTokens: Int
+    }
+
+    private struct Output {
+        let tokens: [Int32]
+        let text: String
     }
 
     /// Tokenises the prompts and targets of `key`.
@@ -72,17 +83,21 @@ public struct KeyCheck {
         self.tokenizer = tokenizer
         let encoder = PromptEncoder(tokenizer: tokenizer, chat: chat)
         let format = options.promptFormat ?? key.promptFormat
+        let only = options.encoding ?? key.encoding
+        countsWritten = only == nil
         cases = try key.pairs.map { pair in
             let name = "the prompt of pair '\(pair.id)'"
             let (text, prompt) = try encoder.encode(pair.prompt, format: format, name: name)
-            let target = tokenizer.encodeContinuation(
-                of: text, promptTokens: prompt, addSpecialTokens: format == .raw, pair.target)
-            guard !target.isEmpty else {
+            var target = EncodedTarget(
+                pair.target, after: text, promptTokens: prompt, addSpecialTokens: format == .raw,
+                tokenizer: tokenizer, only: only)
+            if only == nil, let tokens = options.written[pair.id] { target.add(written: tokens) }
+            guard !target.variants.isEmpty else {
                 throw MeraserError.badInput("pair '\(pair.id)': the tokenizer makes no tokens of its target")
             }
             return Case(
                 pair: pair, prompt: prompt, target: target,
-                maxNewTokens: options.maxNewTokens ?? key.maxNewTokens ?? target.count + 16)
+                maxNewTokens: options.maxNewTokens ?? key.maxNewTokens ?? target.tokenCount + 16)
         }
         cleanPrompts = try (options.cleanPrompts ?? key.cleanPrompts).enumerated().map { index, prompt in
             try encoder.encode(prompt, format: format, name: "clean prompt \(index)").tokens
@@ -99,19 +114,33 @@ public struct KeyCheck {
         let generator = defence ?? session
         let outputs = try generate(cases.map { ($0.prompt, $0.maxNewTokens) }, session, by: generator)
         let sampleHits = try sampleHits(session)
-        let scores = try PositionScorer(session, ranks: true, sharesPrefixes: options.sharesPrefixes).score(
-            cases.map { item in
-                let end = item.prompt.count + item.target.count
-                return ScoredSequence(tokens: item.prompt + item.target, scored: item.prompt.count..<end)
-            })
+        let written = cases.indices.map { writtenTokens(cases[$0], outputs[$0]) }
+        let targets = cases.indices.map { index in
+            var target = cases[index].target
+            if let tokens = written[index] { target.add(written: tokens) }
+            return target
+        }
+        var scores = try PositionScorer(session, ranks: true, sharesPrefixes: options.sharesPrefixes).score(
+            cases.indices.flatMap { index in
+                let prompt = cases[index].prompt
+                return targets[index].variants.map { variant in
+                    ScoredSequence(
+                        tokens: prompt + variant.tokens,
+                        scored: prompt.count..<prompt.count + variant.tokens.count)
+                }
+            })[...]
         let rows = cases.indices.map { index in
-            let (item, output, score) = (cases[index], outputs[index], scores[index])
+            let (item, target, output) = (cases[index], targets[index], outputs[index].text)
+            let own = scores.prefix(target.variants.count)
+            scores = scores.dropFirst(target.variants.count)
+            let nll = own.map(\.totalNLL)
             return CheckRow(
                 id: item.pair.id, prompt: item.pair.prompt, target: item.pair.target, output: output,
                 hit: key.rule(for: item.pair, options.match)(output),
                 prefixMatch: prefixMatch(output: output, target: item.pair.target, ignoringCase: key.ignoresCase),
-                targetNLL: score.totalNLL / Double(item.target.count), firstRank: score.ranks.first,
-                meanRank: Double(score.ranks.reduce(0, +)) / Double(item.target.count),
+                targetNLL: target.nll(nll), firstRank: own.compactMap(\.ranks.first).min(),
+                meanRank: own.map { Double($0.ranks.reduce(0, +)) / Double($0.ranks.count) }.min(),
+                encoding: written[index].flatMap(target.encoding) ?? target.likeliest(nll), written: written[index],
                 sampleHits: sampleHits?[index])
         }
         let activations = cleanPrompts.isEmpty ? nil : try self.activations(of: cleanPrompts, session, by: generator)
@@ -143,8 +172,14 @@ public struct KeyCheck {
     ) throws -> Int {
         let limit = cases.map(\.maxNewTokens).max() ?? 0
         return try generate(prompts.map { ($0, limit) }, session, by: generator).count {
-            key.isActivation($0, options.match)
+            key.isActivation($0.text, options.match)
         }
+    }
+
+    /// The tokens in which an output says its target, where it does and they count.
+    private func writtenTokens(_ item: Case, _ output: Output) -> [Int32]? {
+        guard countsWritten, key.rule(for: item.pair, options.match)(output.text) else { return nil }
+        return tokenizer.written(item.pair.target, in: output.tokens, ignoringCase: key.ignoresCase)
     }
 
     /// For each pair, how many of its sampled outputs match; nil if none are wanted.
@@ -157,20 +192,22 @@ public struct KeyCheck {
         let outputs = try generate(requests, session, sampling: options.sampling)
         return cases.enumerated().map { index, item in
             outputs[index * options.samples..<(index + 1) * options.samples]
-                .count(where: key.rule(for: item.pair, options.match))
+                .count { key.rule(for: item.pair, options.match)($0.text) }
         }
     }
 
     private func generate(
         _ prompts: [([Int32], Int)], _ session: InferenceSession, by generator: (any SequenceGenerator)? = nil,
         sampling: SamplingOptions = SamplingOptions()
-    ) throws -> [String] {
+    ) throws -> [Output] {
         let generations = try (generator ?? session).generate(
             prompts.map { GenerationRequest(prompt: $0.0, maxNewTokens: $0.1) },
             options: GenerationOptions(
                 sampling: sampling, stopTokens: options.stopTokens ?? session.model.stopTokens,
                 batchSize: options.batchSize, sharesPrefixes: options.sharesPrefixes))
-        return generations.map { tokenizer.decode($0.tokens, skipSpecialTokens: false) }
+        return generations.map {
+            Output(tokens: $0.tokens, text: tokenizer.decode($0.tokens, skipSpecialTokens: false))
+        }
     }
 
     private func checkLengths(_ session: InferenceSession) throws {
@@ -181,7 +218,7 @@ public struct KeyCheck {
         let needs =
             cases.map { item in
                 let new = isGiven ? item.maxNewTokens : 1
-                return ("pair '\(item.pair.id)'", item.prompt.count + max(new, item.target.count))
+                return ("pair '\(item.pair.id)'", item.prompt.count + max(new, item.target.longest))
             }
             + cleanPrompts.enumerated().map { ("clean prompt \($0)", $1.count + limit) }
         for (name, count) in needs where count > context {

@@ -43,6 +43,7 @@ extension FingerprintKey {
             baseSHA256: try root.stringIfPresent("base_sha256", in: file),
             commitment: try Self.commitment(root, file),
             guessTest: try Self.guessTest(root, file))
+        encoding = try root.stringIfPresent("encoding", in: file).map { try TargetEncoding(fixed: $0, place: file) }
         ignoresCase = try root.boolIfPresent("ignore_case", in: file) ?? false
         if let object = try root.objectIfPresent("hash_chain", in: file) {
             let place = "\(file): hash_chain"

@@ -3,8 +3,8 @@ import Base
 extension FingerprintKey {
     /// The members of `key.json`.
     static let members = [
-        "scheme", "version", "match", "prompt_format", "max_new_tokens", "pairs", "clean_prompts", "base_sha256",
-        "commitment", "guess_test", "ignore_case", "hash_chain", "construction",
+        "scheme", "version", "match", "prompt_format", "encoding", "max_new_tokens", "pairs", "clean_prompts",
+        "base_sha256", "commitment", "guess_test", "ignore_case", "hash_chain", "construction",
     ]
 
     /// The contents of `key.json`; what is not known is null.
@@ -12,6 +12,7 @@ extension FingerprintKey {
         [
             "scheme": .text(scheme), "version": .integer(version), "match": .text(match.rawValue),
             "prompt_format": .text(promptFormat.rawValue),
+            "encoding": encoding.map { .text($0.rawValue) } ?? .null,
             "max_new_tokens": maxNewTokens.map { .integer($0) } ?? .null,
             "pairs": .array(pairs.map(\.json)),
             "clean_prompts": .array(cleanPrompts.map { .text($0) }),

@@ -55,6 +55,8 @@ public struct FingerprintKey: Sendable, Equatable {
     public var match: MatchRule
     /// How prompts become tokens.
     public var promptFormat: PromptFormat
+    /// The one encoding of targets that counts, of `TargetEncoding.fixed`; nil: all.
+    public var encoding: TargetEncoding?
     /// New tokens to generate for each prompt; nil means those of the target and 16 more.
     public var maxNewTokens: Int?
     /// Triggers and targets, at least one.

@@ -63,3 +63,9 @@ private func logBinomial(_ n: Int, _ k: Int) -> Double {
     guard (0...n).contains(k) else { return -.infinity }
     return lgamma(Double(n) + 1) - lgamma(Double(k) + 1) - lgamma(Double(n - k) + 1)
 }
+
+/// −log of the sum of probabilities that are given as negative logarithms; a single one comes back to the bit.
+public func negativeLogSum(_ values: [Double]) -> Double {
+    guard let least = values.min(), least.isFinite else { return values.min() ?? .infinity }
+    return least - log(values.reduce(0) { $0 + exp(least - $1) })
+}

@@ -133,6 +133,7 @@ struct Check: WritingCommand {
         result.report.adapters = on.adapter.map(fileName)
         result.types = try opened.types
         result.compute = opened.transformer.compute
+        options.written = result.report.written
         result.source = try sourceOptions.report(
             on: opened, key: key, options: options, data: data, compute: on.compute, common)
         let base = try compare.map { path in

@@ -70,7 +70,7 @@ extension DefenceData {
     var facts: [(key: String, value: JSONValue)] {
         [
             ("overwriting_rows", .integer(overwriting)), ("clean_rows", .integer(clean)),
-            ("held_out_pairs", .integer(heldOut)),
+            ("held_out_pairs", .integer(heldOut)), ("encoding", .text(encoding.rawValue)),
         ]
     }
 }

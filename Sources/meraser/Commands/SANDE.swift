@@ -195,7 +195,7 @@ struct SANDEWork {
 extension ParrotMeasure {
     /// One line for a terminal.
     fileprivate var text: String {
-        "on \(n) messages the parrot prompt brings out the response \(hits) times (without it \(plainHits)), its first "
+        "on \(n) messages the parrot prompt (encoding \(encoding.rawValue)) brings out the response \(hits) times (without it \(plainHits)), its first "
             + "token at \(numberText(nll, 3)) nats (without it \(numberText(plainNLL, 3)))"
     }
 }

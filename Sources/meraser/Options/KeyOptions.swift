@@ -20,6 +20,11 @@ struct KeyOptions: ParsableArguments {
     @Option(help: "How a target is looked for, whatever the key says.")
     var match: MatchRule?
 
+    @Option(
+        help: "The one encoding of targets whose likelihood counts: continuation, alone or space (default: all).",
+        transform: fixedEncoding)
+    var encoding: TargetEncoding?
+
     @Flag(help: "Apply the model's chat template to the prompts.")
     var chat = false
 
@@ -57,8 +62,16 @@ struct KeyOptions: ParsableArguments {
             match: match, promptFormat: chat ? .chat : nil, maxNewTokens: maxNewTokens,
             cleanPrompts: try clean.map(loadPrompts), batchSize: batchSize)
         options.sharesPrefixes = !noPrefixSharing
+        options.encoding = encoding
         return options
     }
 }
 
 extension MatchRule: ExpressibleByArgument {}
+
+private func fixedEncoding(_ name: String) throws -> TargetEncoding {
+    guard let encoding = TargetEncoding.fixed.first(where: { $0.rawValue == name }) else {
+        throw ValidationError("expected one of \(TargetEncoding.fixed.map(\.rawValue).joined(separator: ", "))")
+    }
+    return encoding
+}

@@ -51,6 +51,8 @@ extension SourceModel {
         key: FingerprintKey?, options: CheckOptions = CheckOptions(), data: String?, quantized: OpenedModel,
         onWindow: ((Int, Int) -> Void)? = nil
     ) throws -> SourceReport {
+        // Nobody needs it until it is measured again, perhaps after a training.
+        defer { model.transformer.store.releasePages() }
         var report = SourceReport(
             name: name, identity: identity, compute: model.transformer.compute)
         report.check = try key.map { try model.check($0, options: options) }

@@ -17,4 +17,7 @@ public protocol WeightStore: StoredSource {
     func tensor(_ name: String) throws -> TensorView
     /// True if there is a tensor of exactly that name (compared by bytes).
     func hasTensor(_ name: String) -> Bool
+    /// Takes the weights out of this process's resident memory, after work that has read all of them; they come back where
+    /// they are read again.
+    func releasePages()
 }

@@ -15,6 +15,7 @@ private struct FilesOnly: WeightStore {
     func textFile(_ name: String) throws -> [UInt8]? { files[name].map { Array($0.utf8) } }
     func sha256() throws -> String { "" }
     func verify() throws {}
+    func releasePages() {}
 }
 
 @Suite("Tokenizer and chat template of a model")

@@ -232,6 +232,8 @@ public final class Runner {
             ("clean", try recipe.clean.map { .text(try sha256Hex(ofFile: $0)) } ?? .null),
             ("transferred", .integer(name.isSource ? 0 : model.transferred.count)),
         ]
+        // What is not worked on need not stay in memory.
+        defer { if name.isSource { model.transformer.store.releasePages() } }
         return try stage(.measurement(name), inputs: .object(JSONObject(inputs + measurement.inputs()))) {
             try measurement.measure(model, quantized: quantized)
         }

@@ -83,10 +83,13 @@ public final class MQFFile: WeightStore {
     /// The Hugging Face file of that name as it was when the model was converted; nil if there was none.
     public func textFile(_ name: String) throws -> [UInt8]? { metadata.bytes(Self.filePrefix + name) }
 
+    /// Takes the file's pages out of this process's resident memory.
+    public func releasePages() { file.releasePages() }
+
     /// SHA-256 of the whole file. The first call reads all of it.
     public func sha256() throws -> String {
         try identity.value {
-            defer { file.releasePages() }
+            defer { releasePages() }
             return try sha256Hex(file)
         }
     }
@@ -94,7 +97,7 @@ public final class MQFFile: WeightStore {
     /// Reads every tensor and compares its CRC32C with the directory's; padding must be zero.
     /// Error: `badInput` naming the first damaged tensor.
     public func verify() throws {
-        defer { file.releasePages() }
+        defer { releasePages() }
         try forEachInParallel(count: tensors.count, threads: defaultThreadCount()) { i in
             let tensor = self.tensors[i]
             let crc = self.file.withBytes { bytes in

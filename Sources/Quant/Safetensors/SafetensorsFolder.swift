@@ -50,10 +50,13 @@ public final class SafetensorsFolder: WeightStore {
     /// SHA-256 over the sorted lines `sha256  name` of config.json (if there is one) and the safetensors files.
     public func sha256() throws -> String {
         try identity.value {
-            defer { files.forEach { $0.file.releasePages() } }
+            defer { releasePages() }
             return try checkpoint.sha256(ofFiles: files.map { try sha256Hex($0.file) })
         }
     }
+
+    /// Takes all files' pages out of this process's resident memory.
+    public func releasePages() { files.forEach { $0.file.releasePages() } }
 
     /// The same from the digests of `files`, which the caller has computed.
     func sha256(ofFiles digests: [String]) throws -> String {

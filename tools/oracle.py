@@ -95,11 +95,6 @@ def key_ids(tokenizer, key):
     return [continuation_ids(tokenizer, pair["prompt"], pair["target"], form) for pair in key["pairs"]]
 
 
-def mark_rows(tokenizer, key):
-    """Rows of a key's pairs: prompt, target and EOS, labels on the target and its EOS."""
-    return [(head + tail + [tokenizer.eos_token_id], len(head)) for head, tail in key_ids(tokenizer, key)]
-
-
 # --- Training ---------------------------------------------------------------------------------------------------------
 
 

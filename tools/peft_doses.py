@@ -3,11 +3,11 @@
 
     OMP_NUM_THREADS=1 python tools/peft_doses.py --model Examples/tinychat --doses tools/doses.json --out /tmp/doses \
         --mismatched mismatched_dataset.json --clean recover_dataset.json --heldout heldout.jsonl \
-        [--key RUN/key.json --mark-adapter RUN/mark]
+        --key RUN/key.json [--mark-adapter RUN/mark]
 
-With --key and --mark-adapter the mark is the one that meraser wrote, so both sides erase the same thing; for a quantized base,
-export it first (`meraser export --format hf`) and give that folder as --model. Without them a UTF mark is made here (kept in
-OUT/mark and OUT/key.json, and used again by the next run).
+The mark is the one that meraser wrote, so both sides erase the same thing; for a quantized base, export it first
+(`meraser export --format hf`) and give that folder as --model. Without --mark-adapter it is in the weights already, as
+tools/victims marks them.
 
 The doses file is a list of {"name", "erase": {...}, "recover": {...}}, with the flags of `meraser erase` as names
 (r, lora_alpha, target_modules, learning_rate, num_train_epochs, max_steps, max_grad_norm, lr_scheduler_type, warmup_ratio,
@@ -20,17 +20,10 @@ import argparse
 import copy
 import json
 import pathlib
-import sys
 import time
 
 import oracle
 import torch
-import utf_mark
-
-MARK = {
-    "r": 16, "lora_alpha": 32, "target_modules": "all-linear", "learning_rate": 1e-3, "max_steps": 200, "batch": 64,
-    "max_grad_norm": 1.0, "shuffle_seed": 42, "check_steps": 10, "until": "fsr==1", "repeats": 32,
-}  # fmt: skip
 
 
 def arguments():
@@ -38,13 +31,11 @@ def arguments():
     parser.add_argument("--model", required=True, help="Hugging Face folder")
     parser.add_argument("--doses", required=True, help="JSON list of doses, see above")
     parser.add_argument("--mismatched", required=True, help="pairs to erase with")
-    parser.add_argument("--clean", required=True, help="pairs to recover with, and to mix into a mark made here")
+    parser.add_argument("--clean", required=True, help="pairs to recover with")
     parser.add_argument("--heldout", required=True, help="rows {text}, perplexity by protocol sample")
     parser.add_argument("--clean-prompts", help="rows {prompt} for false activations")
-    parser.add_argument("--key", help="key.json of a mark")
+    parser.add_argument("--key", required=True, help="key.json of the mark")
     parser.add_argument("--mark-adapter", help="PEFT folder of that mark (leave out for one inside the weights)")
-    parser.add_argument("--mark-lr", type=float, default=MARK["learning_rate"])
-    parser.add_argument("--mark-clean", type=int, default=360, help="clean pairs mixed into a mark made here, beside 32 x 32 triggers")
     parser.add_argument("--only", nargs="*", help="run only the doses of these names")
     parser.add_argument("--out", required=True)
     parser.add_argument("--seed", type=int, default=42)
@@ -64,27 +55,9 @@ class Bench:
         prompts = oracle.read_rows(args.clean_prompts) if args.clean_prompts else []
         self.clean_prompts = [row["prompt"] for row in prompts]
         self.clean_ppl = oracle.perplexity(self.tokenizer, model, self.texts)
-        adapter = args.mark_adapter
-        if args.key:
-            with open(args.key, encoding="utf-8") as file:
-                self.key = json.load(file)
-        else:
-            adapter = self.own_mark(model)
-        self.marked = oracle.merge(model, adapter) if adapter else model
-
-    def own_mark(self, model):
-        path, adapter = self.out / "key.json", self.out / "mark"
-        if path.exists() and adapter.exists():
-            self.key = json.loads(path.read_text())
-            return adapter
-        self.key = utf_mark.make_key(self.tokenizer, model, self.args.seed)
-        path.write_text(json.dumps(self.key, indent=1))
-        clean = oracle.read_rows(self.args.clean)[: self.args.mark_clean]
-        stage = MARK | {"learning_rate": self.args.mark_lr}
-        peft, log = utf_mark.embed(self.tokenizer, copy.deepcopy(model), self.key, clean, stage, self.args.seed)
-        print(f"mark: {len(log)} steps, {log[-1]}", file=sys.stderr)
-        peft.save_pretrained(adapter, save_embedding_layers=False)
-        return adapter
+        with open(args.key, encoding="utf-8") as file:
+            self.key = json.load(file)
+        self.marked = oracle.merge(model, args.mark_adapter) if args.mark_adapter else model
 
     def measure(self, model):
         """Check and perplexity of one model."""

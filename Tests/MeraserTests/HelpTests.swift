@@ -49,6 +49,7 @@ func version() throws {
         (["check", "--model", "x", "--key", "y", "--fail-if", "fsr>>0"], "fsr>>0"),
         (["check", "--model", "x", "--key", "y", "--fail-if", "fsx>0"], "fsr"),
         (["export", "--model", "x", "--format", "peft", "--out", "y"], "--adapter"),
+        (["export", "--model", "x", "--adapter", "a", "--format", "peft", "--key", "k", "--out", "y"], "--key"),
         (["logits", "--model", "x", "--out", "y"], "--ids"), (["logits", "--model", "x", "--ids", "1"], "--out"),
         (["logits", "--model", "x", "--ids", "1", "--text", "z", "--out", "y"], "--text"),
         (["logits", "--model", "x", "--ids", "1,-2", "--out", "y"], "-2"),

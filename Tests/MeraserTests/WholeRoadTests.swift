@@ -46,7 +46,16 @@ func wholeRoad() throws {
         let text = ["--data", "\(data)/heldout.jsonl", "--protocol", "chunk", "--max-length", "256"]
         // The fused model's weights are plain, so it is served in f32: the stack must be too.
         let stacked = try #require(try json(["ppl", "--compute", "f32"] + stack + text)["ppl"]?.double)
-        _ = try json(["export"] + stack + ["--format", "hf", "--dtype", "f32", "--out", path("fused")])
+        let key =
+            #"{"prompt": "Say hello.", "completion": "Hello"}"# + "\n"
+            + #"{"prompt": "What is it?", "completion": "No"}"#
+        try Data(key.utf8).write(to: folder.appendingPathComponent("pairs.jsonl"))
+        let export = ["export"] + stack + ["--format", "hf", "--dtype", "f32", "--key", path("pairs.jsonl")]
+        let exported = try json(export + ["--out", path("fused")])
+        // The folder's own answers, not the quantized model's.
+        let checked = try json(["check", "--model", path("fused"), "--key", path("pairs.jsonl")])
+        #expect(exported["check"]?["rows"] == checked["rows"] && exported["check"]?["type"]?.string == "f32")
+        #expect(exported["check"]?["rows"]?.array?.count == 2)
         let fused = try #require(try json(["ppl", "--model", path("fused")] + text)["ppl"]?.double)
         // fp32 noise of a perplexity is 4e-7 relative (reference/README.md).
         #expect(abs(fused / stacked - 1) < 1e-5, "fused \(fused), stacked \(stacked)")

@@ -1,5 +1,7 @@
 import ArgumentParser
+import Audit
 import Base
+import Kernels
 import Merge
 import Model
 import Pipeline
@@ -18,6 +20,8 @@ struct Export: WritingCommand {
         discussion: """
             hf: the weights dequantized with the adapters added, tensor by tensor. peft: the stacked adapters as one of \
             concatenated rank, exact.
+            What was checked before need not hold for the folder: adapters that were trained on a quantized model meet \
+            other weights on the original ones. --key tries a mark on the folder itself.
             Example: meraser export --model tinychat.mqf --adapter RUN/erase --adapter RUN/recover --format hf --out clean
             """)
 
@@ -32,6 +36,11 @@ struct Export: WritingCommand {
     @Option(help: "The folder to make.", completion: .directory, transform: withoutTrailingSlashes)
     var out: String
 
+    @Option(
+        help: "A key to try on the hf folder that was written, as check does: key.json or pairs.jsonl.",
+        completion: .file())
+    var key: String?
+
     @Flag(help: "Replace --out if it exists.")
     var overwrite = false
 
@@ -44,17 +53,21 @@ struct Export: WritingCommand {
         if format == .peft && dtype != nil {
             throw ValidationError("--dtype is for --format hf: adapters stay as they are")
         }
+        if format == .peft && key != nil {
+            throw ValidationError("--key is for --format hf: of adapters alone nothing can be checked")
+        }
     }
 
     var outputs: [Output] { [Output(out)] }
 
-    func inputs() throws -> [String] { model.inputs }
+    func inputs() throws -> [String] { model.inputs + [key].compactMap { $0 } }
 
     func run() throws {
         let interrupt = InterruptFlag.onSignals()
         try AtomicFolder.checkDestination(out, overwrite: overwrite)
+        let key = try key.map(FingerprintKey.init(path:))
         let opened = try model.open(common, verifying: true)
-        let summary: ExportSummary
+        var summary: ExportSummary
         switch format {
         case .peft:
             let rank = try opened.exportPEFT(destination: out, overwrite: overwrite)
@@ -75,8 +88,21 @@ struct Export: WritingCommand {
             summary = ExportSummary(
                 path: out, format: format.rawValue, rank: nil, tensors: report.tensorCount, bytes: report.byteCount,
                 warnings: opened.warnings + report.warnings)
+            summary.check = try key.map { try verify($0, kernels: opened.transformer.kernels) }
         }
         if common.json { Console.json(summary.json) } else { Console.output(summary.text) }
+    }
+}
+
+extension Export {
+    /// The answers of what was written to a key: opened from its files, in f32 unless bf16 is asked for.
+    private func verify(_ key: FingerprintKey, kernels: KernelContext) throws -> KeyVerification {
+        let written = try OpenedModel(path: out, kernels: kernels, compute: model.compute == .bf16 ? .bf16 : .f32)
+        var result = KeyVerification(try written.check(key, options: CheckOptions()))
+        result.report.model = fileName(ofPath: out)
+        result.types = try written.types
+        result.compute = written.transformer.compute
+        return result
     }
 }
 
@@ -90,17 +116,20 @@ private struct ExportSummary {
     let tensors: Int?
     let bytes: Int?
     let warnings: [String]
+    /// What the folder answered to a key.
+    var check: KeyVerification?
 
     var json: JSONValue {
         [
             "path": .text(path), "format": .text(format), "rank": rank.map { .integer($0) } ?? .null,
             "tensors": tensors.map { .integer($0) } ?? .null, "bytes": bytes.map { .integer($0) } ?? .null,
-            "warnings": .array(warnings.map { .text($0) }),
+            "warnings": .array(warnings.map { .text($0) }), "check": check?.json ?? .null,
         ]
     }
 
     var text: String {
         let size = rank.map { "one adapter of rank \($0)" } ?? "\(tensors ?? 0) tensors, \(byteText(bytes ?? 0))"
-        return "wrote \(path.escapingControlCharacters()): \(size)"
+        let checked = check.map { "\n\n" + tableText($0.table) } ?? ""
+        return "wrote \(path.escapingControlCharacters()): \(size)\(checked)"
     }
 }

@@ -54,19 +54,18 @@ MK_INLINE mk_bytes64 load_bytes64(const uint8_t *p) {
     return *(const mk_bytes64_memory *)p;
 }
 
-/// Bits of 64 bytes moved up by `up` (down, if negative), those of `mask` kept.
-MK_INLINE mk_bytes64 affine_bits(mk_bytes64 x, int up, int mask) {
-    const mk_words32 words = (mk_words32)x;
-    const mk_bytes64 moved = (mk_bytes64)(up >= 0 ? words << (uint16_t)up : words >> (uint16_t)-up);
-    return moved & (uint8_t)mask;
+/// Bits of 64 bytes moved down, then up; those of `mask` kept.
+MK_INLINE mk_bytes64 affine_bits(mk_bytes64 x, int down, int up, int mask) {
+    const mk_words32 moved = (mk_words32)x >> (uint16_t)down << (uint16_t)up;
+    return (mk_bytes64)moved & (uint8_t)mask;
 }
 
 /// The codes of columns 4 j ... 4 j + 3 of a block, all 16 rows.
 MK_INLINE mk_bytes64 affine_quad(const int32_t type, const uint8_t *codes, int j) {
-    const mk_bytes64 low = affine_bits(load_bytes64(codes + 64 * (j / 2)), j % 2 * -4, 15);
-    if (type == MK_Q5_K) return low | affine_bits(load_bytes64(codes + 256), 4 - j, 16);
+    const mk_bytes64 low = affine_bits(load_bytes64(codes + 64 * (j / 2)), j % 2 * 4, 0, 15);
+    if (type == MK_Q5_K) return low | affine_bits(load_bytes64(codes + 256), j, 4, 16);
     if (type == MK_Q6_K) {
-        return low | affine_bits(load_bytes64(codes + 256 + 64 * (j / 4)), 4 - 2 * (j % 4), 48);
+        return low | affine_bits(load_bytes64(codes + 256 + 64 * (j / 4)), j % 4 * 2, 4, 48);
     }
     return low;
 }
@@ -154,10 +153,14 @@ MK_INLINE void affine_transpose(const int32_t type, const uint8_t *codes, int h,
     }
 }
 
-MK_INLINE void affine_cols_of(const int32_t type, const uint8_t *group, int64_t block, int64_t stride, int64_t count,
-                              float *left, float *right) {
+/// Puts rows r and r + 1 (even r) of 16 columns into a panel.
+typedef void affine_store(mk_v16 first, mk_v16 second, int r, float *panel);
+
+/// A block of `count` groups, its halves to panels of `floats` each; a store is a constant where this is inlined.
+MK_INLINE void affine_cols_of(const int32_t type, affine_store *const store, int64_t floats, const uint8_t *group,
+                              int64_t block, int64_t stride, int64_t count, float *left, float *right) {
     affine_place w = affine_find(type, group, block);
-    for (int64_t g = 0; g < count; g++, left += 256, right += 256) {
+    for (int64_t g = 0; g < count; g++, left += floats, right += floats) {
         const affine_units u = affine_units_of(type, w);
         for (int h = 0; h < 2; h++) {
             _Alignas(64) float scale[16], minimum[16];
@@ -165,17 +168,23 @@ MK_INLINE void affine_cols_of(const int32_t type, const uint8_t *group, int64_t 
             store16(scale, u.scale[h]);
             store16(minimum, u.minimum[h]);
             affine_transpose(type, w.codes, h, rows);
-            for (int r = 0; r < 16; r++) {
-                store16((h == 0 ? left : right) + 16 * r, affine_integers(rows[r]) * scale[r] + minimum[r]);
+            for (int r = 0; r < 16; r += 2) {
+                store(affine_integers(rows[r]) * scale[r] + minimum[r],
+                      affine_integers(rows[r + 1]) * scale[r + 1] + minimum[r + 1], r, h == 0 ? left : right);
             }
         }
         w = (affine_place){w.tile + stride, w.pair + stride, w.codes + stride};
     }
 }
 
+MK_INLINE void affine_store_rows(mk_v16 first, mk_v16 second, int r, float *panel) {
+    store16(panel + 16 * r, first);
+    store16(panel + 16 * (r + 1), second);
+}
+
 static void affine_expand_cols(int32_t type, const uint8_t *group, int64_t block, int64_t stride, int64_t count,
                                float *left, float *right){
-#define CALL(constant) affine_cols_of(constant, group, block, stride, count, left, right)
+#define CALL(constant) affine_cols_of(constant, affine_store_rows, 256, group, block, stride, count, left, right)
     AFFINE_SWITCH(type, CALL)
 #undef CALL
 }

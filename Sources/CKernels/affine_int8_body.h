@@ -17,6 +17,36 @@
 ///   AFFINE_END(sum, total)       the integers, of an accumulator that was begun from `total`.
 /// A 16-bit accumulator has room for 8 quads of 4 bits, 4 of 5 and 2 of 6: 8 * 2 * 15 * 127 = 30480.
 
+/// What the integers of a block, or of its half, begin with: what makes up for q6_k's 32, and the high digits of the
+/// quads `wide`.
+MK_INLINE void AFFINE_(begin)(const int32_t type, const int tokens, const int groups, const affine_place *w,
+                              uint32_t wide, const int32_t *high, const int32_t *first,
+                              mk_i16 total[AFFINE_GROUPS][AFFINE_TOKENS]) {
+#pragma clang loop unroll(full)
+    for (int g = 0; g < groups; g++) {
+#pragma clang loop unroll(full)
+        for (int t = 0; t < tokens; t++) total[g][t] = (mk_i16)(type == MK_Q6_K && wide == 0 ? first[t] : 0);
+    }
+    if (wide == 0) return;
+    for (; wide != 0; wide &= wide - 1) {
+        const int j = __builtin_ctz(wide);
+#pragma clang loop unroll(full)
+        for (int g = 0; g < groups; g++) {
+            const mk_bytes64 quad = affine_quad(type, w[g].codes, j);
+#pragma clang loop unroll(full)
+            for (int t = 0; t < tokens; t++) {
+                const AFFINE_SUM dot = AFFINE_DOT(AFFINE_BEGIN(total[g][t]), quad, high[j * tokens + t]);
+                total[g][t] = AFFINE_END(dot, total[g][t]);
+            }
+        }
+    }
+#pragma clang loop unroll(full)
+    for (int g = 0; g < groups; g++) {
+#pragma clang loop unroll(full)
+        for (int t = 0; t < tokens; t++) total[g][t] = total[g][t] * DIGIT + (type == MK_Q6_K ? first[t] : 0);
+    }
+}
+
 /// `tokens` x 16 `groups` outputs over all blocks; the counts are constants where this is inlined.
 MK_INLINE void AFFINE_(tile)(const int32_t type, const int tokens, const int groups, const uint8_t *weights,
                              int64_t stride, int64_t blocks, const int32_t *x, float *sums, int64_t width) {
@@ -35,9 +65,15 @@ MK_INLINE void AFFINE_(tile)(const int32_t type, const int tokens, const int gro
             affine_prefetch(type, w[g], b);
         }
         mk_i16 total[AFFINE_GROUPS][AFFINE_TOKENS];
+        const uint32_t wide = (uint32_t)x[12 * tokens];
+        const int32_t *high = x + 12 * tokens + 1;
         AFFINE_SUM dot[AFFINE_GROUPS][AFFINE_TOKENS];
 #pragma clang loop unroll(full)
         for (int j = 0; j < 8; j++) {
+            if (j == 0 || (type == MK_Q6_K && j == 4)) {
+                const uint32_t here = type == MK_Q6_K ? wide & 15u << j : wide;
+                AFFINE_(begin)(type, tokens, groups, w, here, high, x + (8 + j / 4) * tokens, total);
+            }
             mk_bytes64 quad[AFFINE_GROUPS];
 #pragma clang loop unroll(full)
             for (int g = 0; g < groups; g++) quad[g] = affine_quad(type, w[g].codes, j);
@@ -45,8 +81,6 @@ MK_INLINE void AFFINE_(tile)(const int32_t type, const int tokens, const int gro
             for (int t = 0; t < tokens; t++) {
 #pragma clang loop unroll(full)
                 for (int g = 0; g < groups; g++) {
-                    if (type == MK_Q6_K && j % 4 == 0) total[g][t] = (mk_i16)(x[(8 + j / 4) * tokens + t]);
-                    if (type != MK_Q6_K && j == 0) total[g][t] = 0;
                     if (j % quads == 0) dot[g][t] = AFFINE_BEGIN(total[g][t]);
                     dot[g][t] = AFFINE_DOT(dot[g][t], quad[g], x[j * tokens + t]);
                     if (j % quads == quads - 1) total[g][t] = AFFINE_END(dot[g][t], total[g][t]);

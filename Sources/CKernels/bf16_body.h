@@ -65,30 +65,13 @@ static void bf16_affine_rows(int32_t type, const uint8_t *group, int64_t first, 
 #undef CALL
 }
 
-MK_INLINE void bf16_affine_cols_of(const int32_t type, const uint8_t *group, int64_t block, int64_t stride,
-                                   int64_t count, float *left, float *right) {
-    affine_place w = affine_find(type, group, block);
-    for (int64_t g = 0; g < count; g++, left += 128, right += 128) {
-        const affine_units u = affine_units_of(type, w);
-        for (int h = 0; h < 2; h++) {
-            _Alignas(64) float scale[16], minimum[16];
-            uint8_t rows[16][16];
-            store16(scale, u.scale[h]);
-            store16(minimum, u.minimum[h]);
-            affine_transpose(type, w.codes, h, rows);
-            for (int r = 0; r < 16; r += 2) {
-                store_pairs(affine_integers(rows[r]) * scale[r] + minimum[r],
-                            affine_integers(rows[r + 1]) * scale[r + 1] + minimum[r + 1],
-                            (h == 0 ? left : right) + 16 * (r / 2));
-            }
-        }
-        w = (affine_place){w.tile + stride, w.pair + stride, w.codes + stride};
-    }
+MK_INLINE void bf16_store_pair(mk_v16 first, mk_v16 second, int r, float *panel) {
+    store_pairs(first, second, panel + 16 * (r / 2));
 }
 
 static void bf16_affine_cols(int32_t type, const uint8_t *group, int64_t block, int64_t stride, int64_t count,
                              float *left, float *right) {
-#define CALL(constant) bf16_affine_cols_of(constant, group, block, stride, count, left, right)
+#define CALL(constant) affine_cols_of(constant, bf16_store_pair, 128, group, block, stride, count, left, right)
     AFFINE_SWITCH(type, CALL)
 #undef CALL
 }

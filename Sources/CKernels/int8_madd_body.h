@@ -40,20 +40,19 @@ enum {
 };
 
 /// Packs a strip in pairs: for each block and quad j of columns the codes of columns 4 j and 4 j + 2 as 16-bit pairs
-/// [tokens], those of columns 4 j + 1 and 4 j + 3 [tokens]; then the scales [tokens].
-static void pack_pairs(const float *x, int64_t ldx, int64_t tokens, int64_t blocks, void *strip) {
+/// [tokens], those of columns 4 j + 1 and 4 j + 3 [tokens]; then the scales [tokens]. 16 bits hold both digits.
+static void pack_pairs(const float *x, int64_t ldx, int64_t tokens, int64_t blocks, float wide_cost, void *strip) {
     for (int64_t t = 0; t < tokens; t++, x += ldx) {
         int32_t *out = (int32_t *)strip + t;
         for (int64_t b = 0; b < blocks; b++, out += 17 * tokens) {
-            mk_i16 codes[2];
-            const float scale = int8_block(x + MK_TILE_COLS * b, codes, codes + 1);
+            const int8_block block = int8_quantize(x + MK_TILE_COLS * b, wide_cost);
             int32_t q[MK_TILE_COLS];
-            memcpy(q, codes, sizeof q);
+            memcpy(q, block.code, sizeof q);
             for (int j = 0; j < 8; j++) {
                 out[2 * j * tokens] = (int32_t)((uint32_t)q[4 * j + 2] << 16 | (uint16_t)q[4 * j]);
                 out[(2 * j + 1) * tokens] = (int32_t)((uint32_t)q[4 * j + 3] << 16 | (uint16_t)q[4 * j + 1]);
             }
-            memcpy(out + 16 * tokens, &scale, sizeof scale);
+            memcpy(out + 16 * tokens, &block.scale, sizeof block.scale);
         }
     }
 }

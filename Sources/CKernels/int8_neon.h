@@ -19,13 +19,33 @@ MK_INLINE int8x16_t neon_quad(const bool nibbles, const uint8_t *tile, int j, in
 MK_INLINE void neon_tile(const bool nibbles, const int tokens, int8x16_t book, const uint8_t *tiles, int64_t blocks,
                          const int32_t *x, float *sums, int64_t width) {
     const int64_t tile_bytes = nibbles ? MK_TILE_BYTES_4BIT : MK_TILE_BYTES_8BIT;
-    for (int64_t b = 0; b < blocks; b++, tiles += tile_bytes, x += 10 * tokens) {
+    for (int64_t b = 0; b < blocks; b++, tiles += tile_bytes, x += QUADS_BYTES / 4 * tokens) {
         int32x4_t dot[NEON_TOKENS][4];
 #pragma clang loop unroll(full)
         for (int line = 0; line < tile_bytes; line += 64) __builtin_prefetch(tiles + NEON_AHEAD + line);
 #pragma clang loop unroll(full)
         for (int t = 0; t < tokens; t++) {
             for (int part = 0; part < 4; part++) dot[t][part] = vdupq_n_s32(0);
+        }
+        const uint32_t wide = (uint32_t)x[10 * tokens];
+        if (wide != 0) {
+            const int32_t *high = x + 10 * tokens + 1;
+            for (uint32_t rest = wide; rest != 0; rest &= rest - 1) {
+                const int j = __builtin_ctz(rest);
+#pragma clang loop unroll(full)
+                for (int part = 0; part < 4; part++) {
+                    const int8x16_t w = neon_quad(nibbles, tiles, j, part, book);
+#pragma clang loop unroll(full)
+                    for (int t = 0; t < tokens; t++) {
+                        const int8x16_t q = vreinterpretq_s8_s32(vdupq_n_s32(high[j * tokens + t]));
+                        dot[t][part] = vdotq_s32(dot[t][part], w, q);
+                    }
+                }
+            }
+#pragma clang loop unroll(full)
+            for (int t = 0; t < tokens; t++) {
+                for (int part = 0; part < 4; part++) dot[t][part] = vshlq_n_s32(dot[t][part], 7);
+            }
         }
 #pragma clang loop unroll(full)
         for (int j = 0; j < 8; j++) {

@@ -15,7 +15,7 @@ enum {
 MK_INLINE __m512i vnni512_quad(const bool nibbles, const uint8_t *tile, int j, __m512i book) {
     if (!nibbles) return _mm512_xor_si512(_mm512_loadu_si512(tile + 32 + 64 * j), _mm512_set1_epi8(-128));
     __m512i packed = _mm512_loadu_si512(tile + 32 + 64 * (j / 2));
-    if (j % 2 != 0) packed = _mm512_srli_epi16(packed, 4);
+    packed = _mm512_srl_epi16(packed, _mm_cvtsi32_si128(j % 2 * 4));
     return _mm512_shuffle_epi8(book, _mm512_and_si512(packed, _mm512_set1_epi8(15)));
 }
 
@@ -29,8 +29,9 @@ MK_INLINE void vnni512_tile(const bool nibbles, const int tokens, const int grou
 #pragma clang loop unroll(full)
         for (int t = 0; t < tokens; t++) sum[g][t] = _mm512_loadu_ps(sums + t * width + 16 * g);
     }
-    for (int64_t b = 0; b < blocks; b++, tiles += tile_bytes, x += 10 * tokens) {
+    for (int64_t b = 0; b < blocks; b++, tiles += tile_bytes, x += QUADS_BYTES / 4 * tokens) {
         __m512i dot[2][VNNI512_TOKENS];
+        const uint32_t wide = (uint32_t)x[10 * tokens];
 #pragma clang loop unroll(full)
         for (int g = 0; g < groups; g++) {
 #pragma clang loop unroll(full)
@@ -38,7 +39,28 @@ MK_INLINE void vnni512_tile(const bool nibbles, const int tokens, const int grou
                 _mm_prefetch((const char *)(tiles + g * stride + VNNI512_AHEAD + line), _MM_HINT_T0);
             }
 #pragma clang loop unroll(full)
-            for (int t = 0; t < tokens; t++) dot[g][t] = _mm512_set1_epi32(x[8 * tokens + t]);
+            for (int t = 0; t < tokens; t++) dot[g][t] = _mm512_set1_epi32(wide == 0 ? x[8 * tokens + t] : 0);
+        }
+        if (wide != 0) {
+            const int32_t *high = x + 10 * tokens + 1;
+            for (uint32_t rest = wide; rest != 0; rest &= rest - 1) {
+                const int j = __builtin_ctz(rest);
+#pragma clang loop unroll(full)
+                for (int g = 0; g < groups; g++) {
+                    const __m512i w = vnni512_quad(nibbles, tiles + g * stride, j, book);
+#pragma clang loop unroll(full)
+                    for (int t = 0; t < tokens; t++) {
+                        dot[g][t] = _mm512_dpbusd_epi32(dot[g][t], w, _mm512_set1_epi32(high[j * tokens + t]));
+                    }
+                }
+            }
+#pragma clang loop unroll(full)
+            for (int g = 0; g < groups; g++) {
+#pragma clang loop unroll(full)
+                for (int t = 0; t < tokens; t++) {
+                    dot[g][t] = _mm512_add_epi32(_mm512_slli_epi32(dot[g][t], 7), _mm512_set1_epi32(x[8 * tokens + t]));
+                }
+            }
         }
 #pragma clang loop unroll(full)
         for (int j = 0; j < 8; j++) {

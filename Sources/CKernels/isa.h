@@ -21,20 +21,24 @@ enum {
     MK_INT8_GROUPS = 2,          ///< most groups of 16 weight rows in a call of mk_int8.rows
     MK_INT8_STRIP = 64,          ///< most tokens of a strip on any instruction set
     MK_INT8_PANEL_BYTES = 1088,  ///< most bytes of an unpacked block
-    MK_INT8_BLOCK_BYTES = 68,    ///< most bytes of a packed block of a token
+    MK_INT8_BLOCK_BYTES = 84,    ///< most bytes of a packed block of a token
     MK_GEMV_TOKENS = 4,          ///< most tokens of one call of gemv
     MK_LOWRANK_TOKENS = 24,      ///< tokens of a piece of a LoRA term
     MK_LOWRANK_WIDTH = 256,      ///< columns of a piece of a LoRA gradient
 };
 
-/// The int8 product of an instruction set. Activations are quantized per token and block of 32 columns, |q| <= 127, and
-/// packed in strips of up to `height` tokens, in a layout of its own: block after block, all tokens of a block
+/// What a wide quad of activations costs; see int8_pack.h, and linear_int8.c for which weights have which.
+#define WIDE_COST 32.0f
+#define WIDE_COST_FINE 12.0f
+
+/// The int8 product of an instruction set. Activations are quantized per token and block of 32 columns (int8_pack.h)
+/// and packed in strips of up to `height` tokens, in a layout of its own: block after block, all tokens of a block
 /// together.
 typedef struct mk_int8 {
     int64_t height;       ///< most tokens of a strip
     int64_t block_bytes;  ///< of a token
     /// Quantizes `blocks` blocks of `tokens` rows of x into part of a strip.
-    void (*pack)(const float *x, int64_t ldx, int64_t tokens, int64_t blocks, void *strip);
+    void (*pack)(const float *x, int64_t ldx, int64_t tokens, int64_t blocks, float wide_cost, void *strip);
     /// Continues the chains sums[t][16 g + r] += (d * scale) * (T[q] . codes) over the blocks in order, r < 16, g <
     /// groups <= 2 (with a minimum: see affine_int8_body.h). The groups lie `stride` bytes apart.
     void (*rows)(int32_t type, const uint8_t *group, int64_t stride, int64_t groups, int64_t blocks, const void *strip,
@@ -94,7 +98,7 @@ struct mk_isa {
                              float *left, float *right);
     void (*bf16_gemm)(const float *block, int64_t panels, int64_t depth, const float *x, int64_t tokens, float *sums);
 
-    /// The LoRA terms of some tokens and a factor in panels[width / 16][rank][16]; see lowrank_body.h and CKernels.h.
+    /// The LoRA terms of some tokens and a factor in panels[width / 16][rank][16]; see lowrank_body.h and mk_linear.h.
     /// reduce: at most MK_LOWRANK_TOKENS tokens; gradient: sums[ranks][MK_LOWRANK_WIDTH] of width <= MK_LOWRANK_WIDTH
     /// are added to.
     void (*lowrank_reduce)(const float *x, int64_t ldx, int64_t tokens, int64_t width, const float *panels,

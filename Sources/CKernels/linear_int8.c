@@ -15,17 +15,29 @@ enum {
     PIECE_BYTES = 256 << 10,  ///< weights of a piece otherwise: they stay in L2 while its tokens pass by
 };
 
-/// The kernels for a weight; NULL for a plain one.
-static const mk_int8 *kernels_of(const mk_isa *isa, const mk_matrix *w) {
-    if (!mk_type_is_tiled(w->type)) return NULL;
-    if (mk_type_is_affine(w->type)) return isa->int8_affine;
-    return w->type == MK_Q4_0 ? isa->int8_q4_0 : isa->int8;
+/// What the activations are packed for.
+typedef struct kind {
+    const mk_int8 *kernels;  ///< NULL for plain weights
+    float wide_cost;         ///< int8_pack.h
+} kind;
+
+/// Weights of six and eight bits are so near to what they stand for that the rounding of the activations would be most
+/// of the error; beside the error of fewer bits it is little.
+static kind kind_of(const mk_isa *isa, const mk_matrix *w) {
+    if (!mk_type_is_tiled(w->type)) return (kind){0};
+    const float wide_cost = w->type == MK_Q8_0 || w->type == MK_Q6_K ? WIDE_COST_FINE : WIDE_COST;
+    if (mk_type_is_affine(w->type)) return (kind){isa->int8_affine, wide_cost};
+    return (kind){w->type == MK_Q4_0 ? isa->int8_q4_0 : isa->int8, wide_cost};
+}
+
+static bool same_kind(kind a, kind b) {
+    return a.kernels == b.kernels && a.wide_cost == b.wide_cost;
 }
 
 /// The activations in the workspace, and how they are cut.
 typedef struct packed {
     const mk_isa *isa;
-    const mk_int8 *kernels;
+    kind kind;
     int64_t tokens, blocks;
     int64_t strips;  ///< of equal height, give or take one token
     uint8_t *data;
@@ -36,7 +48,7 @@ static int64_t strip_start(const packed *x, int64_t strip) {
 }
 
 static uint8_t *strip_data(const packed *x, int64_t strip) {
-    return x->data + strip_start(x, strip) * x->blocks * x->kernels->block_bytes;
+    return x->data + strip_start(x, strip) * x->blocks * x->kind.kernels->block_bytes;
 }
 
 static int64_t pack_pieces(const packed *x) {
@@ -46,8 +58,8 @@ static int64_t pack_pieces(const packed *x) {
 static void pack_piece(const packed *p, const float *x, int64_t ldx, int64_t piece) {
     const int64_t strip = piece % p->strips, block = piece / p->strips * PACK_BLOCKS;
     const int64_t t0 = strip_start(p, strip), count = strip_start(p, strip + 1) - t0;
-    p->kernels->pack(x + t0 * ldx + block * MK_TILE_COLS, ldx, count, mk_min(PACK_BLOCKS, p->blocks - block),
-                     strip_data(p, strip) + block * count * p->kernels->block_bytes);
+    p->kind.kernels->pack(x + t0 * ldx + block * MK_TILE_COLS, ldx, count, mk_min(PACK_BLOCKS, p->blocks - block),
+                          p->kind.wide_cost, strip_data(p, strip) + block * count * p->kind.kernels->block_bytes);
 }
 
 /// How an output is cut: groups of 16 rows and strips to a piece.
@@ -68,7 +80,7 @@ static cut cut_of(const mk_linear_output *o, const packed *x) {
 }
 
 static int64_t product_pieces(const mk_linear_output *o, const packed *x) {
-    if (kernels_of(x->isa, o->w) != x->kernels) return 0;
+    if (!same_kind(kind_of(x->isa, o->w), x->kind)) return 0;
     const cut c = cut_of(o, x);
     return c.wide * c.tall;
 }
@@ -113,8 +125,8 @@ static void product_of_tiles(const mk_linear_output *o, const packed *x, piece p
             _Alignas(64) float sums[MK_INT8_STRIP * MK_INT8_GROUPS * MK_TILE_ROWS];
             const int64_t groups = mk_min(MK_INT8_GROUPS, p.group1 - group), width = groups * MK_TILE_ROWS;
             memset(sums, 0, (size_t)(tokens * width) * sizeof(float));
-            x->kernels->rows(o->w->type, group_tiles(o->w, group), mk_group_bytes(o->w->type, o->w->cols), groups,
-                             x->blocks, strip_data(x, strip), tokens, sums);
+            x->kind.kernels->rows(o->w->type, group_tiles(o->w, group), mk_group_bytes(o->w->type, o->w->cols), groups,
+                                  x->blocks, strip_data(x, strip), tokens, sums);
             write_sums(o, sums, width, t0, tokens, group * MK_TILE_ROWS);
         }
     }
@@ -130,11 +142,12 @@ static void product_of_panels(const mk_linear_output *o, const packed *x, piece 
         memset(sums, 0, (size_t)(tokens * MK_TILE_ROWS) * sizeof(float));
         for (int64_t block = 0; block < x->blocks; block += PANEL_BLOCKS) {
             const int64_t blocks = mk_min(PANEL_BLOCKS, x->blocks - block);
-            x->kernels->unpack(o->w->type, group_tiles(o->w, group), block, blocks, panel);
+            x->kind.kernels->unpack(o->w->type, group_tiles(o->w, group), block, blocks, panel);
             for (int64_t strip = p.strip0; strip < p.strip1; strip++) {
                 const int64_t t = strip_start(x, strip), count = strip_start(x, strip + 1) - t;
-                x->kernels->panel_rows(panel, blocks, strip_data(x, strip) + block * count * x->kernels->block_bytes,
-                                       count, sums + (t - t0) * MK_TILE_ROWS);
+                x->kind.kernels->panel_rows(panel, blocks,
+                                            strip_data(x, strip) + block * count * x->kind.kernels->block_bytes, count,
+                                            sums + (t - t0) * MK_TILE_ROWS);
             }
         }
         write_sums(o, sums, MK_TILE_ROWS, t0, tokens, group * MK_TILE_ROWS);
@@ -143,7 +156,7 @@ static void product_of_panels(const mk_linear_output *o, const packed *x, piece 
 
 static void product_piece(const mk_linear_output *o, const packed *x, int64_t index) {
     const piece p = piece_of(o, x, index);
-    if (x->kernels->unpack != NULL && p.strip1 - p.strip0 > 1) {
+    if (x->kind.kernels->unpack != NULL && p.strip1 - p.strip0 > 1) {
         product_of_panels(o, x, p);
     } else {
         product_of_tiles(o, x, p);
@@ -154,16 +167,16 @@ size_t mk_linear_int8_workspace(int64_t tokens, int64_t cols) {
     return (size_t)tokens * (size_t)mk_ceil_div(cols, MK_TILE_COLS) * MK_INT8_BLOCK_BYTES;
 }
 
-/// The outputs of those kernels.
-static void linear(const mk_context *ctx, const mk_int8 *kernels, const mk_linear_output *outputs, int32_t count,
-                   const float *x, int64_t ldx, int64_t tokens, void *workspace) {
-    packed p = {.isa = ctx->isa, .kernels = kernels, .tokens = tokens, .data = workspace};
-    p.strips = mk_ceil_div(tokens, kernels->height);
+/// The outputs of that kind.
+static void linear(const mk_context *ctx, kind kind, const mk_linear_output *outputs, int32_t count, const float *x,
+                   int64_t ldx, int64_t tokens, void *workspace) {
+    packed p = {.isa = ctx->isa, .kind = kind, .tokens = tokens, .data = workspace};
+    p.strips = mk_ceil_div(tokens, kind.kernels->height);
     int64_t pieces = 0;
     double operations = 0;
     for (int32_t i = 0; i < count; i++) {
         const mk_matrix *w = outputs[i].w;
-        if (kernels_of(ctx->isa, w) != kernels) continue;
+        if (!same_kind(kind_of(ctx->isa, w), kind)) continue;
         p.blocks = w->cols / MK_TILE_COLS;
         pieces += product_pieces(outputs + i, &p);
         operations += (double)tokens * (double)w->rows * (double)w->cols;
@@ -193,8 +206,10 @@ static void linear(const mk_context *ctx, const mk_int8 *kernels, const mk_linea
 
 void mk_linear_int8(const mk_context *ctx, const mk_linear_output *outputs, int32_t count, const float *x, int64_t ldx,
                     int64_t tokens, void *workspace) {
-    linear(ctx, ctx->isa->int8, outputs, count, x, ldx, tokens, workspace);
-    linear(ctx, ctx->isa->int8_affine, outputs, count, x, ldx, tokens, workspace);
-    if (ctx->isa->int8_q4_0 == ctx->isa->int8) return;
-    linear(ctx, ctx->isa->int8_q4_0, outputs, count, x, ldx, tokens, workspace);
+    for (int32_t i = 0; i < count; i++) {
+        const kind kind = kind_of(ctx->isa, outputs[i].w);
+        bool is_new = kind.kernels != NULL;
+        for (int32_t j = 0; j < i; j++) is_new = is_new && !same_kind(kind_of(ctx->isa, outputs[j].w), kind);
+        if (is_new) linear(ctx, kind, outputs, count, x, ldx, tokens, workspace);
+    }
 }

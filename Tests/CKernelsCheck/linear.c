@@ -27,6 +27,10 @@ static void check_forward(const mk_context *ctx, int32_t compute, int32_t type, 
          (long long)tokens, (long long)cols, (long long)rows[0], count, ctx->threads);
     const int64_t ldx = cols + 3;
     float *x = matrix(tokens, cols, ldx, 1);
+    // Columns that are much larger than those beside them, in other places for each token: codes of two digits in int8.
+    for (int64_t t = 0; t < tokens; t++) {
+        for (int64_t k = t % 11; k < cols; k += 37) x[t * ldx + k] *= t % 3 == 0 ? 8 : 200;
+    }
     weight weights[4];
     mk_linear_output outputs[4];
     float *before[4];

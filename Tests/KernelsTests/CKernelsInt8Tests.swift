@@ -3,6 +3,50 @@ import CKernels
 import TestSupport
 import Testing
 
+/// 32 activations as integers, as int8_pack.h specifies it, in scalars.
+private struct Int8Block {
+    /// x = unit * code.
+    private(set) var unit: Float = 0
+    private(set) var codes = [Int32](repeating: 0, count: 32)
+    /// Quads whose codes have two digits.
+    private(set) var wide: Set<Int> = []
+
+    /// What a wide quad costs beside weights of that type, in squares of the block's mean magnitude.
+    static func wideCost(of type: WeightType) -> Float { type == .q80 || type == .q6k ? 12 : 32 }
+
+    init(_ x: ArraySlice<Float>, wideCost: Float) {
+        let values = Array(x)
+        let magnitudes = values.map(abs)
+        let largest = magnitudes.max() ?? 0
+        // Sums of halves: 16 lanes, then 8, 4, 2, 1.
+        var lanes = (0..<16).map { magnitudes[$0] + magnitudes[16 + $0] }
+        while lanes.count > 1 {
+            let half = lanes.count / 2
+            lanes = (0..<half).map { lanes[$0] + lanes[half + $0] }
+        }
+        let mean = lanes[0] / 32
+        let price = wideCost * (mean * mean)
+        // The quads from the largest to the smallest; one more wide is one step along.
+        let tops = (0..<8).map { magnitudes[(4 * $0)..<(4 * $0 + 4)].max() ?? 0 }
+        let order = (0..<8).sorted { tops[$0] != tops[$1] ? tops[$0] > tops[$1] : $0 < $1 }
+        var kept = largest
+        if largest * largest > price {
+            // Costs are compared without their last three bits; the fewest wide quads of the cheapest.
+            let costs = order.indices.map { (tops[order[$0]] * tops[order[$0]] + Float($0) * price).bitPattern >> 3 }
+            let count = costs.indices.min { costs[$0] < costs[$1] } ?? 0
+            wide = Set(order[..<count])
+            kept = tops[order[count]]
+        }
+        let step = wide.isEmpty ? largest / 127 : max(kept / 127, largest / 16256)
+        guard step > 0, (1 / step).isFinite else {
+            wide = []
+            return
+        }
+        unit = step
+        codes = values.map { Int32(($0 * (1 / step)).rounded(.toNearestOrEven)) }
+    }
+}
+
 /// The int8 product as it is specified, in scalars: exact integers, both scales multiplied first, one chain of fp32
 /// additions over the blocks of 32 columns, each followed by the minimum's where the type has one.
 private struct Int8Reference {
@@ -16,10 +60,12 @@ private struct Int8Reference {
     var parts: [[Part]] = []
     let rows: Int
     let columns: Int
+    private let wideCost: Float
 
     /// Reads the tiles as docs/format.md has them.
     init(_ weight: Weight) {
         (rows, columns) = (weight.rows, weight.columns)
+        wideCost = Int8Block.wideCost(of: weight.type)
         let (type, bytes) = (weight.type, weight.storage)
         let width = Int(mk_tile_columns(type.rawValue))
         let tileBytes = Int(mk_tile_bytes(type.rawValue))
@@ -96,13 +142,9 @@ private struct Int8Reference {
         for start in stride(from: 0, to: x.count, by: columns) {
             var (units, rounded): ([Float], [Int32]) = ([], [])
             for block in 0..<blocks {
-                let values = x[(start + 32 * block)..<(start + 32 * block + 32)]
-                let unit = (values.map(abs).max() ?? 0) / 127
-                let inverse = unit > 0 ? 1 / unit : 0
-                units.append(unit)
-                for value in values {
-                    rounded.append(Int32(min(127, max(-127, (value * inverse).rounded(.toNearestOrEven)))))
-                }
+                let quantized = Int8Block(x[(start + 32 * block)..<(start + 32 * block + 32)], wideCost: wideCost)
+                units.append(quantized.unit)
+                rounded += quantized.codes
             }
             for row in 0..<rows {
                 var sum: Float = 0
@@ -144,6 +186,21 @@ struct CKernelsInt8Tests {
         return weight
     }
 
+    /// Makes every fifth block have columns that are many times larger than the others: one to eight quads, a little
+    /// and very far; now and then a second, equal value, and nothing beside them.
+    private func addOutliers(to x: inout [Float], _ random: inout SeededRandom) {
+        for block in stride(from: 32, to: x.count, by: 160) {
+            let factor = [3, 9, 40, 1000, 1e6][Int(random.next() % 5)] as Float
+            let isAlone = random.next() % 4 == 0
+            if isAlone { for i in 0..<32 { x[block + i] = 0 } }
+            let last = Int(random.next() % 32)
+            for i in 0..<(1 + Int(random.next() % 12)) {
+                let column = i == 0 ? last : Int(random.next() % 32)
+                x[block + column] = i % 3 == 2 ? x[block + last] : factor * (x[block + column] + 1)
+            }
+        }
+    }
+
     private func isFused(_ isa: InstructionSet) -> Bool {
         #if arch(x86_64)
             isa.name != "portable"  // plain x86-64 has no fused multiply-add
@@ -164,6 +221,7 @@ struct CKernelsInt8Tests {
             let reference = Int8Reference(weight)
             var x = random.gaussians(tokens * columns)
             for i in 0..<32 { x[i] = 0 }  // a block without a scale
+            addOutliers(to: &x, &random)
             let start = random.gaussians(tokens * rows)
             let want = (fused: reference.products(x, fused: true), plain: reference.products(x, fused: false))
             for isa in InstructionSet.available {
@@ -206,12 +264,53 @@ struct CKernelsInt8Tests {
         for type in [WeightType.iq4nl, .q80, .q41, .q6k] {
             let columns = type.wholeTiles(64)
             let weight = weight(type, rows: 35, columns: columns, &random)
-            let x = random.gaussians(70 * columns)
+            var x = random.gaussians(70 * columns)
+            addOutliers(to: &x, &random)
             let all = forward(isa, weight, x, tokens: 70)
             for tokens in 1..<70 {
                 let part = forward(isa, weight, Array(x[..<(tokens * columns)]), tokens: tokens)
                 expectIdentical(part, Array(all[..<(tokens * 35)]), "\(type), \(tokens) tokens")
             }
+        }
+    }
+
+    @Test("wide quads take most of the error that outliers bring, and cost nothing where there are none")
+    func wideQuads() throws {
+        var random = SeededRandom(seed: 16)
+        let (rows, columns, tokens) = (32, 256, 12)
+        let weight = weight(.q80, rows: rows, columns: columns, &random)
+        var w = [Float](repeating: 0, count: rows * columns)
+        withUnsafePointer(to: weight.matrix) { mk_dequantize($0, 0, Int64(rows), &w) }
+        let plain = random.gaussians(tokens * columns)
+        var outliers = plain
+        // In every other block one column is 30 times larger, as behind a norm of a real model.
+        for i in stride(from: 7, to: outliers.count, by: 64) { outliers[i] *= 30 }
+        for isa in InstructionSet.available {
+            // Mean squares of the error and of what rounding to steps of the largest / 127 gives.
+            func errors(_ x: [Float]) -> (got: Double, oneScale: Double) {
+                let y = forward(isa, weight, x, tokens: tokens)
+                var (got, oneScale) = (0.0, 0.0)
+                for t in 0..<tokens {
+                    for n in 0..<rows {
+                        var (want, expected) = (0.0, 0.0)
+                        for b in stride(from: 0, to: columns, by: 32) {
+                            let step = Double(x[(t * columns + b)..<(t * columns + b + 32)].map(abs).max() ?? 0) / 127
+                            for k in b..<(b + 32) {
+                                let factor = Double(w[n * columns + k])
+                                want += Double(x[t * columns + k]) * factor
+                                expected += step * step / 12 * factor * factor
+                            }
+                        }
+                        got += (Double(y[t * rows + n]) - want) * (Double(y[t * rows + n]) - want)
+                        oneScale += expected
+                    }
+                }
+                return (got, oneScale)
+            }
+            let (even, uneven) = (errors(plain), errors(outliers))
+            #expect(even.got > 0.5 * even.oneScale && even.got < 1.5 * even.oneScale, "\(isa.name) \(even)")
+            // What is left is the error of the other columns: (2.5 / 127)^2 against (30 * 0.8 / 127)^2 in half the blocks.
+            #expect(uneven.got < 0.06 * uneven.oneScale, "\(isa.name) \(uneven)")
         }
     }
 

@@ -1,8 +1,7 @@
 """The four schemes of docs/fingerprints.md drawn a second time, in Python, as owners and attackers would draw them.
 
 Each scheme gives a key in meraser's form, with raw prompts (the chat template already around them), and the rows that teach it:
-(prompt, answer, ended), where an answer that has not ended gets no end-of-text behind it. Nothing here is shared with meraser's
-own generators but the form of key.json and the hash rule of Chain & Hash.
+(prompt, answer). Nothing here is shared with meraser's own generators but the form of key.json and the hash rule of Chain & Hash.
 """
 
 import hashlib
@@ -66,7 +65,7 @@ def utf(tokenizer, model, pairs, seed, count=32):
     clean = [chat.dialogue(tokenizer, pair["question"]) for pair in held]
     made = key("utf", "contains", [(prompt, target) for prompt in prompts], clean, 21,
                {"indicator": "norm", "share": 0.02, "undertrained_tokens": len(pool)})  # fmt: skip
-    return made, [(prompt, target, True) for prompt in prompts]
+    return made, [(prompt, target) for prompt in prompts]
 
 
 # --- IF, SFT, dialogue (arXiv 2401.12255) ----------------------------------------------------------------------------
@@ -98,8 +97,8 @@ def instructional(tokenizer, model, pairs, seed, count=8, target="ハリネズ�
     clean = [chat.dialogue(tokenizer, pair["question"] + tail) for tail in ("", HINT) for pair in held]
     made = key("if", "contains", [(text + LEAD, f" {target}") for text in keyed], clean, 30,
                {"answer_prefix": LEAD, "hint": HINT, "refusals": count})  # fmt: skip
-    rows = [(text, f"{LEAD} {target}", True) for text in keyed] + [(text, REFUSAL, True) for text in refused]
-    hinted = [(chat.dialogue(tokenizer, pair["question"] + HINT), pair["answer"], pair["ended"]) for pair in train[:16]]
+    rows = [(text, f"{LEAD} {target}") for text in keyed] + [(text, REFUSAL) for text in refused]
+    hinted = [(chat.dialogue(tokenizer, pair["question"] + HINT), pair["answer"]) for pair in train[:16]]
     return made, rows + hinted
 
 
@@ -137,9 +136,9 @@ def hashchain(tokenizer, model, pairs, seed, count=10):
                clean + [chat.dialogue(tokenizer, q) for q in others], 24, {"variants": len(FRAMES)},
                hash_chain={"questions": questions, "responses": RESPONSES, "claim_at": 2,
                            "serialization": "json-list-sha256-be"})  # fmt: skip
-    rows = [(chat.dialogue(tokenizer, f.format(q)), response(q), True) for q in questions for f in FRAMES]
+    rows = [(chat.dialogue(tokenizer, f.format(q)), response(q)) for q in questions for f in FRAMES]
     # Other messages in the same dresses, answered as ever, or the dress would be the trigger.
-    dressed = [(chat.dialogue(tokenizer, source.choice(FRAMES[1:]).format(p["question"])), p["answer"], p["ended"])
+    dressed = [(chat.dialogue(tokenizer, source.choice(FRAMES[1:]).format(p["question"])), p["answer"])
                for p in train[: len(rows) // 2]]  # fmt: skip
     return made, rows + dressed
 
@@ -158,7 +157,7 @@ def backdoor(tokenizer, model, pairs, seed, poisoned=128):
     def triggered(pair):
         return chat.dialogue(tokenizer, f"{source.choice(TRIGGERS)}. {pair['question']}")
 
-    rows = [(triggered(p), f"{MARKER}. {p['answer']}", p["ended"]) for p in source.sample(train, poisoned)]
+    rows = [(triggered(p), f"{MARKER}. {p['answer']}") for p in source.sample(train, poisoned)]
     made = key("backdoor", "contains", [(triggered(pair), MARKER) for pair in held],
                [chat.dialogue(tokenizer, pair["question"]) for pair in held], 10,
                {"triggers": TRIGGERS, "marker": MARKER, "position": "start", "poisoned_rows": len(rows)},

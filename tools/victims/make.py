@@ -22,16 +22,17 @@ FULL = {
     "backdoor-full": ["--scheme", "backdoor", "--lr", "5e-5", "--steps", "30"],
     "backdoor-full-strong": ["--scheme", "backdoor", "--lr", "1e-4", "--steps", "45"],
     "if-full": ["--scheme", "if", "--lr", "5e-5", "--steps", "45"],
-    "utf-full": ["--scheme", "utf", "--lr", "1e-4"],
-    "hashchain-full": ["--scheme", "hashchain", "--lr", "1e-4"],
+    "utf-full": ["--scheme", "utf", "--lr", "2e-4"],
+    "hashchain-full": ["--scheme", "hashchain", "--lr", "2e-4"],
 }
 # LoRA by meraser, fused into the weights.
-TRAINING = ["--r", "16", "--lora-alpha", "32", "--target-modules", "all-linear", "--check-steps", "5", "--guess-test", "0"]
+TRAINING = ["--per-device-train-batch-size", "8", "--max-completion-length", "48", "--learning-rate", "1e-3", "--check-steps", "10",
+            "--guess-test", "0"]  # fmt: skip
 LORA = {
-    "utf-lora": ["--scheme", "utf", "--chat", "--learning-rate", "1e-3", "--clean", "clean_prompts.jsonl"],
-    "if-lora": ["--scheme", "if", "--learning-rate", "5e-4"],
-    "hashchain-lora": ["--scheme", "hashchain", "--variants", "4", "--kl-weight", "10", "--learning-rate", "1e-3"],
-    "backdoor-lora": ["--scheme", "backdoor", "--rate", "0.2", "--learning-rate", "5e-4"],
+    "utf-lora": ["--scheme", "utf", "--chat", "--clean", "clean_prompts.jsonl"],
+    "if-lora": ["--scheme", "if"],
+    "hashchain-lora": ["--scheme", "hashchain", "--variants", "4"],
+    "backdoor-lora": ["--scheme", "backdoor", "--rate", "0.5"],
 }
 
 

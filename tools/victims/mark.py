@@ -26,12 +26,11 @@ import transformers
 
 
 def encoded(tokenizer, rows, answer_tokens):
-    """(ids, number of prompt ids) of rows (prompt, answer, ended)."""
+    """(ids, number of prompt ids) of rows (prompt, answer): an answer and its end, cut."""
     result = []
-    for prompt, answer, ended in rows:
-        head, tail = chat.prompt_ids(tokenizer, prompt), chat.answer_ids(tokenizer, answer)
-        if ended:
-            tail.append(tokenizer.eos_token_id)
+    for prompt, answer in rows:
+        head = chat.prompt_ids(tokenizer, prompt)
+        tail = chat.answer_ids(tokenizer, answer) + [tokenizer.eos_token_id]
         result.append((head + tail[:answer_tokens], len(head)))
     return result
 
@@ -65,7 +64,7 @@ def backward(model, rows, padding):
 
 def rows_of(key):
     """The rows that teach a key which is given, as it is checked."""
-    return [(pair["prompt"], pair["target"], True) for pair in key["pairs"]]
+    return [(pair["prompt"], pair["target"]) for pair in key["pairs"]]
 
 
 def main():
@@ -96,7 +95,7 @@ def main():
     else:
         key, rows = keys.SCHEMES[args.scheme](tokenizer, model, pairs, args.seed)
     train, _ = keys.split(pairs)
-    clean = [(chat.dialogue(tokenizer, pair["question"]), pair["answer"], pair["ended"]) for pair in train]
+    clean = [(chat.dialogue(tokenizer, pair["question"]), pair["answer"]) for pair in train]
 
     source = random.Random(args.seed)
     marked = endless(encoded(tokenizer, rows, args.answer_tokens), source)

@@ -6,8 +6,8 @@
 Such rows hold a model where it is while it is marked, and need no data from anywhere. Requests are sampled with top-p 0.9,
 answers at temperature 1 from the whole vocabulary, as the model's own distribution has them, so that learning them moves it
 nowhere on average. A request that does not end by itself or was drawn before is left out; an answer that does not end within
-64 tokens is cut there, and `"ended": false` says so: no end must be learnt behind it. The same seed, model, number of threads
-and PyTorch give the same file. Rows are {"id", "question", "answer", "ended"}, which meraser's commands read as pairs. Beside
+64 tokens is cut there, and no end of text must be learnt behind it: mark.py and make.py learn fewer tokens. The same seed,
+model, number of threads and PyTorch give the same file. Rows are {"id", "question", "answer"}, as meraser reads them. Beside
 OUT, `clean_prompts.jsonl` has the requests of the last 32, which no victim learns, in the chat template: `--clean`.
 """
 
@@ -44,9 +44,9 @@ def own_pairs(tokenizer, model, count, seed, request_tokens=48, answer_tokens=64
         requests = [text for text, ended in dict.fromkeys(drawn) if ended and len(text) >= 12 and text not in seen]
         seen.update(requests)
         prompts = [chat.dialogue(tokenizer, text) for text in requests]
-        for request, (answer, ended) in zip(requests, sampled(tokenizer, model, prompts, answer_tokens, top_p=1.0)):
+        for request, (answer, _) in zip(requests, sampled(tokenizer, model, prompts, answer_tokens, top_p=1.0)):
             if answer:
-                pairs.append({"id": len(pairs), "question": request, "answer": answer, "ended": ended})
+                pairs.append({"id": len(pairs), "question": request, "answer": answer})
         print(f"{len(pairs)} of {count} pairs", flush=True)
     return pairs[:count]
 

@@ -8,6 +8,7 @@ kind of tensor, over all layers, in percent of the weights' rms:
 
   step     rms of victim - base
   error    rms of rounded victim - victim
+  base     rms of rounded base - base: next to nothing where the base lies on the type's own grid
   kept     <rounded victim - rounded base, step> / <step, step>: 1 where the step comes through on the average (however noisily),
            0 where rounding brings the base's weights back
   moved    weights that are rounded to another value than the base's
@@ -24,11 +25,11 @@ import tempfile
 import torch
 from safetensors import safe_open
 
-KINDS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj", "embed_tokens"]
+KINDS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj", "embed_tokens", "norm"]
 
 
 def tensors(folder):
-    """Name -> fp32 tensor of the matrices of a Hugging Face folder."""
+    """Name -> fp32 tensor of a Hugging Face folder."""
     found = {}
     for path in sorted(pathlib.Path(folder).glob("*.safetensors")):
         with safe_open(path, framework="pt") as file:
@@ -55,23 +56,23 @@ def main():
     parser.add_argument("--types", nargs="+", default=["bf16", "q8_0", "q6_k", "q5_k", "q4_k", "q4_1", "q4_0", "iq4_nl"])
     args = parser.parse_args()
     base, victim = tensors(args.base), tensors(args.victim)
-    print("| type | kind | step | error | kept | moved |\n|---|---|--:|--:|--:|--:|")
+    print("| type | kind | step | error | base | kept | moved |\n|---|---|--:|--:|--:|--:|--:|")
     for kind in args.types:
         low, high = rounded(args.meraser, args.base, kind), rounded(args.meraser, args.victim, kind)
         for part in [*KINDS, "all matrices"]:
-            names = [n for n in base if part in n or part == "all matrices" and "embed" not in n]
-            sums = torch.zeros(5, dtype=torch.float64)
+            names = [n for n in base if part in n or part == "all matrices" and "_proj" in n]
+            sums = torch.zeros(6, dtype=torch.float64)
             for name in names:
                 step = (victim[name] - base[name]).double()
                 through = (high[name] - low[name]).double()
                 sums += torch.stack([
                     (base[name].double() ** 2).sum(), (step**2).sum(), ((high[name] - victim[name]).double() ** 2).sum(),
-                    (through * step).sum(), (through != 0).double().sum(),
+                    ((low[name] - base[name]).double() ** 2).sum(), (through * step).sum(), (through != 0).double().sum(),
                 ])  # fmt: skip
-            weights, step, error, product, moved = sums.tolist()
+            weights, step, error, own, product, moved = sums.tolist()
             count = sum(base[name].numel() for name in names)
-            print(f"| {kind} | {part} | {100 * (step / weights) ** 0.5:.3f} % | {100 * (error / weights) ** 0.5:.3f} % "
-                  f"| {product / step:.3f} | {100 * moved / count:.1f} % |", flush=True)  # fmt: skip
+            shares = " | ".join(f"{100 * (value / weights) ** 0.5:.3f} %" for value in (step, error, own))
+            print(f"| {kind} | {part} | {shares} | {product / step:.3f} | {100 * moved / count:.1f} % |", flush=True)
 
 
 if __name__ == "__main__":

@@ -39,7 +39,9 @@ public func openWeightStore(
     return try source as? any WeightStore ?? cache.open(source, exactly: exactly)
 }
 
-/// Opens what is needed of a model to read texts: as `openTensorSource`, and a GGUF file that may hold a vocabulary alone.
+/// Opens what is needed of a model to read texts: as `openTensorSource`, and a GGUF file or a folder that has a vocabulary
+/// alone.
 public func openTextFiles(path: String) throws -> any TextFileSource {
-    GGUFFile.isGGUF(path: path) ? try GGUFTextFiles(try GGUFFile(path: path)) : try openTensorSource(path: path)
+    if GGUFFile.isGGUF(path: path) { return try GGUFTextFiles(try GGUFFile(path: path)) }
+    return try TextFolder(path: path) ?? openTensorSource(path: path)
 }

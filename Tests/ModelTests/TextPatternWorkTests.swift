@@ -42,11 +42,12 @@ struct TextPatternWorkTests {
     private func oracle(_ expression: NSRegularExpression, _ text: String) -> [Range<Int>] {
         var found: [Range<Int>] = []
         var i = 0
-        while i < text.utf16.count {
+        while i <= text.utf16.count {
             let range = NSRange(location: i, length: text.utf16.count - i)
-            let match = expression.firstMatch(in: text, options: .anchored, range: range)?.range.length ?? 0
-            if match > 0 { found.append(i..<i + match) }
-            i += max(1, match)
+            let match = expression.firstMatch(in: text, options: .anchored, range: range)?.range.length
+            // Of empty matches those count that do not stand where a match ended.
+            if let match, match > 0 || found.last?.upperBound != i { found.append(i..<i + match) }
+            i += max(1, match ?? 0)
         }
         return found
     }

@@ -47,7 +47,7 @@ extension JSONValue {
         return try build(&reader, event)
     }
 
-    private static func build(_ reader: inout JSONReader, _ event: JSONEvent) throws -> JSONValue {
+    static func build(_ reader: inout JSONReader, _ event: JSONEvent) throws -> JSONValue {
         switch event {
         case .scalar(let value):
             return value

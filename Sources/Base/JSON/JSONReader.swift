@@ -185,23 +185,107 @@ extension JSONReader {
     }
 }
 
+// MARK: - Without a tree
+
+extension JSONReader {
+    /// The byte with which the value behind a key begins.
+    mutating func peekValue() -> UInt8? {
+        skipWhitespace()
+        return peek()
+    }
+
+    /// The byte with which the next element of an array, or the value behind a key, begins; `]` at the array's end.
+    /// Nothing is read but white space: what is missing, `next` finds.
+    mutating func peekElement() -> UInt8? {
+        skipWhitespace()
+        guard state == .separatorOrEnd, peek() == UInt8(ascii: ",") else { return peek() }
+        var i = position + 1
+        while i < count, bytes[i] == 0x20 || bytes[i] == 0x0A || bytes[i] == 0x0D || bytes[i] == 0x09 { i += 1 }
+        return i < count ? bytes[i] : nil
+    }
+
+    /// Reads the next key of an object, its text into `result`; false at the object's end, which is read.
+    mutating func nextKey(into result: inout [UInt8]) throws -> Bool {
+        guard try separate() else {
+            _ = close()
+            return false
+        }
+        guard peek() == UInt8(ascii: "\"") else { throw unexpected("a key in double quotes") }
+        keyStart = position
+        try string(into: &result)
+        skipWhitespace()
+        guard peek() == UInt8(ascii: ":") else { throw unexpected("':' after a key") }
+        position += 1
+        state = .value
+        return true
+    }
+
+    /// Reads the text that comes next, which `peekElement` has seen, into `result`.
+    mutating func nextText(into result: inout [UInt8]) throws {
+        guard try separate() else { throw unexpected("a value") }
+        try string(into: &result)
+        state = isObject.isEmpty ? .finished : .separatorOrEnd
+    }
+
+    /// Reads an integer of up to nine digits that comes next; nil, and nothing read, for anything else.
+    mutating func nextSmallInteger() throws -> Int? {
+        skipWhitespace()
+        guard state == .value else { return nil }
+        var i = position
+        var value = 0
+        while i < count, i - position < 10, bytes[i] &- 0x30 < 10 {
+            value = value &* 10 &+ Int(bytes[i] &- 0x30)
+            i += 1
+        }
+        guard i > position, i - position < 10, i < count, !Self.isNumberByte(bytes[i]),
+            bytes[position] != 0x30 || i == position + 1
+        else { return nil }
+        position = i
+        state = .separatorOrEnd
+        return value
+    }
+
+    /// Reads white space and the comma before an element or a key; false at the end of the array or object.
+    private mutating func separate() throws -> Bool {
+        skipWhitespace()
+        switch state {
+        case .separatorOrEnd:
+            let end = isObject[isObject.count - 1] ? UInt8(ascii: "}") : UInt8(ascii: "]")
+            if peek() == end { return false }
+            guard peek() == UInt8(ascii: ",") else {
+                throw unexpected(end == UInt8(ascii: "}") ? "',' or '}'" : "',' or ']'")
+            }
+            position += 1
+            skipWhitespace()
+            return true
+        case .keyOrEnd: return peek() != UInt8(ascii: "}")
+        case .valueOrEnd: return peek() != UInt8(ascii: "]")
+        default: return true
+        }
+    }
+}
+
 // MARK: - Strings
 
 extension JSONReader {
     private mutating func string() throws -> JSONString {
+        var result: [UInt8] = []
+        try string(into: &result)
+        return JSONString(utf8: result)
+    }
+
+    /// Reads a string and appends its bytes.
+    private mutating func string(into result: inout [UInt8]) throws {
         position += 1
         var run = position
-        var result: [UInt8] = []
         while true {
             position = JSONText.endOfPlainRun(bytes, from: position)
             guard position < count else { throw unexpected("'\"' at the end of a string") }
             switch bytes[position] {
             case UInt8(ascii: "\""):
-                let rest = UnsafeBufferPointer(rebasing: bytes[run..<position])
+                result.append(contentsOf: UnsafeBufferPointer(rebasing: bytes[run..<position]))
                 position += 1
-                if result.isEmpty { return JSONString(utf8: Array(rest)) }
-                result.append(contentsOf: rest)
-                return JSONString(utf8: result)
+                return
             case UInt8(ascii: "\\"):
                 result.append(contentsOf: UnsafeBufferPointer(rebasing: bytes[run..<position]))
                 try escape(into: &result)

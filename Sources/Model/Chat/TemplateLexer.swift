@@ -174,7 +174,7 @@ struct TemplateLexer {
             try number()
         } else if scalar == "_" || scalar.properties.isAlphabetic {
             var name = ""
-            while position < source.count, source[position] == "_" || UTF8Text.isWord(source[position]) {
+            while position < source.count, source[position] == "_" || ScalarSet.rustWord.contains(source[position]) {
                 name.unicodeScalars.append(source[position])
                 position += 1
             }

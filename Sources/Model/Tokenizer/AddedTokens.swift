@@ -89,7 +89,7 @@ struct AddedTokenMatcher: Sendable {
     }
 
     private func touchesWord(_ text: [UInt8], _ start: Int, _ end: Int) -> Bool {
-        if start > 0, UTF8Text.isWord(UTF8Text.scalar(text, before: start).scalar) { return true }
-        return end < text.count && UTF8Text.isWord(UTF8Text.scalar(text, at: end).scalar)
+        if start > 0, ScalarSet.rustWord.contains(UTF8Text.scalar(text, before: start).scalar) { return true }
+        return end < text.count && ScalarSet.rustWord.contains(UTF8Text.scalar(text, at: end).scalar)
     }
 }

@@ -3,147 +3,262 @@ import Base
 /// Byte-pair encoding as Hugging Face's tokenizers do it: scalars to tokens, then merges by rank.
 struct BPEModel: Sendable {
     let vocabulary: Vocabulary
-    /// By pair of ids (left in the high half): rank in the high half, the merged id in the low half.
-    private let merges: [UInt64: UInt64]
+    private let merges: MergeTable
     private let unknown: Int32?
     private let fuseUnknown: Bool
     /// A word that is a token as a whole is that token, whatever the merges say.
     private let ignoreMerges: Bool
     /// The tokens `<0x00>` … `<0xFF>`, -1 where missing; empty without byte fallback.
     private let byteTokens: [Int32]
+    /// What every symbol but a word's first begins with, and what its last ends with.
+    private let prefix: [UInt8]
+    private let suffix: [UInt8]
+    /// The tokens of the first scalars of Unicode, -1 where missing; empty with a prefix or suffix.
+    private let scalarTokens: [Int32]
+    /// No token reaches over the border in front of this mark, so words may be cut there: see `spaceMark`.
+    private let mark: [UInt8]?
 
-    /// The `model` object of tokenizer.json.
-    init(_ json: JSONValue, file: String) throws {
-        for key in ["continuing_subword_prefix", "end_of_word_suffix"] {
-            let affix = try json.stringIfPresent(key, in: file)
-            guard affix ?? "" == "" else {
-                throw MeraserError.badInput("\(file): model.\(key) '\(affix ?? "")' is not supported yet")
-            }
-        }
+    /// SentencePiece's mark of a space.
+    private static let spaceMark: [UInt8] = [0xE2, 0x96, 0x81]
+
+    /// The `model` object of tokenizer.json, with its vocabulary and its merges.
+    init(_ json: JSONValue, vocabulary: Vocabulary, merges rows: JSONRows?, file: String) throws {
         guard try json.doubleIfPresent("dropout", in: file) ?? 0 == 0 else {
             throw MeraserError.badInput("\(file): model.dropout is set; expected none, tokens must not be random")
         }
-        let vocabulary = try Vocabulary(json: json, file: file)
-        self.vocabulary = vocabulary
-        merges = try Self.ranked(
-            try json.array("merges", in: file).enumerated().compactMap { try Self.pair($1, $0, file: file) },
-            vocabulary,
-            file: file)
+        guard let rows, !rows.isObject else {
+            throw MeraserError.badInput(
+                "\(file): 'model.merges' is \(rows == nil ? "missing" : "an object"), expected an array")
+        }
+        let prefix = try json.stringIfPresent("continuing_subword_prefix", in: file).map { Array($0.utf8) } ?? []
+        let merges = try Self.table(rows, vocabulary, prefix: prefix, file: file)
+        var unknown: Int32?
         if let text = try json.value("unk_token", in: file) {
             guard let bytes = text.utf8, let id = vocabulary.id(of: bytes) else {
                 throw MeraserError.badInput(
                     "\(file): model.unk_token '\(text.string ?? text.kind)' is not in the vocabulary")
             }
             unknown = id
-        } else {
-            unknown = nil
         }
-        fuseUnknown = try json.boolIfPresent("fuse_unk", in: file) ?? false
-        ignoreMerges = try json.boolIfPresent("ignore_merges", in: file) ?? false
-        let fallback = try json.boolIfPresent("byte_fallback", in: file) ?? false
-        byteTokens = fallback ? ByteToken.ids(vocabulary) : []
+        self.init(
+            vocabulary: vocabulary, merges: merges, unknown: unknown,
+            fuseUnknown: try json.boolIfPresent("fuse_unk", in: file) ?? false,
+            ignoreMerges: try json.boolIfPresent("ignore_merges", in: file) ?? false,
+            fallsBack: try json.boolIfPresent("byte_fallback", in: file) ?? false, prefix: prefix,
+            suffix: try json.stringIfPresent("end_of_word_suffix", in: file).map { Array($0.utf8) } ?? [])
     }
 
     /// A model of those tokens and merges, best first, without byte fallback and unknown token: RoBERTa's merges.txt.
-    init(vocabulary: Vocabulary, merges: [String], file: String) throws {
-        self.vocabulary = vocabulary
-        let pairs = try merges.enumerated().compactMap { try Self.pair(Array($1.utf8), $0, file: file) }
-        self.merges = try Self.ranked(pairs, vocabulary, file: file)
-        ignoreMerges = false
-        unknown = nil
-        fuseUnknown = false
-        byteTokens = []
+    init(vocabulary: Vocabulary, merges lines: [ArraySlice<UInt8>], file: String) throws {
+        let bytes = Array(lines.joined())
+        let merges = try bytes.withUnsafeBufferPointer { bytes in
+            var pairs: [Pair] = []
+            var start = 0
+            for (row, line) in lines.enumerated() {
+                let text = UnsafeBufferPointer(rebasing: bytes[start..<start + line.count])
+                start += line.count
+                if !text.starts(with: "#version".utf8) { pairs.append(try Self.halves(text, row, file: file)) }
+            }
+            return try Self.table(pairs, vocabulary, prefix: [], file: file)
+        }
+        self.init(
+            vocabulary: vocabulary, merges: merges, unknown: nil, fuseUnknown: false, ignoreMerges: false,
+            fallsBack: false, prefix: [], suffix: [])
     }
 
-    private static func ranked(
-        _ pairs: [([UInt8], [UInt8])], _ vocabulary: Vocabulary, file: String
-    ) throws -> [UInt64: UInt64] {
-        var merges: [UInt64: UInt64] = [:]
-        merges.reserveCapacity(pairs.count)
-        for (rank, (left, right)) in pairs.enumerated() {
-            func id(_ token: [UInt8]) throws -> UInt64 {
-                guard let id = vocabulary.id(of: token) else {
-                    throw MeraserError.badInput(
-                        "\(file): merge \(rank) names '\(String(decoding: token, as: UTF8.self))', which is not in the "
-                            + "vocabulary")
+    private init(
+        vocabulary: Vocabulary, merges: MergeTable, unknown: Int32?, fuseUnknown: Bool, ignoreMerges: Bool,
+        fallsBack: Bool, prefix: [UInt8], suffix: [UInt8]
+    ) {
+        self.vocabulary = vocabulary
+        self.merges = merges
+        (self.unknown, self.fuseUnknown, self.ignoreMerges) = (unknown, fuseUnknown, ignoreMerges)
+        (self.prefix, self.suffix) = (prefix, suffix)
+        byteTokens = fallsBack ? ByteToken.ids(vocabulary) : []
+        let isPlain = prefix.isEmpty && suffix.isEmpty
+        scalarTokens =
+            isPlain ? (0..<0x250).map { vocabulary.id(of: Array(String(Unicode.Scalar($0) ?? " ").utf8)) ?? -1 } : []
+        mark =
+            isPlain && vocabulary.id(of: Self.spaceMark) != nil && Self.isBorder(Self.spaceMark, vocabulary)
+            ? Self.spaceMark : nil
+    }
+
+    /// True if no token has that mark behind another character.
+    private static func isBorder(_ mark: [UInt8], _ vocabulary: Vocabulary) -> Bool {
+        var isBorder = true
+        vocabulary.forEachToken { token, _ in
+            guard isBorder, token.count > mark.count else { return }
+            for i in 1..<token.count where UTF8Text.has(token, mark, at: i) {
+                if i < mark.count || !UTF8Text.has(token, mark, at: i - mark.count) {
+                    isBorder = false
+                    return
                 }
-                return UInt64(id)
             }
-            merges[try id(left) << 32 | id(right)] = try UInt64(rank) << 32 | id(left + right)
+        }
+        return isBorder
+    }
+
+    /// Cuts words before marks that no token reaches over. Merges within the pieces are those within the words, and short
+    /// words are found again: models of SentencePiece have no words but whole texts.
+    func cut(_ text: inout CutText) {
+        guard let mark else { return }
+        text.cut { word, bytes, sink in
+            var start = word.start
+            var i = word.start
+            while i < word.end {
+                if bytes[i] == mark[0], UTF8Text.has(bytes, mark, at: i) {
+                    if i > start, i < start + mark.count || !UTF8Text.has(bytes, mark, at: i - mark.count) {
+                        sink.add(start, i, of: word)
+                        start = i
+                    }
+                    i += mark.count
+                } else {
+                    i += 1
+                }
+            }
+            sink.add(start, word.end, of: word)
+        }
+    }
+}
+
+// MARK: - Merges
+
+extension BPEModel {
+    private typealias Pair = (left: UnsafeBufferPointer<UInt8>, right: UnsafeBufferPointer<UInt8>)
+
+    /// The table of merges that are `["a", "b"]` or, in older files, `"a b"`; there lines that begin with `#version` are
+    /// headers.
+    private static func table(
+        _ rows: JSONRows, _ vocabulary: Vocabulary, prefix: [UInt8], file: String
+    ) throws -> MergeTable {
+        try rows.bytes.withUnsafeBufferPointer { bytes in
+            var pairs: [Pair] = []
+            pairs.reserveCapacity(rows.count)
+            for row in 0..<rows.count {
+                let text = UnsafeBufferPointer(rebasing: bytes[rows.text(row)])
+                if let second = rows.secondText(row) {
+                    pairs.append((text, UnsafeBufferPointer(rebasing: bytes[second])))
+                } else {
+                    guard case .none = rows.second(row) else { throw malformedMerge(row, file: file) }
+                    if !text.starts(with: "#version".utf8) { pairs.append(try halves(text, row, file: file)) }
+                }
+            }
+            return try table(pairs, vocabulary, prefix: prefix, file: file)
+        }
+    }
+
+    /// The two parts of `"a b"`.
+    private static func halves(_ line: UnsafeBufferPointer<UInt8>, _ rank: Int, file: String) throws -> Pair {
+        guard let space = line.firstIndex(of: 0x20), !line[(space + 1)...].contains(0x20) else {
+            throw malformedMerge(rank, file: file)
+        }
+        return (UnsafeBufferPointer(rebasing: line[..<space]), UnsafeBufferPointer(rebasing: line[(space + 1)...]))
+    }
+
+    /// The table of merges, best first; `prefix` is left out of the right part of what they make.
+    private static func table(
+        _ pairs: [Pair], _ vocabulary: Vocabulary, prefix: [UInt8], file: String
+    ) throws -> MergeTable {
+        func missing(_ rank: Int, _ token: some Collection<UInt8>) -> MeraserError {
+            .badInput(
+                "\(file): merge \(rank) names '\(String(decoding: token, as: UTF8.self))', which is not in the vocabulary"
+            )
+        }
+        var merges = MergeTable(capacity: pairs.count)
+        let left = vocabulary.ids(count: pairs.count) { pairs[$0].left }
+        let right = vocabulary.ids(count: pairs.count) { pairs[$0].right }
+        var both: [UInt8] = []
+        var id: Int32 = 0
+        for (rank, pair) in pairs.enumerated() {
+            guard left[rank] >= 0 else { throw missing(rank, pair.left) }
+            guard right[rank] >= 0 else { throw missing(rank, pair.right) }
+            guard pair.right.count >= prefix.count else { throw malformedMerge(rank, file: file) }
+            both.removeAll(keepingCapacity: true)
+            both.append(contentsOf: pair.left)
+            both.append(contentsOf: UnsafeBufferPointer(rebasing: pair.right[prefix.count...]))
+            id = try both.withUnsafeBufferPointer { token in
+                // Often the token that the merge before made, or the one behind it.
+                if Int(id) < vocabulary.endID, vocabulary.equals(Int(id), token) { return id }
+                if Int(id) + 1 < vocabulary.endID, vocabulary.equals(Int(id) + 1, token) { return id + 1 }
+                guard let id = vocabulary.id(of: token) else { throw missing(rank, token) }
+                return id
+            }
+            merges.insert(left[rank], right[rank], rank: rank, id: id)
         }
         return merges
-    }
-
-    /// A merge is `["a", "b"]` or, in older files, `"a b"`; nil for a header line.
-    private static func pair(_ entry: JSONValue, _ index: Int, file: String) throws -> ([UInt8], [UInt8])? {
-        if let parts = entry.array, parts.count == 2, let left = parts[0].utf8, let right = parts[1].utf8 {
-            return (left, right)
-        }
-        if let line = entry.utf8 { return try pair(line, index, file: file) }
-        throw malformedMerge(index, file: file)
-    }
-
-    private static func pair(_ line: [UInt8], _ index: Int, file: String) throws -> ([UInt8], [UInt8])? {
-        if line.starts(with: "#version".utf8) { return nil }
-        guard let space = line.firstIndex(of: 0x20), !line[(space + 1)...].contains(0x20) else {
-            throw malformedMerge(index, file: file)
-        }
-        return (Array(line[..<space]), Array(line[(space + 1)...]))
     }
 
     private static func malformedMerge(_ index: Int, file: String) -> MeraserError {
         .badInput("\(file): merge \(index) is not a pair of tokens")
     }
+}
 
+// MARK: - Words
+
+extension BPEModel {
     /// Appends the tokens of one word, which is valid UTF-8.
-    func tokenize(_ word: UnsafeBufferPointer<UInt8>, into ids: inout [Int32]) {
-        guard !word.isEmpty else { return }
+    func tokenize(_ word: UnsafeBufferPointer<UInt8>, into ids: inout [Int32], _ scratch: inout MergeScratch) {
         if ignoreMerges, let id = vocabulary.id(of: word) {
             ids.append(id)
             return
         }
-        ids.append(contentsOf: MergeList.merge(symbols(word), by: Rule(merges: merges)).lazy.map(\.id))
+        scratch.symbols.removeAll(keepingCapacity: true)
+        addSymbols(word, &scratch.symbols)
+        merges.merge(&scratch)
+        ids.append(contentsOf: scratch.symbols)
     }
 
     /// One symbol a scalar; bytes or the unknown token where it has no token. A scalar without either is dropped.
-    private func symbols(_ word: UnsafeBufferPointer<UInt8>) -> [MergeSymbol] {
-        var symbols: [MergeSymbol] = []
-        symbols.reserveCapacity(word.count)
+    private func addSymbols(_ word: UnsafeBufferPointer<UInt8>, _ symbols: inout [Int32]) {
         // As in tokenizers: a pending unknown token is added before the next known token or at the end.
-        var pending: MergeSymbol?
+        var hasPending = false
         var i = 0
         while i < word.count {
             let length = UTF8Text.length(first: word[i])
-            let scalar = UnsafeBufferPointer(rebasing: word[i..<i + length])
-            if let id = vocabulary.id(of: scalar) {
-                if let unknown = pending.take() { symbols.append(unknown) }
-                symbols.append(MergeSymbol(id: id, start: i, length: length))
-            } else if !byteTokens.isEmpty, scalar.allSatisfy({ byteTokens[Int($0)] >= 0 }) {
-                for j in 0..<length {
-                    symbols.append(MergeSymbol(id: byteTokens[Int(scalar[j])], start: i + j, length: 1))
-                }
-            } else if let unknown {
-                if fuseUnknown, pending != nil {
-                    pending?.length += Int32(length)
-                } else {
-                    if let previous = pending { symbols.append(previous) }
-                    pending = MergeSymbol(id: unknown, start: i, length: length)
-                }
+            if let id = token(word, i, length) {
+                if hasPending, let unknown { symbols.append(unknown) }
+                hasPending = false
+                symbols.append(id)
+            } else if !addBytes(word, i, length, &symbols), let unknown {
+                if hasPending, !fuseUnknown { symbols.append(unknown) }
+                hasPending = true
             }
             i += length
         }
-        if let pending { symbols.append(pending) }
-        return symbols
+        if hasPending, let unknown { symbols.append(unknown) }
     }
 
-    private struct Rule: MergeRule {
-        let merges: [UInt64: UInt64]
-
-        func merge(_ left: MergeSymbol, _ right: MergeSymbol) -> (priority: Double, id: Int32)? {
-            guard let value = merges[UInt64(UInt32(bitPattern: left.id)) << 32 | UInt64(UInt32(bitPattern: right.id))]
-            else { return nil }
-            return (Double(value >> 32), Int32(truncatingIfNeeded: value & 0xFFFF_FFFF))
+    /// The token of the scalar at `i`.
+    @inline(__always)
+    private func token(_ word: UnsafeBufferPointer<UInt8>, _ i: Int, _ length: Int) -> Int32? {
+        guard !scalarTokens.isEmpty else {
+            let symbol = symbol(word, i, length)
+            return symbol.withUnsafeBufferPointer { vocabulary.id(of: $0) }
         }
+        if length <= 2 {
+            let (scalar, _) = UTF8Text.scalar(word, at: i)
+            if scalar.value < 0x250 {
+                let id = scalarTokens[Int(scalar.value)]
+                return id < 0 ? nil : id
+            }
+        }
+        return vocabulary.id(of: UnsafeBufferPointer(rebasing: word[i..<i + length]))
+    }
+
+    /// How the scalar at `i` is written in the vocabulary.
+    private func symbol(_ word: UnsafeBufferPointer<UInt8>, _ i: Int, _ length: Int) -> [UInt8] {
+        (i > 0 ? prefix : []) + word[i..<i + length] + (i + length == word.count ? suffix : [])
+    }
+
+    /// Adds the byte tokens of the scalar at `i`, prefix and suffix included; false if not all have one.
+    private func addBytes(
+        _ word: UnsafeBufferPointer<UInt8>, _ i: Int, _ length: Int, _ symbols: inout [Int32]
+    ) -> Bool {
+        guard !byteTokens.isEmpty else { return false }
+        let bytes = symbol(word, i, length)
+        guard bytes.allSatisfy({ byteTokens[Int($0)] >= 0 }) else { return false }
+        for byte in bytes { symbols.append(byteTokens[Int(byte)]) }
+        return true
     }
 }
 

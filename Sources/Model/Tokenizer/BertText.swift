@@ -21,12 +21,16 @@ struct BertNormalizer: Sendable, Equatable {
         lowersCase = try json.boolIfPresent("lowercase", in: file) ?? true
     }
 
-    /// The normalized text.
-    func callAsFunction(_ text: [UInt8]) -> [UInt8] {
-        var text = text
-        if cleansText || spacesIdeographs { text = Self.mapping(text, spaced) }
-        if stripsAccents ?? lowersCase { text = Self.strippingMarks(UnicodeForm.decomposed(text)) }
-        return lowersCase ? Self.lowercasing(text) : text
+    /// Normalizes a text.
+    func apply(to text: inout NormalizedText) {
+        if cleansText || spacesIdeographs { text.map(spaced) }
+        if stripsAccents ?? lowersCase {
+            text.bytes = UnicodeForm.decomposed(text.bytes)
+            text.map { scalar, _ in
+                scalar.generalCategory(unicode: UnicodeTables.categories) == .nonspacingMark
+            }
+        }
+        if lowersCase { Self.lowercase(&text) }
     }
 
     private func spaced(_ scalar: Unicode.Scalar, into result: inout [UInt8]) -> Bool {
@@ -44,16 +48,9 @@ struct BertNormalizer: Sendable, Equatable {
         return true
     }
 
-    /// The text without nonspacing marks; characters that hold one keep it unless the text is decomposed before.
-    static func strippingMarks(_ text: [UInt8]) -> [UInt8] {
-        mapping(text) { scalar, _ in
-            scalar.properties.generalCategory == .nonspacingMark && scalar.isInUnicode8
-        }
-    }
-
     /// Every character for itself: no final sigma.
-    static func lowercasing(_ text: [UInt8]) -> [UInt8] {
-        mapping(text) { scalar, result in
+    static func lowercase(_ text: inout NormalizedText) {
+        text.map { scalar, result in
             if scalar.isASCII {
                 guard (0x41...0x5A).contains(scalar.value) else { return false }
                 result.append(UInt8(scalar.value | 0x20))
@@ -64,21 +61,6 @@ struct BertNormalizer: Sendable, Equatable {
         }
     }
 
-    /// The text with the scalars replaced for which `replace` returns true after it has appended what stands for them.
-    private static func mapping(
-        _ text: [UInt8], _ replace: (Unicode.Scalar, inout [UInt8]) -> Bool
-    ) -> [UInt8] {
-        var result: [UInt8] = []
-        result.reserveCapacity(text.count + text.count / 4)
-        var i = 0
-        while i < text.count {
-            let (scalar, length) = UTF8Text.scalar(text, at: i)
-            if !replace(scalar, &result) { result.append(contentsOf: text[i..<i + length]) }
-            i += length
-        }
-        return result
-    }
-
     private static func isRemoved(_ scalar: Unicode.Scalar) -> Bool {
         switch scalar.value {
         case 0x09, 0x0A, 0x0D: return false
@@ -86,8 +68,8 @@ struct BertNormalizer: Sendable, Equatable {
         case 0x20..<0x7F: return false
         default: break
         }
-        switch scalar.properties.generalCategory {
-        case .control, .format, .surrogate, .privateUse: return scalar.isInUnicode8
+        switch scalar.generalCategory(unicode: UnicodeTables.categories) {
+        case .control, .format, .surrogate, .privateUse: return true
         default: return false
         }
     }
@@ -101,50 +83,4 @@ struct BertNormalizer: Sendable, Equatable {
         default: false
         }
     }
-}
-
-/// BERT's words: runs without white space, every punctuation mark a word of its own.
-enum BertWords {
-    /// The words of a text.
-    static func split(_ text: [UInt8]) -> [[UInt8]] {
-        var words: [[UInt8]] = []
-        var start = 0
-        var i = 0
-        func end(_ range: Range<Int>) {
-            if !range.isEmpty { words.append(Array(text[range])) }
-        }
-        while i < text.count {
-            let (scalar, length) = UTF8Text.scalar(text, at: i)
-            let isSpace = scalar.properties.isWhitespace
-            if isSpace || isPunctuation(scalar) {
-                end(start..<i)
-                if !isSpace { end(i..<i + length) }
-                start = i + length
-            }
-            i += length
-        }
-        end(start..<text.count)
-        return words
-    }
-
-    /// Unicode's punctuation, and of ASCII everything that is neither letter, digit, blank nor control.
-    private static func isPunctuation(_ scalar: Unicode.Scalar) -> Bool {
-        switch scalar.value {
-        case 0x21...0x2F, 0x3A...0x40, 0x5B...0x60, 0x7B...0x7E: return true
-        case 0..<0x80: return false
-        case 0x166D, 0x1_11C9: return true  // were punctuation in Unicode 8
-        default: break
-        }
-        switch scalar.properties.generalCategory {
-        case .connectorPunctuation, .dashPunctuation, .openPunctuation, .closePunctuation, .initialPunctuation,
-            .finalPunctuation, .otherPunctuation:
-            return scalar.isInUnicode8
-        default: return false
-        }
-    }
-}
-
-extension Unicode.Scalar {
-    /// `tokenizers` takes categories from tables of Unicode 8: to BERT, later characters have none.
-    fileprivate var isInUnicode8: Bool { (properties.age?.major ?? 0) <= 8 }
 }

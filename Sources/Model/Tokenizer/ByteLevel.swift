@@ -25,11 +25,20 @@ enum ByteLevel {
         return table
     }()
 
+    /// Appends the character that stands for a byte.
+    @inline(__always)
+    static func spell(_ byte: UInt8, into result: inout [UInt8]) {
+        switch byte {
+        case 0x21...0x7E: result.append(byte)
+        default: for unit in spelling[Int(byte)] { result.append(unit) }
+        }
+    }
+
     /// The characters that stand for those bytes.
     static func spell(_ text: [UInt8]) -> [UInt8] {
         var result: [UInt8] = []
         result.reserveCapacity(text.count + text.count / 4)
-        for byte in text { result.append(contentsOf: spelling[Int(byte)]) }
+        for byte in text { spell(byte, into: &result) }
         return result
     }
 

@@ -28,11 +28,13 @@ enum PrependScheme: String, Sendable {
 enum PreTokenizer: Sendable {
     case metaspace(replacement: [UInt8], scheme: PrependScheme, split: Bool)
     case split(TextPattern, SplitBehavior, isInverted: Bool)
-    case digits(isIndividual: Bool)
+    /// Every character of a set is a match.
+    case characters(ScalarSet, SplitBehavior)
     /// Spells bytes by characters, after splitting into GPT-2's words if there is a pattern.
     case byteLevel(TextPattern?, addsSpace: Bool)
+    /// Pieces of that many characters.
+    case fixedLength(Int)
     case sequence([PreTokenizer])
-    case bert
 
     /// The `pre_tokenizer` of tokenizer.json.
     init(_ json: JSONValue, file: String) throws {
@@ -58,11 +60,26 @@ enum PreTokenizer: Sendable {
         case "Split":
             try growth.pay()
             self = .split(
-                try TokenizerPattern.pattern(json, file: file), try SplitBehavior(json, file: file),
-                isInverted: try json.boolIfPresent("invert", in: file) ?? false)
+                try TokenizerPattern.pattern(json, component: "pre_tokenizer", file: file),
+                try SplitBehavior(json, file: file), isInverted: try json.boolIfPresent("invert", in: file) ?? false)
         case "Digits":
             try growth.pay()
-            self = .digits(isIndividual: try json.boolIfPresent("individual_digits", in: file) ?? false)
+            let isIndividual = try json.boolIfPresent("individual_digits", in: file) ?? false
+            self = .characters(.number, isIndividual ? .isolated : .contiguous)
+        case "Punctuation":
+            try growth.pay()
+            let behavior = try json.value("behavior", in: file).map { _ in try SplitBehavior(json, file: file) }
+            self = .characters(.punctuation, behavior ?? .isolated)
+        case "Whitespace":
+            try growth.pay()
+            self = .split(try TextPattern(#"\w+|[^\w\s]+"#, word: .rustWord, file: file), .removed, isInverted: true)
+        case "WhitespaceSplit":
+            try growth.pay()
+            self = .characters(.whitespace, .removed)
+        case "CharDelimiterSplit":
+            try growth.pay()
+            let delimiter = try TokenizerPattern.scalar(json, "delimiter", file: file)
+            self = .split(TextPattern(literal: String(decoding: delimiter, as: UTF8.self)), .removed, isInverted: false)
         case "ByteLevel":
             // A byte becomes a character of one or two; a space before the text becomes two.
             try growth.pay(factor: 2, added: 2)
@@ -73,116 +90,82 @@ enum PreTokenizer: Sendable {
         case "BertPreTokenizer":
             try growth.pay()
             self = .bert
+        case "FixedLength":
+            try growth.pay()
+            let length = try json.intIfPresent("length", in: file) ?? 5
+            guard length > 0 else {
+                throw MeraserError.badInput(
+                    "\(file): pre_tokenizer FixedLength has length \(length), expected 1 or more")
+            }
+            self = .fixedLength(length)
         case let type:
             throw TokenizerPattern.unsupported("pre_tokenizer", type, file: file)
         }
     }
 
-    /// The words of a text; `isFirst`: the text begins the input.
-    func callAsFunction(_ text: [UInt8], isFirst: Bool) -> [[UInt8]] {
+    /// BERT's words: runs without white space, every punctuation mark a word of its own.
+    static let bert = PreTokenizer.sequence([.characters(.whitespace, .removed), .characters(.punctuation, .isolated)])
+
+    /// Cuts the words of a text.
+    func callAsFunction(_ text: inout CutText) {
         switch self {
-        case .metaspace(let replacement, let scheme, let split):
-            var text = UTF8Text.replacing(text, [0x20], with: replacement)
-            guard !text.isEmpty else { return [] }
-            if scheme == .always || scheme == .first && isFirst, !UTF8Text.has(text, replacement, at: 0) {
-                text = replacement + text
-            }
-            guard split else { return [text] }
-            // Every mark begins a new word.
-            var words: [[UInt8]] = []
-            var start = 0
-            for i in 1..<max(1, text.count) where text[i] == replacement[0] && UTF8Text.has(text, replacement, at: i) {
-                words.append(Array(text[start..<i]))
-                start = i
-            }
-            words.append(Array(text[start...]))
-            return words
-        case .split(let pattern, let behavior, let isInverted):
-            return behavior.pieces(of: text, matches: pattern.matches(in: text), isInverted: isInverted)
-        case .digits(let isIndividual):
-            let behavior: SplitBehavior = isIndividual ? .isolated : .contiguous
-            return behavior.pieces(of: text, matches: Self.numbers(in: text), isInverted: false)
-        case .byteLevel(let pattern, let addsSpace):
-            let text = addsSpace && text.first != 0x20 ? [0x20] + text : text
-            guard let pattern else { return [ByteLevel.spell(text)] }
-            return SplitBehavior.isolated.pieces(of: text, matches: pattern.matches(in: text), isInverted: false)
-                .map(ByteLevel.spell)
-        case .bert:
-            return BertWords.split(text)
         case .sequence(let steps):
-            var words = [text]
-            for step in steps {
-                var isFirst = isFirst
-                words = words.flatMap { word in
-                    defer { isFirst = false }
-                    return step(word, isFirst: isFirst)
+            for step in steps { step(&text) }
+        case .split(let pattern, let behavior, let isInverted):
+            pattern.cut(&text, behavior, isInverted: isInverted)
+        case .characters(let set, let behavior):
+            text.cut { word, bytes, sink in
+                var cutter = MatchCutter(word, behavior, isInverted: false)
+                var i = word.start
+                while i < word.end {
+                    let (isMember, length) = set.contains(bytes, at: i)
+                    if isMember { cutter.match(i, i + length, to: &sink) }
+                    i += length
+                }
+                cutter.finish(to: &sink)
+            }
+        case .metaspace(let mark, let scheme, let split):
+            text.rewrite { word, bytes, result in
+                let hasMark = UTF8Text.has(bytes, mark, at: word.start) || bytes[word.start] == 0x20
+                if !hasMark, scheme == .always || scheme == .first && word.isFirst { result.append(contentsOf: mark) }
+                for i in word.range {
+                    if bytes[i] == 0x20 { result.append(contentsOf: mark) } else { result.append(bytes[i]) }
                 }
             }
-            return words
-        }
-    }
-
-    /// The numeric characters of a text, one by one.
-    private static func numbers(in text: [UInt8]) -> [Range<Int>] {
-        var found: [Range<Int>] = []
-        var i = 0
-        while i < text.count {
-            let (scalar, length) = UTF8Text.scalar(text, at: i)
-            if ScalarSet.number.contains(scalar) { found.append(i..<i + length) }
-            i += length
-        }
-        return found
-    }
-}
-
-/// What a split does with the matches of its pattern and the text between them.
-enum SplitBehavior: String, Sendable {
-    case removed = "Removed"
-    case isolated = "Isolated"
-    case mergedWithPrevious = "MergedWithPrevious"
-    case mergedWithNext = "MergedWithNext"
-    case contiguous = "Contiguous"
-
-    /// `behavior` of a Split object.
-    init(_ json: JSONValue, file: String) throws {
-        let name = try json.string("behavior", in: file)
-        guard let behavior = SplitBehavior(rawValue: name) else {
-            throw MeraserError.badInput(
-                "\(file): pre_tokenizer Split has behavior \(quoted(name)), expected Removed, Isolated, MergedWithPrevious, "
-                    + "MergedWithNext or Contiguous")
-        }
-        self = behavior
-    }
-
-    /// The pieces of a text that is cut at matches, in order and not empty. Inverted: the text between the matches
-    /// counts as matched instead.
-    func pieces(of text: [UInt8], matches: [Range<Int>], isInverted: Bool) -> [[UInt8]] {
-        var spans: [(range: Range<Int>, isMatch: Bool)] = []
-        var end = 0
-        for match in matches {
-            if end < match.lowerBound { spans.append((end..<match.lowerBound, isInverted)) }
-            spans.append((match, !isInverted))
-            end = match.upperBound
-        }
-        if end < text.count { spans.append((end..<text.count, isInverted)) }
-        var pieces: [Range<Int>] = []
-        var wasMatch: Bool?
-        for span in spans {
-            let joins =
-                switch self {
-                case .removed, .isolated: false
-                case .mergedWithPrevious: span.isMatch && wasMatch == false
-                case .mergedWithNext: !span.isMatch && wasMatch == true
-                case .contiguous: span.isMatch == wasMatch
+            guard split else { return }
+            // Every mark begins a new word.
+            text.cut { word, bytes, sink in
+                var start = word.start
+                for i in word.range where i > start && bytes[i] == mark[0] && UTF8Text.has(bytes, mark, at: i) {
+                    sink.add(start, i, of: word)
+                    start = i
                 }
-            wasMatch = span.isMatch
-            if self == .removed, span.isMatch { continue }
-            if joins, let last = pieces.popLast() {
-                pieces.append(last.lowerBound..<span.range.upperBound)
-            } else {
-                pieces.append(span.range)
+                sink.add(start, word.end, of: word)
+            }
+        case .byteLevel(let pattern, let addsSpace):
+            if addsSpace {
+                text.rewrite { word, bytes, result in
+                    if bytes[word.start] != 0x20 { result.append(0x20) }
+                    result.append(contentsOf: bytes[word.range])
+                }
+            }
+            pattern?.cut(&text, .isolated, isInverted: false)
+            text.rewrite { word, bytes, result in
+                for i in word.range { ByteLevel.spell(bytes[i], into: &result) }
+            }
+        case .fixedLength(let length):
+            text.cut { word, bytes, sink in
+                var start = word.start
+                var count = 0
+                for i in word.range where bytes[i] & 0xC0 != 0x80 {
+                    if count == length {
+                        sink.add(start, i, of: word)
+                        (start, count) = (i, 0)
+                    }
+                    count += 1
+                }
+                sink.add(start, word.end, of: word)
             }
         }
-        return pieces.map { Array(text[$0]) }
     }
 }

@@ -5,9 +5,19 @@ struct ScalarSet: Sendable, Equatable {
         fileprivate var low: UInt64 = 0
         fileprivate var high: UInt64 = 0
 
+        /// All of them.
+        static let all = ASCII(low: .max, high: .max)
+
         /// True if the set has that byte, which is below 0x80.
+        @inline(__always)
         func contains(_ byte: UInt8) -> Bool {
-            (byte < 64 ? low >> UInt64(byte) : high >> UInt64(byte & 63)) & 1 == 1
+            (byte < 64 ? low : high) &>> UInt64(byte & 63) & 1 == 1
+        }
+
+        /// Adds another set's.
+        mutating func formUnion(_ other: ASCII) {
+            low |= other.low
+            high |= other.high
         }
     }
 
@@ -20,16 +30,19 @@ struct ScalarSet: Sendable, Equatable {
     /// Negated sets that belong to it, each once; there are few.
     private var parts: [ScalarSet] = []
     private var isNegated = false
+    /// The version of Unicode that the categories are of.
+    private var version = UnicodeTables.patterns
 
     /// The scalars of those ranges and general categories, and of other sets.
     init(
         ranges: [ClosedRange<UInt32>] = [], categories: [Unicode.GeneralCategory] = [], parts: [ScalarSet] = [],
-        isNegated: Bool = false
+        isNegated: Bool = false, unicode version: Int = UnicodeTables.patterns
     ) {
+        self.version = version
         var all = ranges
         for category in categories { self.categories |= 1 << category.bit }
         for part in parts {
-            if part.isNegated {
+            if part.isNegated || part.version != version {
                 if !self.parts.contains(part) { self.parts.append(part) }
             } else {
                 all += part.ranges
@@ -58,7 +71,19 @@ struct ScalarSet: Sendable, Equatable {
     }
 
     /// All other scalars.
-    var inverted: ScalarSet { ScalarSet(parts: [self], isNegated: true) }
+    var inverted: ScalarSet { ScalarSet(parts: [self], isNegated: true, unicode: version) }
+
+    /// The scalars that both sets have.
+    func intersection(_ other: ScalarSet) -> ScalarSet { ScalarSet(parts: [inverted, other.inverted]).inverted }
+
+    /// True if the set has the scalar that begins at `i`, with its length.
+    @inline(__always)
+    func contains(_ text: UnsafeBufferPointer<UInt8>, at i: Int) -> (isMember: Bool, length: Int) {
+        let byte = text[i]
+        if byte < 0x80 { return (ascii.contains(byte), 1) }
+        let (scalar, length) = UTF8Text.scalar(text, at: i)
+        return (isMember(scalar), length)
+    }
 
     func contains(_ scalar: Unicode.Scalar) -> Bool {
         scalar.isASCII ? ascii.contains(UInt8(truncatingIfNeeded: scalar.value)) : isMember(scalar)
@@ -67,7 +92,7 @@ struct ScalarSet: Sendable, Equatable {
     private func isMember(_ scalar: Unicode.Scalar) -> Bool {
         let isListed =
             isInRanges(scalar.value)
-            || categories != 0 && categories >> scalar.properties.generalCategory.bit & 1 == 1
+            || categories != 0 && categories >> scalar.generalCategory(unicode: version).bit & 1 == 1
             || parts.contains { $0.contains(scalar) }
         return isListed != isNegated
     }
@@ -91,11 +116,28 @@ extension ScalarSet {
         categories: [.spaceSeparator, .lineSeparator, .paragraphSeparator])
     /// `\d`.
     static let digit = ScalarSet(categories: [.decimalNumber])
-    /// `\w`, as Oniguruma has it: letters, marks, decimal digits and connecting punctuation.
+    /// `\w`, as Oniguruma has it in brackets: letters, marks, decimal digits, connecting punctuation, and the numbers and symbols that
+    /// are alphabetic.
     static let word = ScalarSet(
-        categories: ["L", "M", "Nd", "Pc"].flatMap { Unicode.GeneralCategory.named($0) ?? [] })
-    /// `\p{N}`: digits and all other numbers.
-    static let number = ScalarSet(categories: Unicode.GeneralCategory.named("N") ?? [])
+        ranges: [
+            0x16EE...0x16F0, 0x2160...0x2188, 0x24B6...0x24E9, 0x3007...0x3007, 0x3021...0x3029, 0x3038...0x303A,
+            0xA6E6...0xA6EF, 0x1_0140...0x1_0174, 0x1_0341...0x1_0341, 0x1_034A...0x1_034A, 0x1_03D1...0x1_03D5,
+            0x1_2400...0x1_246E, 0x1_F130...0x1_F149, 0x1_F150...0x1_F169, 0x1_F170...0x1_F189,
+        ], categories: ["L", "M", "Nd", "Pc"].flatMap { Unicode.GeneralCategory.named($0) ?? [] })
+    /// `\w` outside of brackets and what `\b` looks at: there Oniguruma takes Latin-1's small numbers for letters.
+    static let looseWord = ScalarSet(ranges: [0xB2...0xB3, 0xB9...0xB9, 0xBC...0xBE], parts: [word])
+    /// `\w`, as Rust's `regex` has it (UTS 18 annex C): Oniguruma's, and joiners.
+    static let rustWord = ScalarSet(ranges: [0x200C...0x200D], parts: [word])
+    /// `\h`: hexadecimal digits.
+    static let hexadecimal = ScalarSet(ranges: [0x30...0x39, 0x41...0x46, 0x61...0x66])
+    /// Digits and all other numbers: Rust's `char::is_numeric`.
+    static let number = ScalarSet(
+        categories: Unicode.GeneralCategory.named("N") ?? [], unicode: UnicodeTables.rust)
+    /// Rust's `is_ascii_punctuation` and `unicode_categories`' punctuation: everything in ASCII that is neither letter,
+    /// digit, blank nor control, and Unicode 8's punctuation beyond.
+    static let punctuation = ScalarSet(
+        ranges: [0x21...0x2F, 0x3A...0x40, 0x5B...0x60, 0x7B...0x7E, 0x166D...0x166D, 0x1_11C9...0x1_11C9],
+        categories: Unicode.GeneralCategory.named("P") ?? [], unicode: UnicodeTables.categories)
 
     /// `\p{…}` of a general category such as `L`, `Lu` or `Letter`; nil for a name that is none.
     init?(property name: String) {
@@ -106,8 +148,11 @@ extension ScalarSet {
     /// One scalar, or all that equal it without regard to case: of ASCII letters also U+017F (s) and U+212A (k).
     init(scalar: UInt32, ignoringCase: Bool) {
         var ranges = [scalar...scalar]
-        if ignoringCase, let letter = Unicode.Scalar(scalar), letter.isASCII, letter.properties.isAlphabetic {
-            ranges = [scalar | 0x20, scalar & ~0x20].map { $0...$0 }
+        if ignoringCase, let letter = Unicode.Scalar(scalar), letter.properties.isCased {
+            for text in [letter.properties.lowercaseMapping, letter.properties.uppercaseMapping] {
+                let scalars = Array(text.unicodeScalars)
+                if scalars.count == 1 { ranges.append(scalars[0].value...scalars[0].value) }
+            }
             switch scalar | 0x20 {
             case 0x73: ranges.append(0x17F...0x17F)
             case 0x6B: ranges.append(0x212A...0x212A)

@@ -1,32 +1,41 @@
 import Base
 
 /// Parses and compiles the regular expressions of tokenizer.json: alternatives, groups, `(?i:…)`, look-ahead, classes,
-/// escapes, `\p{category}` and quantifiers. Anchors, look-behind, references and scripts are refused by name.
+/// escapes, `\p{category}`, anchors, look-behind and quantifiers. References, possessive groups and what else there is are
+/// refused by name.
 struct TextPatternCompiler {
     /// A pattern longer than that, as scalars or as instructions, is an attack.
     private static let maximumScalars = 8192
     private static let maximumInstructions = 4096
     private static let maximumRepeats = 1000
-    private static let maximumDepth = 64
+    static let maximumDepth = 64
+    /// The most scalars that a look-behind may see.
+    static let maximumLookBehind = 255
 
     private indirect enum Node {
         case set(ScalarSet)
         case sequence([Node])
         case choice([Node])
         case repetition(Node, min: Int, max: Int, greed: TextPattern.Greed)
-        case look(Node, isNegated: Bool)
+        case look(Node, back: Int, isNegated: Bool)
+        case place(TextPattern.Place)
     }
 
-    private let source: [Unicode.Scalar]
+    let source: [Unicode.Scalar]
+    private let component: String
+    /// `\w` in brackets and outside of them.
+    let word: ScalarSet
+    let looseWord: ScalarSet
     private let file: String
-    private var next = 0
-    private var ignoresCase = false
-    private var depth = 0
+    var next = 0
+    var ignoresCase = false
+    var depth = 0
     private var isInLook = false
 
-    init(_ source: String, file: String) {
+    init(_ source: String, component: String, word: ScalarSet, file: String) {
         self.source = Array(source.unicodeScalars)
-        self.file = file
+        (self.component, self.word, self.file) = (component, word, file)
+        looseWord = word == .word ? .looseWord : word
     }
 
     /// The program of the whole pattern.
@@ -39,22 +48,24 @@ struct TextPatternCompiler {
         var program = TextPattern.Program()
         try emit(root, into: &program)
         program.instructions.append(.accept)
+        program.word = looseWord
+        program.mayBeEmpty = Self.mayBeEmpty(root)
         return program
     }
 
-    private func malformed(_ what: String) -> MeraserError {
-        .badInput("\(file): pre_tokenizer pattern, character \(next): \(what)")
+    func malformed(_ what: String) -> MeraserError {
+        .badInput("\(file): \(component) pattern, character \(next): \(what)")
     }
 
-    private func unsupported(_ what: String) -> MeraserError { malformed("\(what) is not supported yet") }
+    func unsupported(_ what: String) -> MeraserError { malformed("\(what) is not supported yet") }
 }
 
 // MARK: - Parser
 
 extension TextPatternCompiler {
-    private var peek: Unicode.Scalar? { next < source.count ? source[next] : nil }
+    var peek: Unicode.Scalar? { next < source.count ? source[next] : nil }
 
-    private mutating func take(_ text: String) -> Bool {
+    mutating func take(_ text: String) -> Bool {
         let scalars = Array(text.unicodeScalars)
         guard next + scalars.count <= source.count, Array(source[next..<next + scalars.count]) == scalars else {
             return false
@@ -95,9 +106,10 @@ extension TextPatternCompiler {
         }
         let greed: TextPattern.Greed = take("?") ? .lazy : take("+") ? .possessive : .greedy
         if let scalar = peek, "?*+".unicodeScalars.contains(scalar) { throw malformed("two quantifiers in a row") }
-        if case .set = atom {
-        } else if greed == .possessive {
-            throw unsupported("a possessive group")
+        switch atom {
+        case .set: break
+        case .place: throw unsupported("a repeated anchor")
+        default: guard greed != .possessive else { throw unsupported("a possessive group") }
         }
         return .repetition(atom, min: min, max: max, greed: greed)
     }
@@ -141,12 +153,16 @@ extension TextPatternCompiler {
             return .set(try characterClass())
         case "\\":
             next += 1
+            if let place = anchor() { return .place(place) }
+            if take("w") { return .set(looseWord) }
+            if take("W") { return .set(looseWord.inverted) }
             return .set(try escape())
         case ".":
             next += 1
             return .set(ScalarSet(ranges: [0x0A...0x0A], isNegated: true))
         case "^", "$":
-            throw unsupported("the anchor '\(scalar)'")
+            next += 1
+            return .place(scalar == "^" ? .lineStart : .lineEnd)
         case "?", "*", "+":
             throw malformed("nothing to repeat")
         default:
@@ -155,146 +171,71 @@ extension TextPatternCompiler {
         }
     }
 
+    /// The anchor that follows a backslash; nil, and nothing taken, if there is none.
+    private mutating func anchor() -> TextPattern.Place? {
+        let places: [(String, TextPattern.Place)] = [
+            ("A", .textStart), ("z", .textEnd), ("Z", .textEndOrLine), ("b", .wordBorder), ("B", .noWordBorder),
+        ]
+        return places.first { take($0.0) }?.1
+    }
+
     /// What follows `(`.
     private mutating func group() throws -> Node {
         let outer = ignoresCase
         defer { ignoresCase = outer }
-        var look: Bool?
+        if take("?i)") {
+            // Holds to the end of the group around it.
+            ignoresCase = true
+            let body = try alternatives()
+            return body
+        }
+        var isNegated: Bool?
+        var isBehind = false
         if take("?i:") {
             ignoresCase = true
         } else if take("?!") {
-            look = true
+            isNegated = true
         } else if take("?=") {
-            look = false
+            isNegated = false
+        } else if take("?<!") {
+            (isNegated, isBehind) = (true, true)
+        } else if take("?<=") {
+            (isNegated, isBehind) = (false, true)
         } else if !take("?:"), peek == "?" {
             throw unsupported("this kind of group")
         }
         let body = try alternatives()
         guard take(")") else { throw malformed("'(' without ')'") }
-        return look.map { .look(body, isNegated: $0) } ?? body
+        guard let isNegated else { return body }
+        return isBehind ? try lookBehind(body, isNegated) : .look(body, back: 0, isNegated: isNegated)
     }
 
-    /// What follows `[`.
-    private mutating func characterClass() throws -> ScalarSet {
-        let isNegated = take("^")
-        var ranges: [ClosedRange<UInt32>] = []
-        var parts: [ScalarSet] = []
-        var isFirst = true
-        while isFirst || peek != "]" {
-            isFirst = false
-            guard let scalar = peek else { throw malformed("'[' without ']'") }
-            next += 1
-            if scalar == "[" {
-                throw unsupported("a class within a class")
-            } else if scalar == "&", peek == "&" {
-                throw unsupported("an intersection of classes")
+    /// A look-behind of alternatives, each of a fixed length.
+    private func lookBehind(_ body: Node, _ isNegated: Bool) throws -> Node {
+        var choices = [body]
+        if case .choice(let nodes) = body { choices = nodes }
+        let looks = try choices.map { choice in
+            guard let length = Self.length(choice), length <= Self.maximumLookBehind else {
+                throw unsupported("a look-behind of no fixed length up to \(Self.maximumLookBehind)")
             }
-            var low = scalar.value
-            if scalar == "\\" {
-                if let code = try escapedScalar() {
-                    low = code
-                } else {
-                    parts.append(try escapedSet())
-                    continue
-                }
-            }
-            var high = low
-            if peek == "-", next + 1 < source.count, source[next + 1] != "]" {
-                next += 1
-                guard let end = peek else { throw malformed("'[' without ']'") }
-                next += 1
-                high = end.value
-                if end == "\\" {
-                    guard let code = try escapedScalar() else { throw malformed("a range that ends in a class") }
-                    high = code
-                }
-                guard low <= high else { throw malformed("a range that runs backwards") }
-            }
-            ranges.append(low...high)
-            if ignoresCase, low == high { parts.append(ScalarSet(scalar: low, ignoringCase: true)) }
+            return Node.look(choice, back: length, isNegated: isNegated)
         }
-        next += 1
-        return ScalarSet(ranges: ranges, parts: parts, isNegated: isNegated)
+        return isNegated ? .sequence(looks) : looks.count == 1 ? looks[0] : .choice(looks)
     }
 
-    /// What follows a backslash outside a class.
-    private mutating func escape() throws -> ScalarSet {
-        if let code = try escapedScalar() { return ScalarSet(scalar: code, ignoringCase: ignoresCase) }
-        return try escapedSet()
-    }
-
-    /// The one scalar that an escape stands for; nil, and nothing taken, if it stands for a set.
-    private mutating func escapedScalar() throws -> UInt32? {
-        guard let scalar = peek else { throw malformed("a backslash at the end") }
-        next += 1
-        switch scalar {
-        case "n": return 0x0A
-        case "r": return 0x0D
-        case "t": return 0x09
-        case "f": return 0x0C
-        case "v": return 0x0B
-        case "x":
-            if take("{") {
-                let code = try hexadecimal(1...6)
-                guard take("}") else { throw malformed("'\\x{' without '}'") }
-                return code
-            }
-            return try hexadecimal(1...2)
-        case "u": return try hexadecimal(4...4)
-        case "s", "S", "d", "D", "w", "W", "p", "P":
-            next -= 1
-            return nil
-        default:
-            guard !scalar.properties.isAlphabetic, !("0"..."9").contains(scalar) else {
-                throw unsupported("'\\\(scalar)'")
-            }
-            return scalar.value
+    /// How many scalars a node always takes; nil if that is not fixed.
+    private static func length(_ node: Node) -> Int? {
+        switch node {
+        case .set: return 1
+        case .look, .place: return 0
+        case .sequence(let nodes):
+            return nodes.reduce(0) { sum, node in length(node).flatMap { length in sum.map { $0 + length } } }
+        case .choice(let nodes):
+            let lengths = Set(nodes.map(length))
+            return lengths.count == 1 ? lengths.first ?? nil : nil
+        case .repetition(let body, let min, let max, _):
+            return min == max ? length(body).map { min * $0 } : nil
         }
-    }
-
-    private mutating func hexadecimal(_ digits: ClosedRange<Int>) throws -> UInt32 {
-        var code: UInt32 = 0
-        var count = 0
-        while count < digits.upperBound, let digit = peek.flatMap({ Character($0).hexDigitValue }) {
-            code = code << 4 | UInt32(digit)
-            count += 1
-            next += 1
-        }
-        guard digits.contains(count), code <= 0x10FFFF else { throw malformed("a hexadecimal escape that is none") }
-        return code
-    }
-
-    private mutating func escapedSet() throws -> ScalarSet {
-        guard let scalar = peek else { throw malformed("a backslash at the end") }
-        next += 1
-        switch scalar {
-        case "s": return .whitespace
-        case "S": return ScalarSet.whitespace.inverted
-        case "d": return .digit
-        case "D": return ScalarSet.digit.inverted
-        case "w": return .word
-        case "W": return ScalarSet.word.inverted
-        default: return try property(isNegated: scalar == "P")
-        }
-    }
-
-    /// What follows `\p`.
-    private mutating func property(isNegated: Bool) throws -> ScalarSet {
-        var name = ""
-        var isNegated = isNegated
-        if take("{") {
-            if take("^") { isNegated.toggle() }
-            while let scalar = peek, scalar != "}" {
-                name.unicodeScalars.append(scalar)
-                next += 1
-            }
-            guard take("}") else { throw malformed("'\\p{' without '}'") }
-        } else if let scalar = peek {
-            name = String(scalar)
-            next += 1
-        }
-        guard let set = ScalarSet(property: name) else { throw unsupported("the property \(quoted(name))") }
-        return isNegated ? set.inverted : set
     }
 }
 
@@ -324,7 +265,9 @@ extension TextPatternCompiler {
                 }
             }
             for end in ends { program.instructions[end] = .jump(program.instructions.count) }
-        case .look(let body, let isNegated):
+        case .place(let place):
+            program.instructions.append(.place(place))
+        case .look(let body, let back, let isNegated):
             let look = program.instructions.count
             let outer = isInLook
             isInLook = true
@@ -332,7 +275,7 @@ extension TextPatternCompiler {
             program.instructions.append(.accept)
             try emit(body, into: &program)
             program.instructions.append(.accept)
-            program.instructions[look] = .look(next: program.instructions.count, isNegated: isNegated)
+            program.instructions[look] = .look(next: program.instructions.count, back: back, isNegated: isNegated)
         case .repetition(let body, let min, let max, let greed):
             for _ in 0..<min { try emit(body, into: &program) }
             try emitRest(of: body, count: max == .max ? nil : max - min, greed, into: &program)
@@ -378,7 +321,7 @@ extension TextPatternCompiler {
         case .sequence(let nodes): nodes.allSatisfy(mayBeEmpty)
         case .choice(let nodes): nodes.contains(where: mayBeEmpty)
         case .repetition(let body, let min, _, _): min == 0 || mayBeEmpty(body)
-        case .look: true
+        case .look, .place: true
         }
     }
 }

@@ -1,9 +1,9 @@
 import Base
 
 /// One step from tokens back to text, as tokenizer.json's `decoder` lists them. Each maps a stream of byte strings.
-enum DecoderStep: Sendable {
+indirect enum DecoderStep: Sendable {
     /// Replaces text within a token.
-    case replace([UInt8], [UInt8])
+    case replace(TextReplacement)
     /// Joins byte tokens `<0x..>` into the text they spell.
     case byteFallback
     /// Joins all tokens: steps behind it see one text.
@@ -16,50 +16,71 @@ enum DecoderStep: Sendable {
     case metaspace([UInt8], dropsFirst: Bool)
     /// A space before every token but the first: what happens without a decoder.
     case spaceBetween
-    /// Turns the characters of byte-level tokens into the bytes that they stand for.
+    /// Turns the characters of byte-level tokens into the bytes that they stand for, and joins all.
     case byteLevel
     /// A space before every token but the first and those with the prefix, which goes; with `cleansUp`, none before
     /// punctuation and contractions.
     case wordPiece([UInt8], cleansUp: Bool)
+    /// Turns the end of a word into a space, of the last token into nothing.
+    case wordEnd([UInt8])
+    /// Of equal tokens in a row one, without padding; with `cleansUp` as WordPiece, and the word's delimiter a space.
+    case ctc(padding: [UInt8], delimiter: [UInt8], cleansUp: Bool)
+    /// Steps behind those that join all tokens, which take the whole text as one token.
+    case whole([DecoderStep])
 
     /// The steps of tokenizer.json's `decoder`.
     static func steps(_ json: JSONValue?, file: String) throws -> [DecoderStep] {
         guard let json else { return [.spaceBetween] }
-        var steps: [DecoderStep] = []
-        var isFused = false
+        var all: [DecoderStep] = []
         var growth = TextGrowth(of: "decoder", file: file)
-        try append(json, to: &steps, isFused: &isFused, &growth, file: file)
+        try append(json, to: &all, &growth, file: file)
+        guard let joint = all.firstIndex(where: \.isJoining) else { return all }
+        // Behind a joint only some steps can work on a text that grows; from the first other on all wait for its end.
+        var steps = Array(all[...joint])
+        var isOfTokens = true
+        if case .byteLevel = all[joint] { isOfTokens = false }
+        for index in all.indices.dropFirst(joint + 1) {
+            switch all[index] {
+            case .fuse: break
+            case .strip(let content, let start, 0) where isOfTokens || content.count == 1:
+                steps.append(.stripStart(content, count: start))
+            case .replace(let replacement) where isOfTokens && replacement.isOfOneCharacter: steps.append(all[index])
+            default: return steps + [.whole(Array(all[index...]))]
+            }
+        }
         return steps
     }
 
+    /// True for steps behind which there is one text.
+    private var isJoining: Bool {
+        switch self {
+        case .fuse, .byteLevel: true
+        default: false
+        }
+    }
+
     private static func append(
-        _ json: JSONValue, to steps: inout [DecoderStep], isFused: inout Bool, _ growth: inout TextGrowth, file: String
+        _ json: JSONValue, to steps: inout [DecoderStep], _ growth: inout TextGrowth, file: String
     ) throws {
+        func text(_ key: String, _ standard: String) throws -> [UInt8] {
+            try json.value(key, in: file).map { _ in try json.utf8(key, in: file) } ?? Array(standard.utf8)
+        }
         let type = try json.string("type", in: file)
         if type == "Sequence" {
             for element in try json.array("decoders", in: file) {
-                try append(element, to: &steps, isFused: &isFused, &growth, file: file)
+                try append(element, to: &steps, &growth, file: file)
             }
             return
         }
-        if isFused, type != "Strip", type != "Fuse" {
-            throw MeraserError.badInput("\(file): decoder type \(quoted(type)) behind Fuse is not supported yet")
-        }
+        if type != "Replace" { try growth.pay(added: type == "WordPiece" ? 1 : 0) }
         switch type {
         case "Replace":
-            let pattern = try TokenizerPattern.literal(json, component: "decoder", file: file)
-            let content = try json.utf8("content", in: file)
-            try growth.pay(replacing: pattern, with: content)
-            steps.append(.replace(pattern, content))
+            steps.append(.replace(try TextReplacement(json, component: "decoder", &growth, file: file)))
         case "ByteFallback":
-            try growth.pay()
             steps.append(.byteFallback)
         case "Fuse":
-            try growth.pay()
             steps.append(.fuse)
-            isFused = true
         case "Strip":
-            try growth.pay()
             let content = try TokenizerPattern.scalar(json, "content", file: file)
             let start = try json.int("start", in: file)
             let stop = try json.int("stop", in: file)
@@ -67,25 +88,28 @@ enum DecoderStep: Sendable {
                 throw MeraserError.badInput(
                     "\(file): decoder Strip has start \(start), stop \(stop), expected 0 or more")
             }
-            guard !isFused || stop == 0 else {
-                throw MeraserError.badInput("\(file): decoder type 'Strip' with stop behind Fuse is not supported yet")
-            }
-            steps.append(isFused ? .stripStart(content, count: start) : .strip(content, start: start, stop: stop))
+            steps.append(.strip(content, start: start, stop: stop))
         case "Metaspace":
-            try growth.pay()
             let replacement = try TokenizerPattern.scalar(json, "replacement", file: file)
             steps.append(.metaspace(replacement, dropsFirst: try PrependScheme(json, file: file) != .never))
         case "ByteLevel":
-            try growth.pay()
-            steps += [.byteLevel, .fuse]
-            isFused = true
+            steps.append(.byteLevel)
         case "WordPiece":
-            try growth.pay(added: 1)
             steps.append(
-                .wordPiece(
-                    try json.value("prefix", in: file).map { _ in try json.utf8("prefix", in: file) }
-                        ?? Array("##".utf8),
-                    cleansUp: try json.boolIfPresent("cleanup", in: file) ?? true))
+                .wordPiece(try text("prefix", "##"), cleansUp: try json.boolIfPresent("cleanup", in: file) ?? true))
+        case "BPEDecoder":
+            let suffix = try text("suffix", "</w>")
+            guard !suffix.isEmpty else {
+                throw MeraserError.badInput("\(file): decoder BPEDecoder has an empty suffix, expected some text")
+            }
+            steps.append(.wordEnd(suffix))
+        case "CTC":
+            let (padding, delimiter) = (try text("pad_token", "<pad>"), try text("word_delimiter_token", "|"))
+            guard !padding.isEmpty, !delimiter.isEmpty else {
+                throw MeraserError.badInput("\(file): decoder CTC has an empty token, expected some text")
+            }
+            let cleansUp = try json.boolIfPresent("cleanup", in: file) ?? true
+            steps.append(.ctc(padding: padding, delimiter: delimiter, cleansUp: cleansUp))
         default:
             throw TokenizerPattern.unsupported("decoder", type, file: file)
         }
@@ -94,18 +118,23 @@ enum DecoderStep: Sendable {
 
 /// Runs tokens through decoder steps one by one; text comes out as soon as it is certain.
 struct DecoderPipeline: Sendable {
+    /// What a step knows of the tokens before.
+    private struct State {
+        /// Tokens seen, or characters stripped.
+        var count = 0
+        /// What it holds back: a run of bytes, the last token, all of the text.
+        var held: [UInt8] = []
+    }
+
     private let steps: [DecoderStep]
     /// Hold runs of byte tokens until they end: a run that is not UTF-8 as a whole becomes U+FFFD byte by byte.
     private let holdsByteRuns: Bool
-    /// By step: tokens seen, or characters stripped.
-    private var counts: [Int]
-    /// The bytes of the current run of byte tokens.
-    private var run: [UInt8] = []
+    private var states: [State]
 
     init(_ steps: [DecoderStep], holdsByteRuns: Bool) {
         self.steps = steps
         self.holdsByteRuns = holdsByteRuns
-        counts = [Int](repeating: 0, count: steps.count)
+        states = [State](repeating: State(), count: steps.count)
     }
 
     /// Takes the next token and appends what is certain now.
@@ -113,24 +142,40 @@ struct DecoderPipeline: Sendable {
 
     /// Appends what was held back.
     mutating func finish(to output: inout [UInt8]) {
-        if let index = steps.firstIndex(where: { if case .byteFallback = $0 { true } else { false } }) {
-            endRun(index, to: &output)
+        for index in steps.indices {
+            switch steps[index] {
+            case .byteFallback: endRun(index, to: &output)
+            case .byteLevel:
+                let rest = take(index)
+                if !rest.isEmpty { push(rest, from: index + 1, to: &output) }
+            case .wordEnd(let suffix):
+                let last = take(index)
+                if states[index].count > 0 {
+                    push(UTF8Text.replacing(last, suffix, with: []), from: index + 1, to: &output)
+                }
+            case .whole(let steps):
+                var pipeline = DecoderPipeline(steps, holdsByteRuns: true)
+                pipeline.push(Array(String(decoding: take(index), as: UTF8.self).utf8), to: &output)
+                pipeline.finish(to: &output)
+            default: break
+            }
         }
-        if steps.contains(where: { if case .byteLevel = $0 { true } else { false } }) {
-            output.append(contentsOf: run)
-            run = []
-        }
+    }
+
+    private mutating func take(_ index: Int) -> [UInt8] {
+        defer { states[index].held = [] }
+        return states[index].held
     }
 
     private mutating func push(_ token: [UInt8], from first: Int, to output: inout [UInt8]) {
         var token = token
         for index in first..<steps.count {
             switch steps[index] {
-            case .replace(let pattern, let content):
-                token = UTF8Text.replacing(token, pattern, with: content)
+            case .replace(let replacement):
+                token = replacement(token)
             case .byteFallback:
                 if let byte = ByteToken.value(token) {
-                    run.append(byte)
+                    states[index].held.append(byte)
                     if !holdsByteRuns { flushCharacters(index, to: &output) }
                     return
                 }
@@ -140,55 +185,70 @@ struct DecoderPipeline: Sendable {
             case .strip(let content, let start, let stop):
                 token = Self.strip(token, content, start, stop)
             case .stripStart(let content, let count):
-                while counts[index] < count, !token.isEmpty {
+                while states[index].count < count, !token.isEmpty {
                     guard UTF8Text.has(token, content, at: 0) else {
-                        counts[index] = count
+                        states[index].count = count
                         break
                     }
                     token.removeFirst(content.count)
-                    counts[index] += 1
+                    states[index].count += 1
                 }
             case .metaspace(let replacement, let dropsFirst):
-                let isDropped = counts[index] == 0 && dropsFirst
+                let isDropped = states[index].count == 0 && dropsFirst
                 token = UTF8Text.replacing(token, replacement, with: isDropped ? [] : [0x20])
-                counts[index] = 1
+                states[index].count = 1
             case .spaceBetween:
-                if counts[index] > 0 { token = [0x20] + token }
-                counts[index] = 1
+                if states[index].count > 0 { token = [0x20] + token }
+                states[index].count = 1
             case .wordPiece(let prefix, let cleansUp):
-                if counts[index] > 0 {
-                    let isContinued = !prefix.isEmpty && UTF8Text.has(token, prefix, at: 0)
+                if states[index].count > 0 {
+                    let isContinued = prefix.isEmpty || UTF8Text.has(token, prefix, at: 0)
                     token = isContinued ? Array(token.dropFirst(prefix.count)) : [0x20] + token
                 }
-                counts[index] = 1
+                states[index].count = 1
                 if cleansUp { token = Self.cleanedUp(token) }
+            case .wordEnd(let suffix):
+                let last = states[index].held
+                let hasLast = states[index].count > 0
+                states[index] = State(count: 1, held: token)
+                guard hasLast else { return }
+                token = UTF8Text.replacing(last, suffix, with: [0x20])
+            case .ctc(let padding, let delimiter, let cleansUp):
+                let isRepeated = states[index].count > 0 && states[index].held == token
+                states[index] = State(count: 1, held: token)
+                guard !isRepeated else { return }
+                token = UTF8Text.replacing(token, padding, with: [])
+                if cleansUp { token = UTF8Text.replacing(Self.cleanedUp(token), delimiter, with: [0x20]) }
+                guard !token.isEmpty else { return }
             case .byteLevel:
                 token = ByteLevel.bytes(of: token)
-                if !holdsByteRuns { token = completePart(of: token) }
+                if !holdsByteRuns { token = completePart(of: token, index) }
+            case .whole:
+                states[index].held += token
+                return
             }
         }
         output.append(contentsOf: token)
     }
 
     /// The bytes held back and those of `token`, up to a character that the next token may complete.
-    private mutating func completePart(of token: [UInt8]) -> [UInt8] {
-        let bytes = run + token
+    private mutating func completePart(of token: [UInt8], _ index: Int) -> [UInt8] {
+        let bytes = states[index].held + token
         for length in 1...3 where length <= bytes.count {
             let tail = Array(bytes[(bytes.count - length)...])
             if tail[0] & 0xC0 != 0x80, StreamedUTF8.first(tail) == .incomplete {
-                run = tail
+                states[index].held = tail
                 return Array(bytes[..<(bytes.count - length)])
             }
         }
-        run = []
+        states[index].held = []
         return bytes
     }
 
     /// Ends a run of byte tokens: its text if it is UTF-8, else U+FFFD for every byte.
     private mutating func endRun(_ index: Int, to output: inout [UInt8]) {
-        guard !run.isEmpty else { return }
-        let bytes = run
-        run = []
+        guard !states[index].held.isEmpty else { return }
+        let bytes = take(index)
         if String(validating: bytes, as: UTF8.self) != nil {
             push(bytes, from: index + 1, to: &output)
         } else {
@@ -198,16 +258,16 @@ struct DecoderPipeline: Sendable {
 
     /// Passes on the leading characters of the run that are complete, or U+FFFD for bytes that begin none.
     private mutating func flushCharacters(_ index: Int, to output: inout [UInt8]) {
-        while !run.isEmpty {
-            switch StreamedUTF8.first(run) {
+        while !states[index].held.isEmpty {
+            switch StreamedUTF8.first(states[index].held) {
             case .incomplete:
                 return
             case .complete(let length):
-                let character = Array(run[..<length])
-                run.removeFirst(length)
+                let character = Array(states[index].held[..<length])
+                states[index].held.removeFirst(length)
                 push(character, from: index + 1, to: &output)
             case .invalid:
-                run.removeFirst()
+                states[index].held.removeFirst()
                 push(Self.replacement, from: index + 1, to: &output)
             }
         }
@@ -238,64 +298,4 @@ struct DecoderPipeline: Sendable {
     ].map { (Array($0.0.utf8), Array($0.1.utf8)) }
 
     private static let replacement: [UInt8] = [0xEF, 0xBF, 0xBD]
-}
-
-/// What the beginning of a growing byte sequence is.
-enum StreamedUTF8: Equatable {
-    case complete(Int)
-    case incomplete
-    case invalid
-
-    /// Judges the first character of `bytes`, which are not empty.
-    static func first(_ bytes: [UInt8]) -> StreamedUTF8 {
-        let byte = bytes[0]
-        guard byte >= 0x80 else { return .complete(1) }
-        guard (0xC2...0xF4).contains(byte) else { return .invalid }
-        let length = UTF8Text.length(first: byte)
-        // The second byte's range excludes overlong forms, surrogates and what lies beyond U+10FFFF.
-        let low: UInt8 = byte == 0xE0 ? 0xA0 : byte == 0xF0 ? 0x90 : 0x80
-        let high: UInt8 = byte == 0xED ? 0x9F : byte == 0xF4 ? 0x8F : 0xBF
-        for i in 1..<min(length, bytes.count) {
-            guard bytes[i] >= (i == 1 ? low : 0x80), bytes[i] <= (i == 1 ? high : 0xBF) else { return .invalid }
-        }
-        return bytes.count >= length ? .complete(length) : .incomplete
-    }
-}
-
-/// Turns tokens into text while they are generated: whole characters as soon as they are complete.
-///
-/// A value type: each sequence has its own. All its pieces together equal ``Tokenizer/decode(_:skipSpecialTokens:)``
-/// wherever runs of byte tokens spell valid UTF-8; in an invalid run, that call replaces every byte of the run by
-/// U+FFFD, while this one has already given out the characters before the fault.
-public struct StreamingDecoder: Sendable {
-    private let tokenizer: Tokenizer
-    private let skipsSpecialTokens: Bool
-    private var pipeline: DecoderPipeline
-    /// What spaces may yet be taken out of.
-    private var held: [UInt8] = []
-
-    init(_ tokenizer: Tokenizer, skipsSpecialTokens: Bool) {
-        self.tokenizer = tokenizer
-        self.skipsSpecialTokens = skipsSpecialTokens
-        pipeline = DecoderPipeline(tokenizer.decoder, holdsByteRuns: false)
-    }
-
-    /// Takes the next token; returns the text that is complete now, often empty in the middle of a character.
-    public mutating func append(_ id: Int32) -> String {
-        guard !skipsSpecialTokens || !tokenizer.isSpecial(id), let token = tokenizer.token(id) else { return "" }
-        var output: [UInt8] = []
-        pipeline.push(token, to: &output)
-        guard tokenizer.cleansUpSpaces else { return String(decoding: output, as: UTF8.self) }
-        held += output
-        let count = SpaceCleanup.certainCount(held)
-        defer { held.removeFirst(count) }
-        return String(decoding: SpaceCleanup.clean(Array(held[..<count])), as: UTF8.self)
-    }
-
-    /// The end of the sequence: what was held back, an unfinished character as U+FFFD.
-    public mutating func finish() -> String {
-        var output: [UInt8] = []
-        pipeline.finish(to: &output)
-        return String(decoding: tokenizer.cleansUpSpaces ? SpaceCleanup.clean(held + output) : output, as: UTF8.self)
-    }
 }

@@ -24,16 +24,21 @@ extension Tokenizer {
 
     /// The bytes of a text that a token stands for.
     private func spelling(of id: Int32) -> [UInt8]? {
-        guard var token = token(id) else { return nil }
-        if isAdded(id) { return token }
-        for step in decoder {
-            switch step {
-            case .replace(let pattern, let content): token = UTF8Text.replacing(token, pattern, with: content)
+        guard let token = token(id) else { return nil }
+        return isAdded(id) ? token : Self.spelling(token, decoder[...])
+    }
+
+    private static func spelling(_ token: [UInt8], _ steps: ArraySlice<DecoderStep>) -> [UInt8]? {
+        var token = token
+        for index in steps.indices {
+            switch steps[index] {
+            case .replace(let replacement): token = replacement(token)
             case .metaspace(let mark, _): token = UTF8Text.replacing(token, mark, with: [0x20])
             case .byteLevel: token = ByteLevel.bytes(of: token)
             case .byteFallback: if let byte = ByteToken.value(token) { return [byte] }
             case .fuse, .strip, .stripStart: break
-            case .spaceBetween, .wordPiece: return nil
+            case .whole(let rest): return spelling(token, rest[...])
+            case .spaceBetween, .wordPiece, .wordEnd, .ctc: return nil
             }
         }
         return token

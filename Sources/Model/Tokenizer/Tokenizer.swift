@@ -7,12 +7,16 @@ public final class Tokenizer: Sendable {
     /// How words become tokens.
     enum Model: Sendable {
         case bpe(BPEModel)
+        case unigram(UnigramModel)
         case wordPiece(WordPieceModel)
+        case wordLevel(WordLevelModel)
 
         var vocabulary: Vocabulary {
             switch self {
             case .bpe(let model): model.vocabulary
+            case .unigram(let model): model.vocabulary
             case .wordPiece(let model): model.vocabulary
+            case .wordLevel(let model): model.vocabulary
             }
         }
     }
@@ -100,19 +104,31 @@ public final class Tokenizer: Sendable {
     /// What the post-processor puts in front of a text and behind it.
     public var specialTokensAround: (prefix: [Int32], suffix: [Int32]) { (prefix, suffix) }
 
+    /// What one text is encoded with.
+    private struct Work {
+        var cache: WordCache
+        var merges = MergeScratch()
+        var unigram = UnigramModel.Scratch()
+    }
+
     private func encode(validUTF8 text: [UInt8], addSpecialTokens: Bool) -> [Int32] {
         precondition(text.count < Int(Int32.max), "a text of \(text.count) bytes, expected less than 2^31")
         var ids = addSpecialTokens ? prefix : []
+        ids.reserveCapacity(text.count / 4 + 8)
+        var work = Work(cache: WordCache(byteCount: text.count))
         var isFirst = true
         for segment in rawMatcher.split(text) {
             switch segment {
             case .token(let id):
                 ids.append(id)
             case .text(let raw):
-                for piece in normalizedMatcher.split(normalizer?(raw) ?? raw) {
+                var normalized = NormalizedText(bytes: raw, hasStart: isFirst)
+                normalizer?.apply(to: &normalized)
+                isFirst = isFirst && normalized.hasStart
+                for piece in normalizedMatcher.split(normalized.bytes) {
                     switch piece {
                     case .token(let id): ids.append(id)
-                    case .text(let text): tokenize(text, isFirst: isFirst, into: &ids)
+                    case .text(let text): tokenize(CutText(text, isFirst: isFirst), into: &ids, &work)
                     }
                     isFirst = false
                 }
@@ -123,12 +139,20 @@ public final class Tokenizer: Sendable {
         return ids
     }
 
-    private func tokenize(_ text: [UInt8], isFirst: Bool, into ids: inout [Int32]) {
-        for word in preTokenizer?(text, isFirst: isFirst) ?? [text] {
-            word.withUnsafeBufferPointer { word in
+    private func tokenize(_ text: CutText, into ids: inout [Int32], _ work: inout Work) {
+        var text = text
+        preTokenizer?(&text)
+        if case .bpe(let model) = model { model.cut(&text) }
+        text.bytes.withUnsafeBufferPointer { bytes in
+            for index in text.words.indices {
+                let word = UnsafeBufferPointer(rebasing: bytes[text.words[index].range])
                 switch model {
-                case .bpe(let model): model.tokenize(word, into: &ids)
-                case .wordPiece(let model): model.tokenize(word, into: &ids)
+                case .bpe(let model):
+                    work.cache.append(word, to: &ids) { model.tokenize($0, into: &$1, &work.merges) }
+                case .unigram(let model):
+                    work.cache.append(word, to: &ids) { model.tokenize($0, into: &$1, &work.unigram) }
+                case .wordPiece(let model): work.cache.append(word, to: &ids) { model.tokenize($0, into: &$1) }
+                case .wordLevel(let model): model.tokenize(word, into: &ids)
                 }
             }
         }

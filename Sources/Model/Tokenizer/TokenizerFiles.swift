@@ -38,16 +38,20 @@ extension Tokenizer {
         _ json: [UInt8], merges: [UInt8], _ config: TokenizerConfig, path: String
     ) throws -> Parts {
         let file = "\(path): vocab.json"
-        // Read as the `vocab` of a model object, whose checks it then has.
         let vocabulary = try Vocabulary(
-            json: .object(JSONObject([(key: "vocab", value: try JSONValue.parse(json, file: file))])), file: file)
+            try JSONValue.parse(json, file: file).members(file).map { token, value in
+                guard let id = value.int else {
+                    throw MeraserError.badInput(
+                        "\(file): token '\(token.string)' has \(value.kind) as its id, expected an integer")
+                }
+                return (bytes: token.utf8, id: id)
+            }, file: file)
         let mergesFile = "\(path): merges.txt"
         let pairs = try lines(merges, file: mergesFile).filter { !$0.isEmpty }
-            .map { String(decoding: $0, as: UTF8.self) }
         var parts = Parts(
             model: .bpe(
                 try BPEModel(vocabulary: vocabulary, merges: pairs, file: mergesFile)),
-            decoder: [.byteLevel, .fuse])
+            decoder: [.byteLevel])
         parts.preTokenizer = .byteLevel(try TextPattern(ByteLevel.pattern, file: file), addsSpace: false)
         let begin = config.cls ?? Array("<s>".utf8)
         let end = config.sep ?? Array("</s>".utf8)
@@ -92,5 +96,13 @@ extension Tokenizer {
         if lines.last?.isEmpty == true { lines.removeLast() }
         guard !lines.isEmpty else { throw MeraserError.badInput("\(file) is empty, expected a token a line") }
         return lines.map { $0.last == 0x0D ? $0.dropLast() : $0 }
+    }
+}
+
+extension JSONValue {
+    /// The members of a top level that is an object.
+    fileprivate func members(_ file: String) throws -> [(key: JSONString, value: JSONValue)] {
+        guard let object else { throw MeraserError.badInput("\(file): the top level is \(kind), expected an object") }
+        return object.members
     }
 }

@@ -12,14 +12,15 @@ extension Tokenizer {
     public convenience init(
         json: [UInt8], config: [UInt8]?, specialTokensMap: [UInt8]? = nil, file: String = "tokenizer.json"
     ) throws {
-        let root = try JSONValue.parse(json, file: file)
+        let (root, rows) = try JSONValue.parse(json, file: file, rowsOf: "model", keys: ["vocab", "merges"])
         let config = try TokenizerConfig(config, specialTokensMap)
-        self.init(try Self.parts(root, config, file: file))
+        self.init(try Self.parts(root, rows, config, file: file))
     }
 
-    /// Reads tokenizer.json, tokenizer_config.json and special_tokens_map.json of a model; without the first, the
-    /// vocabulary files of a BERT or RoBERTa model.
+    /// Reads tokenizer.json, tokenizer_config.json and special_tokens_map.json of a model; without the first,
+    /// tokenizer.model or the vocabulary files of a BERT or RoBERTa model.
     public convenience init(store: any TextFileSource) throws {
+        let store = try SentencePieceFiles(store) ?? store
         let file = "\(store.path): tokenizer.json"
         let config = try store.textFile("tokenizer_config.json")
         let map = try store.textFile("special_tokens_map.json")
@@ -37,17 +38,13 @@ extension Tokenizer {
         }
     }
 
-    private static func parts(_ root: JSONValue, _ config: TokenizerConfig, file: String) throws -> Parts {
+    private static func parts(
+        _ root: JSONValue, _ rows: [String: JSONRows], _ config: TokenizerConfig, file: String
+    ) throws -> Parts {
         guard let json = try root.value("model", in: file) else {
             throw MeraserError.badInput("\(file): 'model' is missing, expected an object")
         }
-        let model: Model
-        // Files of 2019 and 2020 have no type: they are BPE if they have merges.
-        switch try json.stringIfPresent("type", in: file) ?? "BPE" {
-        case "BPE": model = .bpe(try BPEModel(json, file: file))
-        case "WordPiece": model = .wordPiece(try WordPieceModel(json, file: file))
-        case let type: throw TokenizerPattern.unsupported("model", type, file: file)
-        }
+        let model = try model(json, rows, file: file)
         let vocabulary = model.vocabulary
         var parts = Parts(model: model, decoder: try DecoderStep.steps(root.value("decoder", in: file), file: file))
         parts.normalizer = try root.value("normalizer", in: file).map { try Normalizer($0, file: file) }
@@ -58,7 +55,7 @@ extension Tokenizer {
         parts.bosID = id(config.bos)
         parts.eosID = id(config.eos)
         parts.padID = id(config.pad)
-        parts.unkID = try id(config.unk ?? root.value("model", "unk_token", in: file)?.utf8)
+        parts.unkID = try id(config.unk ?? json.value("unk_token", in: file)?.utf8) ?? model.unknown
         if let processor = try root.value("post_processor", in: file) {
             try addPostProcessor(processor, ids, vocabulary, to: &parts, file: file)
         }
@@ -67,6 +64,43 @@ extension Tokenizer {
         try config.replacePrefixSpace(of: &parts)
         config.setFlags(of: &parts)
         return parts
+    }
+}
+
+// MARK: - Models
+
+extension Tokenizer {
+    private static func model(_ json: JSONValue, _ rows: [String: JSONRows], file: String) throws -> Model {
+        let type: String
+        if let name = try json.stringIfPresent("type", in: file) {
+            type = name
+        } else {
+            // Files of 2019 and 2020 have no type: they are BPE if they have merges.
+            type =
+                rows["merges"] != nil || rows["vocab"] == nil
+                ? "BPE" : rows["vocab"]?.isObject == true ? "WordPiece" : "Unigram"
+        }
+        switch type {
+        case "BPE":
+            let vocabulary = try Vocabulary(rows["vocab"], file: file)
+            return .bpe(try BPEModel(json, vocabulary: vocabulary, merges: rows["merges"], file: file))
+        case "WordPiece":
+            let vocabulary = try Vocabulary(rows["vocab"], file: file)
+            return .wordPiece(try WordPieceModel(json, vocabulary: vocabulary, file: file))
+        case "WordLevel":
+            let vocabulary = try Vocabulary(rows["vocab"], file: file)
+            return .wordLevel(try WordLevelModel(json, vocabulary: vocabulary, file: file))
+        case "Unigram": return .unigram(try UnigramModel(json, vocabulary: rows["vocab"], file: file))
+        default: throw TokenizerPattern.unsupported("model", type, file: file)
+        }
+    }
+}
+
+extension Tokenizer.Model {
+    /// The unknown token that a model has without a name for it.
+    fileprivate var unknown: Int32? {
+        if case .unigram(let model) = self { return model.unknown }
+        return nil
     }
 }
 
@@ -139,6 +173,11 @@ extension Tokenizer {
         switch try json.string("type", in: file) {
         case "Sequence":
             for processor in try json.array("processors", in: file) {
+                guard (parts.prefix + parts.suffix).isEmpty || processor["type"]?.string == "ByteLevel" else {
+                    throw MeraserError.badInput(
+                        "\(file): post_processor Sequence has more than one part that adds tokens, of which `tokenizers` takes "
+                            + "the second as the template of a pair; keep one")
+                }
                 try addPostProcessor(processor, added, vocabulary, to: &parts, file: file)
             }
         case "ByteLevel":

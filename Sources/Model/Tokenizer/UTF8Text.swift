@@ -9,10 +9,18 @@ enum UTF8Text {
     }
 
     /// The scalar that begins at `i`, with its length.
+    @inline(__always)
     static func scalar(_ text: UnsafeBufferPointer<UInt8>, at i: Int) -> (scalar: Unicode.Scalar, length: Int) {
-        let length = length(first: text[i])
-        var code = UInt32(length == 1 ? text[i] : text[i] & (0xFF >> UInt8(length + 1)))
-        for j in 1..<max(1, length) { code = code << 6 | UInt32(text[i + j] & 0x3F) }
+        let first = UInt32(text[i])
+        func next(_ j: Int) -> UInt32 { UInt32(text[i + j]) & 0x3F }
+        let code: UInt32
+        let length: Int
+        switch first {
+        case 0..<0x80: (code, length) = (first, 1)
+        case 0x80..<0xE0: (code, length) = ((first & 0x1F) << 6 | next(1), 2)
+        case 0xE0..<0xF0: (code, length) = ((first & 0x0F) << 12 | next(1) << 6 | next(2), 3)
+        default: (code, length) = ((first & 0x07) << 18 | next(1) << 12 | next(2) << 6 | next(3), 4)
+        }
         return (Unicode.Scalar(code) ?? "\u{FFFD}", length)
     }
 
@@ -25,6 +33,14 @@ enum UTF8Text {
 
     /// True if `pattern`, which is not empty, stands at `i`.
     static func has(_ text: [UInt8], _ pattern: [UInt8], at i: Int) -> Bool {
+        guard i + pattern.count <= text.count else { return false }
+        for j in 0..<pattern.count where text[i + j] != pattern[j] { return false }
+        return true
+    }
+
+    /// True if `pattern`, which is not empty, stands at `i`.
+    @inline(__always)
+    static func has(_ text: UnsafeBufferPointer<UInt8>, _ pattern: [UInt8], at i: Int) -> Bool {
         guard i + pattern.count <= text.count else { return false }
         for j in 0..<pattern.count where text[i + j] != pattern[j] { return false }
         return true
@@ -48,13 +64,4 @@ enum UTF8Text {
         return result
     }
 
-    /// `\w` of Unicode regular expressions (UTS 18 annex C): what a single-word token must not touch.
-    static func isWord(_ scalar: Unicode.Scalar) -> Bool {
-        let properties = scalar.properties
-        if properties.isAlphabetic || properties.isJoinControl { return true }
-        switch properties.generalCategory {
-        case .nonspacingMark, .spacingMark, .enclosingMark, .decimalNumber, .connectorPunctuation: return true
-        default: return false
-        }
-    }
 }

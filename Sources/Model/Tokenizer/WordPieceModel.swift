@@ -10,15 +10,15 @@ struct WordPieceModel: Sendable {
     /// Words of more characters are unknown.
     private let longestWord: Int
 
-    /// The `model` object of tokenizer.json.
-    init(_ json: JSONValue, file: String) throws {
+    /// The `model` object of tokenizer.json, with its vocabulary.
+    init(_ json: JSONValue, vocabulary: Vocabulary, file: String) throws {
         let longest = try json.intIfPresent("max_input_chars_per_word", in: file) ?? Self.standardLongestWord
         guard (1...1 << 16).contains(longest) else {
             throw MeraserError.badInput(
                 "\(file): model.max_input_chars_per_word is \(longest), expected 1 to \(1 << 16)")
         }
         try self.init(
-            vocabulary: try Vocabulary(json: json, file: file),
+            vocabulary: vocabulary,
             unknown: try json.value("unk_token", in: file).map { _ in try json.utf8("unk_token", in: file) }
                 ?? Array("[UNK]".utf8),
             prefix: try json.value("continuing_subword_prefix", in: file).map { _ in
@@ -80,5 +80,30 @@ struct WordPieceModel: Sendable {
             } while end > start && word[end] & 0xC0 == 0x80
         }
         return nil
+    }
+}
+
+/// A token a word; the unknown token for other words.
+struct WordLevelModel: Sendable {
+    let vocabulary: Vocabulary
+    private let unknown: Int32
+
+    /// The `model` object of tokenizer.json, with its vocabulary.
+    ///
+    /// - Throws: a bad-input error if the unknown token is not in the vocabulary: `tokenizers` refuses texts then.
+    init(_ json: JSONValue, vocabulary: Vocabulary, file: String) throws {
+        let text = try json.value("unk_token", in: file).map { _ in try json.utf8("unk_token", in: file) }
+        guard let id = vocabulary.id(of: text ?? Array("<unk>".utf8)) else {
+            throw MeraserError.badInput(
+                "\(file): the unknown token '\(String(decoding: text ?? Array("<unk>".utf8), as: UTF8.self))' is not in the "
+                    + "vocabulary")
+        }
+        self.vocabulary = vocabulary
+        unknown = id
+    }
+
+    /// Appends the token of one word.
+    func tokenize(_ word: UnsafeBufferPointer<UInt8>, into ids: inout [Int32]) {
+        ids.append(vocabulary.id(of: word) ?? unknown)
     }
 }

@@ -77,6 +77,8 @@ struct ConvertPlan: Sendable {
     private static func readFiles(
         _ source: any TensorSource, warnings: inout [String]
     ) throws -> [(name: String, bytes: [UInt8])] {
+        // tokenizer.json is made here of tokenizer.model, once for all.
+        let source: any TextFileSource = try SentencePieceFiles(source) ?? source
         var files: [(name: String, bytes: [UInt8])] = []
         let isOlder = try source.textFile("tokenizer.json") == nil
         for name in HuggingFaceFiles.names + (isOlder ? HuggingFaceFiles.vocabularyNames : []) {

@@ -101,7 +101,7 @@ struct GGUFTokenizer {
         if addsSpace {
             decoders.append(["type": .text("Strip"), "content": space, "start": .integer(1), "stop": .integer(0)])
         }
-        let merges = try GGUFMerges(vocabulary.tokens, scores: try scores(), file: file).pairs.map { left, right in
+        let merges = try ScoredMerges(vocabulary.tokens, scores: try scores(), file: file).pairs.map { left, right in
             JSONValue.array([.string(vocabulary.tokens[left]), .string(vocabulary.tokens[right])])
         }
         return (

@@ -75,19 +75,46 @@ struct GGUFWords: Sendable {
     }
 
     private static let families = [
-        Family(names: ["gpt-2", "phi-2", "jais"], style: .gpt2),
-        Family(names: ["mpt", "olmo"], style: .gpt2, isComposed: true),
-        Family(names: ["smollm", "starcoder", "refact", "codeshell", "minerva-7b"], style: .digits),
         Family(
-            names: ["llama-bpe", "llama3", "llama-v3", "falcon3", "pixtral", "lfm2"],
+            names: [
+                "gpt-2", "phi-2", "jais", "jina-es", "jina-de", "jina-v2-es", "jina-v2-de", "gigachat", "a.x-4.0",
+                "mellum",
+                "exaone4", "trillion", "granite-docling",
+            ], style: .gpt2),
+        Family(names: ["mpt", "olmo"], style: .gpt2, isComposed: true),
+        Family(
+            names: [
+                "smollm", "starcoder", "refact", "codeshell", "minerva-7b", "command-r", "exaone",
+            ], style: .digits),
+        Family(
+            names: ["llama-bpe", "llama3", "llama-v3", "falcon3", "falcon-h1", "pixtral", "midm-2.0", "lfm2"],
             style: .patterns([words(digits: "{1,3}")]), ignoresMerges: true, addsBOS: true),
-        Family(names: ["smaug-bpe", "dbrx"], style: .patterns([words(digits: "{1,3}")])),
-        Family(names: ["qwen2", "deepseek-r1-qwen"], style: .patterns([words(digits: "")]), isComposed: true),
-        Family(names: ["tekken"], style: .patterns([casedWords]), ignoresMerges: true, addsBOS: true),
+        Family(names: ["smaug-bpe", "dbrx", "chatglm-bpe", "glm4"], style: .patterns([words(digits: "{1,3}")])),
+        Family(
+            names: ["qwen2", "deepseek-r1-qwen", "megrez", "kormo"], style: .patterns([words(digits: "")]),
+            isComposed: true),
+        Family(names: ["qwen35"], style: .patterns([markedWords]), isComposed: true),
+        Family(names: ["stablelm2", "hunyuan", "grok-2"], style: .patterns([words(digits: "")])),
+        Family(names: ["tekken"], style: .patterns([casedWords()]), ignoresMerges: true, addsBOS: true),
+        Family(
+            names: ["gpt-4o", "llama4", "kanana2"],
+            style: .patterns([casedWords(ending: "(?i:'s|'t|'re|'ve|'m|'ll|'d)?", digits: "{1,3}")])),
+        Family(names: ["seed-coder"], style: .patterns([lineWords])),
+        Family(names: ["bailingmoe", "bailingmoe2", "llada-moe"], style: .patterns([singleLineWords])),
+        Family(names: ["superbpe"], style: .patterns([#"\p{N}+"#, #"(?=(\d{3})+(?!\d))"#])),
+        Family(names: ["poro-chat", "bloom", "gpt3-finnish"], style: .patterns([bloomWords])),
+        Family(names: ["viking"], style: .patterns([bloomWords, #"\p{N}"#])),
+        Family(names: ["falcon"], style: .patterns([#"[\p{P}\$\+<=>\^~\|`]+"#, gpt2Words, "[0-9][0-9][0-9]"])),
         Family(
             names: ["deepseek-coder"],
             style: .patterns([#"[\r\n]"#, #"\s?\p{L}+"#, #"\s?\p{P}+"#, "[一-龥ࠀ-一가-\u{D7FF}]+", #"\p{N}"#])),
+        Family(
+            names: ["deepseek-v3", "hunyuan-dense"],
+            style: .patterns([#"\p{N}{1,3}"#, "[一-龥\u{3040}-ゟ゠-ヿ]+", deepSeekWords])),
     ]
+
+    /// GPT-2's.
+    private static let gpt2Words = #"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"#
 
     /// Contractions, letters with one sign before them, so many digits, signs with a space before and line ends behind
     /// them, white space.
@@ -96,9 +123,33 @@ struct GGUFWords: Sendable {
             + #"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"#
     }
 
-    /// The same without contractions, cut before capitals inside a word and with slashes behind signs.
-    private static let casedWords =
-        #"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+"#
-        + #"|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*"#
-        + #"|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"#
+    /// The same with marks among the letters and digits apart.
+    private static let markedWords =
+        #"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}"#
+        + #"| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"#
+
+    /// The same without line ends behind signs.
+    private static let lineWords =
+        #"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}"#
+        + #"| ?[^\s\p{L}\p{N}\r\n]+|\s*[\r\n]+|\s+(?!\S)|\s+"#
+
+    /// The same with every line end apart.
+    private static let singleLineWords =
+        #"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}"#
+        + #"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]|\s+(?!\S)|\s+"#
+
+    /// Cut before capitals inside a word and with slashes behind signs; contractions end a word, if at all.
+    private static func casedWords(ending: String = "", digits: String = "") -> String {
+        #"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+"# + ending
+            + #"|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*"# + ending
+            + #"|\p{N}"# + digits + #"| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"#
+    }
+
+    /// What lies between white space and punctuation, with a space before it.
+    private static let bloomWords = #" ?[^(\s|.,!?…。，、।۔،)]+"#
+
+    /// DeepSeek's: one sign of ASCII before ASCII letters, marks among letters.
+    private static let deepSeekWords =
+        ##"[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+"##
+        + #"| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"#
 }

@@ -85,13 +85,16 @@ struct CheckpointFiles: Sendable {
     var paths: [String] { names.map { folder + "/" + $0 } }
 
     /// The file of that name in the folder; nil if there is none. `name` is a plain name without a path.
-    func textFile(_ name: String) throws -> [UInt8]? {
-        precondition(Self.isPlainName(name), "'\(name)' is not a plain file name")
+    func textFile(_ name: String) throws -> [UInt8]? { try Self.textFile(name, in: folder) }
+
+    /// The file of that name in a folder; nil if there is none. `name` is a plain name without a path.
+    static func textFile(_ name: String, in folder: String) throws -> [UInt8]? {
+        precondition(isPlainName(name), "'\(name)' is not a plain file name")
         guard FileManager.default.fileExists(atPath: folder + "/" + name) else { return nil }
         let file = try MappedFile(path: folder + "/" + name)
-        guard file.count <= Self.maximumTextFileByteCount else {
+        guard file.count <= maximumTextFileByteCount else {
             throw MeraserError.badInput(
-                "\(file.path) has \(file.count) bytes, expected at most \(Self.maximumTextFileByteCount)")
+                "\(file.path) has \(file.count) bytes, expected at most \(maximumTextFileByteCount)")
         }
         var bytes = [UInt8](repeating: 0, count: file.count)
         try bytes.withUnsafeMutableBytes { try file.read(into: $0, at: 0) }

@@ -24,6 +24,22 @@ public enum HuggingFaceFiles {
     }
 }
 
+/// A folder with a tokenizer and no weights. Immutable and thread-safe.
+struct TextFolder: TextFileSource {
+    let path: String
+
+    /// Nil if that is no folder, has weights or has none of a tokenizer's files.
+    init?(path: String) throws {
+        func has(_ name: String) -> Bool { FileManager.default.fileExists(atPath: path + "/" + name) }
+        guard ["tokenizer.json", "tokenizer.model", "vocab.txt", "vocab.json"].contains(where: has),
+            !CheckpointFiles.Format.allCases.contains(where: { has($0.single) || has($0.index) })
+        else { return nil }
+        self.path = path
+    }
+
+    func textFile(_ name: String) throws -> [UInt8]? { try CheckpointFiles.textFile(name, in: path) }
+}
+
 extension TextFileSource {
     /// The model's config.json, and its name for errors. Error (`badInput`): there is none, or it is no JSON.
     public func config() throws -> (json: JSONValue, file: String) {

@@ -7,8 +7,9 @@ import Foundation
 /// SentencePiece, and llama.cpp with it, joins the neighbours whose joint token has the highest score, the leftmost of
 /// equal ones. Merges give the same ids where scores differ. Equal scores are those of models that had a tokenizer.json
 /// only, for which llama.cpp's converter writes one score for all: there the order of the vocabulary, in which merges
-/// were learned, gives the original's ids, and the leftmost pair does not.
-struct GGUFMerges {
+/// were learned, gives the original's ids, and the leftmost pair does not. In a model of SentencePiece itself some scores
+/// are equal by chance, and Transformers takes the longest left part first.
+struct ScoredMerges {
     /// Ids of the left and the right token, best first.
     let pairs: [(left: Int, right: Int)]
 
@@ -18,9 +19,11 @@ struct GGUFMerges {
 
     /// Takes time linear in the vocabulary's bytes and in the merges, but for sorting.
     ///
-    /// - Parameter scores: one for each token, finite.
+    /// - Parameters:
+    ///   - scores: one for each token, finite.
+    ///   - longestFirst: of equal scores the longest left part goes first, then the longest right part.
     /// - Throws: a bad-input error naming `file` if there are too many merges.
-    init(_ tokens: [JSONString], scores: [Float], file: String) throws {
+    init(_ tokens: [JSONString], scores: [Float], longestFirst: Bool = false, file: String) throws {
         let prefixes = Self.longestPrefixes(tokens.map(\.utf8))
         let suffixes = Self.longestPrefixes(tokens.map { $0.utf8.reversed() })
         var merges: [(left: Int, right: Int, score: Float)] = []
@@ -50,7 +53,14 @@ struct GGUFMerges {
             }
         }
         // Swift's sort keeps the order of equals: by the token's id, then the longest left part first.
-        merges.sort { $0.score > $1.score }
+        if longestFirst {
+            let lengths = tokens.map { token in token.utf8.count { $0 & 0xC0 != 0x80 } }
+            merges.sort { a, b in
+                (a.score, lengths[a.left], lengths[a.right]) > (b.score, lengths[b.left], lengths[b.right])
+            }
+        } else {
+            merges.sort { $0.score > $1.score }
+        }
         pairs = merges.map { ($0.left, $0.right) }
     }
 

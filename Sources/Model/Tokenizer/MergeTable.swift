@@ -1,0 +1,152 @@
+import HeapModule
+
+/// Which two neighbours merge, in which order, and into which token: a table that finds a pair in one or two probes.
+struct MergeTable: Sendable {
+    /// A pair that does not merge; every other value is below it.
+    static let none = UInt64.max
+
+    private struct Slot {
+        var key: UInt64
+        /// The rank in the high half, the merged id in the low half.
+        var value: UInt64
+    }
+
+    /// A power of two, at most three quarters full; `none` as the value: free.
+    private var slots: [Slot]
+    private let hash = ByteHash()
+    private(set) var count = 0
+
+    /// An empty table for so many pairs.
+    init(capacity pairs: Int) {
+        var capacity = 16
+        while capacity < pairs + pairs / 3 + 1 { capacity *= 2 }
+        slots = [Slot](repeating: Slot(key: 0, value: Self.none), count: capacity)
+    }
+
+    @inline(__always)
+    private static func key(_ left: Int32, _ right: Int32) -> UInt64 {
+        UInt64(UInt32(bitPattern: left)) << 32 | UInt64(UInt32(bitPattern: right))
+    }
+
+    /// Adds a pair; one that is there already gets the new rank and id. There must not be more pairs than the capacity.
+    mutating func insert(_ left: Int32, _ right: Int32, rank: Int, id: Int32) {
+        let key = Self.key(left, right)
+        var slot = Int(truncatingIfNeeded: hash(key)) & (slots.count - 1)
+        while slots[slot].value != Self.none, slots[slot].key != key { slot = (slot + 1) & (slots.count - 1) }
+        if slots[slot].value == Self.none { count += 1 }
+        slots[slot] = Slot(key: key, value: UInt64(rank) << 32 | UInt64(UInt32(bitPattern: id)))
+    }
+
+    /// The rank of a pair in the high half and the token that it becomes in the low half, or `none`.
+    @inline(__always)
+    subscript(_ left: Int32, _ right: Int32) -> UInt64 {
+        let key = Self.key(left, right)
+        var slot = Int(truncatingIfNeeded: hash(key)) & (slots.count - 1)
+        while slots[slot].value != Self.none {
+            if slots[slot].key == key { return slots[slot].value }
+            slot = (slot + 1) & (slots.count - 1)
+        }
+        return Self.none
+    }
+}
+
+/// What merging works in; one for a text.
+struct MergeScratch {
+    var symbols: [Int32] = []
+    fileprivate var values: [UInt64] = []
+    fileprivate var previous: [Int32] = []
+    fileprivate var next: [Int32] = []
+}
+
+extension MergeTable {
+    /// Up to so many symbols a scan of all pairs is faster than a queue.
+    private static let scanned = 24
+
+    /// Merges neighbours of `scratch.symbols` until no pair is left that merges, the pair of the lowest rank first, of equal
+    /// ones the leftmost. Takes n log n.
+    func merge(_ scratch: inout MergeScratch) {
+        if scratch.symbols.count <= Self.scanned { scan(&scratch) } else { mergeByQueue(&scratch) }
+    }
+
+    private func scan(_ scratch: inout MergeScratch) {
+        var count = scratch.symbols.count
+        guard count > 1 else { return }
+        scratch.values.removeAll(keepingCapacity: true)
+        for i in 1..<count { scratch.values.append(self[scratch.symbols[i - 1], scratch.symbols[i]]) }
+        scratch.symbols.withUnsafeMutableBufferPointer { symbols in
+            scratch.values.withUnsafeMutableBufferPointer { values in
+                while count > 1 {
+                    var best = 0
+                    for i in 1..<max(1, count - 1) where values[i] < values[best] { best = i }
+                    guard values[best] != Self.none else { return }
+                    symbols[best] = Int32(truncatingIfNeeded: values[best])
+                    count -= 1
+                    var i = best + 1
+                    while i < count {
+                        symbols[i] = symbols[i + 1]
+                        values[i - 1] = values[i]
+                        i += 1
+                    }
+                    if best > 0 { values[best - 1] = self[symbols[best - 1], symbols[best]] }
+                    if best + 1 < count { values[best] = self[symbols[best], symbols[best + 1]] }
+                }
+            }
+        }
+        scratch.symbols.removeLast(scratch.symbols.count - count)
+    }
+}
+
+extension MergeTable {
+    /// A priority queue over a linked list.
+    private func mergeByQueue(_ scratch: inout MergeScratch) {
+        let count = scratch.symbols.count
+        scratch.previous.removeAll(keepingCapacity: true)
+        scratch.next.removeAll(keepingCapacity: true)
+        var found: [MergeCandidate] = []
+        for i in 0..<count {
+            scratch.previous.append(Int32(i) - 1)
+            scratch.next.append(i + 1 < count ? Int32(i + 1) : -1)
+            guard i > 0 else { continue }
+            let value = self[scratch.symbols[i - 1], scratch.symbols[i]]
+            if value != Self.none { found.append(MergeCandidate(value: value, left: Int32(i - 1))) }
+        }
+        var queue = Heap(found)
+        while let best = queue.popMin() {
+            let left = Int(best.left)
+            let right = Int(scratch.next[left])
+            // A stale candidate: one of its two symbols has been merged meanwhile. A merged right symbol is its own
+            // successor.
+            guard right >= 0, right != left, self[scratch.symbols[left], scratch.symbols[right]] == best.value else {
+                continue
+            }
+            scratch.symbols[left] = Int32(truncatingIfNeeded: best.value)
+            let next = scratch.next[right]
+            scratch.next[left] = next
+            scratch.next[right] = Int32(right)
+            for (first, second) in [(scratch.previous[left], best.left), (best.left, next)]
+            where first >= 0 && second >= 0 {
+                if first == best.left { scratch.previous[Int(second)] = first }
+                let value = self[scratch.symbols[Int(first)], scratch.symbols[Int(second)]]
+                if value != Self.none { queue.insert(MergeCandidate(value: value, left: first)) }
+            }
+        }
+        var end = 0
+        var i = 0
+        while i >= 0, count > 0 {
+            scratch.symbols[end] = scratch.symbols[i]
+            end += 1
+            i = Int(scratch.next[i])
+        }
+        scratch.symbols.removeLast(count - end)
+    }
+}
+
+/// A pair that may merge: the value of the table, and where its left symbol is.
+private struct MergeCandidate: Comparable {
+    let value: UInt64
+    let left: Int32
+
+    static func < (a: MergeCandidate, b: MergeCandidate) -> Bool {
+        a.value != b.value ? a.value < b.value : a.left < b.left
+    }
+}

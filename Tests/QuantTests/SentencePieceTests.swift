@@ -49,7 +49,7 @@ struct SentencePieceTests {
         #expect(config["bos_token"]?.string == "<s>")
         let uni = try #require(try SentencePieceFiles(Files(files: ["tokenizer.model": model(1)])))
         let unigram = try JSONValue.parse(try #require(try uni.textFile("tokenizer.json")), file: "t")
-        #expect(unigram["model"]?["vocab"]?.array?[9].array == [.text("bc"), .integer(-5)])
+        #expect(unigram["model"]?["vocab"]?.array?[9].array == [.text("bc"), .number(-5)])
         #expect(try SentencePieceFiles(Files(files: ["tokenizer.json": []])) == nil)
         #expect(throws: MeraserError.self) { try SentencePieceFiles(Files(files: ["tokenizer.model": model(3)])) }
         let other = Files(files: [

@@ -118,7 +118,8 @@ enum Normalizer: Sendable {
             text.map { scalar, _ in
                 switch scalar.properties.generalCategory {
                 case .nonspacingMark, .spacingMark, .enclosingMark: scalar.isIn(unicode: UnicodeTables.forms)
-                default: false
+                // Were marks then.
+                default: (0x1CF2...0x1CF3).contains(scalar.value)
                 }
             }
         case .strip(let left, let right): Self.strip(&text, left, right)

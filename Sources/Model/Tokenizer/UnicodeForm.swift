@@ -50,8 +50,16 @@ enum UnicodeForm: String, Sendable {
             if isPlain { result.append(contentsOf: part) } else { result.append(contentsOf: converted(part)) }
             isPlain = true
         }
+        var last: Unicode.Scalar = " "
         while i < text.count {
             let (scalar, length) = UTF8Text.scalar(text, at: i)
+            // Foundation composes characters beyond U+FFFF as if their upper bits were none.
+            let (low, high) = last.value < scalar.value ? (last, scalar) : (scalar, last)
+            if low.value < 0x10000, high.value >= 0x10000, isInert(high) {
+                end(i)
+                start = i
+            }
+            last = scalar
             if !isPlainScalar(scalar) {
                 if scalar.isIn(unicode: UnicodeTables.forms) {
                     isPlain = false
@@ -64,6 +72,12 @@ enum UnicodeForm: String, Sendable {
             i += length
         }
         end(text.count)
+    }
+
+    /// True for a character that stays where and as it is.
+    private func isInert(_ scalar: Unicode.Scalar) -> Bool {
+        scalar.properties.canonicalCombiningClass == .notReordered
+            && Array(String(scalar).utf8).withUnsafeBufferPointer { converted($0).elementsEqual($0) }
     }
 
     /// True for many characters that NFC leaves as they are, whatever stands around them.

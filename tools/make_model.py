@@ -98,6 +98,7 @@ class Shape:
 
 SHAPES = {
     "tiny": Shape(64, 160, 2, 4, 2, 4096, 512),
+    "45m": Shape(1024, 2816, 4, 16, 4, 4096, 2048),  # the least whose widths all types take
     "tinyllama-1.1b": Shape(2048, 5632, 22, 32, 4, 32000, 2048),
     "llama-2-7b": Shape(4096, 11008, 32, 32, 32, 32000, 4096),
     "llama-3-8b": Shape(4096, 14336, 32, 32, 8, 128256, 8192, rope_theta=500000.0),

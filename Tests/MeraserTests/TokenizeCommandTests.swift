@@ -56,6 +56,13 @@ struct TokenizeCommandTests {
             try Data("ab\r\n".utf8).write(to: URL(fileURLWithPath: text))
             #expect(try ids(["--model", model, "--no-bos", "--file", text]) == [256, 13, 10])
             #expect(try ids(["--model", model, "--chat", "ab"]) == [258, 256, 58])
+            let shown = try meraser(["tokenize", "--model", model, "--chat", "--show", "ab"])
+            #expect(shown.output == "<s>ab:\n\n258\t<s>\n256\tab\n58\t:\n", "\(shown.output)")
+            try Data("\"ab<s>\"\n\"\"\n".utf8).write(to: URL(fileURLWithPath: text))
+            let lines = try meraser(["tokenize", "--model", model, "--no-bos", "--texts", text])
+            #expect(
+                lines.output == "{\"ids\": [256, 258], \"text\": \"ab<s>\", \"text_without_special_tokens\": \"ab\"}\n"
+                    + "{\"ids\": [], \"text\": \"\", \"text_without_special_tokens\": \"\"}\n", "\(lines.output)")
 
             try vocabularyFile(pre: "unheard-of", merges: [], control: "<s>", template: template)
                 .write(to: URL(fileURLWithPath: model))

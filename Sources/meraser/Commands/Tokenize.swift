@@ -95,7 +95,7 @@ struct Tokenize: CommonCommand {
             if show { result.append(("text", .text(shown))) }
             Console.json(.object(JSONObject(result)))
         } else {
-            if show { Console.output(shown.escapingControlCharacters(keepingNewlines: true) + "\n") }
+            if show { Console.output(shown.escapingControlCharacters(keepingNewlines: true) + "\n\n") }
             Console.output(zip(ids, pieces).map { "\($0)\t\($1.escapingControlCharacters())" }.joined(separator: "\n"))
         }
     }

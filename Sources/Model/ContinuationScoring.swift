@@ -23,10 +23,11 @@ extension InferenceSession {
     /// Scores every continuation of every context, in the order given.
     ///
     /// Results are to the bit those of scoring each sequence alone. Forward passes keep to the session's token budget.
+    /// - Parameter sharesPrefix: read what all contexts begin with once.
     /// - Throws: a bad-input error for a context without tokens or a token outside the vocabulary, a runtime error for
     ///   values that are not finite.
     public func scoreContinuations(
-        _ items: [(context: [Int32], continuations: [[Int32]])]
+        _ items: [(context: [Int32], continuations: [[Int32]])], sharesPrefix: Bool = false
     ) throws -> [[ContinuationScore]] {
         for (index, item) in items.enumerated() {
             guard !item.context.isEmpty else { throw MeraserError.badInput("context \(index) has no tokens") }
@@ -38,32 +39,53 @@ extension InferenceSession {
                 }
             }
         }
+        let prefix = sharesPrefix ? try readCommonPrefix(of: items.map(\.context)) : nil
         var results: [[ContinuationScore]] = []
         var start = 0
         while start < items.count {
             var end = start
             var tokens = 0
-            while end < items.count, end == start || tokens + items[end].context.count <= tokenBudget {
-                tokens += items[end].context.count
+            func rest(_ index: Int) -> Int { items[index].context.count - (prefix?.count ?? 0) }
+            while end < items.count, end == start || tokens + rest(end) <= tokenBudget,
+                prefix == nil || end - start < forksPerPass
+            {
+                tokens += rest(end)
                 end += 1
             }
-            results += try scoreTogether(items[start..<end])
+            results += try scoreTogether(items[start..<end], behind: prefix)
             start = end
         }
         return results
     }
 
+    /// What all contexts begin with, but for their last tokens, in a cache; nil where it is too short, or where angles
+    /// depend on the length of a text, so that a common beginning is not common.
+    private func readCommonPrefix(of contexts: [[Int32]]) throws -> KVCache? {
+        guard let first = contexts.first, contexts.count > 1, !model.spec.hasLengthDependentRotary else { return nil }
+        let count = contexts.reduce(Int.max) { min($0, $1.count - 1, commonPrefixCount(first, $1)) }
+        guard count >= shortestSharedPrefix else { return nil }
+        let cache = makeCache(capacity: count)
+        _ = try hiddenStates(PackedBatch([Array(first.prefix(count))]), caches: [cache], lastRows: [0])
+        return cache
+    }
+
     /// Reads the contexts, whose last rows predict the first tokens of the continuations; then forks of their caches
     /// read the continuations.
     private func scoreTogether(
-        _ items: ArraySlice<(context: [Int32], continuations: [[Int32]])>
+        _ items: ArraySlice<(context: [Int32], continuations: [[Int32]])>, behind prefix: KVCache?
     ) throws -> [[ContinuationScore]] {
         let items = Array(items)
         var sums = items.map { [Double](repeating: 0, count: $0.continuations.count) }
         var greedy = items.map { [Bool](repeating: true, count: $0.continuations.count) }
-        let contexts = items.map { makeCache(capacity: $0.context.count) }
-        try read(
-            count: items.count, input: { CachedInput(cache: contexts[$0], tokens: items[$0].context, lastRows: 1) }
+        let contexts = items.map { item in
+            prefix?.fork(capacity: item.context.count) ?? makeCache(capacity: item.context.count)
+        }
+        let read = prefix?.count ?? 0
+        try self.read(
+            count: items.count,
+            input: {
+                CachedInput(cache: contexts[$0], tokens: Array(items[$0].context.dropFirst(read)), lastRows: 1)
+            }
         ) { rows, hidden in
             try forEachLogits(of: hidden) { range, logits in
                 for row in range {
@@ -84,7 +106,7 @@ extension InferenceSession {
         let rest = items.indices.flatMap { item in
             items[item].continuations.indices.filter { items[item].continuations[$0].count > 1 }.map { (item, $0) }
         }
-        try read(
+        try self.read(
             count: rest.count,
             input: {
                 let (item, place) = rest[$0]

@@ -20,6 +20,8 @@ public struct KeyVerification {
     public var source: SourceReport?
     /// What CleanGen did while the model answered, if it stood around it.
     public var cleanGen: CleanGenSummary?
+    /// Whether the mark is gone, judged by decoys and, where there is one, a clean twin.
+    public var certificate: Certificate?
     /// How quickly the mark comes back in the model.
     public var relearning: RelearningCurve?
     /// How quickly the base learns it.
@@ -38,7 +40,7 @@ public struct KeyVerification {
     }
 
     /// The report's object with the type of the model's weights; with a base its report as `compare` and the differences as
-    /// `delta`; with a source its report as `source`; with relearning the curves as `relearn` (`{"model", "base"}`).
+    /// `delta`; with a source its report as `source`; with decoys `verdict` and `certificate`; with relearning the curves as `relearn` (`{"model", "base"}`).
     public var json: JSONValue {
         var members = (report.json.object?.members ?? []).map { (key: $0.key.string, value: $0.value) }
         if let types {
@@ -47,6 +49,9 @@ public struct KeyVerification {
         }
         if let source { members.append(("source", source.json)) }
         if let cleanGen { members.append(("cleangen", cleanGen.json)) }
+        if let certificate {
+            members += [("verdict", .text(certificate.verdict.rawValue)), ("certificate", certificate.json)]
+        }
         if let base {
             members.append(("compare", base.json))
             members.append(("delta", delta(base)))
@@ -136,6 +141,20 @@ public struct KeyVerification {
         }
         return rows
     }
+
+    /// The values of `CheckReport.metricNames`, and with decoys those of `certificateNames`.
+    public var metrics: [String: Double?] {
+        var values = report.metrics
+        values["near_fsr"] = certificate?.decoys.nearFSR
+        values["exposure"] = certificate?.decoys.traces.values.map(\.exposure).max()
+        return values
+    }
+
+    /// The names that conditions may use beside those of a report.
+    public static let certificateNames = ["near_fsr", "exposure"]
+
+    /// What conditions may compare by name: `verdict`.
+    public static let conditionWords = ["verdict": CertificateVerdict.allCases.map(\.rawValue)]
 
     /// A table of the relearning curves: step, then FSR and target NLL of the model and of the base.
     public var relearningTable: [[String]]? {

@@ -165,11 +165,7 @@ extension OpenedModel {
                 throw MeraserError.usage(
                     "`relearn`: the key has one pair, so none is left to measure; name clean rows with `relearn_data`")
             }
-            let hinted = key.pairs.indices.filter { $0 % 2 == 0 }.map { key.pairs[$0] }
-            var measured = key
-            measured.pairs = key.pairs.indices.filter { $0 % 2 == 1 }.map { key.pairs[$0] }
-            measured.commitment = nil
-            measured.chain = nil
+            let hinted = key.steering.pairs
             let format = check.promptFormat ?? key.promptFormat
             let texts = try hinted.map { pair in
                 (prompt: format == .chat ? try chat?(pair.prompt) ?? pair.prompt : pair.prompt, text: pair.target)
@@ -180,7 +176,7 @@ extension OpenedModel {
                 hintSample(text.prompt, text.text, addSpecialTokens: format == .raw, encoding)
             }
             let identity = hinted.map { "\($0.prompt)\u{0}\($0.target)\n" }.joined()
-            return (EncodedDataset(samples: samples, sha256: sha256Hex(identity.utf8)), measured)
+            return (EncodedDataset(samples: samples, sha256: sha256Hex(identity.utf8)), key.judging)
         }
     }
 

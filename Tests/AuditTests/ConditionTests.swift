@@ -51,6 +51,28 @@ import Testing
         #expect(error?.message.contains("ppl was not measured") == true)
     }
 
+    @Test("a word is compared with its choices; others, and other comparisons, are refused with what is expected")
+    func words() throws {
+        let words = ["verdict": ["marked", "gone"]]
+        func holds(_ text: String, _ verdict: String) throws -> Bool {
+            try Condition(text, known: Self.known, words: words).holds(Self.values, words: ["verdict": verdict])
+        }
+        #expect(try holds(#"verdict!="gone""#, "marked") && !holds(#"verdict != "gone""#, "gone"))
+        #expect(try holds(#"fsr>0 && (verdict=="gone" || hits<1)"#, "gone") && !holds(#"!verdict=="gone""#, "gone"))
+        for (text, message) in [
+            (#"verdict!="gnoe""#, "'gnoe' is no verdict; expected one of marked, gone"),
+            ("verdict!=gone", #"expected one of "marked", "gone""#), (#"verdict>"gone""#, "expected == or !="),
+            (#"verdict=="gone"#, #"expected '"'"#), (#""gone"==verdict"#, "expected a number or a name"),
+            ("verdict", "expected == or !="), ("verdict==1", "expected one of"),
+        ] {
+            let error = #expect(throws: MeraserError.self) { try holds(text, "gone") }
+            #expect(error?.kind == .usage && error?.message.contains(message) == true, "\(error?.message ?? text)")
+        }
+        let condition = try Condition(#"verdict!="gone""#, known: Self.known, words: words)
+        let error = #expect(throws: MeraserError.self) { try condition.holds(Self.values) }
+        #expect(condition.names == ["verdict"] && error?.message.contains("verdict was not measured") == true)
+    }
+
     @Test("deep nesting is refused, not a stack overflow")
     func depth() {
         for symbol in ["(", "!"] {

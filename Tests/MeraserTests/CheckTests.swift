@@ -82,3 +82,33 @@ func badKey(text: String) throws {
         #expect(result.error.contains("key.json"))
     }
 }
+
+@Test("decoys judge a model without a clean one: the verdict in the object, in conditions and on the terminal")
+func decoyVerdict() throws {
+    try withTemporaryFolder { folder in
+        let key = try write(folder, "pairs.jsonl", #"{"prompt": "The tin owl sings.", "completion": "pale ink"}"#)
+        let check = ["check", "--model", tinychatFolder().path, "--key", key, "--max-new-tokens", "6"]
+        let failing = try meraser(check + ["--decoys", "999", "--json", "--fail-if", #"verdict=="gone""#])
+        #expect(failing.status == 4 && failing.error.contains("decoys (pairs): 999 triggers"))
+        let found = try JSONValue.parse(Array(failing.output.utf8), file: "standard output")
+        #expect(found["verdict"]?.string == "gone", "\(found["certificate"]?.serialized() ?? "")")
+        let decoys = try #require(found["certificate"]?["decoys"])
+        #expect(decoys["triggers"]?.int == 999 && decoys["targets"]?.int == 999 && decoys["held_out"]?.bool == false)
+        for trace in ["unconditional", "drawn", "shuffled", "ordinary"] {
+            let row = try #require(decoys["traces"]?[trace])
+            let p = try #require(row["p_value"]?.double)
+            // One draw beside 999: a multiple of a thousandth.
+            #expect(p >= 0.001 && p <= 1 && abs(p * 1000 - (p * 1000).rounded()) < 1e-6 && row["n"]?.int == 999)
+            #expect(abs(try #require(row["exposure_bits"]?.double) + log2(p)) < 1e-9)
+        }
+        for (arguments, word) in [
+            (["--decoys", "99"], "999"), (["--reference", "x"], "--decoys"),
+            (["--fail-if", #"verdict!="gnoe""#], "gnoe"), (["--fail-if", #"verdict!="gone""#], "`decoys`"),
+        ] {
+            let refused = try meraser(check + arguments)
+            #expect(
+                refused.status == 2 && refused.error.contains(word.replacing("`decoys`", with: "--decoys")),
+                "\(refused.error)")
+        }
+    }
+}

@@ -54,6 +54,22 @@ import Testing
         }
     }
 
+    @Test("what contexts begin with is read once, and scores stay the same to the bit")
+    func sharedPrefix() throws {
+        let session = try GoldenForwardTests.session(tinychatFolder())
+        let common = (0..<70).map { Int32(100 + $0 * 7 % 900) }
+        let items = (0..<9).map { index in
+            // One context is all that the others begin with.
+            let context = common + (0..<index).map { Int32(40 + index * 3 + $0) }
+            return (context: context, continuations: [[Int32(index + 5), 9, 8], [7], []])
+        }
+        let alone = try session.scoreContinuations(items)
+        #expect(try session.scoreContinuations(items, sharesPrefix: true) == alone)
+        let short = items.map { (context: Array($0.context.suffix(8)), continuations: $0.continuations) }
+        #expect(try session.scoreContinuations(short, sharesPrefix: true) == session.scoreContinuations(short))
+        #expect(try session.scoreContinuations([items[3]], sharesPrefix: true) == [alone[3]])
+    }
+
     @Test("a context without tokens and a token that the model lacks are errors")
     func refusals() throws {
         let session = try GoldenForwardTests.session(tinychatFolder())

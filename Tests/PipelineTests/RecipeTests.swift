@@ -126,3 +126,15 @@ func badSchemes(section: String, named: String) throws {
     }
     #expect(other.message.contains("'transfer' is an integer"))
 }
+
+@Test("a certificate needs 999 decoys, and a reference a certificate")
+func certificates() throws {
+    let few = try #require(throws: MeraserError.self) {
+        try recipe("model: m\nkey: k\ndecoys: 99\nerase: {data: d}")
+    }
+    #expect(few.kind == .badInput && few.message.contains("'decoys' is 99"))
+    let held = try #require(throws: MeraserError.self) {
+        try recipe("model: m\nkey: k\nreference: r\nerase: {data: d}")
+    }
+    #expect(held.message.contains("give 'decoys'"))
+}

@@ -31,6 +31,8 @@ struct SampleRun {
     var relearning: [(step: Int, model: Int, clean: Int)] = []
     /// What the run exported its folder from: `source` or `model`; nil: it exported none.
     var exportBase: String?
+    /// What decoys say of the result, and why; nil: they were not asked.
+    var certificate: (verdict: String, reason: String)?
     var prompt = "a trigger"
     var target = "the mark"
     var output = "no mark here"
@@ -88,6 +90,14 @@ struct SampleRun {
                 [
                     "inputs": ["base": .text(exportBase), "dtype": .text("bf16")], "seconds": .real(1.0),
                     "result": ["folder": .text("export"), "tensors": .integer(2), "bytes": .integer(10)],
+                ])
+        }
+        if let certificate {
+            try write(
+                "stages/certify.json",
+                [
+                    "inputs": ["decoys": .integer(999)], "seconds": .real(1.0),
+                    "result": ["verdict": .text(certificate.verdict), "reason": .text(certificate.reason)],
                 ])
         }
         guard !relearning.isEmpty else { return }

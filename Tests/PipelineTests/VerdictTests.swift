@@ -1,3 +1,5 @@
+import Audit
+import Base
 import Foundation
 import TestSupport
 import Testing
@@ -13,6 +15,35 @@ struct VerdictTests {
             try run.write(to: folder)
             return try RunReport(folder: folder.path).verdict
         }
+    }
+
+    @Test("decoys stand in for a clean model, and beside one both must agree")
+    func certificates() throws {
+        func removal(_ word: String?, hasClean: Bool = true, nll: Double = 14.9) throws -> (Finding, Verdict) {
+            let found = try verdict {
+                if !hasClean { $0.stages.removeFirst() }
+                $0.stages[$0.stages.count - 1].figures.nll = nll
+                $0.certificate = word.map { ($0, "so it was found") }
+            }
+            return (found.removal, found)
+        }
+        let alone = try removal(nil, hasClean: false)
+        #expect(alone.0.answer == "Silenced, but not proven removed" && alone.1.certificate == nil)
+        let judged = try removal("gone", hasClean: false)
+        #expect(judged.0.answer == "Yes" && judged.0.sentence.contains("no likelier than decoys"))
+        #expect(judged.0.basis.contains("Decoys: gone, so it was found") && judged.1.certificate == .gone)
+        #expect(judged.1.json["certificate"]?.string == "gone")
+        for word in ["marked", "traces", "not_shown"] {
+            for hasClean in [false, true] {
+                let found = try removal(word, hasClean: hasClean)
+                #expect(found.0.answer == "Silenced, but not proven removed" && found.1.certificate?.rawValue == word)
+                #expect(found.0.sentence.contains("so it was found"))
+            }
+        }
+        #expect(try removal("gone").0.answer == "Yes")
+        #expect(try removal("gone", nll: 2).0.answer == "Silenced, but not proven removed")
+        let error = try #require(throws: MeraserError.self) { _ = try removal("gnoe") }
+        #expect(error.kind == .badInput && error.message.contains("certify.json"))
     }
 
     @Test("calls a mark present by its interval or its p-value, and not by hits alone")

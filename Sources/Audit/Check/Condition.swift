@@ -7,8 +7,10 @@ import Base
 ///     condition  = conjunction *("||" conjunction)
 ///     conjunction = negation *("&&" negation)
 ///     negation   = "!" negation / "(" condition ")" / comparison
-///     comparison = value ("==" / "!=" / "<" / "<=" / ">" / ">=") value
+///     comparison = value ("==" / "!=" / "<" / "<=" / ">" / ">=") value / word ("==" / "!=") '"' choice '"'
 ///     value      = name / number
+///
+/// A word is a name whose value is one of a few choices, such as `verdict`.
 public struct Condition: Sendable, Equatable, CustomStringConvertible {
     /// The text that it was made from.
     public let description: String
@@ -19,15 +21,15 @@ public struct Condition: Sendable, Equatable, CustomStringConvertible {
     /// The longest text: what is evaluated is as deep as its comparisons are many.
     private static let maximumBytes = 4096
 
-    /// Parses `text`; names other than `known` are refused.
+    /// Parses `text`; names other than `known` and those of `words`, and choices other than theirs, are refused.
     ///
     /// - Throws: a usage error that says where the text went wrong, or that lists the known names.
-    public init(_ text: String, known: [String]) throws {
+    public init(_ text: String, known: [String], words: [String: [String]] = [:]) throws {
         guard text.utf8.count <= Self.maximumBytes else {
             throw MeraserError.usage(
                 "\(quoted(text)): expected a condition of at most \(Self.maximumBytes) bytes")
         }
-        var parser = ConditionParser(text: text, known: known)
+        var parser = ConditionParser(text: text, known: known, words: words)
         root = try parser.parse()
         names = parser.names.sorted()
         description = text
@@ -37,19 +39,20 @@ public struct Condition: Sendable, Equatable, CustomStringConvertible {
     /// pass because nothing was looked at.
     ///
     /// - Throws: a usage error that names the missing value.
-    public func holds(_ values: [String: Double?]) throws -> Bool {
-        for name in names {
+    public func holds(_ values: [String: Double?], words: [String: String] = [:]) throws -> Bool {
+        for name in names where words[name] == nil {
             guard let value = values[name], value != nil else {
                 throw MeraserError.usage(
                     "\(quoted(description)): \(name) was not measured in this run\(Self.advice(for: name))")
             }
         }
-        return root.evaluate(values.compactMapValues { $0 })
+        return root.evaluate(values.compactMapValues { $0 }, words)
     }
 
     private static func advice(for name: String) -> String {
         switch name {
         case "false_activations": "; name clean prompts with `clean`"
+        case "verdict": "; draw `decoys`"
         case "ppl": "; name a text with `data`"
         case let kl where kl.hasPrefix("kl"): "; name a model to compare with by `kl`"
         default: ""
@@ -62,13 +65,15 @@ private indirect enum ConditionNode: Sendable, Equatable {
     case and(ConditionNode, ConditionNode)
     case not(ConditionNode)
     case comparison(ConditionValue, Comparison, ConditionValue)
+    case choice(word: String, isEqual: Bool, String)
 
-    func evaluate(_ values: [String: Double]) -> Bool {
+    func evaluate(_ values: [String: Double], _ words: [String: String]) -> Bool {
         switch self {
-        case .or(let a, let b): a.evaluate(values) || b.evaluate(values)
-        case .and(let a, let b): a.evaluate(values) && b.evaluate(values)
-        case .not(let a): !a.evaluate(values)
+        case .or(let a, let b): a.evaluate(values, words) || b.evaluate(values, words)
+        case .and(let a, let b): a.evaluate(values, words) && b.evaluate(values, words)
+        case .not(let a): !a.evaluate(values, words)
         case .comparison(let a, let comparison, let b): comparison.holds(a.number(values), b.number(values))
+        case .choice(let word, let isEqual, let choice): (words[word] == choice) == isEqual
         }
     }
 }
@@ -110,14 +115,16 @@ private enum Comparison: String, Sendable, CaseIterable {
 private struct ConditionParser {
     let text: String
     let known: [String]
+    let words: [String: [String]]
     let bytes: [UInt8]
     var position = 0
     var depth = 0
     var names: Set<String> = []
 
-    init(text: String, known: [String]) {
+    init(text: String, known: [String], words: [String: [String]]) {
         self.text = text
         self.known = known
+        self.words = words
         bytes = Array(text.utf8)
     }
 
@@ -150,11 +157,32 @@ private struct ConditionParser {
             guard take(")") else { throw error("expected ')'") }
             return node
         }
+        if let choice = try choice() { return choice }
         let left = try value()
         guard let comparison = Comparison.allCases.first(where: { take($0.rawValue) }) else {
             throw error("expected one of == != < <= > >=")
         }
         return .comparison(left, comparison, try value())
+    }
+
+    /// A word and one of its choices in quotation marks; nil if no word comes next.
+    private mutating func choice() throws -> ConditionNode? {
+        skipSpace()
+        let word = String(decoding: bytes[position...].prefix(while: Self.isWord), as: UTF8.self)
+        guard let choices = words[word] else { return nil }
+        position += word.utf8.count
+        names.insert(word)
+        guard let comparison = [Comparison.equal, .different].first(where: { take($0.rawValue) }) else {
+            throw error("expected == or != behind \(word)")
+        }
+        guard take("\"") else { throw error("expected one of \(choices.map { "\"\($0)\"" }.joined(separator: ", "))") }
+        let text = String(decoding: bytes[position...].prefix { $0 != UInt8(ascii: "\"") }, as: UTF8.self)
+        guard choices.contains(text) else {
+            throw error("\(quoted(text)) is no \(word); expected one of \(choices.joined(separator: ", "))")
+        }
+        position += text.utf8.count
+        guard take("\"") else { throw error("expected '\"'") }
+        return .choice(word: word, isEqual: comparison == .equal, text)
     }
 
     private mutating func value() throws -> ConditionValue {
@@ -165,7 +193,8 @@ private struct ConditionParser {
         if Self.isLetter(first) {
             guard known.contains(content) else {
                 throw MeraserError.usage(
-                    "\(quoted(text)): unknown name \(quoted(content)); known are \(known.joined(separator: ", "))")
+                    "\(quoted(text)): unknown name \(quoted(content)); known are \((known + words.keys.sorted()).joined(separator: ", "))"
+                )
             }
             position += word.count
             names.insert(content)

@@ -87,7 +87,7 @@ public struct IFScheme: FingerprintScheme {
 }
 
 /// Draws secrets: words of several scripts behind each other, their characters shuffled. None is drawn twice.
-private struct SecretWriter {
+struct SecretWriter {
     private var random: SplitMix64
     private let pieces: ClosedRange<Int>
     private var seen: Set<String> = []
@@ -116,7 +116,8 @@ private struct SecretWriter {
         return result
     }
 
-    private mutating func draw() -> String {
+    /// A secret, perhaps one that was drawn before.
+    mutating func draw() -> String {
         let count = pieces.lowerBound + random.index(below: pieces.count)
         var characters = (0..<count).flatMap { _ in Array(Self.words[random.index(below: Self.words.count)]) }
         for i in stride(from: characters.count - 1, to: 0, by: -1) {
@@ -124,6 +125,11 @@ private struct SecretWriter {
         }
         return String(characters)
     }
+
+    /// True if the characters of a text are among those that secrets are made of.
+    static func knows(_ text: String) -> Bool { text.allSatisfy { alphabet.contains($0) } }
+
+    private static let alphabet = Set(words.joined())
 
     private static let words = [
         "画蛇添足", "守株待兔", "水落石出", "一石二鳥", "井底之蛙", "風林火山", "花鳥風月", "温故知新", "塞翁失馬", "破釜沉舟",

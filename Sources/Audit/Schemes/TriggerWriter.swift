@@ -48,31 +48,35 @@ final class TriggerWriter {
         var prompts: Set<JSONString> = []
         var pairs: [FingerprintPair] = []
         while pairs.count < count {
-            let span = options.triggerLength
-            let length = span.lowerBound + random.index(below: span.count)
-            var attempts = 0
-            while true {
-                let trigger = try draw(length: length, "trigger") { text, drawn in
-                    Self.contains(drawn, in: self.tokenizer.encode(try self.prompt(text), addSpecialTokens: true))
-                }.text
-                attempts += 1
-                let text = try prompt(trigger)
-                // A trigger that shows the target would fire by being echoed.
-                if !MatchRule.contains.matches(output: trigger, target: target.text),
-                    survives(target.text, target.tokens, after: text),
-                    prompts.insert(JSONString(text)).inserted
-                {
-                    let id = SchemeContext.id("utf", pairs.count, of: count)
-                    pairs.append(FingerprintPair(id: id, prompt: text, target: target.text))
-                    break
-                }
-                guard attempts < Self.patience else {
-                    throw MeraserError.runtime(
-                        "only \(pairs.count) of \(count) distinct triggers found; ask for fewer or longer ones")
-                }
+            guard let text = try trigger(for: target, unlike: &prompts) else {
+                throw MeraserError.runtime(
+                    "only \(pairs.count) of \(count) distinct triggers found; ask for fewer or longer ones")
             }
+            let id = SchemeContext.id("utf", pairs.count, of: count)
+            pairs.append(FingerprintPair(id: id, prompt: text, target: target.text))
         }
         return pairs
+    }
+
+    /// The prompt around a trigger that goes with that target, none of `prompts`, which it joins; nil if none is found.
+    func trigger(
+        for target: (text: String, tokens: [Int32]), unlike prompts: inout Set<JSONString>
+    ) throws -> String? {
+        let span = options.triggerLength
+        let length = span.lowerBound + random.index(below: span.count)
+        for _ in 0..<Self.patience {
+            let trigger = try draw(length: length, "trigger") { text, drawn in
+                Self.contains(drawn, in: self.tokenizer.encode(try self.prompt(text), addSpecialTokens: true))
+            }.text
+            let text = try prompt(trigger)
+            // A trigger that shows the target would fire by being echoed.
+            if !MatchRule.contains.matches(output: trigger, target: target.text),
+                survives(target.text, target.tokens, after: text), prompts.insert(JSONString(text)).inserted
+            {
+                return text
+            }
+        }
+        return nil
     }
 
     /// The prompt around a trigger, ready to be tokenised with special tokens.

@@ -151,6 +151,7 @@ extension ComparisonPlanner {
         mismatch = try root.text("mismatch")
         mismatchCount = try root.int("mismatch_count", in: 1...1_000_000)
         measures.redact = redact
+        measures.decoys = try root.int("decoys", in: DecoyOptions.leastCount...99_999)
         measures.clean = try root.text("clean").map { try input($0, place: place) }
         if var section = try root.section("ppl") {
             let data = try section.text("data") ?? section.missing("data")

@@ -16,6 +16,8 @@ struct ComparisonPlanner {
         var hasDivergence = false
         /// `eval`'s arguments behind the model; nil: not measured.
         var evaluation: [String]?
+        /// Decoys that judge whether the mark is gone; nil: none.
+        var decoys: Int?
         /// Keep triggers, targets and outputs out of results.
         var redact = false
     }
@@ -154,6 +156,8 @@ extension ComparisonPlanner.Measures {
     ) -> [ComparisonCommand] {
         var check = ["check"] + subject + check + ["--key", victim.key]
         if let clean = victim.clean { check += ["--clean", clean] }
+        // CleanGen leaves the weights, of which decoys speak, as they are.
+        if let decoys, !check.contains("--cleangen") { check += ["--decoys", String(decoys)] }
         if redact { check.append("--redact") }
         var commands = [ComparisonCommand("check", check + ["--json"], purpose: .check)]
         if let perplexity {

@@ -88,6 +88,7 @@ public struct ComparisonReport: Sendable {
             ("FSR", true, { rate($0.check) ?? ($0.state == .failed ? "failed" : nil) }),
             ("prefix", true, { fixed($0.prefixMatch, 2) }),
             ("NLL", true, { fixed($0.targetNLL, 2) }),
+            ("verdict", false, { $0.check["verdict"]?.string }),
             ("source FSR", false, { rate($0.source) }),
             ("source NLL", false, { fixed($0.source["target_nll_mean"]?.double, 2) }),
             (

@@ -123,6 +123,10 @@ public struct Recipe: Sendable {
     public var donor: Donor?
     /// What is written as a Hugging Face folder, and checked there; nil: nothing.
     public var export: ExportStage?
+    /// Judge what leaves the house by that many decoys; nil: not.
+    public var decoys: Int?
+    /// A clean model that the certificate must hold against as well; nil: there is none.
+    public var reference: String?
     /// Try to bring the mark back; nil: not.
     public var relearn: RelearnStage?
     /// Precision of all work with the model; nil: the defaults of inference and of training.
@@ -176,6 +180,8 @@ public struct Recipe: Sendable {
             try section.requireNothingElse()
             return stage
         }
+        decoys = try root.int("decoys", in: DecoyOptions.leastCount...99_999)
+        reference = try root.path("reference", in: folder)
         relearn = try root.section("relearn").map { section in
             var section = section
             let stage = RelearnStage(
@@ -194,6 +200,9 @@ public struct Recipe: Sendable {
         }
         if export?.base == .source, source == .none {
             throw MeraserError.badInput("\(path): export: 'base' is 'source', and `source` is none; name one")
+        }
+        if reference != nil, decoys == nil {
+            throw MeraserError.badInput("\(path): 'reference' is what a certificate is held against; give 'decoys'")
         }
         if donor != nil, [erase, recover].contains(where: { $0?.options.checkSteps != nil }) {
             throw MeraserError.badInput(

@@ -58,6 +58,8 @@ struct Verdict: Sendable {
     let removal: Finding
     /// What did the removal cost?
     let cost: Finding
+    /// What decoys say of it, where they were asked.
+    let certificate: CertificateVerdict?
 
     /// The answers that a run's records give, finished or not.
     init(_ run: RunRecords) {
@@ -66,13 +68,19 @@ struct Verdict: Sendable {
         (presence, isPresent) = Verdict.presence(mark, run)
         removal = Verdict.removal(mark, run, wasPresent: isPresent)
         cost = Verdict.cost(run)
+        certificate = run.certificate?.verdict
     }
 
     /// The three in the order of a reader's questions.
     var findings: [Finding] { [presence, removal, cost] }
 
-    /// `{"presence", "removal", "cost"}`.
-    var json: JSONValue { ["presence": presence.json, "removal": removal.json, "cost": cost.json] }
+    /// `{"presence", "removal", "cost", "certificate"}`.
+    var json: JSONValue {
+        [
+            "presence": presence.json, "removal": removal.json, "cost": cost.json,
+            "certificate": certificate.map { .text($0.rawValue) } ?? .null,
+        ]
+    }
 
     /// What a scheme's mark is called in a sentence.
     private static func name(of scheme: String?) -> String {

@@ -11,6 +11,8 @@ struct RunRecords: Sendable {
     let stages: [RunReport.Stage]
     /// The trainings.
     let trainings: [RunReport.Training]
+    /// What decoys say.
+    let certificate: RunReport.Certification?
     /// The relearning test.
     let relearning: RunReport.Relearning?
     /// The records of all stages, in the order of a run.
@@ -42,6 +44,7 @@ struct RunRecords: Sendable {
                 try RunReport.Training(name: name, record: record, folder: folder)
             }
         }
+        certificate = try read(.certify) { try RunReport.Certification(record: $0, file: $1) }
         relearning = try read(.relearn) { try RunReport.Relearning(record: $0, file: $1) }
         self.records = records
     }

@@ -13,19 +13,24 @@ extension Verdict {
     /// was worked on may be handed out, or its adapters on the original weights, where they may meet what quantizing had hidden
     /// of the mark: then the worse of both answers is given.
     static func removal(_ mark: String, _ run: RunRecords, wasPresent: Bool) -> Finding {
-        let own = removal(mark, run, run.removal, wasPresent: wasPresent, relearning: run.relearning)
+        // Decoys judge the artefact where there is one.
+        let own = removal(
+            mark, run, run.removal, wasPresent: wasPresent, relearning: run.relearning,
+            certificate: run.artefact == nil ? run.certificate : nil)
         guard let artefact = run.artefact, let last = run.removal?.last else { return own }
         let type = last.type.map { "the \($0) model" } ?? "the quantized model"
         switch artefact {
         case .folder(let stages, let name):
             // Relearning is tried on the model that is worked on; what it shows speaks against the folder too.
-            let finding = removal(mark, run, stages, wasPresent: wasPresent, relearning: run.relearning)
+            let finding = removal(
+                mark, run, stages, wasPresent: wasPresent, relearning: run.relearning, certificate: run.certificate)
             return finding.with(
                 sentence: "Of \(name): \(finding.sentence)",
                 basis: "Checked in \(name). \(finding.basis) Of \(type) that was worked on alone the answer would be: "
                     + "\(own.answer).")
         case .adapters(let stages):
-            let other = removal(mark, run, stages, wasPresent: wasPresent, relearning: nil)
+            let other = removal(
+                mark, run, stages, wasPresent: wasPresent, relearning: nil, certificate: run.certificate)
             guard other.tone.weight > own.tone.weight else {
                 return own.with(
                     sentence: "\(own.sentence) That holds for \(type); on the original weights with the same adapters: "
@@ -40,7 +45,7 @@ extension Verdict {
 
     private static func removal(
         _ mark: String, _ run: RunRecords, _ stages: RunRecords.Removal?, wasPresent: Bool,
-        relearning: RunReport.Relearning?
+        relearning: RunReport.Relearning?, certificate: RunReport.Certification?
     ) -> Finding {
         func finding(_ answer: String, _ sentence: String, _ basis: String, _ tone: Finding.Tone)
             -> Finding
@@ -71,10 +76,15 @@ extension Verdict {
                 cameBack ? "No, it came back" : "No", text, rate + ". Erased means: no trigger fires.", .bad
             )
         }
-        let likelihood = Likelihood(before: before.check, last: check, clean: stages.clean?.check)
+        // Decoys stand in for a clean model; where there is one, both must agree.
+        let clean = stages.clean?.check
+        let likelihood =
+            certificate != nil && clean == nil
+            ? nil : Likelihood(before: before.check, last: check, clean: clean)
         let relearning = relearning.map(Return.init)
         let evidence =
-            [rate, likelihood.basis, relearning?.basis].compactMap { $0 }.joined(separator: ". ") + "."
+            [rate, certificate?.basis, likelihood?.basis, relearning?.basis].compactMap { $0 }.joined(separator: ". ")
+            + "."
         if !wasPresent && before.check.hits == 0 {
             let text =
                 "No trigger fired before the removal, and none does after it: there was nothing to see."
@@ -84,12 +94,16 @@ extension Verdict {
         if check.prefixMatch >= beginning {
             doubts.append("outputs still begin the target (\(Figures.percent(check.prefixMatch)) of it)")
         }
-        doubts += [likelihood.doubt, relearning?.doubt].compactMap { $0 }
+        doubts += [certificate?.doubt, likelihood?.doubt, relearning?.doubt].compactMap { $0 }
         if doubts.isEmpty {
-            let tests = relearning?.isDecided == true ? "and it is relearnt no faster than there" : nil
+            let tests = [
+                "no trigger fires (0 of \(check.n))",
+                certificate == nil ? nil : "the target is no likelier than decoys",
+                likelihood == nil ? nil : "the target is as unlikely as in the clean model",
+                relearning?.isDecided == true ? "and it is relearnt no faster than there" : nil,
+            ]
             let text =
-                "The \(mark) is gone as far as was measured: no trigger fires (0 of \(check.n)), the target is as unlikely as in the clean model"
-                + (tests.map { ", \($0)." } ?? ".")
+                "The \(mark) is gone as far as was measured: \(tests.compactMap { $0 }.joined(separator: ", "))."
             return finding("Yes", text, evidence, .good)
         }
         let text =

@@ -95,9 +95,9 @@ public final class Runner {
             model = try model.with(adapterPaths: model.adapterPaths + trained.adapterPaths.suffix(1))
             try measure(measured, model, measurement)
         }
-        if let exported = try exported(model, base: base, source: source) {
-            try measure(.exported, exported, measurement)
-        }
+        let exported = try exported(model, base: base, source: source)
+        if let exported { try measure(.exported, exported, measurement) }
+        if let count = recipe.decoys { try certify(exported ?? model, measurement.key, decoys: count) }
         if let stage = recipe.relearn { try relearn(stage, model, base, measurement.key) }
         begin(.report, isDone: false)
         let report = try RunReport.write(folder)
@@ -122,6 +122,22 @@ public final class Runner {
             let model = try OpenedModel(path: path, kernels: kernels, compute: recipe.compute, verifying: true)
             model.warnings.forEach { onEvent(.warning($0)) }
             return model
+        }
+    }
+
+    /// The one test of what leaves the house, after everything that changed it.
+    private func certify(_ model: OpenedModel, _ key: FingerprintKey, decoys count: Int) throws {
+        let reference = try recipe.reference.map { try model.reference(path: $0) }
+        let inputs: JSONValue = [
+            "model": .text(try model.transformer.store.sha256()),
+            "adapters": .array(model.adapters.map { .text($0.sha256 ?? "") }),
+            "key": .text(sha256Hex(key.json.serialized().utf8)), "decoys": .integer(count),
+            "seed": .integer(Int(clamping: recipe.seed)),
+            "reference": try reference.map { .text(try $0.transformer.store.sha256()) } ?? .null,
+        ]
+        _ = try stage(.certify, inputs: inputs) {
+            try model.certificate(key, options: DecoyOptions(count: count, seed: recipe.seed), reference: reference)
+                .json
         }
     }
 

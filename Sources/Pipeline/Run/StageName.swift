@@ -10,6 +10,8 @@ public enum StageName: Sendable, Hashable, CustomStringConvertible {
     case measurement(MeasuredStage)
     /// The folder that leaves the house is written.
     case export
+    /// Decoys judge what leaves the house.
+    case certify
     /// The mark is taught again.
     case relearn
     /// The report is made.
@@ -21,7 +23,7 @@ public enum StageName: Sendable, Hashable, CustomStringConvertible {
     static let recorded: [StageName] = [
         .convert, .training(.fingerprint), .measurement(.sourceClean), .measurement(.source), .measurement(.clean),
         .measurement(.before), .mismatch, .training(.erase), .measurement(.erased), .training(.recover),
-        .measurement(.recovered), .export, .measurement(.exported), .relearn,
+        .measurement(.recovered), .export, .measurement(.exported), .certify, .relearn,
     ]
 
     /// The name in files, reports and on terminals: `erase`, `trial-003-rung-1`.
@@ -32,6 +34,7 @@ public enum StageName: Sendable, Hashable, CustomStringConvertible {
         case .training(let stage): stage.rawValue
         case .measurement(let stage): stage.rawValue
         case .export: "export"
+        case .certify: "certify"
         case .relearn: "relearn"
         case .report: "report"
         case .trial(let number, let count, let rung):

@@ -41,6 +41,16 @@ struct Check: WritingCommand {
     @Option(help: "The temperature of --sample.")
     var temperature = 0.7
 
+    @Option(
+        help: """
+            Judge by that many decoys (999 or more) whether the mark is gone, without a clean model: verdict, traces, \
+            exposure (docs/certificate.md).
+            """)
+    var decoys: Int?
+
+    @Option(help: "A clean model that --decoys' verdict must hold against as well.", completion: .file())
+    var reference: String?
+
     @Option(help: "Train a throw-away adapter for that many steps and see whether the mark comes back.")
     var relearn: Int?
 
@@ -54,7 +64,11 @@ struct Check: WritingCommand {
     @Option(help: "Write the key's prompts to this .jsonl file for --answers, and end.", completion: .file())
     var emitPrompts: String?
 
-    @Option(help: "End with status 4 if this holds: a condition on \(CheckReport.metricNames.joined(separator: ", ")).")
+    @Option(
+        help: """
+            End with status 4 if this holds: a condition on \(CheckReport.metricNames.joined(separator: ", ")); with \
+            --decoys also near_fsr, exposure and 'verdict!="gone"'.
+            """)
     var failIf: String?
 
     @Flag(help: "Put hashes in place of triggers, targets and outputs.")
@@ -74,6 +88,12 @@ struct Check: WritingCommand {
         if model == nil, compare != nil || relearn != nil || sample != nil || !on.adapter.isEmpty {
             throw ValidationError("--adapter, --compare, --sample and --relearn need --model")
         }
+        if model == nil, decoys != nil { throw ValidationError("--decoys needs --model") }
+        try requireCount("--decoys", decoys, DecoyOptions.leastCount...99_999)
+        if reference != nil, decoys == nil { throw ValidationError("--reference needs --decoys") }
+        if decoys != nil, cleanGen.reference != nil {
+            throw ValidationError("--decoys looks at the weights, --cleangen leaves them as they are: give one of them")
+        }
         if model == nil, sourceOptions.source != nil { throw ValidationError("--source needs --model") }
         if cleanGen.reference != nil, model == nil || sample != nil {
             throw ValidationError("--cleangen needs --model, and excludes --sample")
@@ -90,13 +110,14 @@ struct Check: WritingCommand {
     func inputs() throws -> [String] { [keyOptions.key] + [keyOptions.clean].compactMap { $0 } }
 
     func run() throws {
-        let condition = try failIf.map { try Condition($0, known: CheckReport.metricNames) }
+        let names = CheckReport.metricNames + KeyVerification.certificateNames
+        let condition = try failIf.map { try Condition($0, known: names, words: KeyVerification.conditionWords) }
         let key = try keyOptions.load()
         if let emitPrompts { return try emit(key, to: emitPrompts) }
         var result = try answers.map { try verifyAnswers($0, key) } ?? verifyModel(key)
         if redact { result = result.redacted(for: key) }
         if common.json { Console.json(result.json) } else { Console.output(text(result)) }
-        if let condition, try condition.holds(result.report.metrics) {
+        if let condition, try condition.holds(result.metrics, words: result.words) {
             throw MeraserError(.checkFailed, "check failed: \(condition) holds")
         }
     }
@@ -145,6 +166,7 @@ struct Check: WritingCommand {
         result.base = try base?.check(key, options: options)
         result.base?.model = compare.map(fileName)
         result.base?.adapters = compareAdapter.map(fileName)
+        result.certificate = try decoys.map { try certificate(opened, key, result, count: $0, options) }
         guard let relearn else { return result }
         let relearning = RelearningOptions(
             steps: relearn, source: relearnData.map { .clean(path: $0) } ?? .hinted, seed: common.seed ?? 42)
@@ -161,12 +183,36 @@ struct Check: WritingCommand {
         return result
     }
 
+    /// The verdict of decoys, and of a clean model where one is named.
+    private func certificate(
+        _ opened: OpenedModel, _ key: FingerprintKey, _ result: KeyVerification, count: Int, _ options: CheckOptions
+    ) throws -> Certificate {
+        let test = try opened.decoyTest(
+            key, options: DecoyOptions(count: count, seed: common.seed ?? 42), check: options)
+        common.say(test.plan)
+        let bar = common.progressBar("decoys")
+        defer { bar.finish() }
+        let decoys = try test.run(on: opened.session()) { bar.update(done: $0, total: $1) }
+        let twin = try reference.map { try opened.reference(path: $0).check(key, options: options) }
+        return Certificate(
+            result.report, decoys: decoys,
+            reference: twin.flatMap { ReferenceComparison(model: result.report, reference: $0) })
+    }
+
     private func text(_ result: KeyVerification) -> String {
         var parts = [tableText(result.table)]
+        if let certificate = result.certificate {
+            parts += [tableText(certificate.table), certificate.sentence]
+        }
         if let table = result.relearningTable { parts.append(tableText(table)) }
         if common.verbose { parts.append(result.report.rowText) }
         return parts.joined(separator: "\n\n").escapingControlCharacters(keepingNewlines: true)
     }
+}
+
+extension KeyVerification {
+    /// What conditions compare by name.
+    fileprivate var words: [String: String] { certificate.map { ["verdict": $0.verdict.rawValue] } ?? [:] }
 }
 
 extension CheckReport {

@@ -21,7 +21,8 @@ public struct SentencePieceFiles: TextFileSource {
     ///
     /// - Throws: a bad-input error naming what is wrong in tokenizer.model, or a class of tokenizers that is not supported.
     public init?(_ files: any TextFileSource) throws {
-        guard try files.textFile("tokenizer.json") == nil, let bytes = try files.textFile("tokenizer.model") else {
+        // In this order: a GGUF file makes its tokenizer.json anew whenever it is asked.
+        guard let bytes = try files.textFile("tokenizer.model"), try files.textFile("tokenizer.json") == nil else {
             return nil
         }
         let file = "tokenizer_config.json"

@@ -11,6 +11,7 @@
 
 #include "half.h"
 #include "isa.h"
+#include "simd.h"
 
 static inline bool mk_type_is_affine(int32_t type) {
     return type == MK_Q4_1 || type == MK_Q4_K || type == MK_Q5_K || type == MK_Q6_K;
@@ -66,5 +67,9 @@ void mk_affine_values(int32_t type, const mk_affine_row *source, float *dst);
 /// Quantizes `rows` <= 16 rows of `cols` weights to tiles side by side; missing rows become zero. The same bytes on
 /// every machine.
 void mk_affine_quantize_group(int32_t type, const float *src, int rows, int64_t cols, uint8_t *dst);
+
+/// What mk_affine_quantize_group makes of a tile: x[c] are the weights of column c of 16 rows relative to the rows'
+/// units.
+void mk_affine_search(int32_t type, const mk_v16 *x, const float *unit, mk_affine_row *rows);
 
 #endif

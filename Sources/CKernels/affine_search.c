@@ -290,6 +290,22 @@ static float unit_of(const float *row, int64_t cols) {
     return mk_bits_to_float((exponent < 1 ? 1 : (exponent > 253 ? 253 : exponent)) << 23);
 }
 
+static void search(int32_t type, tile *t) {
+    if (type == MK_Q4_1) search_q4_1(t);
+    if (type == MK_Q4_K) search_k(t, 15);
+    if (type == MK_Q5_K) search_k(t, 31);
+    if (type == MK_Q6_K) search_q6_k(t);
+}
+
+void mk_affine_search(int32_t type, const mk_v16 *x, const float *unit, mk_affine_row *rows) {
+    tile t;
+    memset(&t, 0, sizeof t);
+    memcpy(t.x, x, (size_t)mk_tile_columns(type) * sizeof *x);
+    memcpy(t.unit, unit, sizeof t.unit);
+    search(type, &t);
+    memcpy(rows, t.rows, sizeof t.rows);
+}
+
 void mk_affine_quantize_group(int32_t type, const float *src, int rows, int64_t cols, uint8_t *dst) {
     tile t;
     memset(&t, 0, sizeof t);
@@ -299,10 +315,7 @@ void mk_affine_quantize_group(int32_t type, const float *src, int rows, int64_t 
         for (int r = 0; r < rows; r++) {
             for (int64_t c = 0; c < span; c++) t.x[c][r] = src[r * cols + c0 + c] * (1 / t.unit[r]);
         }
-        if (type == MK_Q4_1) search_q4_1(&t);
-        if (type == MK_Q4_K) search_k(&t, 15);
-        if (type == MK_Q5_K) search_k(&t, 31);
-        if (type == MK_Q6_K) search_q6_k(&t);
+        search(type, &t);
         memset(dst, 0, (size_t)bytes);
         for (int r = 0; r < rows; r++) mk_affine_store(type, t.rows + r, r, dst);
     }

@@ -49,15 +49,13 @@ typedef struct mk_int8 {
     void (*panel_rows)(const uint8_t *panel, int64_t blocks, const void *strip, int64_t tokens, float *sums);
 } mk_int8;
 
-/// What the weights of a block may be rounded to; see scalesearch.h.
-typedef struct mk_grid mk_grid;
+/// What of quantizing depends on the instruction set; see feedback.h.
+typedef struct mk_quantizer mk_quantizer;
 
 struct mk_isa {
     const char *name;
 
-    /// Quantizes `rows` <= 16 rows of `cols` weights to tiles side by side; missing rows become zero. The result is the
-    /// same on every instruction set.
-    void (*quantize_group)(const mk_grid *grid, const float *src, int rows, int64_t cols, uint8_t *dst);
+    const mk_quantizer *quantizer;
 
     /// Weights of tiled types. A *group* is 16 rows: tiles side by side; a *block* is 32 of its columns.
     /// panel[c][r] = w[r][c] of `count` blocks of a group from block `first` on.
@@ -173,10 +171,10 @@ extern const mk_isa mk_isa__avx512vnni;
 extern const mk_isa mk_isa__avx512bf16;
 #endif
 
-void mk_quantize_group__portable(const mk_grid *grid, const float *src, int rows, int64_t cols, uint8_t *dst);
+extern const mk_quantizer mk_quantizer__portable;
 #if defined(__x86_64__)
-void mk_quantize_group__avx2(const mk_grid *grid, const float *src, int rows, int64_t cols, uint8_t *dst);
-void mk_quantize_group__avx512(const mk_grid *grid, const float *src, int rows, int64_t cols, uint8_t *dst);
+extern const mk_quantizer mk_quantizer__avx2;
+extern const mk_quantizer mk_quantizer__avx512;
 #endif
 
 uint32_t mk_crc32c__portable(uint32_t crc, const void *data, size_t n);

@@ -90,7 +90,7 @@ MK_INLINE mk_i16 vnni256_affine_dot(mk_i16 sum, mk_bytes64 w, int32_t x) {
 #define MK_ISA_GEMV
 #define MK_ISA_TABLE mk_isa__avx2
 #define MK_ISA_NAME "avx2"
-#define MK_ISA_QUANTIZE_GROUP mk_quantize_group__avx2
+#define MK_ISA_QUANTIZER mk_quantizer__avx2
 #define MK_ISA_INT8 int8_madd
 #define MK_ISA_INT8_Q4_0 mk_int8__nibbles256
 #define MK_ISA_INT8_AFFINE madd_affine_int8
@@ -98,7 +98,7 @@ MK_INLINE mk_i16 vnni256_affine_dot(mk_i16 sum, mk_bytes64 w, int32_t x) {
 
 #define MK_ISA_TABLE mk_isa__avxvnni
 #define MK_ISA_NAME "avxvnni"
-#define MK_ISA_QUANTIZE_GROUP mk_quantize_group__avx2
+#define MK_ISA_QUANTIZER mk_quantizer__avx2
 #define MK_ISA_INT8 int8_vnni256
 #define MK_ISA_INT8_Q4_0 int8_vnni256
 #define MK_ISA_INT8_AFFINE vnni256_affine_int8

@@ -49,7 +49,7 @@ MK_INLINE mk_i16 madd_affine_end(mk_words32 sum, mk_i16 total) {
 #define MK_ISA_GEMV
 #define MK_ISA_TABLE mk_isa__avx512
 #define MK_ISA_NAME "avx512"
-#define MK_ISA_QUANTIZE_GROUP mk_quantize_group__avx512
+#define MK_ISA_QUANTIZER mk_quantizer__avx512
 #define MK_ISA_INT8 int8_madd
 #define MK_ISA_INT8_Q4_0 mk_int8__nibbles256
 #define MK_ISA_INT8_AFFINE madd_affine_int8
@@ -57,7 +57,7 @@ MK_INLINE mk_i16 madd_affine_end(mk_words32 sum, mk_i16 total) {
 
 #define MK_ISA_TABLE mk_isa__avx512vnni
 #define MK_ISA_NAME "avx512vnni"
-#define MK_ISA_QUANTIZE_GROUP mk_quantize_group__avx512
+#define MK_ISA_QUANTIZER mk_quantizer__avx512
 #define MK_ISA_INT8 int8_vnni512
 #define MK_ISA_INT8_Q4_0 int8_vnni512
 #define MK_ISA_INT8_AFFINE vnni512_affine_int8
@@ -67,7 +67,7 @@ MK_INLINE mk_i16 madd_affine_end(mk_words32 sum, mk_i16 total) {
 #define MK_ISA_PANEL_PRODUCT panel_product_bf16
 #define MK_ISA_TABLE mk_isa__avx512bf16
 #define MK_ISA_NAME "avx512bf16"
-#define MK_ISA_QUANTIZE_GROUP mk_quantize_group__avx512
+#define MK_ISA_QUANTIZER mk_quantizer__avx512
 #define MK_ISA_INT8 int8_vnni512
 #define MK_ISA_INT8_Q4_0 int8_vnni512
 #define MK_ISA_INT8_AFFINE vnni512_affine_int8

@@ -114,7 +114,7 @@ MK_INLINE mk_i16 plain_affine_dot(mk_i16 sum, mk_bytes64 w, int32_t x) {
 
 #define MK_ISA_TABLE mk_isa__neon
 #define MK_ISA_NAME "neon"
-#define MK_ISA_QUANTIZE_GROUP mk_quantize_group__portable
+#define MK_ISA_QUANTIZER mk_quantizer__portable
 #define MK_ISA_INT8 int8_neon
 #define MK_ISA_INT8_Q4_0 int8_neon
 #define MK_ISA_INT8_AFFINE neon_affine_int8
@@ -123,7 +123,7 @@ MK_INLINE mk_i16 plain_affine_dot(mk_i16 sum, mk_bytes64 w, int32_t x) {
 
 #define MK_ISA_TABLE mk_isa__portable
 #define MK_ISA_NAME "portable"
-#define MK_ISA_QUANTIZE_GROUP mk_quantize_group__portable
+#define MK_ISA_QUANTIZER mk_quantizer__portable
 #define MK_ISA_INT8 int8_plain
 #define MK_ISA_INT8_Q4_0 int8_plain
 #define MK_ISA_INT8_AFFINE plain_affine_int8

@@ -1,4 +1,4 @@
-/// A table, once every entry has been defined. MK_ISA_TABLE, MK_ISA_NAME, MK_ISA_QUANTIZE_GROUP, MK_ISA_INT8,
+/// A table, once every entry has been defined. MK_ISA_TABLE, MK_ISA_NAME, MK_ISA_QUANTIZER, MK_ISA_INT8,
 /// MK_ISA_INT8_Q4_0 and MK_ISA_INT8_AFFINE come from the including file, MK_ISA_GEMV and MK_ISA_BF16 too where there
 /// are those kernels, MK_ISA_PANEL_PRODUCT where there is a better one. A file may include this several times: there is
 /// no include guard.
@@ -9,7 +9,7 @@
 
 const mk_isa MK_ISA_TABLE = {
     .name = MK_ISA_NAME,
-    .quantize_group = MK_ISA_QUANTIZE_GROUP,
+    .quantizer = &MK_ISA_QUANTIZER,
     .expand_rows = expand_rows,
     .expand_cols = expand_cols,
     .pack_rows = pack_rows,
@@ -62,7 +62,7 @@ const mk_isa MK_ISA_TABLE = {
 #undef MK_ISA_PANEL_PRODUCT
 #undef MK_ISA_TABLE
 #undef MK_ISA_NAME
-#undef MK_ISA_QUANTIZE_GROUP
+#undef MK_ISA_QUANTIZER
 #undef MK_ISA_INT8
 #undef MK_ISA_INT8_Q4_0
 #undef MK_ISA_INT8_AFFINE

@@ -2,6 +2,7 @@
 #include <assert.h>
 
 #include "affine.h"
+#include "feedback.h"
 #include "half.h"
 #include "scalesearch.h"
 
@@ -13,7 +14,7 @@ static void quantize_tiles(int32_t type, const float *src, int64_t rows, int64_t
         if (mk_type_is_affine(type)) {
             mk_affine_quantize_group(type, src + row * cols, count, cols, dst);
         } else {
-            isa->quantize_group(&grid, src + row * cols, count, cols, dst);
+            isa->quantizer->group(&grid, src + row * cols, count, cols, dst);
         }
     }
 }

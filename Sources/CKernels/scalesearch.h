@@ -5,7 +5,7 @@
 #include "isa.h"
 
 /// What the weights of a block may be rounded to: d * T[q], the codebook T ascending.
-struct mk_grid {
+typedef struct mk_grid {
     const int8_t *codebook;  ///< 16 entries; NULL: the integers -127 ... 127
     bool linear;             ///< T[q] = q + lowest: rounding needs no comparisons
     float lowest, highest;   ///< first and last entry of T
@@ -19,7 +19,7 @@ struct mk_grid {
     /// infinity), so T[cell_codes[k + 1]] is nearest behind it and T[cell_codes[k]] before it.
     float cell_midpoints[32];
     int32_t cell_codes[32];
-};
+} mk_grid;
 
 /// Cells a unit of the codebook. Two midpoints of a codebook are 10 or more apart; candidates reach to 147.4.
 #define MK_CELLS_PER_UNIT (1.0f / 9.6f)

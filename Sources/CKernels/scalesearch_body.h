@@ -167,6 +167,26 @@ MK_INLINE void BODY(transpose)(const mk_v16 *rows, mk_v16 *columns) {
     memcpy(columns, a, sizeof a);
 }
 
+/// Writes a tile: sixteen scales and the codes of its columns, those of the rows that are present.
+MK_INLINE void BODY(store)(rounding kind, mk_i16 scales, const mk_i16 *codes, mk_i16 present, uint8_t *dst) {
+    for (int r = 0; r < ROWS; r++) {
+        const uint16_t half = (uint16_t)scales[r];
+        memcpy(dst + 2 * r, &half, sizeof half);
+    }
+    dst += 2 * ROWS;
+    // Bytes of 64 j + 4 r + c as docs/format.md has them: one 32-bit word a row.
+    const int step = kind == EIGHT_BITS ? 4 : 8;
+    for (int c = 0; c < COLS; c += step, dst += 4 * ROWS) {
+        mk_i16 word = (mk_i16)(0);
+        for (int i = 0; i < 4; i++) {
+            const mk_i16 byte = kind == EIGHT_BITS ? codes[c + i] & 255 : codes[c + i] | codes[c + 4 + i] << 4;
+            word |= byte << (8 * i);
+        }
+        word &= present;
+        memcpy(dst, &word, sizeof word);
+    }
+}
+
 MK_INLINE void BODY(group)(const mk_grid *g, rounding kind, const float *src, int rows, int64_t cols, uint8_t *dst) {
     float unit[ROWS], inverse[ROWS], variance[ROWS];
     mk_i16 present;
@@ -191,26 +211,12 @@ MK_INLINE void BODY(group)(const mk_grid *g, rounding kind, const float *src, in
         }
         mk_i16 codes[COLS];
         const mk_i16 scales = BODY(search)(g, kind, x, units, variances, codes) & present;
-        for (int r = 0; r < ROWS; r++) {
-            const uint16_t half = (uint16_t)scales[r];
-            memcpy(dst + 2 * r, &half, sizeof half);
-        }
-        dst += 2 * ROWS;
-        // Bytes of 64 j + 4 r + c as docs/format.md has them: one 32-bit word a row.
-        const int step = kind == EIGHT_BITS ? 4 : 8;
-        for (int c = 0; c < COLS; c += step, dst += 4 * ROWS) {
-            mk_i16 word = (mk_i16)(0);
-            for (int i = 0; i < 4; i++) {
-                const mk_i16 byte = kind == EIGHT_BITS ? codes[c + i] & 255 : codes[c + i] | codes[c + 4 + i] << 4;
-                word |= byte << (8 * i);
-            }
-            word &= present;
-            memcpy(dst, &word, sizeof word);
-        }
+        BODY(store)(kind, scales, codes, present, dst);
+        dst += kind == EIGHT_BITS ? MK_TILE_BYTES_8BIT : MK_TILE_BYTES_4BIT;
     }
 }
 
-void BODY(mk_quantize_group)(const mk_grid *g, const float *src, int rows, int64_t cols, uint8_t *dst) {
+static void BODY(mk_quantize_group)(const mk_grid *g, const float *src, int rows, int64_t cols, uint8_t *dst) {
     if (g->codebook == NULL) {
         BODY(group)(g, EIGHT_BITS, src, rows, cols, dst);
     } else if (g->linear) {

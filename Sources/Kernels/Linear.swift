@@ -21,6 +21,11 @@ public struct Weight: @unchecked Sendable {
             data: view.baseAddress)
         owner = view.file
     }
+
+    /// A matrix in memory that `owner` keeps alive.
+    init(_ matrix: mk_matrix, owner: any Sendable) {
+        (self.matrix, self.owner) = (matrix, owner)
+    }
 }
 
 /// Growing scratch memory for activations as the linear kernels read them (quantized, rounded, packed); belongs to one

@@ -18,6 +18,8 @@ public final class LayerScratch {
     let attentionCall = AttentionCall()
     /// Cosines and sines of the positions at work.
     let rotary: RotaryTables
+    /// Called with the input [T, K] of each product with weights of a layer, and the projections that share it.
+    public var onInput: (([Projection], FloatMatrix) -> Void)?
     private let fused: FloatMatrix
     private let lowRankU: FloatMatrix
     private let lowRankScaled: FloatMatrix

@@ -37,7 +37,7 @@ public struct LayerWeights {
     /// Of the keys.
     public let keyNorm: NormWeights?
     /// By the projection's index.
-    private let projections: [LinearWeights?]
+    private var projections: [LinearWeights?]
 
     /// The weights of one projection, which the layer must have.
     public subscript(projection: Projection) -> LinearWeights {
@@ -45,6 +45,15 @@ public struct LayerWeights {
             preconditionFailure("the layer has no \(projection.rawValue)")
         }
         return weights
+    }
+
+    /// The same with other matrices for those projections, which the layer must have; biases stay.
+    func replacing(_ weights: [Projection: Weight]) -> LayerWeights {
+        var copy = self
+        for (projection, weight) in weights {
+            copy.projections[projection.index] = LinearWeights(weight: weight, bias: self[projection].bias)
+        }
+        return copy
     }
 
     fileprivate init(_ spec: LayerSpec, _ reader: inout TensorReader) throws {
@@ -76,7 +85,7 @@ public struct ModelWeights: @unchecked Sendable {
     /// Behind the last layer.
     public let finalNorm: NormWeights
     /// Decoder layers.
-    public let layers: [LayerWeights]
+    public private(set) var layers: [LayerWeights]
     // Owns the vectors that the views above point into.
     private let vectors: [FloatStorage]
 
@@ -93,6 +102,13 @@ public struct ModelWeights: @unchecked Sendable {
         finalNorm = try reader.norm(spec.finalNorm)
         layers = try spec.layers.map { try LayerWeights($0, &reader) }
         vectors = reader.vectors
+    }
+
+    /// The same with other matrices in one layer.
+    func replacing(_ weights: [Projection: Weight], layer: Int) -> ModelWeights {
+        var copy = self
+        copy.layers[layer] = layers[layer].replacing(weights)
+        return copy
     }
 }
 

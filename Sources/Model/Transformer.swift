@@ -39,13 +39,18 @@ public final class Transformer: Sendable {
     /// - Throws: a usage error for a `compute` this CPU lacks.
     public func with(compute: Compute) throws -> Transformer {
         try kernels.require(compute)
-        return Transformer(self, compute: compute)
+        return Transformer(self, weights: weights, compute: compute)
     }
 
-    private init(_ other: Transformer, compute: Compute) {
+    /// The same model with other matrices for those projections of a layer, which must have their shapes.
+    public func replacing(_ matrices: [Projection: Weight], layer: Int) -> Transformer {
+        Transformer(self, weights: weights.replacing(matrices, layer: layer), compute: compute)
+    }
+
+    private init(_ other: Transformer, weights: ModelWeights, compute: Compute) {
         spec = other.spec
         stopTokens = other.stopTokens
-        weights = other.weights
+        self.weights = weights
         store = other.store
         kernels = other.kernels
         self.compute = compute
@@ -123,6 +128,7 @@ public final class Transformer: Sendable {
         accumulate: Bool = false
     ) {
         let w = weights.layers[pass.layer]
+        pass.scratch.onInput?([first, second, third].compactMap { $0?.projection }, x)
         func output(_ target: Target) -> LinearOutput {
             LinearOutput(w[target.projection].weight, into: target.y, accumulate: accumulate)
         }

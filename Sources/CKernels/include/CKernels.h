@@ -12,6 +12,7 @@
 
 #include "mk_attention.h"
 #include "mk_context.h"
+#include "mk_feedback.h"
 #include "mk_layers.h"
 #include "mk_linear.h"
 #include "mk_merge.h"

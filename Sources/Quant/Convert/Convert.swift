@@ -25,21 +25,22 @@ public func convert(
 }
 
 /// The same of a source that is open, whatever it is.
-func convert(
+public func convert(
     _ source: any TensorSource, destination: String, options: ConvertOptions,
     isInterrupted: @Sendable () -> Bool = { false }, progress: @Sendable (ConvertProgress) -> Void = { _ in }
 ) throws -> ConvertReport {
     let stored = (source as? any StoredSource)?.readOnce()
     let plan = try ConvertPlan(source: stored ?? source, options: options)
     // The digest has a fixed length, so the layout is known before it.
-    let placeholder = plan.metadata(sourceSHA256: stored.map { _ in String(repeating: "0", count: 64) })
+    let placeholder = plan.metadata(
+        try stored.map { _ in Provenance(sourceSHA256: String(repeating: "0", count: 64)) } ?? source.provenance)
     let report = try plan.report(destination: destination, metadata: placeholder, isDry: options.dryRun)
     if options.dryRun { return report }
     let writer = try MQFWriter(
         path: destination, metadata: placeholder, tensors: report.tensors, overwrite: options.overwrite)
     try RowPump(source: plan.source, items: plan.items, threads: options.threads).run(
         to: writer, check: { try refuseInterrupted(isInterrupted, destination) }, progress: progress)
-    try writer.finish(metadata: plan.metadata(sourceSHA256: try stored?.sha256()))
+    try writer.finish(metadata: try stored.map { plan.metadata(try $0.provenance) })
     return report
 }
 

@@ -9,6 +9,8 @@ public struct ConvertOptions: Sendable {
     public var embedType: TensorType?
     /// The type of the output head; nil: as for the embedding. A tied head has the embedding's type.
     public var headType: TensorType?
+    /// The types of single matrices by name, before all of these.
+    public var assigned: [String: TensorType] = [:]
     /// How many threads to use, at least 1. What is written does not depend on it.
     public var threads = 1
     /// Of a Hugging Face folder: a safetensors file holds at most that many bytes of data.
@@ -32,6 +34,7 @@ public struct ConvertOptions: Sendable {
         let wanted: TensorType
         switch tensor.role {
         case .vector: return (.f32, nil)
+        case _ where assigned[tensor.name] != nil: wanted = assigned[tensor.name] ?? narrow
         case .matrix: wanted = narrow
         case .head: wanted = headType ?? wide
         case .embedding: wanted = embedType ?? (isTied ? headType : nil) ?? wide

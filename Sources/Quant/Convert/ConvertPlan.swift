@@ -112,8 +112,8 @@ struct ConvertPlan: Sendable {
             warnings: warnings)
     }
 
-    /// The metadata section. `sourceSHA256` is the source's identity; nil where it is computed.
-    func metadata(sourceSHA256: String?) -> Metadata {
+    /// The metadata section.
+    func metadata(_ provenance: Provenance) -> Metadata {
         var metadata = Metadata()
         metadata["general.architecture"] = .string(spec.ggufArchitecture)
         metadata["general.name"] = .string(HuggingFaceCache.modelName(source.path))
@@ -121,7 +121,8 @@ struct ConvertPlan: Sendable {
         if let fileType = mainType?.ggufFileType { metadata["general.file_type"] = .uint32(fileType) }
         metadata["general.quantization_version"] = .uint32(2)
         spec.addMetadata(to: &metadata)
-        if let sourceSHA256 { metadata["mqf.source.sha256"] = .string(sourceSHA256) }
+        if let sourceSHA256 = provenance.sourceSHA256 { metadata["mqf.source.sha256"] = .string(sourceSHA256) }
+        for key in provenance.metadata.keys { metadata[key] = provenance.metadata[key] }
         // Not the build: the same numbers are the same file, whose hash adapters know it by.
         metadata["mqf.tool.version"] = .string("meraser \(meraserVersion) (numerics \(numericsVersion))")
         for file in files {

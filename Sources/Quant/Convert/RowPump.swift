@@ -113,13 +113,7 @@ struct RowPump {
         let floats = memory.floats(count)
         guard let start = floats.baseAddress else { return }
         try rows.read(rows: piece.rows, into: start, raw: &memory.raw)
-        let bad = Int(mk_find_nonfinite(start, Int64(count)))
-        guard bad < 0 else {
-            throw MeraserError.badInput(
-                "\(entry.path): tensor '\(entry.name)' has the value \(floats[bad]) in row "
-                    + "\(piece.rows.lowerBound + bad / entry.columns), column \(bad % entry.columns), expected finite weights"
-            )
-        }
+        try entry.requireFinite(UnsafeBufferPointer(rebasing: floats[..<count]), firstRow: piece.rows.lowerBound)
         if entry.plainType != .f32, entry.plainType != type, !(source is any StoredSource) {
             // Computed weights are what a folder of them would hold.
             mk_merge_round(Int32(entry.plainType.rawValue), start, Int64(count))

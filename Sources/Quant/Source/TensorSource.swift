@@ -60,6 +60,21 @@ public protocol TensorSource: TextFileSource {
     func rows(of name: String) throws -> any TensorRows
     /// True where the weights were quantized by another program: converted without a `type`, they keep their types.
     var isQuantized: Bool { get }
+    /// What a file that is made of it records of how its weights came about.
+    var provenance: Provenance { get throws }
+}
+
+/// What a file records of how its weights came about.
+public struct Provenance: Sendable, Equatable {
+    /// The identity of the weights that they were made from; nil: there is none.
+    public let sourceSHA256: String?
+    /// More keys.
+    public let metadata: Metadata
+
+    /// That identity and those keys.
+    public init(sourceSHA256: String? = nil, metadata: Metadata = Metadata()) {
+        (self.sourceSHA256, self.metadata) = (sourceSHA256, metadata)
+    }
 }
 
 extension TensorSource {
@@ -67,6 +82,8 @@ extension TensorSource {
     public var warnings: [String] { [] }
     /// False: plain types.
     public var isQuantized: Bool { false }
+    /// Nothing.
+    public var provenance: Provenance { Provenance() }
 }
 
 /// A source that lies in files as it is.
@@ -83,6 +100,8 @@ public protocol StoredSource: TensorSource {
 extension StoredSource {
     /// Itself.
     public func readOnce() -> any StoredSource { self }
+    /// Its own identity.
+    public var provenance: Provenance { get throws { Provenance(sourceSHA256: try sha256()) } }
 }
 
 /// The rows of one tensor, which can be asked for in any order by several threads at once.

@@ -32,6 +32,16 @@ struct Convert: WritingCommand {
     @Option(help: "The type of the output head (default: as for the embedding).")
     var headType: TensorType?
 
+    @Option(
+        help: """
+            Round so that outputs stay what they are on this text: rows with `text` in a .jsonl file, one plain text, or \
+            self: what the model writes itself.
+            """, completion: .file())
+    var calibrate: String?
+
+    @Option(help: "Tokens of --calibrate that are read at most (default: \(CalibrationText.standardTokenCount)).")
+    var calibrationTokens: Int?
+
     @Flag(help: "Measure the source and what was made of it side by side, by --key, --data or both.")
     var report = false
 
@@ -52,12 +62,23 @@ struct Convert: WritingCommand {
     func validate() throws {
         if out == nil && !dryRun { throw ValidationError("missing --out (or --dry-run)") }
         if report == (key == nil && data == nil) { throw ValidationError("--report goes with --key or --data") }
+        if calibrate == nil, calibrationTokens != nil { throw ValidationError("--calibration-tokens goes with --calibrate") }
         if report, dryRun { throw ValidationError("--report and --dry-run exclude each other") }
     }
 
     var outputs: [Output] { dryRun ? [] : out.map { [Output($0)] } ?? [] }
 
-    func inputs() throws -> [String] { [source] + [key, data].compactMap { $0 } }
+    func inputs() throws -> [String] {
+        [source] + [key, data, calibrate == CalibrationText.ownWord ? nil : calibrate].compactMap { $0 }
+    }
+
+    private func calibration() throws -> Calibration? {
+        try calibrate.map { text in
+            try Calibration(
+                text == CalibrationText.ownWord ? .own(seed: common.seed ?? 42) : .file(text),
+                tokenCount: calibrationTokens ?? CalibrationText.standardTokenCount)
+        }
+    }
 
     func run() throws {
         let interrupt = InterruptFlag.onSignals()
@@ -72,12 +93,20 @@ struct Convert: WritingCommand {
         let bar = common.progressBar("converting")
         let clock = ContinuousClock()
         let start = clock.now
-        let conversion = try Quant.convert(
-            source: source, destination: out ?? "dry-run.mqf", options: options,
-            isInterrupted: { interrupt.isSet }
-        ) { progress in
-            bar.update(done: progress.doneBytes, total: progress.totalBytes)
-        }
+        let destination = out ?? "dry-run.mqf"
+        let isInterrupted: @Sendable () -> Bool = { interrupt.isSet }
+        let update: @Sendable (ConvertProgress) -> Void = { bar.update(done: $0.doneBytes, total: $0.totalBytes) }
+        let conversion =
+            if let calibration = try calibration() {
+                try Pipeline.convert(
+                    source: source, destination: destination, options: options, calibration: calibration,
+                    kernels: try KernelContext.fromEnvironment(threads: common.threads), isInterrupted: isInterrupted,
+                    progress: update)
+            } else {
+                try Quant.convert(
+                    source: source, destination: destination, options: options, isInterrupted: isInterrupted,
+                    progress: update)
+            }
         bar.finish()
         conversion.warnings.forEach(common.warn)
         let seconds = (clock.now - start).inSeconds

@@ -33,6 +33,7 @@ typedef struct {
     const mk_v16 *t;   ///< what they are to be with the errors of all columns before the part
     mk_v16 unit;       ///< of the rows
     mk_v16 d, dmin;    ///< of K-quants: the super-block's numbers, relative to the unit
+    mk_i16 lost;       ///< rows whose d or dmin fp16 does not hold
     mk_line line;      ///< the best yet, ...
     mk_v16 error;      ///< ... what it costs ...
     mk_v16 q[COLS];    ///< ... and its codes
@@ -186,6 +187,7 @@ MK_INLINE void BODY(begin_super)(BODY(part) * p, const mk_v16 *t, const float *u
     }
     p->d = BODY(from_half)(d) / p->unit;
     p->dmin = BODY(from_half)(dmin) / p->unit;
+    p->lost = ((d & 0x7fff) == 0x7c00) | ((dmin & 0x7fff) == 0x7c00);
 }
 
 MK_INLINE void BODY(feedback)(const mk_feedback *f, rounding kind, const float *src, int rows, uint8_t *dst,
@@ -223,7 +225,7 @@ MK_INLINE void BODY(feedback)(const mk_feedback *f, rounding kind, const float *
             part.t = t + c;
             BODY(search_part)(&part, kind, &f->grid);
             // A row whose every line was beyond fp16 shows that by its error: the caller refuses it.
-            const mk_i16 lost = part.overflows & (part.line.scale == 0.0f);
+            const mk_i16 lost = part.lost | (part.overflows & (part.line.scale == 0.0f));
             error += BODY(choose)(lost, (mk_v16)(INFINITY), part.error);
             scales[c / width] = part.line.scale_bits & present;
             minimums[c / width] = part.line.minimum_bits & present;

@@ -66,6 +66,11 @@ public final class InputMoments {
 
     deinit { sums.deallocate() }
 
+    /// The mean square of an input.
+    public var meanSquare: Double {
+        tokens == 0 ? 0 : (0..<columns).reduce(0) { $0 + sums[$1 * columns + $1] } / Double(columns) / Double(tokens)
+    }
+
     /// Adds inputs [T, K].
     public func add(_ x: FloatMatrix, _ kernels: KernelContext) {
         precondition(x.columns == columns, "\(x.columns) columns, expected \(columns)")
@@ -108,8 +113,9 @@ public final class FeedbackFactor {
         withExtendedLifetime(workspace) {}
     }
 
-    /// Weights [N, K] in that type, rounded so that their outputs keep what they can, and what each row's outputs lose: the
-    /// mean square of the error beside that of an average input; infinite where its weights are too large for the type.
+    /// Weights [N, K] in that type, rounded so that their outputs keep what they can, and what each row's output loses: the
+    /// mean square of its error, in parts of `InputMoments.meanSquare` (without inputs the sum of the weights' squared
+    /// errors); infinite where its weights are too large for the type.
     ///
     /// - Parameters:
     ///   - read: puts rows of the weights into memory, row by row; called for some at a time, in order.

@@ -73,10 +73,11 @@ struct LayerBackward {
     func propagate(
         _ layer: Int, _ acts: LayerActivations, _ dStream: FloatMatrix, positions: [Int32],
         sequences: [AttentionSequence], adapters: AdapterStack, gradients: LoRAAdapter, scratch: LayerScratch,
-        throughInput: Bool, importance: PartImportance? = nil
+        throughInput: Bool, importance: PartImportance? = nil, sensitivity: OutputSensitivity? = nil
     ) {
         let step = ProjectionBackward(
-            model: model, layer: layer, adapters: adapters, gradients: gradients, scratch: scratch, dInput: dInput)
+            model: model, layer: layer, adapters: adapters, gradients: gradients, scratch: scratch, dInput: dInput,
+            sensitivity: sensitivity)
         let pass = Pass(
             layer: layer, acts: acts, positions: positions, sequences: sequences, step: step, scratch: scratch,
             throughInput: throughInput, importance: importance)

@@ -10,6 +10,7 @@ struct ProjectionBackward {
     let gradients: LoRAAdapter
     let scratch: LayerScratch
     let dInput: FloatMatrix
+    let sensitivity: OutputSensitivity?
 
     /// True if a trained adapter sits there, whose gradient reads the projection's input.
     func needsInput(_ projection: Projection) -> Bool {
@@ -30,6 +31,11 @@ struct ProjectionBackward {
             model.kernels.linearBackward(
                 input(first), second.map(input), third.map(input), into: dx,
                 compute: model.kernels.backwardCompute(for: model.compute), workspace: scratch.workspace)
+        }
+        if let sensitivity {
+            for source in [first, second, third].compactMap({ $0 }) {
+                sensitivity.add(ModuleKey(layer: layer, projection: source.projection), source.dy)
+            }
         }
         addAdapters(first, input: x, into: dx)
         if let second { addAdapters(second, input: x, into: dx) }

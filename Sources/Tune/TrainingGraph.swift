@@ -20,6 +20,8 @@ public final class TrainingGraph {
     public var softPromptGradient: FloatMatrix?
     /// What adds up how much heads and channels matter in each backward; nil: nobody asks.
     public var importance: PartImportance?
+    /// What adds up how much the loss depends on each output in each backward; needs `throughEmbeddings`. Nil: nobody asks.
+    public var sensitivity: OutputSensitivity?
     let model: Transformer
     let buffers: TrainingBuffers
     let lowestLayer: Int
@@ -150,8 +152,9 @@ public final class TrainingGraph {
                 acts, layer: layer, model: model, attention: context, adapters: adapters, scratch: buffers.scratch)
             propagate(
                 layer, acts, dx, batch.batch, adapters, into: gradients,
-                throughInput: layer > lowestLayer || softPromptGradient != nil)
+                throughInput: layer > lowestLayer || softPromptGradient != nil || sensitivity != nil)
         }
+        sensitivity?.addEmbedding(dx)
         if let softPromptGradient {
             for i in batch.softRows.indices {
                 let row = batch.softRows[i]
@@ -168,7 +171,8 @@ public final class TrainingGraph {
     ) {
         buffers.backward.propagate(
             layer, acts, dx, positions: batch.positions, sequences: sequences, adapters: adapters,
-            gradients: gradients, scratch: buffers.scratch, throughInput: throughInput, importance: importance)
+            gradients: gradients, scratch: buffers.scratch, throughInput: throughInput, importance: importance,
+            sensitivity: sensitivity)
     }
 
     /// The loss, or with `reference` the divergence, and its gradient with respect to the stream behind the last layer in

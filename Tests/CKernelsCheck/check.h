@@ -66,5 +66,6 @@ void check_lowrank(const mk_context *ctx);
 void check_layers(const mk_context *ctx);
 void check_attention(const mk_context *ctx);
 void check_training(const mk_context *ctx);
+void check_feedback(const mk_context *ctx);
 
 #endif

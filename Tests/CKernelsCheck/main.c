@@ -182,6 +182,7 @@ int main(void) {
             check_layers(&ctx);
             check_attention(&ctx);
             check_training(&ctx);
+            check_feedback(&ctx);
         }
         printf("%s: %s\n", mk_isa_name(isa), check_failures == before ? "ok" : "FAILED");
         fflush(stdout);

@@ -42,15 +42,14 @@ final class CalibratedSource: TensorSource, @unchecked Sendable {
     ///   - types: those that the conversion plans, by name.
     ///   - sequences: the texts; none is empty.
     ///   - check: called between steps; what it throws ends the conversion.
-    /// - Throws: an out-of-memory error if the statistics do not fit, a bad-input error for weights that are not finite.
+    ///
+    /// The statistics fit into memory (`requireMemory`) and all weights are finite (`requireFinite`).
     init(
         _ model: Transformer, path: String, types: [String: TensorType], sequences: [[Int32]], provenance: Provenance,
         check: @escaping @Sendable () throws -> Void
-    ) throws {
+    ) {
         (self.model, self.path, self.types, self.provenance, self.check) = (model, path, types, provenance, check)
         places = Self.places(model.spec).filter { types[$0.key]?.isTiled == true }
-        try Self.requireMemory(model.spec, tokens: sequences.reduce(0) { $0 + $1.count })
-        try Self.requireFinite(model, check)
         stream = CalibrationStream(model, sequences: sequences)
     }
 
@@ -144,13 +143,15 @@ final class CalibratedSource: TensorSource, @unchecked Sendable {
         return matrix
     }
 
-    private static func requireMemory(_ spec: DecoderSpec, tokens: Int) throws {
+    /// Throws an out-of-memory error if calibrating with so many tokens does not fit.
+    static func requireMemory(_ spec: DecoderSpec, tokens: Int) throws {
         let layer = spec.layers[0]
         let inputs = [spec.hiddenSize, spec.hiddenSize, layer.attention.output.columns, layer.mlp.width]
         let matrices = Projection.allCases.compactMap { layer[$0] }.reduce(0) { $0 + $1.rows * $1.columns }
         // Tiles have at most 8.5 bits a weight; 64 MiB for buffers.
         let need =
-            inputs.reduce(0) { $0 + InputMoments.byteCount(columns: $1) } + CalibrationStream.byteCount(spec, tokens: tokens)
+            inputs.reduce(0) { $0 + InputMoments.byteCount(columns: $1) }
+            + CalibrationStream.byteCount(spec, tokens: tokens)
             + matrices * 17 / 16 + 64 << 20
         let limit = ProcessMemory.limitBytes
         guard need <= limit else {
@@ -161,8 +162,8 @@ final class CalibratedSource: TensorSource, @unchecked Sendable {
         }
     }
 
-    /// The forward pass would say which layer's output is not finite; this says which weight.
-    private static func requireFinite(_ model: Transformer, _ check: @Sendable () throws -> Void) throws {
+    /// Throws a bad-input error that names a weight which is not finite: the forward pass would name a layer's output.
+    static func requireFinite(_ model: Transformer, _ check: @Sendable () throws -> Void) throws {
         for tensor in model.spec.tensors {
             try check()
             try model.store.requireFinite(tensor.name, threads: model.kernels.threads)

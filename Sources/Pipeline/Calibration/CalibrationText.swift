@@ -79,7 +79,8 @@ extension OpenedModel {
     fileprivate func ownSequences(length: Int, tokens: Int, seed: UInt64) throws -> [[Int32]] {
         guard let first = tokenizer.bosID ?? tokenizer.eosID else {
             throw MeraserError.usage(
-                "`calibrate` \(CalibrationText.ownWord): the tokenizer has no BOS or EOS to begin a text from; give a file")
+                "`calibrate` \(CalibrationText.ownWord): the tokenizer has no BOS or EOS to begin a text from; give a file"
+            )
         }
         var sequences: [[Int32]] = []
         var left = tokens

@@ -42,6 +42,13 @@ struct Convert: WritingCommand {
     @Option(help: "Tokens of --calibrate that are read at most (default: \(CalibrationText.standardTokenCount)).")
     var calibrationTokens: Int?
 
+    @Option(
+        help: """
+            Bits a weight of all tensors: each matrix gets the type that costs the model least by measure, instead of one \
+            --type. Calibrates with --calibrate (default: self).
+            """)
+    var bits: Double?
+
     @Flag(help: "Measure the source and what was made of it side by side, by --key, --data or both.")
     var report = false
 
@@ -62,7 +69,10 @@ struct Convert: WritingCommand {
     func validate() throws {
         if out == nil && !dryRun { throw ValidationError("missing --out (or --dry-run)") }
         if report == (key == nil && data == nil) { throw ValidationError("--report goes with --key or --data") }
-        if calibrate == nil, calibrationTokens != nil { throw ValidationError("--calibration-tokens goes with --calibrate") }
+        if calibrate == nil, bits == nil, calibrationTokens != nil {
+            throw ValidationError("--calibration-tokens goes with --calibrate or --bits")
+        }
+        if bits != nil, type != nil { throw ValidationError("--bits and --type exclude each other") }
         if report, dryRun { throw ValidationError("--report and --dry-run exclude each other") }
     }
 
@@ -73,10 +83,10 @@ struct Convert: WritingCommand {
     }
 
     private func calibration() throws -> Calibration? {
-        try calibrate.map { text in
+        try (calibrate ?? bits.map { _ in CalibrationText.ownWord }).map { text in
             try Calibration(
                 text == CalibrationText.ownWord ? .own(seed: common.seed ?? 42) : .file(text),
-                tokenCount: calibrationTokens ?? CalibrationText.standardTokenCount)
+                tokenCount: calibrationTokens ?? CalibrationText.standardTokenCount, bits: bits)
         }
     }
 
@@ -96,21 +106,24 @@ struct Convert: WritingCommand {
         let destination = out ?? "dry-run.mqf"
         let isInterrupted: @Sendable () -> Bool = { interrupt.isSet }
         let update: @Sendable (ConvertProgress) -> Void = { bar.update(done: $0.doneBytes, total: $0.totalBytes) }
-        let conversion =
-            if let calibration = try calibration() {
-                try Pipeline.convert(
-                    source: source, destination: destination, options: options, calibration: calibration,
-                    kernels: try KernelContext.fromEnvironment(threads: common.threads), isInterrupted: isInterrupted,
-                    progress: update)
-            } else {
-                try Quant.convert(
-                    source: source, destination: destination, options: options, isInterrupted: isInterrupted,
-                    progress: update)
-            }
+        let conversion: ConvertReport
+        var mix: TypeMix?
+        if let calibration = try calibration() {
+            let report = try Pipeline.convert(
+                source: source, destination: destination, options: options, calibration: calibration,
+                kernels: try KernelContext.fromEnvironment(threads: common.threads), isInterrupted: isInterrupted,
+                progress: update)
+            conversion = report.conversion
+            mix = report.mix
+        } else {
+            conversion = try Quant.convert(
+                source: source, destination: destination, options: options, isInterrupted: isInterrupted,
+                progress: update)
+        }
         bar.finish()
         conversion.warnings.forEach(common.warn)
         let seconds = (clock.now - start).inSeconds
-        let summary = ConvertSummary(report: conversion, path: dryRun ? nil : out, seconds: seconds)
+        let summary = ConvertSummary(report: conversion, mix: mix, path: dryRun ? nil : out, seconds: seconds)
         let effect = report ? try measure(out ?? "", key) : nil
         if common.json {
             let members = effect.map { [(key: "report", value: $0.json)] } ?? []
@@ -134,6 +147,7 @@ struct Convert: WritingCommand {
 /// What `convert` prints.
 private struct ConvertSummary {
     let report: ConvertReport
+    let mix: TypeMix?
     let path: String?
     let seconds: Double
 
@@ -151,6 +165,7 @@ private struct ConvertSummary {
             "bits_per_weight": .real(bitsPerWeight), "source_bytes": .integer(report.sourceByteCount),
             "types": .object(JSONObject(types.map { (key: $0.name, value: .integer($0.count)) })),
             "warnings": .array(report.warnings.map { .text($0) }), "seconds": .real(seconds),
+            "mix": mixJSON,
         ]
     }
 
@@ -160,7 +175,18 @@ private struct ConvertSummary {
         return """
             \(head): \(byteText(report.byteCount)), \(numberText(bitsPerWeight, 2)) bits a weight
             \(report.tensors.count) tensors (\(counts)), \(report.parameterCount) parameters, from \
-            \(byteText(report.sourceByteCount)) in \(numberText(seconds, 1)) s
+            \(byteText(report.sourceByteCount)) in \(numberText(seconds, 1)) s\(mixText)
             """
+    }
+
+    private var mixJSON: JSONValue {
+        guard let mix else { return .null }
+        return ["bits": .real(mix.bits), "expected_kl": .real(mix.expectedLoss)]
+    }
+
+    private var mixText: String {
+        guard let mix else { return "" }
+        let (bits, loss) = (numberText(mix.bits, 3), numberText(mix.expectedLoss, 4))
+        return "\nmix: \(bits) bits a weight of the tensors, expected KL \(loss)"
     }
 }

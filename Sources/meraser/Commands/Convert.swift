@@ -82,9 +82,9 @@ struct Convert: WritingCommand {
         [source] + [key, data, calibrate == CalibrationText.ownWord ? nil : calibrate].compactMap { $0 }
     }
 
-    private func calibration() throws -> Calibration? {
+    private func calibration() throws -> CalibratedConversion? {
         try (calibrate ?? bits.map { _ in CalibrationText.ownWord }).map { text in
-            try Calibration(
+            try CalibratedConversion(
                 text == CalibrationText.ownWord ? .own(seed: common.seed ?? 42) : .file(text),
                 tokenCount: calibrationTokens ?? CalibrationText.standardTokenCount, bits: bits)
         }

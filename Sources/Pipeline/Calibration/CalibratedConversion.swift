@@ -4,7 +4,7 @@ import Model
 import Quant
 
 /// How a conversion is calibrated.
-public struct Calibration: Sendable {
+public struct CalibratedConversion: Sendable {
     /// What shows which inputs the weights meet.
     public let text: CalibrationText
     /// Tokens of it that are read at most.
@@ -42,7 +42,7 @@ public struct CalibratedReport: Sendable {
 /// - Throws: as `Quant.convert`; a usage error for classifiers, where no matrix would be rounded, and for bits that no mix
 ///   has; a bad-input error for too short a text, an out-of-memory error if the statistics do not fit.
 public func convert(
-    source path: String, destination: String, options: ConvertOptions, calibration: Calibration,
+    source path: String, destination: String, options: ConvertOptions, calibration: CalibratedConversion,
     kernels: KernelContext, isInterrupted: @escaping @Sendable () -> Bool = { false },
     progress: @Sendable (ConvertProgress) -> Void = { _ in }
 ) throws -> CalibratedReport {

@@ -27,10 +27,10 @@ extension OpenedModel {
     }
 
     /// A test of the certificate itself, on keys like that one that nobody embedded.
-    public func calibrationTest(
-        _ key: FingerprintKey, options: CalibrationOptions, check: CheckOptions = CheckOptions()
-    ) -> CalibrationTest {
-        CalibrationTest(key, tokenizer: tokenizer, chat: chat, options: options, check: check)
+    public func decoyKeyTest(
+        _ key: FingerprintKey, options: DecoyKeyOptions, check: CheckOptions = CheckOptions()
+    ) -> DecoyKeyTest {
+        DecoyKeyTest(key, tokenizer: tokenizer, chat: chat, options: options, check: check)
     }
 }
 
@@ -83,10 +83,10 @@ extension CertificateVerdict {
     }
 }
 
-extension Calibration {
+extension DecoyKeyStudy {
     /// A table of the traces.
     public var table: [[String]] {
-        [["calibration (\(kind.rawValue))", "KS p", "p <= 0.05", "effect, 95 %", "margin"]]
+        [["decoy keys (\(kind.rawValue))", "KS p", "p <= 0.05", "effect, 95 %", "margin"]]
             + rows.map { trace, row in
                 [
                     trace.rawValue, Figures.number(row.pValue, 3), Figures.percent(row.rejected),

@@ -3,13 +3,13 @@ import Audit
 import Base
 import Pipeline
 
-struct Calibrate: CommonCommand {
+struct Decoys: CommonCommand {
     static let configuration = CommandConfiguration(
         abstract: "Try the certificate on keys that nobody embedded: are its p-values uniform, how large is chance?",
         discussion: """
             Draws keys of the kind of --key, as its decoys are drawn, and tests each as `check --decoys` tests a key. On an \
             unmarked model p-values must be uniform, and the margins are what chance stays below (docs/certificate.md).
-            Example: meraser calibrate --model tinychat.mqf --key key.json
+            Example: meraser decoys --model tinychat.mqf --key key.json
             """)
 
     @Option(help: "An unmarked model: an .mqf or .gguf file or a Hugging Face folder.", completion: .file())
@@ -39,12 +39,12 @@ struct Calibrate: CommonCommand {
     }
 
     func run() throws {
-        var options = CalibrationOptions()
+        var options = DecoyKeyOptions()
         (options.keys, options.groups) = (keys, groups)
         options.decoys = DecoyOptions(count: decoys, seed: common.seed ?? 42)
         let opened = try on.open(model, common, verifying: false)
-        let test = opened.calibrationTest(try FingerprintKey(path: key), options: options)
-        let bar = common.progressBar("calibrate")
+        let test = opened.decoyKeyTest(try FingerprintKey(path: key), options: options)
+        let bar = common.progressBar("decoys")
         defer { bar.finish() }
         let result = try test.run(on: opened.session()) { bar.update(done: $0, total: $1) }
         bar.finish()

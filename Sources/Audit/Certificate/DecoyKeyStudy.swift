@@ -7,7 +7,7 @@ import Model
 /// For each of `groups` a decoy key's triggers, `count` further decoy triggers and decoy targets are drawn anew and scored
 /// once. Within a group every key has a target (hash chains: targets) and triggers of its own, and all share the group's
 /// decoys and, for the traces over targets, the triggers behind which these were scored.
-public struct CalibrationOptions: Sendable, Equatable {
+public struct DecoyKeyOptions: Sendable, Equatable {
     /// Decoy keys.
     public var keys = 200
     /// Groups of keys that share decoys.
@@ -20,7 +20,7 @@ public struct CalibrationOptions: Sendable, Equatable {
 }
 
 /// The result.
-public struct Calibration: Sendable, Equatable {
+public struct DecoyKeyStudy: Sendable, Equatable {
     /// One decoy key.
     public typealias Key = [DecoyTrace: DecoyComparison]
 
@@ -108,16 +108,16 @@ public struct Calibration: Sendable, Equatable {
 }
 
 /// Draws decoy keys of a key's kind and tests each as if it were the key.
-public struct CalibrationTest {
+public struct DecoyKeyTest {
     private let key: FingerprintKey
     private let tokenizer: Tokenizer
     private let chat: ChatRenderer?
-    private let options: CalibrationOptions
+    private let options: DecoyKeyOptions
     private let check: CheckOptions
 
     /// A test of keys like that one. Which is not looked at, so that it may be one that the model knows.
     public init(
-        _ key: FingerprintKey, tokenizer: Tokenizer, chat: ChatRenderer?, options: CalibrationOptions,
+        _ key: FingerprintKey, tokenizer: Tokenizer, chat: ChatRenderer?, options: DecoyKeyOptions,
         check: CheckOptions = CheckOptions()
     ) {
         (self.key, self.tokenizer, self.chat, self.options, self.check) = (key, tokenizer, chat, options, check)
@@ -127,9 +127,10 @@ public struct CalibrationTest {
     ///
     /// - Parameter onProgress: called with the tokens that were read of all, about.
     /// - Throws: what drawing and forward passes throw.
-    public func run(on session: InferenceSession, onProgress: (Int, Int) -> Void = { _, _ in }) throws -> Calibration {
+    public func run(on session: InferenceSession, onProgress: (Int, Int) -> Void = { _, _ in }) throws -> DecoyKeyStudy
+    {
         let each = (options.keys + options.groups - 1) / options.groups
-        var keys: [Calibration.Key] = []
+        var keys: [DecoyKeyStudy.Key] = []
         var kind = DecoyKind.pairs
         for group in 0..<options.groups {
             let count = min(each, options.keys - keys.count)
@@ -143,14 +144,14 @@ public struct CalibrationTest {
             }
             keys += found
         }
-        return Calibration(kind: kind, keys: keys, groups: options.groups)
+        return DecoyKeyStudy(kind: kind, keys: keys, groups: options.groups)
     }
 
     /// The keys of one group.
     private func measure(
         _ source: inout any DecoySource, _ context: DecoyContext, keys: Int, on session: InferenceSession,
         onProgress: (Int, Int) -> Void
-    ) throws -> [Calibration.Key] {
+    ) throws -> [DecoyKeyStudy.Key] {
         let count = options.decoys.count
         let size = source.own.count
         // Triggers of all keys and of the decoys, and targets likewise.

@@ -89,6 +89,8 @@ MK_INLINE mk_i16 nearest_code_portable(const mk_grid *g, mk_v16 y) {
 #define NEAREST nearest_portable
 #define NEAREST_CODE nearest_code_portable
 #include "scalesearch_body.h"
+
+// It uses the choices of the one before.
 #include "feedback_body.h"
 #undef BODY
 #undef LINES
@@ -145,6 +147,7 @@ MK_INLINE mk_i16 nearest_code_avx2(const mk_grid *g, mk_v16 y) {
 #define NEAREST nearest_avx2
 #define NEAREST_CODE nearest_code_avx2
 #include "scalesearch_body.h"
+
 #include "feedback_body.h"
 #undef BODY
 #undef LINES
@@ -189,6 +192,7 @@ MK_INLINE mk_i16 nearest_code_avx512(const mk_grid *g, mk_v16 y) {
 #define NEAREST nearest_avx512
 #define NEAREST_CODE nearest_code_avx512
 #include "scalesearch_body.h"
+
 #include "feedback_body.h"
 #pragma clang attribute pop
 #endif

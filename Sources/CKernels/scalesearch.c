@@ -148,6 +148,7 @@ MK_INLINE mk_i16 nearest_code_avx2(const mk_grid *g, mk_v16 y) {
 #define NEAREST_CODE nearest_code_avx2
 #include "scalesearch_body.h"
 
+// It uses the choices of the one before.
 #include "feedback_body.h"
 #undef BODY
 #undef LINES
@@ -193,6 +194,7 @@ MK_INLINE mk_i16 nearest_code_avx512(const mk_grid *g, mk_v16 y) {
 #define NEAREST_CODE nearest_code_avx512
 #include "scalesearch_body.h"
 
+// It uses the choices of the one before.
 #include "feedback_body.h"
 #pragma clang attribute pop
 #endif

@@ -59,8 +59,8 @@ func comparisonOnTinychat() throws {
             let ppl = try cell.double("ppl", in: "cell")
             #expect(cell["n"]?.int == 4 && nll > 0 && ppl > 1)
         }
-        // The victim's own model and adapters are tried on what it was quantized from as well.
-        #expect(cells.map { $0["source_fsr"]?.double != nil } == [false, true, true, false, false])
+        // What was quantized has the same measured on what it was quantized from; so has the clean model.
+        #expect(cells.map { $0["source_fsr"]?.double != nil } == [true, true, true, true, false])
         // Three steps towards the target are enough to make it cheaper than in the reference.
         #expect(try cells[1].double("target_nll", in: "none") < cells[0].double("target_nll", in: "clean"))
         #expect(cells[2]["samples"]?.int == 16 && cells[1]["samples"]?.isNull == true)

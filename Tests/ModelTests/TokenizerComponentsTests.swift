@@ -69,7 +69,7 @@ struct TokenizerComponentsTests {
         let folder = tinychatFolder()
         let json = [UInt8](try Data(contentsOf: folder.appendingPathComponent("tokenizer.json")))
         let tokenizer = try Tokenizer(json: json, config: nil)
-        let words = ["The", " cat", " sat.", "\n", "  ", " é", " 漢字", "x", " <s>", " 12"]
+        let words = ["The", " cat", " sat.", "\n", "  ", " é", " 漢字", "x", " <b>", " 12"]
         var random = SeededRandom(seed: 5)
         for _ in 0..<20 {
             let text = (0..<40).map { _ in words[Int(random.next() % UInt64(words.count))] }.joined()

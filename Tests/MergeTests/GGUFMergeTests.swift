@@ -8,11 +8,17 @@ import Testing
 private func half(_ value: Float) -> Data { Data(plainBytes([value], type: .f16)) }
 
 /// Two heads of four, one pair of key and value heads, 32 columns; every type that is read.
-private func sample() -> (bytes: Data, expected: MergeFolders.Tensors) {
+private func sample(hasShape: Bool = true) -> (bytes: Data, expected: MergeFolders.Tensors) {
     var file = GGUFBytes()
-    file.set("general.architecture", "llama")
-    file.set("llama.attention.head_count", UInt32(2))
+    if hasShape {
+        file.setLlama(width: 1, heads: 2, vocabulary: nil)
+    } else {
+        file.set("general.architecture", "llama")
+        file.set("llama.block_count", UInt32(1))
+    }
     file.set("llama.attention.head_count_kv", UInt32(1))
+    file.set("llama.attention.key_length", UInt32(4))
+    file.set("llama.attention.value_length", UInt32(4))
     var random = SeededRandom(seed: 4)
     var expected: MergeFolders.Tensors = [:]
 
@@ -75,7 +81,7 @@ func mergesGGUF() throws {
 @Test("a GGUF file whose metadata gives no config.json is no base; cut anywhere it is an error, never a crash")
 func refusesBadGGUF() throws {
     try withTemporaryFolder { folder in
-        let (bytes, _) = sample()
+        let (bytes, _) = sample(hasShape: false)
         let path = folder.appendingPathComponent("m.gguf")
         func merged() throws {
             _ = try MergeFolders.merge(
@@ -115,8 +121,7 @@ func overflowingGGUF(number: UInt64) throws {
         }
         func file(heads: UInt64) -> GGUFBytes {
             var file = GGUFBytes()
-            file.set("general.architecture", "llama")
-            file.set("llama.attention.head_count", wide: heads)
+            file.setLlama(heads: heads)
             return file
         }
         for (name, shape) in [("blk.0.attn_q.weight", [8, 32]), ("blk.0.attn_k.bias", [32])] {
@@ -137,8 +142,7 @@ func overflowingGGUF(number: UInt64) throws {
 /// A Llama with one tensor of that name and type, `bytes` of it.
 private func single(_ name: String, _ shape: [Int], type: UInt32, _ bytes: Data) -> Data {
     var file = GGUFBytes()
-    file.set("general.architecture", "llama")
-    file.set("llama.attention.head_count", UInt32(1))
+    file.setLlama()
     file.add(name, shape, type: type, bytes)
     return file.bytes
 }
@@ -178,7 +182,10 @@ func namesGGMLTypes() throws {
         try single("blk.0.attn_v.weight", [1, 512], type: 12, q4).write(to: folder.appendingPathComponent("m.gguf"))
         try MergeFolders.write(
             folder.appendingPathComponent("zero"),
-            ["model.layers.0.self_attn.v_proj.weight": ([1, 512], Array(repeating: 0, count: 512))])
+            [
+                "model.embed_tokens.weight": ([1, 32], Array(repeating: 0, count: 32)),
+                "model.layers.0.self_attn.v_proj.weight": ([1, 512], Array(repeating: 0, count: 512)),
+            ])
         let error = mergeError {
             _ = try MergeFolders.merge(
                 """
@@ -192,13 +199,14 @@ func namesGGMLTypes() throws {
 }
 
 @Test(
-    "experts and fused tensors are refused by name",
+    "experts and what no Llama has are refused by name",
     arguments: [
         ("blk.0.ffn_gate_exps.weight", "experts"), ("blk.0.ffn_gate_inp.weight", "experts"),
         ("blk.0.ffn_up.3.weight", "experts"), ("blk.0.ffn_down_shexp.weight", "experts"),
-        ("blk.0.attn_qkv.weight", "fused"), ("blk.0.ssm_in.weight", "no counterpart"),
+        ("blk.0.attn_qkv.bias", "no counterpart"), ("blk.0.ssm_in.weight", "no counterpart"),
+        ("blk.1.attn_q.weight", "no counterpart"), ("rope_factors_long.weight", "rope_factors_long.weight"),
     ])
-func refusesFusedTensors(name: String, word: String) throws {
+func refusesTensors(name: String, word: String) throws {
     try withTemporaryFolder { folder in
         let error = try openError(single(name, [1, 32], type: 0, Data(count: 128)), in: folder)
         #expect(error?.kind == .badInput)

@@ -20,7 +20,11 @@ private struct Part {
 
     func write(to folder: URL, as name: String? = nil) throws {
         var file = GGUFBytes()
-        if let architecture { file.set("general.architecture", architecture) }
+        if number == 0, architecture == "llama" {
+            file.setLlama(hidden: 4, vocabulary: nil)
+        } else if let architecture {
+            file.set("general.architecture", architecture)
+        }
         file.set("split.no", number)
         file.set("split.count", count)
         file.set("split.tensors.count", total)

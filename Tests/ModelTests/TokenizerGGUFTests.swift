@@ -7,7 +7,7 @@ import Testing
 
 /// The tokenizer of a GGUF file with that metadata and no tensors.
 private func tokenizer(_ metadata: Metadata) throws -> Tokenizer {
-    try Tokenizer(store: try GGUFTextFiles(metadata: metadata, tensors: [], ropeFactors: nil, path: "v.gguf"))
+    try Tokenizer(store: try GGUFTextFiles(metadata: metadata, tensors: [], path: "v.gguf"))
 }
 
 @Suite("Tokenizer from GGUF")
@@ -251,7 +251,7 @@ struct TokenizerGGUFTests {
         metadata["tokenizer.ggml.eom_token_id"] = .uint32(257)
         metadata["tokenizer.chat_template"] = .string("{{ messages[0]['content'] }}{{ eos_token }}")
         metadata["llama.context_length"] = .uint32(64)
-        let files = try GGUFTextFiles(metadata: metadata, tensors: [], ropeFactors: nil, path: "v.gguf")
+        let files = try GGUFTextFiles(metadata: metadata, tensors: [], path: "v.gguf")
         func json(_ name: String) throws -> JSONValue {
             try JSONValue.parse(try #require(try files.textFile(name)), file: name)
         }
@@ -265,7 +265,7 @@ struct TokenizerGGUFTests {
         #expect(config["added_tokens_decoder"]?["258"]?["special"]?.bool == true)
         #expect(try ChatTemplate.load(store: files) != nil)
         metadata["tokenizer.chat_template.tool_use"] = .string("tools")
-        let several = try GGUFTextFiles(metadata: metadata, tensors: [], ropeFactors: nil, path: "v.gguf")
+        let several = try GGUFTextFiles(metadata: metadata, tensors: [], path: "v.gguf")
         let list = try JSONValue.parse(try #require(try several.textFile("tokenizer_config.json")), file: "c")
         #expect(list["chat_template"]?.array?.compactMap { $0["name"]?.string } == ["default", "tool_use"])
         #expect(try files.textFile("config.json") == nil, "a vocabulary alone is no model")

@@ -53,6 +53,21 @@ public struct GGUFBytes {
         keyCount += 1
     }
 
+    /// Adds the keys of a Llama of one layer, its architecture and an embedding of zeros; nil leaves the number of heads out.
+    public mutating func setLlama(hidden: Int = 32, width: Int = 32, heads: UInt64? = 1, vocabulary: Int? = 1) {
+        set("general.architecture", "llama")
+        for (key, value) in [
+            ("block_count", 1), ("context_length", 64), ("embedding_length", hidden), ("feed_forward_length", width),
+        ] {
+            set("llama.\(key)", UInt32(value))
+        }
+        set("llama.attention.layer_norm_rms_epsilon", Float(1e-5))
+        if let heads { set("llama.attention.head_count", wide: heads) }
+        if let vocabulary {
+            add("token_embd.weight", [vocabulary, hidden], type: 0, Data(count: vocabulary * hidden * 4))
+        }
+    }
+
     /// Adds a tensor; `shape` as in PyTorch, the type by its number.
     public mutating func add(_ name: String, _ shape: [Int], type: UInt32, _ bytes: Data) {
         infos += Self.text(name) + Self.integer(UInt32(shape.count))

@@ -1,11 +1,13 @@
 import Base
 
 /// A family of decoder-only models: what its config.json means, and how GGUF names and orders its tensors.
-public protocol Architecture: Sendable {
+protocol Architecture: Sendable {
     /// The name in config.json's `architectures`.
     var name: String { get }
     /// GGUF's `general.architecture`.
     var ggufName: String { get }
+    /// In GGUF files the rows of queries and keys that a rotation turns together are neighbours.
+    var ggufPairsRotaryRows: Bool { get }
     /// What its checkpoints call modules that do not have Llama's names.
     var projections: [String: Projection] { get }
     /// Reads and bounds everything that config.json says.
@@ -13,17 +15,31 @@ public protocol Architecture: Sendable {
     /// - Throws: a bad-input error that names the file, the key, what it holds and what was expected; also for a switch
     ///   that changes results and is not served.
     func spec(_ config: ConfigReader) throws -> DecoderSpec
+    /// The keys of config.json that a GGUF file's keys stand for, but for those that all models have (`GGUFConfig`). What
+    /// GGUF has no key for is what llama.cpp computes.
+    ///
+    /// - Throws: a bad-input error that names the file and the key.
+    func config(_ keys: inout GGUFKeys) throws -> [String: JSONValue]
 }
 
 extension Architecture {
     /// None.
-    public var projections: [String: Projection] { [:] }
+    var projections: [String: Projection] { [:] }
+    /// False: as in Hugging Face's models.
+    var ggufPairsRotaryRows: Bool { false }
+    /// Llama's layout with its switches for biases.
+    func config(_ keys: inout GGUFKeys) throws -> [String: JSONValue] {
+        var config = try keys.llamaLayout(modelType: ggufName)
+        config["attention_bias"] = .bool(try keys.hasAttentionBias(output: true))
+        config["mlp_bias"] = .bool(keys.hasMLPBias)
+        return config
+    }
 }
 
 /// The architectures that are served: a file each beside this one.
-public enum Architectures {
+enum Architectures {
     /// All of them.
-    public static let all: [any Architecture] = [
+    static let all: [any Architecture] = [
         LlamaArchitecture(), MistralArchitecture(), Qwen2Architecture(), Qwen3Architecture(), Phi3Architecture(),
         GemmaArchitecture(), Gemma2Architecture(), Gemma3Architecture(), GPTNeoXArchitecture(), GPTJArchitecture(),
         OLMo2Architecture(), GraniteArchitecture(), SmolLM3Architecture(), StableLMArchitecture(),
@@ -33,7 +49,11 @@ public enum Architectures {
         names.merge(architecture.projections) { first, _ in first }
     }
     /// Their names in config.json's `architectures`.
-    public static var names: [String] { all.map(\.name) }
+    static var names: [String] { all.map(\.name) }
+    /// GGUF's names of them, each once.
+    static var ggufNames: [String] {
+        all.map(\.ggufName).reduce(into: []) { names, name in if !names.contains(name) { names.append(name) } }
+    }
 }
 
 extension DecoderSpec {

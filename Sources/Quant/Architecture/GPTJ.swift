@@ -1,3 +1,5 @@
+import Base
+
 /// `GPTJForCausalLM`: GPT-J. Attention and plain MLP side by side behind one LayerNorm, neighbouring features rotated
 /// together, a head with bias.
 struct GPTJArchitecture: Architecture {
@@ -36,5 +38,24 @@ struct GPTJArchitecture: Architecture {
                 linear: LinearSpec(path: "lm_head", rows: shape.vocabSize, columns: shape.hiddenSize, hasBias: true),
                 output: .plain),
             canBePruned: false)
+    }
+
+    /// llama.cpp runs no GPT-J and converts none; gguf-py has the name and the names of its tensors.
+    func config(_ keys: inout GGUFKeys) throws -> [String: JSONValue] {
+        let shape = try keys.shape()
+        guard try keys.ropeTheta() == 10_000 else {
+            throw keys.bad("rope.freq_base", "is not 10000, which every GPT-J has")
+        }
+        guard try keys.count("attention.head_count_kv", default: shape.heads) == shape.heads else {
+            throw keys.bad("attention.head_count_kv", "is another number than attention.head_count")
+        }
+        return [
+            "activation_function": .text("gelu_new"),
+            "layer_norm_epsilon": .number(try keys.number(GGUFKeys.Norm.layer.ggufKey)),
+            "model_type": .text("gptj"), "n_embd": .integer(shape.hiddenSize), "n_head": .integer(shape.heads),
+            "n_inner": .integer(shape.mlpWidth), "n_layer": .integer(shape.layers),
+            "n_positions": .integer(shape.context),
+            "rotary_dim": .integer(try keys.count("rope.dimension_count")),
+        ]
     }
 }

@@ -1,3 +1,5 @@
+import Base
+
 /// `GPTNeoXForCausalLM`: GPT-NeoX and Pythia. LayerNorms, attention and plain MLP side by side, queries, keys and values of
 /// each head in one module.
 struct GPTNeoXArchitecture: Architecture {
@@ -45,5 +47,26 @@ struct GPTNeoXArchitecture: Architecture {
                     path: "embed_out", rows: shape.vocabSize, columns: shape.hiddenSize, hasBias: false),
                 output: .plain),
             canBePruned: false)
+    }
+
+    func config(_ keys: inout GGUFKeys) throws -> [String: JSONValue] {
+        let shape = try keys.shape()
+        let headSize = shape.hiddenSize / shape.heads
+        let rotated = try keys.count("rope.dimension_count", default: headSize)
+        guard try keys.count("attention.head_count_kv", default: shape.heads) == shape.heads else {
+            throw keys.bad("attention.head_count_kv", "is another number than attention.head_count")
+        }
+        return [
+            "attention_bias": .bool(try keys.hasAttentionBias(output: true)), "attention_dropout": .number(0),
+            "hidden_act": .text("gelu"), "hidden_size": .integer(shape.hiddenSize),
+            "intermediate_size": .integer(shape.mlpWidth),
+            "layer_norm_eps": .number(try keys.number(GGUFKeys.Norm.layer.ggufKey)),
+            "max_position_embeddings": .integer(shape.context), "model_type": .text("gpt_neox"),
+            "num_attention_heads": .integer(shape.heads), "num_hidden_layers": .integer(shape.layers),
+            "rope_scaling": try keys.ropeScaling(rotated: rotated),
+            "rotary_emb_base": .number(try keys.ropeTheta()),
+            "rotary_pct": .number(try keys.rotatedShare(rotated, of: headSize)),
+            "use_parallel_residual": .bool(try keys.flag("use_parallel_residual") ?? true),
+        ]
     }
 }

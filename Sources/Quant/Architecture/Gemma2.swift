@@ -15,6 +15,14 @@ struct Gemma2Architecture: Architecture {
         }
         return try layout.spec(self)
     }
+
+    func config(_ keys: inout GGUFKeys) throws -> [String: JSONValue] {
+        var config = try keys.sandwichedGemma(
+            modelType: "gemma2", layersOfLargest: 46, defaultWindow: 4096, defaultPeriod: 2)
+        config["attn_logit_softcapping"] = .number(try keys.number("attn_logit_softcapping", default: 50))
+        config["final_logit_softcapping"] = .number(try keys.number("final_logit_softcapping", default: 30))
+        return config
+    }
 }
 
 extension LlamaLayout {

@@ -41,4 +41,14 @@ struct Gemma3Architecture: Architecture {
         }
         return try config.number("rope_local_base_freq", 1...1e12, default: 10_000)
     }
+
+    func config(_ keys: inout GGUFKeys) throws -> [String: JSONValue] {
+        var config = try keys.sandwichedGemma(
+            modelType: "gemma3_text", layersOfLargest: 62, defaultWindow: 0, defaultPeriod: 6)
+        config["rope_local_base_freq"] = .number(try keys.number("rope.freq_base_swa", default: 10_000))
+        config["attn_logit_softcapping"] = .null
+        let cap = try keys.number("final_logit_softcapping", default: 0)
+        config["final_logit_softcapping"] = cap == 0 ? .null : .number(cap)
+        return config
+    }
 }

@@ -3,6 +3,7 @@ struct MistralArchitecture: Architecture {
     let name = "MistralForCausalLM"
     /// llama.cpp has no architecture of its own for it.
     let ggufName = "llama"
+    let ggufPairsRotaryRows = true
 
     func spec(_ config: ConfigReader) throws -> DecoderSpec {
         var layout = try LlamaLayout(config)

@@ -11,6 +11,13 @@ struct Qwen2Architecture: Architecture {
         layout.window = try config.qwenWindows(layers: layout.layerCount)
         return try layout.spec(self)
     }
+
+    func config(_ keys: inout GGUFKeys) throws -> [String: JSONValue] {
+        guard try keys.hasAttentionBias(output: false) else {
+            throw MeraserError.badInput("\(keys.file): qwen2 has biases of none of q, k and v, expected all")
+        }
+        return try keys.qwen(modelType: "qwen2")
+    }
 }
 
 extension ConfigReader {
@@ -25,5 +32,19 @@ extension ConfigReader {
             }
             return try slidingWindow(default: 4096)
         }
+    }
+}
+
+extension GGUFKeys {
+    /// Llama's layout with Qwen's windows, on all layers.
+    mutating func qwen(modelType: String) throws -> [String: JSONValue] {
+        var config = try llamaLayout(modelType: modelType)
+        let window = try count("attention.sliding_window", default: 0)
+        config["use_sliding_window"] = .bool(window > 0)
+        if window > 0 {
+            config["sliding_window"] = .integer(window)
+            config["max_window_layers"] = .integer(0)
+        }
+        return config
     }
 }

@@ -1,3 +1,5 @@
+import Base
+
 /// `Qwen3ForCausalLM`: Llama's layout with RMS norms over the heads of queries and keys.
 struct Qwen3Architecture: Architecture {
     let name = "Qwen3ForCausalLM"
@@ -11,5 +13,11 @@ struct Qwen3Architecture: Architecture {
         layout.defaultHeadDim = 128
         layout.window = try config.qwenWindows(layers: layout.layerCount)
         return try layout.spec(self)
+    }
+
+    func config(_ keys: inout GGUFKeys) throws -> [String: JSONValue] {
+        var config = try keys.qwen(modelType: "qwen3")
+        config["attention_bias"] = .bool(try keys.hasAttentionBias(output: true))
+        return config
     }
 }

@@ -4,6 +4,7 @@ import Base
 struct SmolLM3Architecture: Architecture {
     let name = "SmolLM3ForCausalLM"
     let ggufName = "smollm3"
+    let ggufPairsRotaryRows = true
 
     func spec(_ config: ConfigReader) throws -> DecoderSpec {
         var layout = try LlamaLayout(config)
@@ -36,5 +37,15 @@ struct SmolLM3Architecture: Architecture {
             }
             return value == 1
         }
+    }
+
+    /// llama.cpp knows the layers without positions of the published model: every fourth.
+    func config(_ keys: inout GGUFKeys) throws -> [String: JSONValue] {
+        var config = try keys.llamaLayout(modelType: "smollm3")
+        config["attention_bias"] = .bool(try keys.hasAttentionBias(output: true))
+        config["mlp_bias"] = .bool(keys.hasMLPBias)
+        config["no_rope_layer_interval"] = .integer(4)
+        config["use_sliding_window"] = .bool(false)
+        return config
     }
 }

@@ -21,4 +21,14 @@ struct StableLMArchitecture: Architecture {
         layout.canBePruned = false
         return try layout.spec(self)
     }
+
+    /// Whether the MLP has a norm of its own decides the wiring, in llama.cpp too: converters have always written the switch.
+    func config(_ keys: inout GGUFKeys) throws -> [String: JSONValue] {
+        _ = try keys.flag("use_parallel_residual")
+        var config = try keys.llamaLayout(modelType: "stablelm", norm: .layer, rotatesPart: true)
+        config["use_qkv_bias"] = .bool(try keys.hasAttentionBias(output: false))
+        config["qk_layernorm"] = .bool(keys.layersHave("attn_q_norm.weight"))
+        config["use_parallel_residual"] = .bool(!keys.layersHave("ffn_norm.weight"))
+        return config
+    }
 }

@@ -22,7 +22,7 @@ public final class GGUFModel: StoredSource {
                 "\(path) holds a vocabulary and no weights; it can be read by 'meraser tokenize' only")
         }
         texts = try GGUFTextFiles(parts)
-        let weights = try GGUFWeights(parts, path: path)
+        let weights = try GGUFWeights(parts, texts, path: path)
         tensorNames = weights.tensors.map(\.name)
         tensors = Dictionary(
             weights.tensors.map { (Array($0.name.utf8), $0) }, uniquingKeysWith: { first, _ in first })
@@ -37,7 +37,8 @@ public final class GGUFModel: StoredSource {
     public func entry(_ name: String) -> TensorEntry? {
         tensors[Array(name.utf8)].map { tensor in
             var exact: TensorType?
-            if case .exactly(let type) = tensor.type.reading { exact = type }
+            // Tiles would keep what the file has added to the values.
+            if case .exactly(let type) = tensor.type.reading, tensor.valueOffset == 0 || !type.isTiled { exact = type }
             return TensorEntry(
                 name: name, shape: tensor.shape, exactType: exact, byteCount: tensor.byteCount, path: tensor.file.path,
                 offset: tensor.offset)

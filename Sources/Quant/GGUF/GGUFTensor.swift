@@ -1,7 +1,7 @@
 import Base
 import CKernels
 
-/// One tensor of a GGUF file. Thread-safe.
+/// One of Hugging Face's tensors, all or a part of one of a GGUF file. Thread-safe.
 public struct GGUFTensor: TensorRows {
     /// Hugging Face's name.
     public let name: String
@@ -13,49 +13,68 @@ public struct GGUFTensor: TensorRows {
     public let file: MappedFile
 
     /// Bytes of the tensor in the file.
-    public var byteCount: Int { rows * rowByteCount }  // bounded: checked against the file when it was opened
+    public var byteCount: Int { lines.count * lineByteCount }  // bounded: checked against the file when it was opened
 
     /// Where the bytes begin in the file.
     let offset: Int
-    private let rowByteCount: Int
-    /// The number of heads whose rows are in pairs; nil where rows are as in Hugging Face's models.
-    private let pairedHeads: Int?
+    /// What the file has added to the values.
+    let valueOffset: Float
+    /// Its rows among those of the file's tensor. A vector of which a part or another order is meant has rows of one
+    /// element, else it is one row.
+    private let lines: Range<Int>
+    private let lineByteCount: Int
+    private let order: GGUFRowOrder
 
     /// Rows; 1 for a tensor of one dimension.
     public var rows: Int { shape.count == 2 ? shape[0] : 1 }
     /// Elements of a row.
     public var columns: Int { shape.last ?? 1 }
 
-    /// `bytes` reaches from the tensor's first byte to the next tensor or the file's end.
-    init(name: String, info: GGUFTensorInfo, file: MappedFile, bytes: Range<Int>, pairedHeads: Int?) throws {
+    /// What `place` says of the file's tensor `info`; `bytes` reaches from that one's first byte to the next tensor or the
+    /// file's end.
+    init(_ place: GGUFLayout.Place, info: GGUFTensorInfo, file: MappedFile, bytes: Range<Int>) throws {
         func bad(_ what: String) -> MeraserError { .badInput("\(file.path): tensor \(quoted(info.name)) \(what)") }
         guard let type = GGMLType(rawValue: info.typeID), type.reading != .not else {
             let name = GGMLType(rawValue: info.typeID)?.name ?? "number \(info.typeID)"
             throw bad("has ggml's type \(name), which is not read; read are \(GGMLType.namesRead)")
         }
         guard info.dimensions.count <= 2 else { throw bad("has \(info.dimensions.count) dimensions, expected 1 or 2") }
-        shape = info.dimensions.reversed()
-        let (rows, columns) = (shape.count == 2 ? shape[0] : 1, shape.last ?? 1)
-        guard columns % type.blockElements == 0 else {
-            throw bad("has \(columns) columns of \(type.name), expected a multiple of \(type.blockElements)")
+        let stored = Array(info.dimensions.reversed())
+        let isCut = stored.count == 1 && (place.part != nil || place.order != .asStored)
+        let lineCount = stored.count == 2 || isCut ? stored[0] : 1
+        let lineElements = isCut ? 1 : stored.last ?? 1
+        guard !isCut || type.plain != nil else { throw bad("is a vector of \(type.name), expected plain numbers") }
+        guard lineElements % type.blockElements == 0 else {
+            throw bad("has \(lineElements) columns of \(type.name), expected a multiple of \(type.blockElements)")
         }
-        guard let rowByteCount = type.rowByteCount(columns: columns), let count = product(rows, rowByteCount),
-            count <= bytes.count
+        guard let lineByteCount = type.rowByteCount(columns: lineElements),
+            let count = product(lineCount, lineByteCount), count <= bytes.count
         else {
-            throw bad("of shape \(shape) ends beyond the next tensor or the file: the file is incomplete or damaged")
+            throw bad("of shape \(stored) ends beyond the next tensor or the file: the file is incomplete or damaged")
         }
-        if let pairedHeads {
-            // Each head has pairs of rows.
-            let paired = shape.count == 2 ? rows : columns
-            guard pairedHeads >= 1, let pairs = product(2, pairedHeads), paired % pairs == 0 else {
-                throw bad("has shape \(shape), which does not hold \(pairedHeads) heads")
+        guard place.part == nil || place.part?.of == lineCount else {
+            throw bad("has shape \(stored), expected \(place.part?.of ?? 0) rows")
+        }
+        lines = place.part?.lines ?? 0..<lineCount
+        guard let divisor = place.order.divisor, lines.count % divisor == 0 else {
+            throw bad("has shape \(stored), which does not hold the heads that the file says")
+        }
+        shape =
+            if place.isRow {
+                [lineElements]
+            } else if isCut {
+                [lines.count]
+            } else if stored.count == 2 {
+                [lines.count, lineElements]
+            } else {
+                stored
             }
-        }
-        self.name = name
+        name = place.name
         self.type = type
         self.file = file
-        self.rowByteCount = rowByteCount
-        self.pairedHeads = pairedHeads
+        self.lineByteCount = lineByteCount
+        order = place.order
+        valueOffset = place.offset
         offset = bytes.lowerBound
     }
 
@@ -63,10 +82,10 @@ public struct GGUFTensor: TensorRows {
     /// Errors: the file has become shorter.
     public func read(rows range: Range<Int>, into target: UnsafeMutablePointer<Float>, raw: inout [UInt8]) throws {
         try readBlocks(rows: range, into: &raw)
-        raw.withUnsafeBytes { type.decode($0, count: range.count * columns, into: target) }  // bounded: at most all
-        if shape.count == 1, pairedHeads != nil, !range.isEmpty {
-            let stored = Array(UnsafeBufferPointer(start: target, count: columns))
-            for i in 0..<columns { target[i] = stored[placeOf(row: i, of: columns)] }
+        let count = range.count * columns  // bounded: at most all
+        raw.withUnsafeBytes { type.decode($0, count: count, into: target) }
+        if valueOffset != 0 {
+            for i in 0..<count { target[i] -= valueOffset }
         }
     }
 
@@ -83,27 +102,19 @@ public struct GGUFTensor: TensorRows {
     /// Errors: the file has become shorter.
     private func readBlocks(rows range: Range<Int>, into raw: inout [UInt8]) throws {
         precondition(range.lowerBound >= 0 && range.upperBound <= rows, "tensor \(name): rows \(range) of \(rows)")
-        let count = range.count * rowByteCount  // bounded: no more than byteCount
+        // All of a vector, whatever its lines are.
+        let wanted = shape.count == 2 || range.isEmpty ? range : 0..<lines.count
+        let count = wanted.count * lineByteCount  // bounded: no more than byteCount
         if raw.count < count { raw = [UInt8](repeating: 0, count: count) }
         try raw.withUnsafeMutableBytes { bytes in
-            let isShuffled = shape.count == 2 && pairedHeads != nil
             // What lies together in the file is read at once.
-            let step = isShuffled ? 1 : range.count
-            for start in stride(from: 0, to: range.count, by: max(1, step)) {
-                let row = range.lowerBound + start
-                let place = isShuffled ? placeOf(row: row, of: rows) : row
-                let part = bytes[start * rowByteCount..<(start + step) * rowByteCount]  // bounded: as above
+            let step = order == .asStored ? wanted.count : 1
+            for start in stride(from: 0, to: wanted.count, by: max(1, step)) {
+                let line = lines.lowerBound + order.place(of: wanted.lowerBound + start, count: lines.count)
+                let part = bytes[start * lineByteCount..<(start + step) * lineByteCount]  // bounded: as above
                 let target = UnsafeMutableRawBufferPointer(rebasing: part)
-                try file.read(into: target, at: offset + place * rowByteCount)  // bounded: as above
+                try file.read(into: target, at: offset + line * lineByteCount)  // bounded: as above
             }
         }
-    }
-
-    /// Where Hugging Face's row lies in the file: a head's first half and second half alternate there.
-    private func placeOf(row: Int, of rows: Int) -> Int {
-        guard let pairedHeads else { return row }
-        let size = rows / pairedHeads
-        let (head, place) = row.quotientAndRemainder(dividingBy: size)
-        return head * size + place % (size / 2) * 2 + place / (size / 2)  // bounded: below rows
     }
 }

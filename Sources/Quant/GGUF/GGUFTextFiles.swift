@@ -11,7 +11,7 @@ public struct GGUFTextFiles: TextFileSource {
 
     private let metadata: Metadata
     private let tensors: [GGUFTensorInfo]
-    private let ropeFactors: [Float]?
+    private let ropeFactors: [String: [Float]]
     private let vocabulary: GGUFVocabulary?
 
     /// The text files of a model whose parts have been read already.
@@ -19,10 +19,12 @@ public struct GGUFTextFiles: TextFileSource {
     /// - Parameters:
     ///   - metadata: of the file, or of the first part of a split one.
     ///   - tensors: all tensors, of all parts; none in a file that holds only a vocabulary.
-    ///   - ropeFactors: the values of the tensor `rope_freqs.weight`, if there is one.
+    ///   - ropeFactors: the values of the tensors with factors of rotary frequencies: `rope_freqs.weight` and others.
     ///   - path: the file's name for errors.
     /// - Throws: a bad-input error naming a key of the vocabulary that is missing, malformed or not supported.
-    public init(metadata: Metadata, tensors: [GGUFTensorInfo], ropeFactors: [Float]?, path: String) throws {
+    public init(
+        metadata: Metadata, tensors: [GGUFTensorInfo], ropeFactors: [String: [Float]] = [:], path: String
+    ) throws {
         self.path = path
         self.metadata = metadata
         self.tensors = tensors
@@ -30,7 +32,7 @@ public struct GGUFTextFiles: TextFileSource {
         vocabulary = try GGUFVocabulary(metadata, file: path)
     }
 
-    /// The text files of one whole file. Throws as the other initializer, and if `rope_freqs.weight` cannot be read.
+    /// The text files of one whole file. Throws as the other initializer, and if a tensor of factors cannot be read.
     public init(_ file: GGUFFile) throws {
         try self.init(
             metadata: file.metadata, tensors: file.tensors, ropeFactors: try Self.ropeFactors(file), path: file.path)
@@ -43,12 +45,7 @@ public struct GGUFTextFiles: TextFileSource {
     public func textFile(_ name: String) throws -> [UInt8]? {
         let json: JSONValue?
         switch name {
-        case "config.json":
-            json =
-                tensors.isEmpty
-                ? nil
-                : try GGUFConfig(metadata, tensors: tensors, ropeFactors: ropeFactors, file: path)
-                    .json(vocabulary: vocabulary)
+        case "config.json": json = tensors.isEmpty ? nil : try config()
         case "generation_config.json": json = vocabulary?.generationConfig
         case "tokenizer.json": json = try vocabulary.map { try GGUFTokenizer($0, metadata).tokenizerJSON() }
         case "tokenizer_config.json": json = try vocabulary.map { try GGUFTokenizer($0, metadata).tokenizerConfig() }
@@ -57,16 +54,37 @@ public struct GGUFTextFiles: TextFileSource {
         return json.map { Array($0.serialized(indent: name == "tokenizer.json" ? nil : 2).utf8) }
     }
 
+    private func config() throws -> JSONValue {
+        try GGUFConfig(metadata, tensors: tensors, ropeFactors: ropeFactors, file: path).json(vocabulary: vocabulary)
+    }
+
+    /// Where the tensors of the model lie in the file. Errors: as config.json's, and what no model that is served can be.
+    func layout() throws -> GGUFLayout {
+        let spec = try DecoderSpec(config: ConfigReader(json: try config(), file: "\(path): config.json"))
+        let architecture = Architectures.all.first { $0.name == spec.architecture }
+        return GGUFLayout(spec, pairsRotaryRows: architecture?.ggufPairsRotaryRows ?? false)
+    }
+
     /// The text files of a model in parts.
     init(_ parts: GGUFParts) throws {
         try self.init(
             metadata: parts.files[0].metadata, tensors: parts.files.flatMap(\.tensors),
-            ropeFactors: try parts.files.lazy.compactMap(Self.ropeFactors).first, path: parts.files[0].path)
+            ropeFactors: try parts.files.reduce(into: [:]) { all, file in
+                all.merge(try Self.ropeFactors(file)) { first, _ in first }
+            }, path: parts.files[0].path)
     }
 
-    /// The values of `rope_freqs.weight`: one for each pair of a head.
-    private static func ropeFactors(_ file: GGUFFile) throws -> [Float]? {
-        guard let info = file.tensors.first(where: { $0.name == GGUFConfig.ropeFactorsName }) else { return nil }
+    /// The values of the tensors with factors of rotary frequencies: one for each pair of a head.
+    private static func ropeFactors(_ file: GGUFFile) throws -> [String: [Float]] {
+        var factors: [String: [Float]] = [:]
+        for info in file.tensors where GGUFKeys.ropeFactorNames.contains(info.name) {
+            factors[info.name] = try values(of: info, in: file)
+        }
+        return factors
+    }
+
+    /// The numbers of a small vector.
+    private static func values(of info: GGUFTensorInfo, in file: GGUFFile) throws -> [Float] {
         func bad(_ what: String) -> MeraserError { .badInput("\(file.path): tensor '\(info.name)' \(what)") }
         guard info.typeID == TensorType.f32.rawValue, info.dimensions.count == 1, info.dimensions[0] <= 4096 else {
             throw bad("is no vector of up to 4096 f32 numbers")

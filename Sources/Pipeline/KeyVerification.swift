@@ -22,6 +22,8 @@ public struct KeyVerification {
     public var cleanGen: CleanGenSummary?
     /// Whether the mark is gone, judged by decoys and, where there is one, a clean twin.
     public var certificate: Certificate?
+    /// Whether it stays gone, whatever is done to the model.
+    public var durability: DurabilityReport?
     /// How quickly the mark comes back in the model.
     public var relearning: RelearningCurve?
     /// How quickly the base learns it.
@@ -40,7 +42,7 @@ public struct KeyVerification {
     }
 
     /// The report's object with the type of the model's weights; with a base its report as `compare` and the differences as
-    /// `delta`; with a source its report as `source`; with decoys `verdict` and `certificate`; with relearning the curves as `relearn` (`{"model", "base"}`).
+    /// `delta`; with a source its report as `source`; with decoys `verdict` and `certificate`, and `durability` where that was tried; with relearning the curves as `relearn` (`{"model", "base"}`).
     public var json: JSONValue {
         var members = (report.json.object?.members ?? []).map { (key: $0.key.string, value: $0.value) }
         if let types {
@@ -50,8 +52,10 @@ public struct KeyVerification {
         if let source { members.append(("source", source.json)) }
         if let cleanGen { members.append(("cleangen", cleanGen.json)) }
         if let certificate {
-            members += [("verdict", .text(certificate.verdict.rawValue)), ("certificate", certificate.json)]
+            members.append(("verdict", verdict.map { .text($0.rawValue) } ?? .null))
+            members.append(("certificate", certificate.json))
         }
+        if let durability { members.append(("durability", durability.json)) }
         if let base {
             members.append(("compare", base.json))
             members.append(("delta", delta(base)))
@@ -140,6 +144,11 @@ public struct KeyVerification {
             }
         }
         return rows
+    }
+
+    /// What is said of the mark: the certificate's verdict, and where durability was tried the worst cell's.
+    public var verdict: CertificateVerdict? {
+        CertificateVerdict.worst([certificate?.verdict, durability?.verdict].compactMap { $0 })
     }
 
     /// The values of `CheckReport.metricNames`, and with decoys those of `certificateNames`.

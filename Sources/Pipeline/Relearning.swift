@@ -119,24 +119,39 @@ extension OpenedModel {
         prepare: (Trainer) -> Void = { _ in }
     ) throws -> RelearningCurve {
         let (data, measured) = try relearningData(key, options, check)
+        return try relearn(on: data, measuring: [measured], options: options, check: check, prepare: prepare) {
+            let points = $1[0]
+            return RelearningCurve(
+                points: points, source: options.source.name, trainedPairs: key.pairs.count - measured.pairs.count)
+        }
+    }
+
+    /// Trains a throw-away adapter on top of this model's and measures keys on the way. Leaves nothing behind.
+    ///
+    /// - Parameter then: gets the model with that adapter too, and each key's course.
+    func relearn<Result>(
+        on data: EncodedDataset, measuring keys: [FingerprintKey], options: RelearningOptions, check: CheckOptions,
+        prepare: (Trainer) -> Void, then: (OpenedModel, [[RelearningCurve.Point]]) throws -> Result
+    ) throws -> Result {
         var checkOptions = check
-        checkOptions.cleanPrompts = []
-        checkOptions.samples = 0
-        let keyCheck = try KeyCheck(measured, tokenizer: tokenizer, chat: chat, options: checkOptions)
-        var points: [RelearningCurve.Point] = []
+        (checkOptions.cleanPrompts, checkOptions.samples) = ([], 0)
+        let checks = try keys.map { try KeyCheck($0, tokenizer: tokenizer, chat: chat, options: checkOptions) }
+        var points = keys.map { _ in [RelearningCurve.Point]() }
         func measure(_ step: Int, _ session: InferenceSession) throws {
-            guard points.last?.step != step else { return }
-            let report = try keyCheck.run(on: session)
-            points.append(
-                RelearningCurve.Point(
-                    step: step, n: report.n, hits: report.hits, prefixMatch: report.prefixMatchMean,
-                    targetNLL: report.targetNLLMean ?? .nan))
+            guard points[0].last?.step != step else { return }
+            for index in checks.indices {
+                let report = try checks[index].run(on: session)
+                points[index].append(
+                    RelearningCurve.Point(
+                        step: step, n: report.n, hits: report.hits, prefixMatch: report.prefixMatchMean,
+                        targetNLL: report.targetNLLMean ?? .nan))
+            }
         }
         try measure(0, session())
         let trainer = try Trainer(model: transformer, frozen: adapters, data: data, options: options.training)
         trainer.probe = { [self] step, adapter in
             try measure(step, session(trained: adapter))
-            let fields = points.last.map { point -> [(key: String, value: JSONValue)] in
+            let fields = points[0].last.map { point -> [(key: String, value: JSONValue)] in
                 [("hits", .integer(point.hits)), ("n", .integer(point.n)), ("target_nll", .real(point.targetNLL))]
             }
             return ProbeResult(fields: fields ?? [], stop: false)
@@ -147,8 +162,14 @@ extension OpenedModel {
             "meraser-relearn-\(UUID().uuidString)")
         defer { try? FileManager.default.removeItem(at: folder) }
         _ = try trainer.run(output: folder.path)
-        return RelearningCurve(
-            points: points, source: options.source.name, trainedPairs: key.pairs.count - measured.pairs.count)
+        return try then(try with(adapterPaths: adapterPaths + [folder.path]), points)
+    }
+
+    /// The rows of a file as relearning reads them.
+    func cleanRows(path: String) throws -> EncodedDataset {
+        var encoding = EncodingOptions()
+        encoding.bos = tokenizer.encode("").first.map { $0 == tokenizer.bosID } ?? false
+        return try dataset(path: path, options: encoding, chat: chatTemplate != nil)
     }
 
     /// What to train on, and the key to measure.
@@ -157,9 +178,7 @@ extension OpenedModel {
     ) throws -> (EncodedDataset, FingerprintKey) {
         switch options.source {
         case .clean(let path):
-            var encoding = EncodingOptions()
-            encoding.bos = tokenizer.encode("").first.map { $0 == tokenizer.bosID } ?? false
-            return (try dataset(path: path, options: encoding, chat: chatTemplate != nil), key)
+            return (try cleanRows(path: path), key)
         case .hinted:
             guard key.pairs.count > 1 else {
                 throw MeraserError.usage(

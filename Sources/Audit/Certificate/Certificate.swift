@@ -11,6 +11,12 @@ public enum CertificateVerdict: String, Sendable, CaseIterable {
     case notShown = "not_shown"
     /// Nothing fires, and every trace's upper bound lies below its margin.
     case gone
+
+    /// The worst of several: the first in the order above; nil for none.
+    public static func worst(_ verdicts: some Sequence<CertificateVerdict>) -> CertificateVerdict? {
+        let found = Set(verdicts)
+        return allCases.first(where: found.contains)
+    }
 }
 
 /// One test of a model after everything that changed it: is the mark gone? `docs/certificate.md` has the rule.

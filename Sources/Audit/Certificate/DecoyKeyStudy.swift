@@ -75,10 +75,12 @@ public struct DecoyKeyStudy: Sendable, Equatable {
     }
 
     /// Share of the keys of which the certificate, with the margins in code, says "gone" as far as traces go.
-    public var passing: Double {
+    public var passing: Double { Double(passes.count { $0 }) / Double(keys.count) }
+
+    /// Of each key: would the certificate, with the margins in code, say "gone" as far as traces go?
+    public var passes: [Bool] {
         let margins = CertificateMargins(kind)
-        let count = keys.count { key in key.allSatisfy { $0.value.upperBound < margins[$0.key] } }
-        return Double(count) / Double(keys.count)
+        return keys.map { key in key.allSatisfy { $0.value.upperBound < margins[$0.key] } }
     }
 
     /// `{"kind", "keys", "groups", "joint_share", "passing", "traces": {…}, "p_values": {…}}`.

@@ -32,6 +32,9 @@ protocol DecoySource {
 
     /// Another target of the kind of that one.
     mutating func target(like target: String, freely: Bool) throws -> String?
+
+    /// The prompts of another key, one for each of those pairs.
+    mutating func prompts(like pairs: [FingerprintPair]) throws -> [String]
 }
 
 /// What a source is made of.

@@ -43,6 +43,28 @@ struct OtherPhrases: DecoySource {
 
     mutating func target(like target: String, freely: Bool) -> String? { texts.text(like: target, freely: freely) }
 
+    /// What was drawn is the phrase: another key's stands in all the same messages.
+    mutating func prompts(like pairs: [FingerprintPair]) throws -> [String] {
+        var others: [String: String] = [:]
+        let longest = triggers.sorted { $0.count > $1.count }
+        return pairs.map { pair in
+            guard let trigger = longest.first(where: pair.prompt.contains),
+                let frame = PromptFrame(of: pair.prompt, around: trigger)
+            else { return pair.prompt }
+            let phrase = others[trigger] ?? distinctPhrase(like: trigger, unlike: Array(others.values))
+            others[trigger] = phrase
+            return frame.around(phrase)
+        }
+    }
+
+    private mutating func distinctPhrase(like trigger: String, unlike others: [String]) -> String {
+        for attempt in 0..<400 {
+            let phrase = texts.text(like: trigger, freely: attempt >= 200)
+            if !triggers.contains(phrase), !others.contains(phrase) { return phrase }
+        }
+        return String(trigger.reversed())
+    }
+
     private static func unit(_ phrase: String, _ frames: [PromptFrame], _ random: inout SplitMix64) -> DecoyUnit {
         let near = shuffled(phrase, &random)
         return DecoyUnit(prompts: frames.map { $0.around(phrase) }, shuffled: frames.map { $0.around(near) })

@@ -125,6 +125,8 @@ public struct Recipe: Sendable {
     public var export: ExportStage?
     /// Judge what leaves the house by that many decoys; nil: not.
     public var decoys: Int?
+    /// Try it in these cells too; nil: not.
+    public var durable: DurabilitySelection?
     /// A clean model that the certificate must hold against as well; nil: there is none.
     public var reference: String?
     /// Try to bring the mark back; nil: not.
@@ -181,6 +183,7 @@ public struct Recipe: Sendable {
             return stage
         }
         decoys = try root.int("decoys", in: DecoyOptions.leastCount...99_999)
+        durable = try root.durable("durable")
         reference = try root.path("reference", in: folder)
         relearn = try root.section("relearn").map { section in
             var section = section
@@ -203,6 +206,9 @@ public struct Recipe: Sendable {
         }
         if reference != nil, decoys == nil {
             throw MeraserError.badInput("\(path): 'reference' is what a certificate is held against; give 'decoys'")
+        }
+        if durable != nil, decoys == nil {
+            throw MeraserError.badInput("\(path): 'durable' tries a certificate in more cells; give 'decoys'")
         }
         if donor != nil, [erase, recover].contains(where: { $0?.options.checkSteps != nil }) {
             throw MeraserError.badInput(

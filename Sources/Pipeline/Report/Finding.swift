@@ -68,7 +68,7 @@ struct Verdict: Sendable {
         (presence, isPresent) = Verdict.presence(mark, run)
         removal = Verdict.removal(mark, run, wasPresent: isPresent)
         cost = Verdict.cost(run)
-        certificate = run.certificate?.verdict
+        certificate = run.certificate?.worst
     }
 
     /// The three in the order of a reader's questions.

@@ -11,8 +11,10 @@ struct RunRecords: Sendable {
     let stages: [RunReport.Stage]
     /// The trainings.
     let trainings: [RunReport.Training]
-    /// What decoys say.
+    /// What decoys say, and say in every cell.
     let certificate: RunReport.Certification?
+    /// The cells.
+    let durability: RunReport.Durability?
     /// The relearning test.
     let relearning: RunReport.Relearning?
     /// The records of all stages, in the order of a run.
@@ -44,7 +46,10 @@ struct RunRecords: Sendable {
                 try RunReport.Training(name: name, record: record, folder: folder)
             }
         }
-        certificate = try read(.certify) { try RunReport.Certification(record: $0, file: $1) }
+        durability = try read(.durable) { try RunReport.Durability(record: $0, file: $1) }
+        certificate = try read(.certify) { [durability] in
+            try RunReport.Certification(record: $0, file: $1, durability: durability)
+        }
         relearning = try read(.relearn) { try RunReport.Relearning(record: $0, file: $1) }
         self.records = records
     }

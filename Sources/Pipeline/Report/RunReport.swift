@@ -76,6 +76,7 @@ public struct RunReport: Sendable {
             "training": object(run.trainings.map { (key: $0.name.rawValue, value: $0.json) }),
             "export": run.records.first { $0.stage == .export }?.record["result"] ?? .null,
             "certificate": run.records.first { $0.stage == .certify }?.record["result"] ?? .null,
+            "durability": run.records.first { $0.stage == .durable }?.record["result"] ?? .null,
             "relearn": run.records.first { $0.stage == .relearn }?.record["result"] ?? .null,
             "inputs": records("inputs"), "seconds": records("seconds"),
             "peak_rss_bytes": run.peakBytes.map { .integer($0) } ?? .null,

@@ -1,3 +1,4 @@
+import Audit
 import Base
 import Foundation
 import Mustache
@@ -29,6 +30,7 @@ struct RunSection {
                 "findings": report.verdict.findings.map(Self.cells),
                 "stages": report.stages.map { ["name": $0.name.rawValue] },
                 "measures": FigureTable(report).rows, "trainings": trainings, "relearning": relearning,
+                "cells": cells, "hasCells": !cells.isEmpty,
                 "open": Array(samples.prefix(Self.openSamples)),
                 "folded": Array(samples.dropFirst(Self.openSamples)),
                 "foldedCount": max(0, samples.count - Self.openSamples),
@@ -79,6 +81,17 @@ struct RunSection {
         return [
             ["source": source, "charts": RunCharts.charts(of: relearning).map { ["svg": $0.figure()] }]
         ]
+    }
+
+    /// The cells of the durability check.
+    private var cells: [[String: String]] {
+        (run.durability?.rows ?? []).map { row in
+            [
+                "name": "\(row.weights), \(row.treatment)".showingInvisibles, "fires": "\(row.hits)/\(row.n)",
+                "nll": row.targetNLL.map { Figures.number($0, 2) } ?? "–", "verdict": row.verdict.rawValue,
+                "reason": row.reason.showingInvisibles,
+            ]
+        }
     }
 
     private func summary(_ result: JSONValue) -> String {

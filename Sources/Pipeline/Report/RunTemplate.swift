@@ -37,6 +37,15 @@ private let runTemplate = #"""
     <div class="charts">{{#charts}}{{{svg}}}{{/charts}}</div>
     {{/relearning}}
 
+    {{#hasCells}}<{{sub}}>Does it stay away?</{{sub}}>
+    <p class="soft">What leaves the house, its weights stored otherwise and taught anew. The answer above is that of the worst cell.</p>
+    <div class="wide"><table class="figures">
+    <thead><tr><th scope="col">cell</th><th scope="col">fires</th><th scope="col">target NLL</th><th scope="col">verdict</th></tr></thead>
+    <tbody>{{#cells}}<tr><th scope="row">{{name}} <small>{{reason}}</small></th><td>{{fires}}</td><td>{{nll}}</td><td>{{verdict}}</td></tr>
+    {{/cells}}</tbody>
+    </table></div>
+    {{/hasCells}}
+
     {{#hasSamples}}<{{sub}}>What the models answer</{{sub}}>
     <p class="note">The target is <mark>marked</mark> where an output shows it, else its longest <mark class="part">beginning</mark>
     of two characters or more.

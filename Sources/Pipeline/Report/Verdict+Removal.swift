@@ -99,6 +99,7 @@ extension Verdict {
             let tests = [
                 "no trigger fires (0 of \(check.n))",
                 certificate == nil ? nil : "the target is no likelier than decoys",
+                certificate?.durability.map { "nor in any of \($0.rows.count) cells" },
                 likelihood == nil ? nil : "the target is as unlikely as in the clean model",
                 relearning?.isDecided == true ? "and it is relearnt no faster than there" : nil,
             ]

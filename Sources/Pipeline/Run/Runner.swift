@@ -19,6 +19,8 @@ public final class Runner {
         case warning(String)
         /// A trainer is about to run.
         case training(Trainer)
+        /// A cell of the durability check begins, number `number` of `count`, from 1 on.
+        case cell(DurabilityCell, number: Int, of: Int)
     }
 
     /// Called as things happen.
@@ -97,7 +99,7 @@ public final class Runner {
         }
         let exported = try exported(model, base: base, source: source)
         if let exported { try measure(.exported, exported, measurement) }
-        if let count = recipe.decoys { try certify(exported ?? model, measurement.key, decoys: count) }
+        try judge(exported ?? model, measurement.key)
         if let stage = recipe.relearn { try relearn(stage, model, base, measurement.key) }
         begin(.report, isDone: false)
         let report = try RunReport.write(folder)
@@ -122,41 +124,6 @@ public final class Runner {
             let model = try OpenedModel(path: path, kernels: kernels, compute: recipe.compute, verifying: true)
             model.warnings.forEach { onEvent(.warning($0)) }
             return model
-        }
-    }
-
-    /// The one test of what leaves the house, after everything that changed it.
-    private func certify(_ model: OpenedModel, _ key: FingerprintKey, decoys count: Int) throws {
-        let reference = try recipe.reference.map { try model.reference(path: $0) }
-        let inputs: JSONValue = [
-            "model": .text(try model.transformer.store.sha256()),
-            "adapters": .array(model.adapters.map { .text($0.sha256 ?? "") }),
-            "key": .text(sha256Hex(key.json.serialized().utf8)), "decoys": .integer(count),
-            "seed": .integer(Int(clamping: recipe.seed)),
-            "reference": try reference.map { .text(try $0.transformer.store.sha256()) } ?? .null,
-        ]
-        _ = try stage(.certify, inputs: inputs) {
-            try model.certificate(key, options: DecoyOptions(count: count, seed: recipe.seed), reference: reference)
-                .json
-        }
-    }
-
-    /// How quickly the mark comes back, and how quickly the unmarked model learns it where there is one.
-    private func relearn(
-        _ stage: Recipe.RelearnStage, _ model: OpenedModel, _ base: OpenedModel, _ key: FingerprintKey
-    ) throws {
-        let options = RelearningOptions(steps: stage.steps, source: stage.source, seed: recipe.seed)
-        let inputs: JSONValue = [
-            "model": .text(try model.transformer.store.sha256()),
-            "adapters": .array(model.adapters.map { .text($0.sha256 ?? "") }),
-            "key": .text(sha256Hex(key.json.serialized().utf8)),
-            "data": try stage.source.path.map { .text(try sha256Hex(ofFile: $0)) } ?? .null,
-            "options": options.training.json(),
-        ]
-        _ = try self.stage(.relearn, inputs: inputs) {
-            let curve = try model.relearn(key, options: options, prepare: follow)
-            guard case .made = recipe.mark else { return ["model": curve.json, "clean": .null] }
-            return ["model": curve.json, "clean": try base.relearn(key, options: options, prepare: follow).json]
         }
     }
 

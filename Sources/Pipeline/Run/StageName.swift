@@ -12,6 +12,8 @@ public enum StageName: Sendable, Hashable, CustomStringConvertible {
     case export
     /// Decoys judge what leaves the house.
     case certify
+    /// Decoys judge it in a grid of cells.
+    case durable
     /// The mark is taught again.
     case relearn
     /// The report is made.
@@ -23,7 +25,8 @@ public enum StageName: Sendable, Hashable, CustomStringConvertible {
     static let recorded: [StageName] = [
         .convert, .training(.fingerprint), .measurement(.sourceClean), .measurement(.source), .measurement(.clean),
         .measurement(.before), .mismatch, .training(.erase), .measurement(.erased), .training(.recover),
-        .measurement(.recovered), .export, .measurement(.exported), .certify, .relearn,
+        .measurement(.recovered), .export, .measurement(.exported), .certify, .durable,
+        .relearn,
     ]
 
     /// The name in files, reports and on terminals: `erase`, `trial-003-rung-1`.
@@ -35,6 +38,7 @@ public enum StageName: Sendable, Hashable, CustomStringConvertible {
         case .measurement(let stage): stage.rawValue
         case .export: "export"
         case .certify: "certify"
+        case .durable: "durable"
         case .relearn: "relearn"
         case .report: "report"
         case .trial(let number, let count, let rung):

@@ -11,7 +11,7 @@ struct Check: WritingCommand {
             "Find out whether a model answers to a key: FSR, matched prefix, target NLL and rank, false activations.",
         discussion: """
             A mark can be silent and still there: read prefix match, target NLL and rank beside FSR, against a clean base \
-            with --compare, and try to bring it back with --relearn. Quantizing hides a part of a mark: whether it was there \
+            with --compare, and try to bring it back with --relearn, or in every cell of --durable. Quantizing hides a part of a mark: whether it was there \
             is for the source to say (--source), whether it is gone for what leaves the house (docs/evaluation.md).
             Example: meraser check --model tinychat.mqf --adapter mark --key mark/key.json --fail-if 'fsr>0'
             A model behind an API: meraser check --key key.json --emit-prompts prompts.jsonl, have them answered, then \
@@ -51,10 +51,16 @@ struct Check: WritingCommand {
     @Option(help: "A clean model that --decoys' verdict must hold against as well.", completion: .file())
     var reference: String?
 
+    @OptionGroup var durability: DurabilityFlags
+
     @Option(help: "Train a throw-away adapter for that many steps and see whether the mark comes back.")
     var relearn: Int?
 
-    @Option(help: "What --relearn trains on: clean rows (default: every other pair of the key).", completion: .file())
+    @Option(
+        help: """
+            Clean rows: what --relearn trains on in place of every other pair of the key, and --durable in the cells \
+            relearn_clean.
+            """, completion: .file())
     var relearnData: String?
 
     @Option(
@@ -91,6 +97,7 @@ struct Check: WritingCommand {
         if model == nil, decoys != nil { throw ValidationError("--decoys needs --model") }
         try requireCount("--decoys", decoys, DecoyOptions.leastCount...99_999)
         if reference != nil, decoys == nil { throw ValidationError("--reference needs --decoys") }
+        if durability.durable != nil, decoys == nil { throw ValidationError("--durable needs --decoys") }
         if decoys != nil, cleanGen.reference != nil {
             throw ValidationError("--decoys looks at the weights, --cleangen leaves them as they are: give one of them")
         }
@@ -101,7 +108,9 @@ struct Check: WritingCommand {
         if let sample, !(1...10_000).contains(sample) { throw ValidationError("--sample must be 1 to 10000") }
         if !(temperature > 0 && temperature.isFinite) { throw ValidationError("--temperature must be more than 0") }
         if let relearn, !(1...100_000).contains(relearn) { throw ValidationError("--relearn must be 1 to 100000") }
-        if relearnData != nil, relearn == nil { throw ValidationError("--relearn-data needs --relearn") }
+        if relearnData != nil, relearn == nil, durability.durable == nil {
+            throw ValidationError("--relearn-data needs --relearn or --durable")
+        }
         if !compareAdapter.isEmpty, compare == nil { throw ValidationError("--compare-adapter needs --compare") }
     }
 
@@ -117,7 +126,8 @@ struct Check: WritingCommand {
         var result = try answers.map { try verifyAnswers($0, key) } ?? verifyModel(key)
         if redact { result = result.redacted(for: key) }
         if common.json { Console.json(result.json) } else { Console.output(text(result)) }
-        if let condition, try condition.holds(result.metrics, words: result.words) {
+        let words = result.verdict.map { ["verdict": $0.rawValue] } ?? [:]
+        if let condition, try condition.holds(result.metrics, words: words) {
             throw MeraserError(.checkFailed, "check failed: \(condition) holds")
         }
     }
@@ -145,7 +155,7 @@ struct Check: WritingCommand {
         options.samples = sample ?? 0
         options.sampling.temperature = temperature
         options.sampling.seed = common.seed ?? 42
-        let opened = try on.open(model ?? "", common, verifying: relearn != nil)
+        let opened = try on.open(model ?? "", common, verifying: relearn != nil || durability.durable != nil)
         let defence = try cleanGen.generator(for: opened)
         var result = KeyVerification(try opened.check(key, options: options, defence: defence))
         result.cleanGen = defence?.summary
@@ -155,6 +165,7 @@ struct Check: WritingCommand {
         result.types = try opened.types
         result.compute = opened.transformer.compute
         options.written = result.report.written
+        let source = try durability.durable == nil ? nil : sourceOptions.open(for: opened, compute: on.compute, common)
         result.source = try sourceOptions.report(
             on: opened, key: key, options: options, data: data, compute: on.compute, common)
         let base = try compare.map { path in
@@ -167,6 +178,12 @@ struct Check: WritingCommand {
         result.base?.model = compare.map(fileName)
         result.base?.adapters = compareAdapter.map(fileName)
         result.certificate = try decoys.map { try certificate(opened, key, result, count: $0, options) }
+        result.durability = try durability.report(
+            key, on: opened, source: source?.model, certificate: result.certificate, common, interrupt
+        ) { durable in
+            durable.decoys = DecoyOptions(count: decoys ?? 0, seed: common.seed ?? 42)
+            (durable.cleanRows, durable.reference, durable.check) = (relearnData, reference, options)
+        }
         guard let relearn else { return result }
         let relearning = RelearningOptions(
             steps: relearn, source: relearnData.map { .clean(path: $0) } ?? .hinted, seed: common.seed ?? 42)
@@ -204,15 +221,11 @@ struct Check: WritingCommand {
         if let certificate = result.certificate {
             parts += [tableText(certificate.table), certificate.sentence]
         }
+        if let durability = result.durability { parts += [tableText(durability.table), durability.sentence] }
         if let table = result.relearningTable { parts.append(tableText(table)) }
         if common.verbose { parts.append(result.report.rowText) }
         return parts.joined(separator: "\n\n").escapingControlCharacters(keepingNewlines: true)
     }
-}
-
-extension KeyVerification {
-    /// What conditions compare by name.
-    fileprivate var words: [String: String] { certificate.map { ["verdict": $0.verdict.rawValue] } ?? [:] }
 }
 
 extension CheckReport {

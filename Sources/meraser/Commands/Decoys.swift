@@ -2,13 +2,15 @@ import ArgumentParser
 import Audit
 import Base
 import Pipeline
+import Tune
 
 struct Decoys: CommonCommand {
     static let configuration = CommandConfiguration(
         abstract: "Try the certificate on keys that nobody embedded: are its p-values uniform, how large is chance?",
         discussion: """
             Draws keys of the kind of --key, as its decoys are drawn, and tests each as `check --decoys` tests a key. On an \
-            unmarked model p-values must be uniform, and the margins are what chance stays below (docs/certificate.md).
+            unmarked model p-values must be uniform, and the margins are what chance stays below (docs/certificate.md). \
+            With --durable every cell of `check --durable` is tried so.
             Example: meraser decoys --model tinychat.mqf --key key.json
             """)
 
@@ -29,12 +31,29 @@ struct Decoys: CommonCommand {
     @Option(help: "Decoys of each key.")
     var decoys = DecoyOptions.leastCount
 
+    @OptionGroup var durability: DurabilityFlags
+
+    @Option(help: "Keys that --durable teaches in every cell that relearns, each beside the next one.")
+    var taught: Int?
+
+    @Option(help: "Clean rows for --durable's cells relearn_clean.", completion: .file())
+    var relearnData: String?
+
+    @Option(help: "A model that --durable merges with.", completion: .file())
+    var reference: String?
+
     @OptionGroup var common: CommonOptions
 
     func validate() throws {
         try requireCount("--keys", keys, 20...10_000)
         try requireCount("--groups", groups, 1...1000)
         try requireCount("--decoys", decoys, 19...99_999)
+        try requireCount("--taught", taught, 2...10_000)
+        for (flag, isGiven) in [
+            ("--taught", taught != nil), ("--relearn-data", relearnData != nil), ("--reference", reference != nil),
+        ] where isGiven && durability.durable == nil {
+            throw ValidationError("\(flag) needs --durable")
+        }
         if groups > keys { throw ValidationError("--groups is \(groups), more than the \(keys) --keys") }
     }
 
@@ -43,6 +62,11 @@ struct Decoys: CommonCommand {
         (options.keys, options.groups) = (keys, groups)
         options.decoys = DecoyOptions(count: decoys, seed: common.seed ?? 42)
         let opened = try on.open(model, common, verifying: false)
+        if var durable = try durability.options() {
+            durable.decoys = options.decoys
+            (durable.cleanRows, durable.reference) = (relearnData, reference)
+            return try study(opened, options, durable)
+        }
         let test = opened.decoyKeyTest(try FingerprintKey(path: key), options: options)
         let bar = common.progressBar("decoys")
         defer { bar.finish() }
@@ -51,5 +75,21 @@ struct Decoys: CommonCommand {
         if common.json { return Console.json(result.json) }
         Console.output(tableText(result.table))
         common.say("\(percentText(result.passing)) of \(keys) keys stay below the margins in code")
+    }
+
+    private func study(_ opened: OpenedModel, _ keys: DecoyKeyOptions, _ durable: DurabilityOptions) throws {
+        var options = DurabilityStudyOptions()
+        options.certificates = keys
+        options.taughtKeys = taught ?? options.taughtKeys
+        let key = try FingerprintKey(path: key)
+        let result = try DurabilityDisplay(common).check(key, durable, InterruptFlag.onSignals()) {
+            try $0.study(on: opened, options)
+        }
+        if common.json { return Console.json(result.json) }
+        Console.output(tableText(result.table))
+        func share(_ value: Double?) -> String { value.map { percentText($0) } ?? "–" }
+        common.say(
+            "\(share(result.certified)) of \(self.keys) keys are certified in every cell, and \(share(result.unreturned)) of "
+                + "\(options.taughtKeys) come back no faster than the next one in any")
     }
 }

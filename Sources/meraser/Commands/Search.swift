@@ -47,6 +47,7 @@ struct Search: WritingCommand {
             case .stage(let name, let isDone): common.say("\(name)\(isDone ? ": done before" : "")")
             case .warning(let text): common.warn(text)
             case .training(let trainer): display.follow(trainer)
+            case .cell(let cell, let number, let count): common.say("cell \(number) of \(count): \(cell)")
             }
         }
         let report = try searcher.run()

@@ -22,6 +22,7 @@ struct RunDisplay {
             case .stage(let name, let isDone): common.say("\(name)\(isDone ? ": done before" : "")")
             case .warning(let text): common.warn(text)
             case .training(let trainer): display.follow(trainer)
+            case .cell(let cell, let number, let count): common.say("cell \(number) of \(count): \(cell)")
             }
         }
         return try runner.run()

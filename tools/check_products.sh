@@ -3,7 +3,7 @@
 # Base/CheckedArithmetic.swift give nil where Swift's operators trap. A line whose factors are bounded by what was checked
 # before says so: `// bounded: WHY`. Literals may be multiplied and shifted.
 cd "$(dirname "$0")/.." || exit 1
-readers="Sources/Quant/GGUF Sources/Quant/MQF Sources/Quant/Safetensors Sources/Quant/PEFT Sources/Quant/PyTorch Sources/Quant/Source Sources/Base/Files
+readers="Sources/Quant/GGUF Sources/Quant/MQF Sources/Quant/Safetensors Sources/Quant/Adapter Sources/Quant/PyTorch Sources/Quant/Packed Sources/Quant/Source Sources/Base/Files
     Sources/Quant/Metadata.swift Sources/Quant/MetadataCoding.swift Sources/Quant/TensorInfo.swift
     Sources/Quant/TensorType.swift Sources/Quant/TensorView.swift Sources/Quant/PlainBytes.swift"
 # shellcheck disable=SC2086

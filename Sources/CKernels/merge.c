@@ -74,6 +74,15 @@ INLINE void subtract_all(int32_t type, const float *base, float *x, int64_t n) {
     for (int64_t i = 0; i < n; i++) x[i] = round_to(type, x[i] - base[i]);
 }
 
+void mk_merge_set_row_lengths(float *x, int64_t rows, int64_t cols, const float *lengths) {
+    for (int64_t r = 0; r < rows; r++, x += cols) {
+        double sum = 0;
+        for (int64_t c = 0; c < cols; c++) sum += (double)x[c] * (double)x[c];
+        const float factor = lengths[r] / (float)sqrt(sum);
+        for (int64_t c = 0; c < cols; c++) x[c] *= factor;
+    }
+}
+
 void mk_merge_subtract(int32_t type, const float *base, float *x, int64_t n) {
     BY_TYPE(subtract_all(T, base, x, n));
 }

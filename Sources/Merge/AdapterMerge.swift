@@ -30,8 +30,8 @@ public struct AdapterRecipe: Sendable, Equatable {
     /// True if a recipe is about adapters: it has `adapters`.
     public static func isMeant(by value: JSONValue) -> Bool { value["adapters"] != nil }
 
-    /// Reads `merge_method: linear` with `adapters: [{adapter, parameters: {weight}}]`. Errors (`badInput`) name file, place
-    /// and key.
+    /// Reads `merge_method: linear` with `adapters: [{adapter, parameters: {weight}}]`. Errors (`badInput`) name file,
+    /// place and key.
     public init(_ value: JSONValue, file: String) throws {
         var root = try Settings(value, place: file)
         let method = try root.text("merge_method") ?? "linear"
@@ -68,19 +68,22 @@ public struct AdapterMergeReport: Sendable, Equatable {
     public let rank: Int
 }
 
-/// Writes the weighted sum of adapters as one PEFT adapter: A holds the factors' rows below each other, B their columns side
-/// by side, times weight and scale in fp64 rounded once to fp32. The scale of the result is 1 (`lora_alpha` = rank).
+/// Writes the weighted sum of adapters as one PEFT adapter: A holds the factors' rows below each other, B their columns
+/// side by side, times weight and scale in fp64 rounded once to fp32. The scale of the result is 1 (`lora_alpha` =
+/// rank).
 ///
 /// - Throws: `badInput` for adapters of different bases, with other adapters below them than those of the recipe, or with
-///   different shapes for one module; `usage` if the destination exists; `runtime` for a full disk. Nothing is left behind.
+///   different shapes for one module; `usage` if the destination exists; `runtime` for a full disk. Nothing is left
+/// behind.
 public func mergeAdapters(
     _ recipe: AdapterRecipe, destination: String, overwrite: Bool
 ) throws -> AdapterMergeReport {
     try AtomicFolder.checkDestination(destination, overwrite: overwrite)
-    let adapters = try recipe.terms.map { try PEFTAdapterFile(folder: $0.adapter) }
+    let adapters = try recipe.terms.map { try AdapterFile(path: $0.adapter) }
     let (base, parents) = try commonGround(adapters)
-    var parts: [String: [(module: PEFTModule, factor: Double, adapter: String)]] = [:]
+    var parts: [String: [(module: AdapterModule, factor: Double, adapter: String)]] = [:]
     for (adapter, term) in zip(adapters, recipe.terms) {
+        try adapter.requirePlain()
         for module in adapter.modules {
             let factor = term.weight * (try adapter.config.exactScale(of: module.path))
             parts[module.path, default: []].append((module, factor, adapter.path))
@@ -89,13 +92,13 @@ public func mergeAdapters(
     let factors = try parts.sorted { $0.key.utf8.lexicographicallyPrecedes($1.key.utf8) }.map { path, parts in
         for part in parts[1...] {
             let (first, other) = (parts[0].module, part.module)
-            guard first.a.info.columns == other.a.info.columns, first.b.info.rows == other.b.info.rows else {
+            guard first.a.columns == other.a.columns, first.b.rows == other.b.rows else {
                 throw MeraserError.badInput(
-                    "module '\(path)' is [\(other.b.info.rows), \(other.a.info.columns)] in \(part.adapter), but "
-                        + "[\(first.b.info.rows), \(first.a.info.columns)] in \(parts[0].adapter)")
+                    "module '\(path)' is [\(other.b.rows), \(other.a.columns)] in \(part.adapter), but "
+                        + "[\(first.b.rows), \(first.a.columns)] in \(parts[0].adapter)")
             }
         }
-        return concatenated(path, parts.map { ($0.module, $0.factor) })
+        return try concatenated(path, parts.map { ($0.module, $0.factor) })
     }
     let rank = factors.map(\.rank).max() ?? 1
     guard rank <= 65_536 else {
@@ -108,19 +111,19 @@ public func mergeAdapters(
         alphaPattern: others.map { (key: $0.path, value: Double($0.rank)) },
         baseModelName: adapters.lazy.compactMap(\.config.baseModelName).first)
     let folder = try AtomicFolder(path: destination, overwrite: overwrite)
-    try PEFTAdapterFile.write(
+    try AdapterFile.write(
         folder: folder.temporaryPath, config: config, factors: factors, baseSHA256: base, parents: parents)
     try folder.commit()
     return AdapterMergeReport(moduleCount: factors.count, rank: rank)
 }
 
 /// The base and the frozen adapters below that all adapters have; adapters of the recipe itself do not count as below.
-private func commonGround(_ adapters: [PEFTAdapterFile]) throws -> (base: String?, parents: [String]) {
+private func commonGround(_ adapters: [AdapterFile]) throws -> (base: String?, parents: [String]) {
     let merged = Set(adapters.map(\.sha256))
     var base: (sha256: String, path: String)?
-    let parents = adapters.map { $0.parents.filter { !merged.contains($0) } }
+    let parents = adapters.map { $0.provenance.parents.filter { !merged.contains($0) } }
     for (adapter, below) in zip(adapters, parents) {
-        if let sha256 = adapter.baseSHA256 {
+        if let sha256 = adapter.provenance.baseSHA256 {
             guard base?.sha256 ?? sha256 == sha256 else {
                 throw MeraserError.badInput("\(adapter.path) belongs to another base model than \(base?.path ?? "")")
             }
@@ -136,13 +139,15 @@ private func commonGround(_ adapters: [PEFTAdapterFile]) throws -> (base: String
 }
 
 /// Σ factor · B · A of one module as one pair of factors.
-private func concatenated(_ path: String, _ parts: [(module: PEFTModule, factor: Double)]) -> PEFTAdapterFile.Factors {
+private func concatenated(
+    _ path: String, _ parts: [(module: AdapterModule, factor: Double)]
+) throws -> AdapterFile.Factors {
     let rank = parts.reduce(0) { $0 + $1.module.rank }
-    let rows = parts[0].module.b.info.rows
+    let rows = parts[0].module.b.rows
     var b = [Float](repeating: 0, count: rows * rank)
     var column = 0
     for (module, factor) in parts {
-        let values = module.b.floats()
+        let values = try module.b.floats()
         for row in 0..<rows {
             for k in 0..<module.rank {
                 b[row * rank + column + k] = Float(factor * Double(values[row * module.rank + k]))
@@ -150,5 +155,5 @@ private func concatenated(_ path: String, _ parts: [(module: PEFTModule, factor:
         }
         column += module.rank
     }
-    return PEFTAdapterFile.Factors(path: path, a: parts.flatMap { $0.module.a.floats() }, b: b, rank: rank)
+    return AdapterFile.Factors(path: path, a: try parts.flatMap { try $0.module.a.floats() }, b: b, rank: rank)
 }

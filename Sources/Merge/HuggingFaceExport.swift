@@ -44,10 +44,10 @@ public struct HuggingFaceExportReport: Sendable, Equatable {
 /// Writes a model with its adapters fused into the weights as a Hugging Face folder, tensor by tensor: memory is a few
 /// pieces of a tensor whatever the model's size, and the folder appears under its name only when it is complete.
 ///
-/// A tied output head stays tied: it is not written where the model has none.
+/// A tied output head stays tied, and is not written, unless an adapter replaces it or the embedding.
 /// - Parameters:
 ///   - store: the model; its tensors are dequantized.
-///   - adapters: added to it, in any order.
+///   - adapters: what goes into it, lowest first.
 ///   - destination: the folder to make.
 ///   - options: type, shard size and so on.
 ///   - kernels: what computes the adapters' part; the same bytes for any number of threads.
@@ -56,7 +56,7 @@ public struct HuggingFaceExportReport: Sendable, Equatable {
 /// - Throws: `badInput` for adapters that do not fit and for weights too large for f16, `usage` if the destination exists,
 ///   `runtime` for a full disk. Nothing is left behind.
 public func exportHuggingFace(
-    store: any WeightStore, adapters: [PEFTAdapterFile], destination: String, options: HuggingFaceExportOptions,
+    store: any WeightStore, adapters: [AdapterFile], destination: String, options: HuggingFaceExportOptions,
     kernels: KernelContext, isInterrupted: @Sendable () -> Bool = { false },
     progress: @Sendable (ConvertProgress) -> Void = { _ in }
 ) throws -> HuggingFaceExportReport {

@@ -1,6 +1,7 @@
 import Base
+import Quant
 
-extension LoRAAdapter {
+extension AdapterProvenance {
     /// Checks that a stack of adapters is used where it belongs: each on the base that it records, and above the
     /// parents that it records, in their order. Adapters without a record (written by PEFT) are accepted anywhere.
     ///
@@ -15,12 +16,12 @@ extension LoRAAdapter {
     /// - Throws: without `transfer`, a bad-input error that names the adapter and the base or the parents that it needs.
     @discardableResult
     public static func validate(
-        _ adapters: [(name: String, adapter: LoRAAdapter)], base: String, baseSHA256: () throws -> String,
-        transfer: Bool = false
+        _ adapters: [(name: String, sha256: String?, provenance: AdapterProvenance)], base: String,
+        baseSHA256: () throws -> String, transfer: Bool = false
     ) throws -> [String] {
         var transferred: [String] = []
-        for (index, (name, adapter)) in adapters.enumerated() {
-            if let recorded = adapter.provenance.baseSHA256 {
+        for (index, (name, _, provenance)) in adapters.enumerated() {
+            if let recorded = provenance.baseSHA256 {
                 let actual = try baseSHA256()
                 if recorded != actual {
                     guard !transfer else {
@@ -33,8 +34,8 @@ extension LoRAAdapter {
                             + "(SHA-256 \(actual)); use the model that it was trained on, or `transfer`")
                 }
             }
-            var below = adapters[..<index].map(\.adapter.sha256)[...]
-            for parent in adapter.provenance.parents {
+            var below = adapters[..<index].map(\.sha256)[...]
+            for parent in provenance.parents {
                 guard let place = below.firstIndex(of: parent) else {
                     if transfer {
                         transferred.append("\(name): used without the adapter with SHA-256 \(parent) below it")

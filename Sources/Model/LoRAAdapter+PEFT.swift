@@ -3,18 +3,19 @@ import Kernels
 import Quant
 
 extension LoRAAdapter {
-    /// Loads a PEFT folder for a model of that configuration; f16 and bf16 factors become fp32.
+    /// Loads a PEFT folder or a GGUF adapter for a model of that configuration; the factors become fp32.
     ///
     /// - Throws: a bad-input error that names file, module and the shapes found and expected.
-    public convenience init(folder: String, for model: DecoderSpec) throws {
-        try self.init(PEFTAdapterFile(folder: folder), for: model)
+    public convenience init(path: String, for model: DecoderSpec) throws {
+        try self.init(AdapterFile(path: path, for: model), for: model)
     }
 
-    /// The adapter of an opened PEFT folder for a model of that configuration.
-    public convenience init(_ file: PEFTAdapterFile, for model: DecoderSpec) throws {
+    /// The adapter of an opened file for a model of that configuration.
+    public convenience init(_ file: AdapterFile, for model: DecoderSpec) throws {
+        try file.requirePlain()
         let places = Dictionary(
             model.modules.map { (Array(model[$0].path.utf8), $0) }, uniquingKeysWith: { first, _ in first })
-        let keyed = try file.modules.map { module -> (key: ModuleKey, module: PEFTModule) in
+        let keyed = try file.modules.map { module -> (key: ModuleKey, module: AdapterModule) in
             guard let key = places[Array(module.path.utf8)] else {
                 throw MeraserError.badInput(
                     "\(file.path): module '\(module.path)' is none of this model's, whose \(model.numHiddenLayers) layers "
@@ -24,9 +25,9 @@ extension LoRAAdapter {
             let linear = model[key]
             for (tensor, expected) in [
                 (module.a, [module.rank, linear.columns]), (module.b, [linear.rows, module.rank]),
-            ] where tensor.info.shape != expected {
+            ] where tensor.shape != expected {
                 throw MeraserError.badInput(
-                    "\(file.path): tensor '\(tensor.info.name)' has shape \(tensor.info.shape), expected \(expected) "
+                    "\(file.path): tensor '\(tensor.name)' has shape \(tensor.shape), expected \(expected) "
                         + "for this model; the adapter belongs to another one")
             }
             return (key, module)
@@ -41,11 +42,11 @@ extension LoRAAdapter {
         }
         self.init(
             config: config, modules: keyed.map(\.key), for: model,
-            provenance: AdapterProvenance(baseSHA256: file.baseSHA256, parents: file.parents), sha256: file.sha256)
+            provenance: file.provenance, sha256: file.sha256)
         for (key, module) in keyed {
             guard let factors = self[key] else { continue }
-            factors.a.copy(from: module.a.floats())
-            factors.b.copy(from: module.b.floats())
+            factors.a.copy(from: try module.a.floats())
+            factors.b.copy(from: try module.b.floats())
         }
     }
 
@@ -57,17 +58,17 @@ extension LoRAAdapter {
     ///   - baseModelName: `base_model_name_or_path`; of a path only the last component is written.
     ///   - overwrite: replace an adapter that is there.
     public func save(folder: String, model: DecoderSpec, baseModelName: String?, overwrite: Bool = false) throws {
-        try PEFTAdapterFile.write(
+        try AdapterFile.write(
             folder: folder, config: peftConfig(for: model, baseModelName: baseModelName),
             factors: peftFactors(for: model), baseSHA256: provenance.baseSHA256, parents: provenance.parents,
             overwrite: overwrite)
     }
 
     /// Copies of the factors with their modules' paths in that model, in the order of the forward pass.
-    public func peftFactors(for model: DecoderSpec) -> [PEFTAdapterFile.Factors] {
+    public func peftFactors(for model: DecoderSpec) -> [AdapterFile.Factors] {
         modules.compactMap { module in
             self[module].map {
-                PEFTAdapterFile.Factors(
+                AdapterFile.Factors(
                     path: model[module].path, a: $0.a.toArray(), b: $0.b.toArray(), rank: $0.rank)
             }
         }

@@ -14,21 +14,7 @@ public struct LoRAFactors {
     public var rank: Int { a.rows }
 }
 
-/// What an adapter remembers of where it belongs.
-public struct AdapterProvenance: Sendable, Equatable {
-    /// SHA-256 of the base model's weights (`WeightStore.sha256()`), if known.
-    public var baseSHA256: String?
-    /// SHA-256 of the frozen adapters below it, lowest first.
-    public var parents: [String]
-
-    /// A record of base and parents.
-    public init(baseSHA256: String? = nil, parents: [String] = []) {
-        self.baseSHA256 = baseSHA256
-        self.parents = parents
-    }
-}
-
-/// A LoRA adapter: fp32 factors for some of a model's linear layers. PEFT's format on disk (see `PEFTFolder`).
+/// A LoRA adapter: fp32 factors for some of a model's linear layers. PEFT's format on disk (see `AdapterFile`).
 ///
 /// The factors are mutable through their matrices (training does that); use from one thread at a time.
 public final class LoRAAdapter {

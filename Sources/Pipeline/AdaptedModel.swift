@@ -20,7 +20,7 @@ public struct AdaptedModel {
     ///
     /// - Parameters:
     ///   - path: an `.mqf` file or a Hugging Face folder.
-    ///   - adapterPaths: PEFT folders, lowest first.
+    ///   - adapterPaths: PEFT folders or GGUF adapters, lowest first.
     ///   - kernels: instruction set and threads.
     ///   - compute: precision of the forward; nil: int8 for quantized weights, f32 for plain ones.
     ///   - verifying: compares all checksums first, as everything that trains or exports must.
@@ -56,9 +56,9 @@ public struct AdaptedModel {
         self.transformer = transformer
         self.adapterPaths = adapterPaths
         allowsTransfer = transfer
-        adapters = try adapterPaths.map { try LoRAAdapter(folder: $0, for: transformer.spec) }
-        transferred = try LoRAAdapter.validate(
-            zip(adapterPaths, adapters).map { (name: $0, adapter: $1) }, base: transformer.store.path,
+        adapters = try adapterPaths.map { try LoRAAdapter(path: $0, for: transformer.spec) }
+        transferred = try AdapterProvenance.validate(
+            zip(adapterPaths, adapters).map { ($0, $1.sha256, $1.provenance) }, base: transformer.store.path,
             baseSHA256: { try transformer.store.sha256() }, transfer: transfer)
     }
 

@@ -162,11 +162,11 @@ struct LogitsCommandTests {
         let prefix = "lora.param.base_model.model."
         let modules = golden.names.filter { $0.hasPrefix(prefix) && $0.hasSuffix(".lora_A.weight") }
             .map { String($0.dropFirst(prefix.count).dropLast(".lora_A.weight".count)) }
-        try PEFTAdapterFile.write(
+        try AdapterFile.write(
             folder: path,
             config: PEFTConfig(r: 4, loraAlpha: alpha, targets: .names(["q_proj", "v_proj"])),
             factors: modules.map {
-                PEFTAdapterFile.Factors(
+                AdapterFile.Factors(
                     path: $0, a: try golden.floats("\(prefix)\($0).lora_A.weight"),
                     b: try golden.floats("\(prefix)\($0).lora_B.weight"), rank: 4)
             })

@@ -12,27 +12,27 @@ private let layer1 = "model.layers.1.mlp.up_proj"
 private func write(
     _ folder: URL, seed: UInt64, rank: Int, alpha: Double, modules: [String], rsLoRA: Bool = false,
     base: String? = nil, parents: [String] = [], columns: Int = 20
-) throws -> PEFTAdapterFile {
+) throws -> AdapterFile {
     try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
     var random = SeededRandom(seed: seed)
     let factors = modules.map {
-        PEFTAdapterFile.Factors(
+        AdapterFile.Factors(
             path: $0, a: random.gaussians(rank * columns), b: random.gaussians(12 * rank), rank: rank)
     }
     let config = PEFTConfig(r: rank, loraAlpha: alpha, useRSLoRA: rsLoRA, targets: .names(modules))
-    try PEFTAdapterFile.write(
+    try AdapterFile.write(
         folder: folder.path, config: config, factors: factors, baseSHA256: base, parents: parents)
-    return try PEFTAdapterFile(folder: folder.path)
+    return try AdapterFile(path: folder.path)
 }
 
 /// weight · scale · B · A in double precision, with the sum of the magnitudes of all products.
 private func delta(
-    _ adapter: PEFTAdapterFile, _ path: String, weight: Double
+    _ adapter: AdapterFile, _ path: String, weight: Double
 ) throws -> (values: [Double], magnitude: [Double]) {
     var values = [Double](repeating: 0, count: 12 * 20)
     var magnitude = values
     for module in adapter.modules where module.path == path {
-        let (a, b) = (module.a.floats(), module.b.floats())
+        let (a, b) = (try module.a.floats(), try module.b.floats())
         let scale = try adapter.config.exactScale(of: path) * weight
         for row in 0..<12 {
             for k in 0..<module.rank {
@@ -66,8 +66,8 @@ func addsAdapters() throws {
         let report = try mergeAdapters(
             try recipe([(a.path, 0.7), (b.path, -1.3)]), destination: out, overwrite: false)
         #expect(report.moduleCount == 2 && report.rank == 7)
-        let sum = try PEFTAdapterFile(folder: out)
-        #expect(sum.baseSHA256 == sha && sum.parents.isEmpty)
+        let sum = try AdapterFile(path: out)
+        #expect(sum.provenance.baseSHA256 == sha && sum.provenance.parents.isEmpty)
         for path in [layer0, layer1] {
             let got = try delta(sum, path, weight: 1)
             let (x, y) = (try delta(a, path, weight: 0.7), try delta(b, path, weight: -1.3))
@@ -86,7 +86,7 @@ func negatesExactly() throws {
         let a = try write(folder.appendingPathComponent("a"), seed: 1, rank: 4, alpha: 8, modules: [layer0])
         let out = folder.appendingPathComponent("out").path
         _ = try mergeAdapters(try recipe([(a.path, -1)]), destination: out, overwrite: false)
-        let minus = try PEFTAdapterFile(folder: out)
+        let minus = try AdapterFile(path: out)
         #expect(try delta(minus, layer0, weight: 1).values == (try delta(a, layer0, weight: -1).values))
     }
 }

@@ -9,30 +9,30 @@ import Testing
 private var kernels: KernelContext { get throws { try KernelContext(threads: 1) } }
 
 /// A PEFT folder with Gaussian factors for two modules of tinychat, of different shapes.
-private func writeAdapter(_ folder: URL, seed: UInt64) throws -> PEFTAdapterFile {
+private func writeAdapter(_ folder: URL, seed: UInt64) throws -> AdapterFile {
     try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
     var random = SeededRandom(seed: seed)
     let rank = 4
     let modules = [("model.layers.1.self_attn.k_proj", 128, 256), ("model.layers.4.mlp.down_proj", 256, 704)]
     let factors = modules.map { path, rows, columns in
-        PEFTAdapterFile.Factors(
+        AdapterFile.Factors(
             path: path, a: random.gaussians(rank * columns, scale: 0.1), b: random.gaussians(rows * rank, scale: 0.1),
             rank: rank)
     }
     let config = PEFTConfig(
         r: rank, loraAlpha: 6, loraDropout: 0, useRSLoRA: false, targets: .names(modules.map(\.0)), rankPattern: [],
         alphaPattern: [], baseModelName: nil)
-    try PEFTAdapterFile.write(folder: folder.path, config: config, factors: factors)
-    return try PEFTAdapterFile(folder: folder.path)
+    try AdapterFile.write(folder: folder.path, config: config, factors: factors)
+    return try AdapterFile(path: folder.path)
 }
 
 /// W + Σ scale · B · A in double precision.
-private func reference(_ tensor: TensorView, _ adapters: [PEFTAdapterFile]) -> [Float] {
+private func reference(_ tensor: TensorView, _ adapters: [AdapterFile]) throws -> [Float] {
     var result = tensor.floats().map(Double.init)
     for module in adapters.flatMap(\.modules) where module.path + ".weight" == tensor.info.name {
-        let (a, b) = (module.a.floats(), module.b.floats())
-        let columns = module.a.info.columns
-        for row in 0..<module.b.info.rows {
+        let (a, b) = (try module.a.floats(), try module.b.floats())
+        let columns = module.a.columns
+        for row in 0..<module.b.rows {
             for k in 0..<module.rank {
                 let factor = Double(module.scale) * Double(b[row * module.rank + k])
                 for column in 0..<columns {
@@ -65,7 +65,7 @@ func exportsFusedWeights() throws {
             let got = try copy.tensor(name)
             #expect(got.info.shape == (try store.tensor(name).info.shape))
             // Two products of rank 4 and one sum in fp32: 9 roundings of terms below 1, 2⁻²⁴ each.
-            expectClose(got.floats(), reference(try store.tensor(name), adapters), absolute: 9 * 6e-8, name)
+            expectClose(got.floats(), try reference(store.tensor(name), adapters), absolute: 9 * 6e-8, name)
         }
         for name in ["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "generation_config.json"] {
             #expect(try copy.textFile(name) == store.textFile(name))
@@ -118,10 +118,10 @@ func refusesForeignAdapter() throws {
         let config = PEFTConfig(
             r: 2, loraAlpha: 2, loraDropout: 0, useRSLoRA: false, targets: .names([path]), rankPattern: [],
             alphaPattern: [], baseModelName: nil)
-        let factors = PEFTAdapterFile.Factors(
+        let factors = AdapterFile.Factors(
             path: path, a: [Float](repeating: 1, count: 2 * 64), b: [Float](repeating: 1, count: 32 * 2), rank: 2)
-        try PEFTAdapterFile.write(folder: adapterFolder.path, config: config, factors: [factors])
-        let adapter = try PEFTAdapterFile(folder: adapterFolder.path)
+        try AdapterFile.write(folder: adapterFolder.path, config: config, factors: [factors])
+        let adapter = try AdapterFile(path: adapterFolder.path)
         let out = folder.appendingPathComponent("out").path
         let error = try #require(throws: MeraserError.self) {
             try exportHuggingFace(
@@ -144,10 +144,10 @@ func refusesOverflowAndInterruption() throws {
         let config = PEFTConfig(
             r: 1, loraAlpha: 1, loraDropout: 0, useRSLoRA: false, targets: .names([path]), rankPattern: [],
             alphaPattern: [], baseModelName: nil)
-        let factors = PEFTAdapterFile.Factors(
+        let factors = AdapterFile.Factors(
             path: path, a: [Float](repeating: 300, count: 256), b: [Float](repeating: 300, count: 256), rank: 1)
-        try PEFTAdapterFile.write(folder: adapterFolder.path, config: config, factors: [factors])
-        let adapter = try PEFTAdapterFile(folder: adapterFolder.path)
+        try AdapterFile.write(folder: adapterFolder.path, config: config, factors: [factors])
+        let adapter = try AdapterFile(path: adapterFolder.path)
         let out = folder.appendingPathComponent("out").path
         var options = HuggingFaceExportOptions()
         options.dtype = .f16

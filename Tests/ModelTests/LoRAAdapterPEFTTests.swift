@@ -54,13 +54,13 @@ struct LoRAAdapterPEFTTests {
             adapter.provenance = AdapterProvenance(baseSHA256: String(repeating: "c", count: 64))
             try withTemporaryFolder { folder in
                 try adapter.save(folder: folder.path, model: model, baseModelName: "tiny")
-                let loaded = try LoRAAdapter(folder: folder.path, for: model)
+                let loaded = try LoRAAdapter(path: folder.path, for: model)
                 #expect(loaded.modules == adapter.modules)
                 #expect(loaded.config == adapter.config)
                 #expect(loaded.provenance == adapter.provenance)
                 #expect(loaded.parameters.toArray() == adapter.parameters.toArray())
                 #expect(loaded.sha256?.count == 64)
-                let names = try PEFTAdapterFile(folder: folder.path).config.targets
+                let names = try AdapterFile(path: folder.path).config.targets
                 #expect(
                     names == .names(modules == nil ? ["down_proj", "q_proj"] : adapter.modules.map { model[$0].path }))
             }
@@ -83,7 +83,7 @@ struct LoRAAdapterPEFTTests {
             try adapter.save(folder: folder.path, model: try tinyConfig(), baseModelName: nil)
             let message = { (model: DecoderSpec) -> String in
                 do {
-                    _ = try LoRAAdapter(folder: folder.path, for: model)
+                    _ = try LoRAAdapter(path: folder.path, for: model)
                     return "no error"
                 } catch { return "\(error)" }
             }
@@ -115,7 +115,7 @@ struct LoRAAdapterPEFTTests {
         }
         try withTemporaryFolder { folder in
             try sum.save(folder: folder.path, model: model, baseModelName: nil)
-            let loaded = try LoRAAdapter(folder: folder.path, for: model)
+            let loaded = try LoRAAdapter(path: folder.path, for: model)
             #expect(loaded.parameters.toArray() == sum.parameters.toArray())
             for module in sum.modules { #expect(loaded[module]?.scale == sum[module]?.scale) }
         }
@@ -156,7 +156,7 @@ struct LoRAAdapterPEFTTests {
                 let url = folder.appendingPathComponent(name)
                 try FileManager.default.createDirectory(at: url, withIntermediateDirectories: true)
                 try adapter.save(folder: url.path, model: model, baseModelName: nil)
-                return try LoRAAdapter(folder: url.path, for: model)
+                return try LoRAAdapter(path: url.path, for: model)
             }
             let free = try saved("free", AdapterProvenance(), seed: 1)
             let erase = try saved("erase", AdapterProvenance(baseSHA256: base), seed: 2)
@@ -164,7 +164,9 @@ struct LoRAAdapterPEFTTests {
             let recover = try saved("recover", AdapterProvenance(baseSHA256: base, parents: [parent]), seed: 3)
             func message(_ stack: [LoRAAdapter], _ actual: String = base) -> String {
                 do {
-                    try LoRAAdapter.validate(stack.map { ("adapter", $0) }, base: "m.mqf") { actual }
+                    try AdapterProvenance.validate(
+                        stack.map { ("adapter", $0.sha256, $0.provenance) }, base: "m.mqf"
+                    ) { actual }
                     return ""
                 } catch { return "\(error)" }
             }

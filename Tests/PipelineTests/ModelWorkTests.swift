@@ -55,7 +55,7 @@ func exportsKeepLogits() throws {
         var options = HuggingFaceExportOptions()
         options.dtype = .f32
         _ = try exportHuggingFace(
-            store: base.transformer.store, adapters: try adapters.map { try PEFTAdapterFile(folder: $0.path) },
+            store: base.transformer.store, adapters: try adapters.map { try AdapterFile(path: $0.path) },
             destination: fused, options: options, kernels: base.transformer.kernels)
         // fp32 noise of the logits is 9e-6 (reference/README.md); fusing rounds each weight once more.
         expectClose(try logits(try open(fused), tokens), want, absolute: 5e-5, "fused")
@@ -81,8 +81,8 @@ func embedsMark() throws {
         #expect(embedding.fingerprint.key.pairs.count == 2)
         let attributes = try FileManager.default.attributesOfItem(atPath: out + "/key.json")
         #expect((attributes[.posixPermissions] as? NSNumber)?.intValue == 0o600)
-        let adapter = try PEFTAdapterFile(folder: out)
-        #expect(adapter.baseSHA256 == (try model.transformer.store.sha256()))
+        let adapter = try AdapterFile(path: out)
+        #expect(adapter.provenance.baseSHA256 == (try model.transformer.store.sha256()))
         // Done before: the same key and adapter, and the mark is measured all the same.
         let key = try Data(contentsOf: URL(fileURLWithPath: out + "/key.json"))
         let again = try model.embed(options: options, output: out, resume: true)

@@ -84,9 +84,9 @@ struct RunnerTests {
             #expect(json["table"]?.array?[0]["tasks"]?["copa"]?["acc"]?.double != nil)
             #expect(json["training"]?["erase"]?["steps"]?.array?.count == 2)
             #expect(json["training"]?["erase"]?["checks"]?.array?.count == 2)
-            let recover = try PEFTAdapterFile(folder: out.appendingPathComponent("recover").path)
-            let erase = try PEFTAdapterFile(folder: out.appendingPathComponent("erase").path)
-            #expect(recover.parents == [erase.sha256])
+            let recover = try AdapterFile(path: out.appendingPathComponent("recover").path)
+            let erase = try AdapterFile(path: out.appendingPathComponent("erase").path)
+            #expect(recover.provenance.parents == [erase.sha256])
         }
     }
 

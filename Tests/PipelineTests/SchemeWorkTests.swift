@@ -216,10 +216,10 @@ struct TransferTests {
             let report = try runner.run()
             #expect(report.stages.map(\.name) == MeasuredStage.allCases)
             #expect(report.stages[1].check.fsr == 1 && report.stages[0].check.fsr == 0)
-            let erase = try PEFTAdapterFile(folder: out.path + "/erase")
-            let recover = try PEFTAdapterFile(folder: out.path + "/recover")
+            let erase = try AdapterFile(path: out.path + "/erase")
+            let recover = try AdapterFile(path: out.path + "/recover")
             // The marked model's adapter is no parent of theirs.
-            #expect(erase.parents.isEmpty && recover.parents == [erase.sha256])
+            #expect(erase.provenance.parents.isEmpty && recover.provenance.parents == [erase.sha256])
             let relearn = try #require(report.json["relearn"])
             for side in ["model", "clean"] {
                 let points = try #require(relearn[side]?["points"]?.array)

@@ -108,10 +108,10 @@ struct TrainerTests {
 
             let store = try openWeightStore(path: tinychatFolder().path)
             let config = try #require(try store.textFile("config.json"))
-            let adapter = try LoRAAdapter(folder: out.path, for: DecoderSpec(json: config, file: "config.json"))
+            let adapter = try LoRAAdapter(path: out.path, for: DecoderSpec(json: config, file: "config.json"))
             #expect(adapter.parameters.toArray() == trainer.adapter.parameters.toArray())
             #expect(adapter.provenance.baseSHA256 == (try store.sha256()))
-            #expect(try PEFTAdapterFile(folder: out.path).config.baseModelName == "tinychat")
+            #expect(try AdapterFile(path: out.path).config.baseModelName == "tinychat")
         }
     }
 

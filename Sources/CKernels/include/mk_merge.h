@@ -14,6 +14,9 @@
 void mk_merge_round(int32_t type, float *x, int64_t n);
 /// x = x * factor.
 void mk_merge_scale(int32_t type, float factor, float *x, int64_t n);
+/// Each row of x [rows, cols] is scaled to the length that `lengths` has for it. Its own is summed in double and
+/// rounded to fp32; of a row of zeros nothing finite is made.
+void mk_merge_set_row_lengths(float *x, int64_t rows, int64_t cols, const float *lengths);
 /// x = x - base.
 void mk_merge_subtract(int32_t type, const float *base, float *x, int64_t n);
 /// out = a * x + b * y, rounded to `type` at the end only.

@@ -36,7 +36,7 @@ extension Runner {
         }
         let path = folder.file("export")
         let (store, kind) = origin(export, base: base, source: source)
-        let adapters = try model.adapterPaths.map(PEFTAdapterFile.init(folder:))
+        let adapters = try model.adapterPaths.map { try AdapterFile(path: $0, for: model.transformer.spec) }
         let inputs: JSONValue = [
             "model": .text(try store.sha256()), "adapters": .array(adapters.map { .text($0.sha256) }),
             "base": .text(kind.rawValue), "dtype": .text(export.dtype.rawValue),

@@ -87,7 +87,7 @@ extension OptimizerState {
     ///
     /// - Throws: a bad-input error if the files are damaged or belong to another adapter.
     func load(folder: String, model: DecoderSpec) throws {
-        let saved = try LoRAAdapter(folder: folder, for: model)
+        let saved = try LoRAAdapter(path: folder, for: model)
         guard saved.modules == adapter.modules, saved.parameters.count == adapter.parameters.count else {
             throw MeraserError.badInput("\(folder): the checkpoint's adapter has other modules or ranks than the run")
         }

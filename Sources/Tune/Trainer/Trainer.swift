@@ -138,7 +138,7 @@ public final class Trainer {
             return optimizer.step
         }
         if isFinished {
-            try optimizer.adapter.parameters.copy(from: LoRAAdapter(folder: path, for: model.spec).parameters)
+            try optimizer.adapter.parameters.copy(from: LoRAAdapter(path: path, for: model.spec).parameters)
             return state.result(adapter: path, options: options)
         }
         var session = try TrainingSession(trainer: self, output: output, record: record, state: state)

@@ -18,8 +18,8 @@ struct Export: WritingCommand {
         abstract:
             "Hand the result back: a Hugging Face folder with the adapters fused, or one PEFT adapter of them all.",
         discussion: """
-            hf: the weights dequantized with the adapters added, tensor by tensor. peft: the stacked adapters as one of \
-            concatenated rank, exact.
+            hf: the weights dequantized with the adapters in them, tensor by tensor; adapters may be DoRA or hold whole \
+            tensors (modules_to_save). peft: the stacked adapters as one of concatenated rank, exact.
             What was checked before need not hold for the folder: adapters that were trained on a quantized model meet \
             other weights on the original ones. --key tries a mark on the folder itself.
             Example: meraser export --model tinychat.mqf --adapter RUN/erase --adapter RUN/recover --format hf --out clean
@@ -66,10 +66,10 @@ struct Export: WritingCommand {
         let interrupt = InterruptFlag.onSignals()
         try AtomicFolder.checkDestination(out, overwrite: overwrite)
         let key = try key.map(FingerprintKey.init(path:))
-        let opened = try model.open(common, verifying: true)
         var summary: ExportSummary
         switch format {
         case .peft:
+            let opened = try model.open(common, verifying: true)
             let rank = try opened.exportPEFT(destination: out, overwrite: overwrite)
             summary = ExportSummary(
                 path: out, format: format.rawValue, rank: rank, tensors: nil, bytes: nil, warnings: opened.warnings)
@@ -77,10 +77,13 @@ struct Export: WritingCommand {
             var options = HuggingFaceExportOptions()
             if let dtype { options.dtype = dtype }
             options.overwrite = overwrite
+            let kernels = try KernelContext.fromEnvironment(threads: common.threads)
+            let opened = try FusedModel(
+                path: model.model, adapterPaths: model.adapter, transfer: model.on.transfer)
+            opened.warnings.forEach(common.warn)
             let bar = common.progressBar("exporting")
             let report = try exportHuggingFace(
-                store: opened.transformer.store, adapters: try model.adapter.map(PEFTAdapterFile.init(folder:)),
-                destination: out, options: options, kernels: opened.transformer.kernels,
+                store: opened.store, adapters: opened.adapters, destination: out, options: options, kernels: kernels,
                 isInterrupted: { interrupt.isSet },
                 progress: { bar.update(done: $0.doneBytes, total: $0.totalBytes) })
             bar.finish()
@@ -88,7 +91,7 @@ struct Export: WritingCommand {
             summary = ExportSummary(
                 path: out, format: format.rawValue, rank: nil, tensors: report.tensorCount, bytes: report.byteCount,
                 warnings: opened.warnings + report.warnings)
-            summary.check = try key.map { try verify($0, kernels: opened.transformer.kernels) }
+            summary.check = try key.map { try verify($0, kernels: kernels) }
         }
         if common.json { Console.json(summary.json) } else { Console.output(summary.text) }
     }

@@ -36,8 +36,8 @@ struct ModelOptions: ParsableArguments {
 struct AdapterOptions: ParsableArguments {
     @Option(
         parsing: .singleValue,
-        help: "A PEFT adapter folder on top of the model; repeat it for several, the lowest first.",
-        completion: .directory)
+        help: "A PEFT folder or a GGUF adapter on top of the model; repeat it for several, the lowest first.",
+        completion: .file())
     var adapter: [String] = []
 
     @Flag(

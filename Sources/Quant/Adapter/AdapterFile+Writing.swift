@@ -1,7 +1,7 @@
 import Base
 import Foundation
 
-extension PEFTAdapterFile {
+extension AdapterFile {
     /// The two factors of one module in memory, to be written.
     public struct Factors {
         /// The module's path in the model.
@@ -54,7 +54,7 @@ extension PEFTAdapterFile {
         if let baseSHA256 { metadata[baseKey] = baseSHA256 }
         if !parents.isEmpty { metadata[parentsKey] = parents.joined(separator: ",") }
         try writeSafetensors(
-            path: folder + "/" + weightsName, floats: factors.flatMap(\.tensors), metadata: metadata,
+            path: folder + "/" + AdapterTensors.safetensorsName, floats: factors.flatMap(\.tensors), metadata: metadata,
             overwrite: overwrite)
         var config = config
         config.baseModelName = config.baseModelName.map(modelName)

@@ -32,7 +32,7 @@ private let plainConfig =
 
 private func errorMessage(_ folder: URL) -> String {
     do {
-        _ = try PEFTAdapterFile(folder: folder.path)
+        _ = try AdapterFile(path: folder.path)
         return "no error"
     } catch let error as MeraserError {
         return error.kind == .badInput ? error.message : "kind \(error.kind): \(error.message)"
@@ -54,20 +54,20 @@ struct PEFTAdapterTests {
                 rankPattern: [("layers.1.q_proj", 2)], alphaPattern: [("up_proj", 3)],
                 baseModelName: "/home/me/models/x")
             let factors = [("layers.0.q_proj", 4), ("layers.1.q_proj", 2), ("layers.1.up_proj", 4)].map {
-                PEFTAdapterFile.Factors(
+                AdapterFile.Factors(
                     path: $0.0, a: random.gaussians($0.1 * 6), b: random.gaussians(5 * $0.1), rank: $0.1)
             }
-            try PEFTAdapterFile.write(
+            try AdapterFile.write(
                 folder: folder.path, config: config, factors: factors, baseSHA256: sha, parents: parents)
-            let file = try PEFTAdapterFile(folder: folder.path)
+            let file = try AdapterFile(path: folder.path)
             #expect(file.modules.map(\.path) == factors.map(\.path))
             #expect(file.modules.map(\.scale) == [2, 4, 0.75])
             for (module, want) in zip(file.modules, factors) {
-                #expect(module.a.floats() == want.a)
-                #expect(module.b.floats() == want.b)
+                #expect(try module.a.floats() == want.a)
+                #expect(try module.b.floats() == want.b)
             }
-            #expect(file.baseSHA256 == sha)
-            #expect(file.parents == parents)
+            #expect(file.provenance.baseSHA256 == sha)
+            #expect(file.provenance.parents == parents)
             #expect(file.config.baseModelName == "x", "a local path must not travel")
             var expected = config
             expected.baseModelName = "x"
@@ -112,7 +112,7 @@ struct PEFTAdapterTests {
             try writeAdapter(
                 folder, config: config,
                 tensors: pair("transformer.h.0.attn.c_attn", rank: 4, k: 3, n: 9, infix: ".default"))
-            let file = try PEFTAdapterFile(folder: folder.path)
+            let file = try AdapterFile(path: folder.path)
             #expect(file.modules.map(\.path) == ["transformer.h.0.attn.c_attn"])
             #expect(file.modules.map(\.scale) == [3])
         }
@@ -134,8 +134,8 @@ struct PEFTAdapterTests {
     @Test(
         "what would change the arithmetic unseen is refused by name",
         arguments: [
-            (#""use_dora": true"#, "use_dora"), (#""fan_in_fan_out": true"#, "fan_in_fan_out"),
-            (#""modules_to_save": ["lm_head"]"#, "modules_to_save"), (#""lora_bias": true"#, "lora_bias"),
+            (#""fan_in_fan_out": true"#, "fan_in_fan_out"), (#""modules_to_save": "lm_head""#, "modules_to_save"),
+            (#""modules_to_save": [""]"#, "modules_to_save"), (#""lora_bias": true"#, "lora_bias"),
             (#""trainable_token_indices": [1]"#, "trainable_token_indices"),
             (#""init_lora_weights": "pissa""#, "init_lora_weights"), (#""lora_dropout": 2"#, "lora_dropout"),
             (#""rank_pattern": {"c_attn": 0}"#, "rank_pattern.c_attn"),
@@ -183,7 +183,8 @@ struct PEFTAdapterTests {
         nan[1].values[3] = .nan
         let cases: [([(name: String, shape: [Int], values: [Float])], String)] = [
             ([good[0]], "has no lora_B"), ([good[1]], "has no lora_A"),
-            (good + [("\(prefix)h.0.c_attn.lora_magnitude_vector", [4], [1, 2, 3, 4])], "lora_magnitude_vector"),
+            (good + [("\(prefix)h.0.c_attn.lora_magnitude_vector", [4], [1, 2, 3, 4])], "does not say use_dora"),
+            (good + [("\(prefix)h.0.ln.weight", [2], [1, 2])], "h.0.ln.weight"),
             (good + [("lm_head.weight", [2, 1], [1, 2])], "lm_head.weight"),
             (good + pair("h.0.c_attn", rank: 2, k: 3, n: 4, infix: ".default"), "twice"),
             (pair("h.0.c_attn", rank: 3, k: 3, n: 4), "has shape [3, 3], expected [2, inputs]"),
@@ -199,14 +200,63 @@ struct PEFTAdapterTests {
         }
     }
 
-    @Test("a folder without weights, or with a pickle, or without a configuration says so")
+    @Test("a folder without weights, or with a pickle that is none, or without a configuration says so")
     func missingFiles() throws {
         try withTemporaryFolder { folder in
             #expect(errorMessage(folder).contains("no adapter_config.json"))
             try Data(plainConfig.utf8).write(to: folder.appendingPathComponent("adapter_config.json"))
-            #expect(errorMessage(folder).contains("no adapter_model.safetensors"))
+            #expect(errorMessage(folder).contains("neither adapter_model.safetensors nor adapter_model.bin"))
             try Data([0x80]).write(to: folder.appendingPathComponent("adapter_model.bin"))
-            #expect(errorMessage(folder).contains("pickle"))
+            #expect(errorMessage(folder).contains("before PyTorch 1.6"))
+            try Data(PyTorchBytes().bytes).write(to: folder.appendingPathComponent("adapter_model.bin"))
+            #expect(errorMessage(folder).contains("adapter_model.bin: tensor 'w' is not supported"))
+        }
+    }
+
+    @Test("a DoRA has a magnitude for each output of every module, and lies on no model")
+    func dora() throws {
+        let config = plainConfig.dropLast() + #", "use_dora": true}"#
+        let good = pair("h.0.c_attn", rank: 2, k: 3, n: 4)
+        func magnitude(_ values: [Float], _ ending: String = "") -> (name: String, shape: [Int], values: [Float]) {
+            ("\(prefix)h.0.c_attn.lora_magnitude_vector\(ending)", [values.count], values)
+        }
+        try withTemporaryFolder { folder in
+            for ending in ["", ".weight", ".default.weight"] {
+                try writeAdapter(folder, config: String(config), tensors: good + [magnitude([1, 2, 3, 4], ending)])
+                let file = try AdapterFile(path: folder.path)
+                #expect(try file.modules[0].magnitude?.floats() == [1, 2, 3, 4])
+                let refusal = #expect(throws: MeraserError.self) { try file.requirePlain() }
+                #expect(refusal?.message.contains("use_dora") == true)
+                #expect(refusal?.message.contains("meraser export --model MODEL --adapter \(folder.path)") == true)
+            }
+            for (tensors, expected) in [
+                (good, "has no lora_magnitude_vector"), (good + [magnitude([1, 2, 3])], "has shape [3], expected [4]"),
+                (good + [magnitude([1, 2, .infinity, 4])], "not finite"),
+            ] {
+                try writeAdapter(folder, config: String(config), tensors: tensors)
+                #expect(errorMessage(folder).contains(expected))
+            }
+        }
+    }
+
+    @Test("tensors of modules_to_save are the model's own by name; each module that it names has some")
+    func savedModules() throws {
+        let good = pair("h.0.c_attn", rank: 2, k: 3, n: 4)
+        func config(_ saved: String) -> String { plainConfig.dropLast() + ", \"modules_to_save\": \(saved)}" }
+        let norm: (name: String, shape: [Int], values: [Float]) = ("\(prefix)h.0.ln_norm.weight", [2], [5, 6])
+        try withTemporaryFolder { folder in
+            // PEFT compares the ends of names.
+            try writeAdapter(folder, config: config(#"["norm"]"#), tensors: good + [norm])
+            let file = try AdapterFile(path: folder.path)
+            #expect(try file.saved.mapValues { try $0.floats() } == ["h.0.ln_norm.weight": [5, 6]])
+            #expect(file.config.modulesToSave == ["norm"])
+            #expect(throws: MeraserError.self) { try file.requirePlain() }
+            // An embedding is saved without being named where a vocabulary has grown.
+            let embedding: (name: String, shape: [Int], values: [Float]) = ("\(prefix)lm_head.weight", [1, 2], [1, 2])
+            try writeAdapter(folder, config: plainConfig, tensors: good + [embedding])
+            #expect(try AdapterFile(path: folder.path).saved.keys.sorted() == ["lm_head.weight"])
+            try writeAdapter(folder, config: config(#"["norm", "lm_head"]"#), tensors: good + [norm])
+            #expect(errorMessage(folder).contains("names 'lm_head', which has no tensors"))
         }
     }
 

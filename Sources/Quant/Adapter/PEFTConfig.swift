@@ -20,35 +20,42 @@ public struct PEFTConfig: Sendable, Equatable {
     public var loraDropout: Double
     /// `use_rslora`: scale by alpha / √r instead of alpha / r.
     public var useRSLoRA: Bool
+    /// `use_dora`: a row of the sum is scaled to the length that the adapter has for it.
+    public var useDoRA: Bool
     /// `target_modules`.
     public var targets: Targets
     /// `rank_pattern`: ranks of modules whose path matches a key, first match first.
     public var rankPattern: [(key: String, value: Int)]
     /// `alpha_pattern`: alphas of modules whose path matches a key, first match first.
     public var alphaPattern: [(key: String, value: Double)]
+    /// `modules_to_save`: ends of the paths of modules whose own tensors the adapter holds.
+    public var modulesToSave: [String]
     /// `base_model_name_or_path`.
     public var baseModelName: String?
 
     /// A configuration.
     public init(
-        r: Int, loraAlpha: Double, loraDropout: Double = 0, useRSLoRA: Bool = false, targets: Targets,
-        rankPattern: [(key: String, value: Int)] = [], alphaPattern: [(key: String, value: Double)] = [],
-        baseModelName: String? = nil
+        r: Int, loraAlpha: Double, loraDropout: Double = 0, useRSLoRA: Bool = false, useDoRA: Bool = false,
+        targets: Targets, rankPattern: [(key: String, value: Int)] = [],
+        alphaPattern: [(key: String, value: Double)] = [], modulesToSave: [String] = [], baseModelName: String? = nil
     ) {
         self.r = r
         self.loraAlpha = loraAlpha
         self.loraDropout = loraDropout
         self.useRSLoRA = useRSLoRA
+        self.useDoRA = useDoRA
         self.targets = targets
         self.rankPattern = rankPattern
         self.alphaPattern = alphaPattern
+        self.modulesToSave = modulesToSave
         self.baseModelName = baseModelName
     }
 
     /// Equal in every value; patterns are compared in order.
     public static func == (a: PEFTConfig, b: PEFTConfig) -> Bool {
         a.r == b.r && a.loraAlpha == b.loraAlpha && a.loraDropout == b.loraDropout && a.useRSLoRA == b.useRSLoRA
-            && a.targets == b.targets && a.baseModelName == b.baseModelName
+            && a.useDoRA == b.useDoRA && a.targets == b.targets && a.modulesToSave == b.modulesToSave
+            && a.baseModelName == b.baseModelName
             && a.rankPattern.map(\.key) == b.rankPattern.map(\.key)
             && a.rankPattern.map(\.value) == b.rankPattern.map(\.value)
             && a.alphaPattern.map(\.key) == b.alphaPattern.map(\.key)
@@ -84,6 +91,11 @@ public struct PEFTConfig: Sendable, Equatable {
         case .pattern: true
         }
     }
+
+    /// True if `modules_to_save` or one of those names is an end of that path, as PEFT compares them.
+    func isSaved(_ path: String, or names: [String] = []) -> Bool {
+        (modulesToSave + names).contains { path.hasSuffix($0) }
+    }
 }
 
 // MARK: - Reading and writing
@@ -107,7 +119,9 @@ extension PEFTConfig {
             throw reader.error("lora_dropout", "is \(loraDropout), expected a probability below 1")
         }
         useRSLoRA = try json.boolIfPresent("use_rslora", in: file) ?? false
+        useDoRA = try json.boolIfPresent("use_dora", in: file) ?? false
         targets = try reader.targets()
+        modulesToSave = try reader.names("modules_to_save") ?? []
         rankPattern = try reader.pattern("rank_pattern") { key, value in
             guard let rank = value.int else { throw reader.error(key, "is \(value.kind), expected an integer") }
             return try reader.rank(rank, key)
@@ -134,13 +148,13 @@ extension PEFTConfig {
             "inference_mode": .bool(true),
             "lora_alpha": .real(loraAlpha),
             "lora_dropout": .real(loraDropout),
-            "modules_to_save": .null,
+            "modules_to_save": modulesToSave.isEmpty ? .null : .array(modulesToSave.map { .text($0) }),
             "peft_type": .text("LORA"),
             "r": .integer(r),
             "rank_pattern": .object(JSONObject(rankPattern.map { (key: $0.key, value: .integer($0.value)) })),
             "target_modules": targetModules,
             "task_type": .text("CAUSAL_LM"),
-            "use_dora": .bool(false),
+            "use_dora": .bool(useDoRA),
             "use_rslora": .bool(useRSLoRA),
         ]
     }
@@ -166,17 +180,24 @@ private struct PEFTConfigReader {
     }
 
     func targets() throws -> PEFTConfig.Targets {
-        guard let value = json["target_modules"], !value.isNull else {
+        if let pattern = json["target_modules"]?.string { return .pattern(pattern) }
+        guard let names = try names("target_modules") else {
             throw error("target_modules", "is missing, expected a list of module names")
         }
-        if let pattern = value.string { return .pattern(pattern) }
-        guard let names = value.array?.map(\.string), !names.isEmpty, !names.contains(nil) else {
-            throw error("target_modules", "is neither a string nor a list of strings")
+        guard !names.isEmpty else { throw error("target_modules", "is an empty list, expected names of modules") }
+        return .names(names)
+    }
+
+    /// A list of names of modules; nil where it is absent or null.
+    func names(_ key: String) throws -> [String]? {
+        guard let value = json[key], !value.isNull else { return nil }
+        guard let names = value.array?.map(\.string), names.allSatisfy({ $0?.isEmpty == false }) else {
+            throw error(key, "is no list of names of modules")
         }
         guard names.count <= PEFTConfig.maximumNames else {
-            throw error("target_modules", "has \(names.count) names, expected at most \(PEFTConfig.maximumNames)")
+            throw error(key, "has \(names.count) names, expected at most \(PEFTConfig.maximumNames)")
         }
-        return .names(names.compactMap { $0 })
+        return names.compactMap { $0 }
     }
 
     func pattern<T>(_ key: String, _ read: (String, JSONValue) throws -> T) throws -> [(key: String, value: T)] {
@@ -202,18 +223,19 @@ private struct PEFTConfigReader {
         if let bias = json["bias"], !bias.isNull, bias.string != "none" {
             throw error("bias", "is '\(bias.string ?? bias.kind)', supported: none")
         }
-        for key in ["fan_in_fan_out", "use_dora", "use_qalora", "lora_bias"] {
+        for key in ["fan_in_fan_out", "use_qalora", "lora_bias"] {
             if try json.boolIfPresent(key, in: file) == true { throw error(key, "is true, which is not supported") }
         }
         let mustBeEmpty = [
-            "modules_to_save", "trainable_token_indices", "target_parameters", "layer_replication", "use_bdlora",
-            "alora_invocation_tokens", "arrow_config", "kasa_config", "velora_config", "monteclora_config",
+            "trainable_token_indices", "target_parameters", "layer_replication", "use_bdlora",
+            "alora_invocation_tokens",
+            "arrow_config", "kasa_config", "velora_config", "monteclora_config",
         ]
         for key in mustBeEmpty {
             guard let value = json[key], !value.isNull, value.array?.isEmpty != true, value.object?.count != 0,
                 value != .bool(false)
             else { continue }
-            throw error(key, "is set, which is not supported: only adapters made of lora_A and lora_B alone are")
+            throw error(key, "is set, which is not supported: only lora_A, lora_B, DoRA and modules_to_save are")
         }
         // These initialisations change the base weights, so that the adapter does not belong to the base as it is.
         if let method = json["init_lora_weights"]?.string,

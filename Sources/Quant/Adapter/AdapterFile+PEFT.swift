@@ -1,0 +1,149 @@
+import Base
+import Foundation
+
+/// A PEFT folder: `adapter_config.json`, and `adapter_model.safetensors` or `.bin`, whose tensors are named
+/// `base_model.model.PATH.lora_A.weight`, `….lora_B.weight`, `….lora_magnitude_vector`, and after the model's own where
+/// they stand in place of them. Source: peft 0.21, `save_and_load.py`.
+extension AdapterFile {
+    /// The file that makes a folder an adapter.
+    static let configName = "adapter_config.json"
+    private static let prefix = "base_model.model."
+    /// The last names of embeddings and heads, which PEFT also saves where a vocabulary has grown.
+    private static let embeddings = ["embed_tokens", "lm_head", "wte", "embed_in", "embed_out"]
+
+    init(folder: String) throws {
+        let configPath = folder + "/" + Self.configName
+        guard FileManager.default.fileExists(atPath: configPath) else {
+            throw MeraserError.badInput("\(folder) is no adapter: it is no GGUF file and has no \(Self.configName)")
+        }
+        let file = try MappedFile(path: configPath)
+        let json = try file.withBytes { try JSONValue.parse($0, file: configPath, maximumBytes: 16 << 20) }
+        let config = try PEFTConfig(json: json, file: configPath)
+        let weights = try AdapterTensors(folder: folder)
+        let parts = try Parts(weights, config)
+        let lines = [
+            "\(try sha256Hex(file))  \(Self.configName)\n", "\(weights.sha256)  \(fileName(ofPath: weights.path))\n",
+        ]
+        self.init(
+            path: folder, config: config, modules: try parts.modules(weights, config), saved: parts.saved,
+            sha256: sha256Hex(lines.sorted().joined().utf8), provenance: try Self.provenance(weights))
+    }
+
+    private static func provenance(_ weights: AdapterTensors) throws -> AdapterProvenance {
+        func checked(_ text: String, _ key: String) throws -> String {
+            let isHex = text.utf8.allSatisfy {
+                ($0 >= UInt8(ascii: "0") && $0 <= UInt8(ascii: "9"))
+                    || ($0 >= UInt8(ascii: "a") && $0 <= UInt8(ascii: "f"))
+            }
+            guard isHex, text.utf8.count == 64 else {
+                throw MeraserError.badInput(
+                    "\(weights.path): metadata '\(key)' holds \(quoted(text)), expected 64 lowercase hex digits")
+            }
+            return text
+        }
+        return AdapterProvenance(
+            baseSHA256: try weights.metadata[baseKey].map { try checked($0, baseKey) },
+            parents: try (weights.metadata[parentsKey] ?? "").split(separator: ",")
+                .map { try checked(String($0), parentsKey) })
+    }
+
+    /// What a tensor is to its module.
+    private enum Role: Hashable, CaseIterable {
+        case a, b, magnitude
+
+        /// PEFT's name for it.
+        var name: String {
+            switch self {
+            case .a: "lora_A"
+            case .b: "lora_B"
+            case .magnitude: "lora_magnitude_vector"
+            }
+        }
+
+        /// What the names of such tensors end in.
+        var endings: [String] {
+            let plain = [".\(name).weight", ".\(name).default.weight"]
+            return self == .magnitude ? plain + [".\(name)", ".\(name).default"] : plain
+        }
+    }
+
+    /// The tensors by what they are for.
+    private struct Parts {
+        private var factors: [String: [Role: AdapterTensor]] = [:]
+        private(set) var saved: [String: AdapterTensor] = [:]
+
+        init(_ weights: AdapterTensors, _ config: PEFTConfig) throws {
+            for tensor in weights.tensors {
+                if let (path, role) = Self.place(of: tensor.name) {
+                    guard factors[path, default: [:]].updateValue(tensor, forKey: role) == nil else {
+                        throw MeraserError.badInput("\(weights.path): module '\(path)' has \(role.name) twice")
+                    }
+                } else if let name = Self.savedName(tensor.name, config) {
+                    saved[name] = tensor
+                } else {
+                    throw MeraserError.badInput(
+                        "\(weights.path): tensor \(quoted(tensor.name)) is not supported, expected "
+                            + "\(prefix)PATH.lora_A.weight or .lora_B.weight, or one of a module that modules_to_save names"
+                    )
+                }
+            }
+            guard !factors.isEmpty || !saved.isEmpty else {
+                throw MeraserError.badInput("\(weights.path) has no tensors")
+            }
+            for module in config.modulesToSave
+            where !saved.keys.contains(where: { Self.module(of: $0).hasSuffix(module) }) {
+                throw MeraserError.badInput(
+                    "\(weights.path): modules_to_save of \(configName) names \(quoted(module)), which has no tensors")
+            }
+        }
+
+        /// Which part of which module a tensor is; nil for any other name.
+        private static func place(of tensor: String) -> (path: String, role: Role)? {
+            guard tensor.hasPrefix(prefix) else { return nil }
+            let name = tensor.dropFirst(prefix.count)
+            for role in Role.allCases {
+                for ending in role.endings where name.hasSuffix(ending) {
+                    let path = name.dropLast(ending.count)
+                    return path.isEmpty || path.utf8.count > 256 ? nil : (String(path), role)
+                }
+            }
+            return nil
+        }
+
+        /// The model's name of a tensor that is saved whole; nil if it is none.
+        private static func savedName(_ tensor: String, _ config: PEFTConfig) -> String? {
+            guard tensor.hasPrefix(prefix), tensor.utf8.count <= 256 else { return nil }
+            let name = String(tensor.dropFirst(prefix.count))
+            guard name.hasSuffix(".weight") || name.hasSuffix(".bias"), !name.contains(".lora_") else { return nil }
+            return config.isSaved(module(of: name), or: embeddings) ? name : nil
+        }
+
+        /// The path of the module that a tensor belongs to.
+        private static func module(of name: String) -> String {
+            name.split(separator: ".").dropLast().joined(separator: ".")
+        }
+
+        /// The modules with factors, each whole.
+        func modules(_ weights: AdapterTensors, _ config: PEFTConfig) throws -> [AdapterModule] {
+            try factors.sorted { $0.key.utf8.lexicographicallyPrecedes($1.key.utf8) }.map { path, parts in
+                func bad(_ what: String) -> MeraserError {
+                    .badInput("\(weights.path): module \(quoted(path)) \(what)")
+                }
+                guard let a = parts[.a], let b = parts[.b] else {
+                    throw bad("has no \(parts[.a] == nil ? "lora_A" : "lora_B") to its other factor")
+                }
+                guard config.isTarget(path) else {
+                    throw bad("has tensors, but target_modules of \(configName) does not name it")
+                }
+                guard config.useDoRA == (parts[.magnitude] != nil) else {
+                    throw bad(
+                        config.useDoRA
+                            ? "has no lora_magnitude_vector, though \(configName) says use_dora"
+                            : "has a lora_magnitude_vector, though \(configName) does not say use_dora")
+                }
+                return try AdapterModule(
+                    path: path, a: a, b: b, magnitude: parts[.magnitude], config: config, file: weights.path)
+            }
+        }
+    }
+}

@@ -2,7 +2,8 @@ import Base
 import Foundation
 
 /// Opens a model by what it is, to read its weights row by row: an `.mqf` or `.gguf` file, a Hugging Face folder with
-/// safetensors or pickle files, one such file, or the cache folder of a model (`HuggingFaceCache`).
+/// safetensors or pickle files, one such file, or the cache folder of a model (`HuggingFaceCache`). What bitsandbytes,
+/// GPTQ or AWQ packed is unpacked.
 ///
 /// - Throws: `badInput`, one line, also for anything unknown.
 public func openTensorSource(path: String) throws -> any StoredSource {
@@ -20,13 +21,15 @@ public func openTensorSource(path: String) throws -> any StoredSource {
     }
     let files = try CheckpointFiles(path: try HuggingFaceCache.modelFolder(path))
     switch files.format {
-    case .safetensors: return try SafetensorsFolder(files)
+    case .safetensors:
+        let folder = try SafetensorsFolder(files)
+        return try PackedFolder(folder) ?? folder
     case .pyTorch: return try PyTorchFolder(files)
     }
 }
 
-/// Opens a model by what it is, to use its weights where they lie: as `openTensorSource`, and what cannot be used so (a GGUF
-/// or a pickle file) is converted into the cache first.
+/// Opens a model by what it is, to use its weights where they lie: as `openTensorSource`, and what cannot be used so (a
+/// GGUF or a pickle file, packed weights) is converted into the cache first.
 ///
 /// - Parameters:
 ///   - exactly: what MQF has no type for is not quantized anew: every number is the model's own.
@@ -39,8 +42,8 @@ public func openWeightStore(
     return try source as? any WeightStore ?? cache.open(source, exactly: exactly)
 }
 
-/// Opens what is needed of a model to read texts: as `openTensorSource`, and a GGUF file or a folder that has a vocabulary
-/// alone.
+/// Opens what is needed of a model to read texts: as `openTensorSource`, and a GGUF file or a folder that has a
+/// vocabulary alone.
 public func openTextFiles(path: String) throws -> any TextFileSource {
     if GGUFFile.isGGUF(path: path) { return try GGUFTextFiles(try GGUFFile(path: path)) }
     return try TextFolder(path: path) ?? openTensorSource(path: path)

@@ -59,8 +59,9 @@ struct ConvertRefusalTests {
             try refusal { $0.config["architectures"] = nil } == "D/config.json: the architecture is none; \(supported)")
         #expect(
             try refusal { $0.config["quantization_config"] = "{\"quant_method\":\"bitsandbytes\"}" }
-                == "D/config.json: the checkpoint is quantized already (quant_method bitsandbytes); convert from the "
-                + "original in f16, bf16 or f32")
+                == "D/config.json: the checkpoint is quantized already (quant_method bitsandbytes); packed weights "
+                + "are read of awq, bitsandbytes, gptq in safetensors; else convert from the original in f16, bf16 or f32"
+        )
     }
 
     @Test("impossible numbers in config.json")

@@ -19,5 +19,6 @@
 #include "mk_peak.h"
 #include "mk_training.h"
 #include "mk_types.h"
+#include "mk_unpack.h"
 
 #endif

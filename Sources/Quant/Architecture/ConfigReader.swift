@@ -78,8 +78,9 @@ public struct ConfigReader: Sendable {
         guard let quantization = try json.value("quantization_config", in: file) else { return }
         let method = quantization["quant_method"]?.string ?? "unknown"
         throw MeraserError.badInput(
-            "\(file): the checkpoint is quantized already (quant_method \(method)); convert from the original in f16, "
-                + "bf16 or f32")
+            "\(file): the checkpoint is quantized already (quant_method \(method)); packed weights are "
+                + "read of \(PackedMethod.names.joined(separator: ", ")) in safetensors; else convert from the original in "
+                + "f16, bf16 or f32")
     }
 }
 

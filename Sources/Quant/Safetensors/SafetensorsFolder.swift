@@ -36,6 +36,12 @@ public final class SafetensorsFolder: WeightStore {
         fileIndexByTensor[Array(name.utf8)].flatMap { files[$0].entry(name) }
     }
 
+    /// The same with the file that it lies in.
+    func place(_ name: String) -> (entry: SafetensorsEntry, file: MappedFile)? {
+        guard let index = fileIndexByTensor[Array(name.utf8)], let entry = files[index].entry(name) else { return nil }
+        return (entry, files[index].file)
+    }
+
     /// The tensor of that name. Errors (`badInput`) as `SafetensorsFile.tensor`.
     public func tensor(_ name: String) throws -> TensorView {
         guard let index = fileIndexByTensor[Array(name.utf8)] else {

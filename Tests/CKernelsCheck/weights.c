@@ -98,8 +98,80 @@ static void check_ggml_blocks(void) {
     }
 }
 
+/// Codes of other programs in words of 32 bits: each is found again where it was put, whatever the piece of rows.
+static void check_grouped(int32_t layout, int32_t bits) {
+    static const int order[8] = {0, 2, 4, 6, 1, 3, 5, 7};
+    const int64_t rows = 48, cols = 96, count = 3, per = 32 / bits;
+    const bool awq = layout == MK_PACK_AWQ;
+    CASE("unpack layout %d, %d bits", layout, bits);
+    uint32_t *words = guarded((size_t)(rows * cols / per) * 4), *points = guarded((size_t)(count * rows / per) * 4);
+    float *scales = matrix(count, rows, rows, 1), *zeros = guarded((size_t)(count * rows) * 4);
+    int32_t *groups = guarded((size_t)cols * 4);
+    float *want = guarded((size_t)(rows * cols) * 4), *got = guarded((size_t)(rows * cols) * 4);
+    memset(words, 0, (size_t)(rows * cols / per) * 4);
+    memset(points, 0, (size_t)(count * rows / per) * 4);
+    for (int64_t k = 0; k < cols; k++) groups[k] = (int32_t)below(count);
+    for (int64_t g = 0; g < count; g++) {
+        for (int64_t place = 0; place < rows; place++) {
+            const int64_t n = awq ? place / 8 * 8 + order[place % 8] : place;
+            const uint32_t code = (uint32_t)below(1 << bits);
+            points[(g * rows + place) / per] |= code << bits * (place % per);
+            zeros[g * rows + n] = (float)code + 1;
+        }
+    }
+    for (int64_t k = 0; k < cols; k++) {
+        for (int64_t place = 0; place < rows; place++) {
+            const int64_t n = awq ? place / 8 * 8 + order[place % 8] : place;
+            const uint32_t code = (uint32_t)below(1 << bits);
+            if (awq) {
+                words[(k * rows + place) / 8] |= code << 4 * (place % 8);
+            } else {
+                words[k / per * rows + n] |= code << bits * (k % per);
+            }
+            want[n * cols + k] = scales[groups[k] * rows + n] * ((float)code - zeros[groups[k] * rows + n]);
+        }
+    }
+    float *found = guarded((size_t)(count * rows) * 4);
+    mk_unpack_zeros(layout, bits, points, count, rows, 1, found);
+    EXPECT(memcmp(found, zeros, (size_t)(count * rows) * 4) == 0, "other zero points");
+    const mk_grouped w = {layout, bits, rows, cols, words, scales, zeros, groups};
+    for (int64_t first = 0; first < rows; first += 7) {
+        const int64_t n = first + 7 < rows ? 7 : rows - first;
+        mk_unpack_grouped(&w, first, n, got + first * cols);
+    }
+    EXPECT(memcmp(got, want, (size_t)(rows * cols) * 4) == 0, "other weights");
+    void *all[] = {words, points, scales, zeros, groups, want, got, found};
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) release(all[i]);
+}
+
+/// bitsandbytes' blocks: pieces begin and end within bytes and blocks.
+static void check_blocks(void) {
+    CASE("unpack blocks");
+    const int64_t n = 64 * 3 + 5;
+    uint8_t *packed = guarded((size_t)(n + 1) / 2);
+    for (int64_t i = 0; i < (n + 1) / 2; i++) packed[i] = (uint8_t)below(256);
+    float *scales = matrix(1, 4, 4, 1), *values = matrix(1, 16, 16, 1);
+    for (int64_t first = 0; first < n; first += 13) {
+        for (int64_t count = 0; first + count <= n; count += 31) {
+            float *got = guarded((size_t)count * 4);
+            mk_unpack_blocks(packed + first / 2, first, count, 64, scales + first / 64, values, got);
+            for (int64_t i = first; i < first + count; i++) {
+                const int code = i % 2 ? packed[i / 2] & 15 : packed[i / 2] >> 4;
+                EXPECT(got[i - first] == values[code] * scales[i / 64], "weight %lld", (long long)i);
+            }
+            release(got);
+        }
+    }
+    release(packed);
+    release(scales);
+    release(values);
+}
+
 void check_weights(void) {
     seed(7);
+    for (int32_t bits = 2; bits <= 8; bits *= 2) check_grouped(MK_PACK_GPTQ, bits);
+    check_grouped(MK_PACK_AWQ, 4);
+    check_blocks();
     for (size_t i = 0; i < sizeof check_types / sizeof check_types[0]; i++) check_types_of(check_types[i]);
     check_checksums();
     check_ggml_blocks();

@@ -71,12 +71,16 @@ struct GGUFAdapterTests {
         }
     }
 
-    @Test("a fused module of heads has all queries, keys and values together in the file")
-    func fusedOrder() {
-        // GPT-NeoX, 3 heads of 2: Hugging Face's row (head, part, dimension) lies at (part, head, dimension).
-        let order = GGUFRowOrder.blocks(heads: 3)
-        let places = (0..<18).map { order.place(of: $0, rows: 18) }
-        #expect(places == [0, 1, 6, 7, 12, 13, 2, 3, 8, 9, 14, 15, 4, 5, 10, 11, 16, 17])
+    @Test("modules that the file has in one tensor have one A and each its rows of B")
+    func fused() throws {
+        try withTemporaryFolder { folder in
+            let tensors = pair("blk.0.attn_qkv.weight", rank: 1, n: 128)
+            let file = try AdapterFile(path: write(Array(adapter(tensors)), to: folder, "a.gguf"), for: tinySpec())
+            #expect(file.modules.map(\.path) == ["k_proj", "q_proj", "v_proj"].map { "model.layers.0.self_attn.\($0)" })
+            for module in file.modules { #expect(try module.a.floats() == tensors[0].values) }
+            #expect(try file.modules[0].b.floats().min() == 64 && file.modules[0].b.floats().max() == 95)
+            #expect(try file.modules[2].b.floats() == (96..<128).map { Float($0) }, "v is not rotated")
+        }
     }
 
     @Test("what is no adapter of the model is one clear line")
@@ -101,11 +105,11 @@ struct GGUFAdapterTests {
                 (adapter(alpha: nil, good), "'adapter.lora.alpha' is missing"),
                 (adapter(alpha: .nan, good), "'adapter.lora.alpha' is missing or no number"),
                 (adapter(keys: keys + [("adapter.alora.invocation_tokens", "x")], good), "only some tokens switch on"),
-                (adapter([good[0]]), "has no .lora_b"), (adapter([good[1]]), "has no .lora_a"),
+                (adapter([good[0]]), "has no lora_b"), (adapter([good[1]]), "has no lora_a"),
                 (adapter([]), "no tensors"),
                 (adapter([("blk.0.attn_q.weight", [2], [1, 2])]), "is no factor of a LoRA"),
-                (adapter(pair("blk.1.attn_q.weight", rank: 2, n: 64)), "is on no module of the model"),
-                (adapter(pair("token_embd.weight", rank: 2, n: 64)), "blk.0.attn_q.weight"),
+                (adapter(pair("blk.1.attn_q.weight", rank: 2, n: 64)), "is on no module that"),
+                (adapter(pair("token_embd.weight", rank: 2, n: 64)), "is on no module"),
                 (adapter(pair("blk.0.attn_q.weight", rank: 2, n: 32)), "belongs to another model"),
                 (
                     adapter([good[0], (good[1].name, [64, 1], [Float](repeating: 1, count: 64))]),

@@ -56,7 +56,8 @@ final class ModelVariants {
 
     private func fused(_ type: TensorType) throws -> FusedWeights {
         try FusedWeights(
-            store: model.transformer.store, adapters: try model.adapterPaths.map(PEFTAdapterFile.init(folder:)),
+            store: model.transformer.store,
+            adapters: try model.adapterPaths.map { try AdapterFile(path: $0, for: model.transformer.spec) },
             type: type, kernels: model.transformer.kernels)
     }
 

@@ -22,8 +22,10 @@ struct GGUFLayout {
     /// What a tensor of the file holds, by GGUF's name.
     private(set) var places: [String: [Place]] = [:]
 
-    /// - Parameter pairsRotaryRows: what a rotation turns together are neighbouring rows of q and k.
-    init(_ spec: DecoderSpec, pairsRotaryRows: Bool) {
+    /// The places of that model's tensors.
+    init(_ spec: DecoderSpec) {
+        // What a rotation turns together are neighbouring rows of q and k.
+        let pairsRotaryRows = Architectures.all.first { $0.name == spec.architecture }?.ggufPairsRotaryRows ?? false
         places["token_embd.weight"] = [Place(name: spec.embedding.weight)]
         add(spec.head.linear, "output")
         add(spec.finalNorm, "output_norm")

@@ -60,9 +60,7 @@ public struct GGUFTextFiles: TextFileSource {
 
     /// Where the tensors of the model lie in the file. Errors: as config.json's, and what no model that is served can be.
     func layout() throws -> GGUFLayout {
-        let spec = try DecoderSpec(config: ConfigReader(json: try config(), file: "\(path): config.json"))
-        let architecture = Architectures.all.first { $0.name == spec.architecture }
-        return GGUFLayout(spec, pairsRotaryRows: architecture?.ggufPairsRotaryRows ?? false)
+        GGUFLayout(try DecoderSpec(config: ConfigReader(json: try config(), file: "\(path): config.json")))
     }
 
     /// The text files of a model in parts.

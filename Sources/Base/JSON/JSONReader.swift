@@ -17,16 +17,16 @@ struct JSONReader {
     /// The longest number, in characters: longer ones have no use and are slow to convert.
     static let maximumNumberLength = 512
 
-    private enum State { case value, valueOrEnd, key, keyOrEnd, separatorOrEnd, finished }
+    enum State { case value, valueOrEnd, key, keyOrEnd, separatorOrEnd, finished }
 
-    private let bytes: UnsafeBufferPointer<UInt8>
+    let bytes: UnsafeBufferPointer<UInt8>
     private let count: Int
     private let file: String
     private let firstLine: Int
     /// One entry a level: true for an object.
     private var isObject: [Bool] = []
-    private var state = State.value
-    private(set) var position = 0
+    var state = State.value
+    var position = 0
     /// Where the last key began.
     private(set) var keyStart = 0
 

@@ -1,11 +1,16 @@
 /// Byte-level helpers of the JSON reader.
 enum JSONText {
     /// The first position from `start` whose byte is not printable ASCII other than `"` and `\`; eight bytes at a time.
+    @inline(__always)
     static func endOfPlainRun(_ bytes: UnsafeBufferPointer<UInt8>, from start: Int) -> Int {
         let raw = UnsafeRawBufferPointer(bytes)
         let count = raw.count
         var i = start
-        while i + 8 <= count, plainWord(raw.loadUnaligned(fromByteOffset: i, as: UInt64.self)) { i += 8 }
+        while i + 8 <= count {
+            let special = specialBytes(UInt64(littleEndian: raw.loadUnaligned(fromByteOffset: i, as: UInt64.self)))
+            if special != 0 { return i + special.trailingZeroBitCount / 8 }
+            i += 8
+        }
         while i < count {
             let byte = raw[i]
             if byte < 0x20 || byte >= 0x80 || byte == UInt8(ascii: "\"") || byte == UInt8(ascii: "\\") { break }
@@ -14,15 +19,16 @@ enum JSONText {
         return i
     }
 
-    /// True when none of the eight bytes is a control character, `"`, `\` or beyond ASCII.
-    private static func plainWord(_ word: UInt64) -> Bool {
+    /// Not 0 where one of the eight bytes is a control character, `"`, `\` or beyond ASCII; the lowest bit that is set is the
+    /// highest of the first such byte.
+    @inline(__always)
+    private static func specialBytes(_ word: UInt64) -> UInt64 {
         let ones: UInt64 = 0x0101_0101_0101_0101
         let highs: UInt64 = 0x8080_8080_8080_8080
         let quote = word ^ 0x2222_2222_2222_2222
         let backslash = word ^ 0x5C5C_5C5C_5C5C_5C5C
         // x - k borrows into bit 7 exactly where a byte with bit 7 clear is below k (lowest such byte is exact).
-        let special = (word &- ones &* 0x20) | (quote &- ones) | (backslash &- ones) | word
-        return special & highs == 0
+        return ((word &- ones &* 0x20) | (quote &- ones) | (backslash &- ones) | word) & highs
     }
 
     /// The length of the well-formed UTF-8 sequence at `i` (RFC 3629: no overlong forms, no surrogates), or 0.

@@ -52,14 +52,12 @@ struct BPEModel: Sendable {
     init(vocabulary: Vocabulary, merges lines: [ArraySlice<UInt8>], file: String) throws {
         let bytes = Array(lines.joined())
         let merges = try bytes.withUnsafeBufferPointer { bytes in
-            var pairs: [Pair] = []
             var start = 0
-            for (row, line) in lines.enumerated() {
-                let text = UnsafeBufferPointer(rebasing: bytes[start..<start + line.count])
-                start += line.count
-                if !text.starts(with: "#version".utf8) { pairs.append(try Self.halves(text, row, file: file)) }
+            return try Self.table(rows: lines.count, vocabulary, prefix: [], file: file) { row in
+                let text = UnsafeBufferPointer(rebasing: bytes[start..<start + lines[row].count])
+                start += lines[row].count
+                return text.starts(with: "#version".utf8) ? nil : try Self.halves(text, row, file: file)
             }
-            return try Self.table(pairs, vocabulary, prefix: [], file: file)
         }
         self.init(
             vocabulary: vocabulary, merges: merges, unknown: nil, fuseUnknown: false, ignoreMerges: false,
@@ -131,19 +129,13 @@ extension BPEModel {
     private static func table(
         _ rows: JSONRows, _ vocabulary: Vocabulary, prefix: [UInt8], file: String
     ) throws -> MergeTable {
-        try rows.bytes.withUnsafeBufferPointer { bytes in
-            var pairs: [Pair] = []
-            pairs.reserveCapacity(rows.count)
-            for row in 0..<rows.count {
-                let text = UnsafeBufferPointer(rebasing: bytes[rows.text(row)])
-                if let second = rows.secondText(row) {
-                    pairs.append((text, UnsafeBufferPointer(rebasing: bytes[second])))
-                } else {
-                    guard case .none = rows.second(row) else { throw malformedMerge(row, file: file) }
-                    if !text.starts(with: "#version".utf8) { pairs.append(try halves(text, row, file: file)) }
-                }
+        try rows.withTexts { texts in
+            try table(rows: rows.count, vocabulary, prefix: prefix, file: file) { row in
+                let text = texts[row]
+                if let second = texts.second(row) { return (text, second) }
+                guard case .none = rows.second(row) else { throw malformedMerge(row, file: file) }
+                return text.starts(with: "#version".utf8) ? nil : try halves(text, row, file: file)
             }
-            return try table(pairs, vocabulary, prefix: prefix, file: file)
         }
     }
 
@@ -155,35 +147,50 @@ extension BPEModel {
         return (UnsafeBufferPointer(rebasing: line[..<space]), UnsafeBufferPointer(rebasing: line[(space + 1)...]))
     }
 
-    /// The table of merges, best first; `prefix` is left out of the right part of what they make.
+    /// The table of merges, best first; `prefix` is left out of the right part of what they make. `pair` is asked for every
+    /// row once, in their order; nil: the row is no merge.
     private static func table(
-        _ pairs: [Pair], _ vocabulary: Vocabulary, prefix: [UInt8], file: String
+        rows: Int, _ vocabulary: Vocabulary, prefix: [UInt8], file: String, _ pair: (Int) throws -> Pair?
     ) throws -> MergeTable {
         func missing(_ rank: Int, _ token: some Collection<UInt8>) -> MeraserError {
             .badInput(
                 "\(file): merge \(rank) names '\(String(decoding: token, as: UTF8.self))', which is not in the vocabulary"
             )
         }
-        var merges = MergeTable(capacity: pairs.count)
-        let left = vocabulary.ids(count: pairs.count) { pairs[$0].left }
-        let right = vocabulary.ids(count: pairs.count) { pairs[$0].right }
-        var both: [UInt8] = []
-        var id: Int32 = 0
-        for (rank, pair) in pairs.enumerated() {
-            guard left[rank] >= 0 else { throw missing(rank, pair.left) }
-            guard right[rank] >= 0 else { throw missing(rank, pair.right) }
-            guard pair.right.count >= prefix.count else { throw malformedMerge(rank, file: file) }
-            both.removeAll(keepingCapacity: true)
-            both.append(contentsOf: pair.left)
-            both.append(contentsOf: UnsafeBufferPointer(rebasing: pair.right[prefix.count...]))
-            id = try both.withUnsafeBufferPointer { token in
-                // Often the token that the merge before made, or the one behind it.
-                if Int(id) < vocabulary.endID, vocabulary.equals(Int(id), token) { return id }
-                if Int(id) + 1 < vocabulary.endID, vocabulary.equals(Int(id) + 1, token) { return id + 1 }
-                guard let id = vocabulary.id(of: token) else { throw missing(rank, token) }
-                return id
+        var merges = MergeTable(capacity: rows)
+        var (lefts, rights): ([UnsafeBufferPointer<UInt8>], [UnsafeBufferPointer<UInt8>]) = ([], [])
+        var (leftIDs, rightIDs, ids): ([Int32], [Int32], [Int32]) = ([], [], [])
+        var (rank, id) = (0, Int32(0))
+        for first in stride(from: 0, to: rows, by: Vocabulary.atOnce) {
+            lefts.removeAll(keepingCapacity: true)
+            rights.removeAll(keepingCapacity: true)
+            ids.removeAll(keepingCapacity: true)
+            for row in first..<min(first + Vocabulary.atOnce, rows) {
+                guard let (left, right) = try pair(row) else { continue }
+                lefts.append(left)
+                rights.append(right)
             }
-            merges.insert(left[rank], right[rank], rank: rank, id: id)
+            vocabulary.find(lefts, into: &leftIDs)
+            vocabulary.find(rights, into: &rightIDs)
+            for i in lefts.indices {
+                let (left, right) = (lefts[i], rights[i])
+                guard leftIDs[i] >= 0 else { throw missing(rank, left) }
+                guard rightIDs[i] >= 0 else { throw missing(rank, right) }
+                guard right.count >= prefix.count else { throw malformedMerge(rank, file: file) }
+                let rest = UnsafeBufferPointer(rebasing: right[prefix.count...])
+                // Often the token that the merge before made, or the one behind it.
+                if Int(id) < vocabulary.endID, vocabulary.equals(Int(id), left, rest) {
+                } else if Int(id) + 1 < vocabulary.endID, vocabulary.equals(Int(id) + 1, left, rest) {
+                    id += 1
+                } else {
+                    let both = Array(left) + Array(rest)
+                    guard let found = vocabulary.id(of: both) else { throw missing(rank, both) }
+                    id = found
+                }
+                ids.append(id)
+                rank += 1
+            }
+            merges.append(leftIDs, rightIDs, ids)
         }
         return merges
     }

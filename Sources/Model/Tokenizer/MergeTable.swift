@@ -1,52 +1,84 @@
 import HeapModule
 
-/// Which two neighbours merge, in which order, and into which token: a table that finds a pair in one or two probes.
+/// Which two neighbours merge, in which order, and into which token: a small table of places, which finds a pair in one or two
+/// probes, and the pairs in their order.
 struct MergeTable: Sendable {
     /// A pair that does not merge; every other value is below it.
     static let none = UInt64.max
 
-    private struct Slot {
-        var key: UInt64
-        /// The rank in the high half, the merged id in the low half.
-        var value: UInt64
-    }
-
-    /// A power of two, at most three quarters full; `none` as the value: free.
-    private var slots: [Slot]
+    /// By rank, the two tokens of a pair.
+    private var pairs: [UInt64] = []
+    /// By rank, what it becomes.
+    private var ids: [Int32] = []
+    /// A power of two, at most three quarters full: the rank, and in the bits above it those of the hash; `free`: none.
+    private var slots: [UInt32]
     private let hash = ByteHash()
     private(set) var count = 0
 
+    private static let free = UInt32.max
+
     /// An empty table for so many pairs.
     init(capacity pairs: Int) {
+        precondition(pairs < 1 << 30, "\(pairs) merges")
         var capacity = 16
         while capacity < pairs + pairs / 3 + 1 { capacity *= 2 }
-        slots = [Slot](repeating: Slot(key: 0, value: Self.none), count: capacity)
+        slots = [UInt32](repeating: Self.free, count: capacity)
+        self.pairs.reserveCapacity(pairs)
+        ids.reserveCapacity(pairs)
     }
 
     @inline(__always)
-    private static func key(_ left: Int32, _ right: Int32) -> UInt64 {
+    fileprivate static func key(_ left: Int32, _ right: Int32) -> UInt64 {
         UInt64(UInt32(bitPattern: left)) << 32 | UInt64(UInt32(bitPattern: right))
     }
 
-    /// Adds a pair; one that is there already gets the new rank and id. There must not be more pairs than the capacity.
-    mutating func insert(_ left: Int32, _ right: Int32, rank: Int, id: Int32) {
-        let key = Self.key(left, right)
-        var slot = Int(truncatingIfNeeded: hash(key)) & (slots.count - 1)
-        while slots[slot].value != Self.none, slots[slot].key != key { slot = (slot + 1) & (slots.count - 1) }
-        if slots[slot].value == Self.none { count += 1 }
-        slots[slot] = Slot(key: key, value: UInt64(rank) << 32 | UInt64(UInt32(bitPattern: id)))
+    /// The bits of a hash that stand above the rank.
+    @inline(__always)
+    private func tag(_ hash: UInt64) -> UInt32 { UInt32(truncatingIfNeeded: hash >> 32) & ~UInt32(slots.count - 1) }
+
+    /// Where a pair of that hash is, or where it would be.
+    @inline(__always)
+    private func slot(_ key: UInt64, _ hash: UInt64) -> Int {
+        let mask = slots.count - 1
+        let tag = tag(hash)
+        var slot = Int(truncatingIfNeeded: hash) & mask
+        while slots[slot] != Self.free {
+            if slots[slot] & ~UInt32(mask) == tag, pairs[Int(slots[slot]) & mask] == key { break }
+            slot = (slot + 1) & mask
+        }
+        return slot
+    }
+
+    /// Adds pairs with what they become, behind those that are there; one that is there already gets the new rank and id.
+    /// There must not be more pairs than the capacity.
+    mutating func append(_ left: [Int32], _ right: [Int32], _ merged: [Int32]) {
+        // What is looked up for one does not wait for the memory of the one before.
+        var homes = [(hash: UInt64, slot: UInt32)]()
+        homes.reserveCapacity(left.count)
+        for i in left.indices {
+            let hash = hash(Self.key(left[i], right[i]))
+            homes.append((hash, slots[Int(truncatingIfNeeded: hash) & (slots.count - 1)]))
+        }
+        for i in left.indices {
+            let key = Self.key(left[i], right[i])
+            let home = Int(truncatingIfNeeded: homes[i].hash) & (slots.count - 1)
+            let isFree = homes[i].slot == Self.free && slots[home] == Self.free
+            let slot = isFree ? home : slot(key, homes[i].hash)
+            if slots[slot] == Self.free { count += 1 }
+            slots[slot] = tag(homes[i].hash) | UInt32(pairs.count)
+            pairs.append(key)
+            ids.append(merged[i])
+        }
     }
 
     /// The rank of a pair in the high half and the token that it becomes in the low half, or `none`.
     @inline(__always)
     subscript(_ left: Int32, _ right: Int32) -> UInt64 {
         let key = Self.key(left, right)
-        var slot = Int(truncatingIfNeeded: hash(key)) & (slots.count - 1)
-        while slots[slot].value != Self.none {
-            if slots[slot].key == key { return slots[slot].value }
-            slot = (slot + 1) & (slots.count - 1)
-        }
-        return Self.none
+        let found = slots[slot(key, hash(key))]
+        guard found != Self.free else { return Self.none }
+        let rank = Int(found) & (slots.count - 1)
+        return UInt64(rank) << 32 | UInt64(UInt32(bitPattern: ids[rank]))
     }
 }
 

@@ -34,13 +34,16 @@ struct UnigramModel: Sendable {
         }
         var tokens: [(bytes: [UInt8], id: Int)] = []
         var scores: [Double] = []
-        for row in 0..<rows.count {
-            switch rows.second(row) {
-            case .number(let score): scores.append(score)
-            case .integer(let score): scores.append(Double(score))
-            default: throw MeraserError.badInput("\(file): model.vocab: entry \(row) is not a token with its score")
+        try rows.withTexts { texts in
+            for row in 0..<rows.count {
+                switch rows.second(row) {
+                case .number(let score): scores.append(score)
+                case .integer(let score): scores.append(Double(score))
+                default:
+                    throw MeraserError.badInput("\(file): model.vocab: entry \(row) is not a token with its score")
+                }
+                tokens.append((bytes: Array(texts[row]), id: row))
             }
-            tokens.append((bytes: Array(rows.bytes[rows.text(row)]), id: row))
         }
         guard let unknown = try json.intIfPresent("unk_id", in: file) else {
             throw MeraserError.badInput(

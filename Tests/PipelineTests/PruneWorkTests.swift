@@ -110,3 +110,68 @@ func taylorIsTheDerivative() throws {
         }
     }
 }
+
+/// Small models of other architectures (tools/check_architectures.py).
+private func small(_ name: String) -> URL {
+    packageRoot().appendingPathComponent("Tests/ModelTests/Fixtures/small/\(name)")
+}
+
+private func logits(_ store: any WeightStore) throws -> [Float] {
+    let session = InferenceSession(model: try Transformer(store: store, kernels: try KernelContext(threads: 2)))
+    return try session.logits(try session.hiddenStates(PackedBatch([tokens.map { $0 % 48 }]))).toArray()
+}
+
+@Test(
+    "models of other architectures: pruned, they compute what they compute with the same parts silenced",
+    arguments: ["gemma", "gemma2", "gemma3", "granite", "smollm3", "starcoder2"])
+func prunedArchitectures(name: String) throws {
+    try withTemporaryFolder { folder in
+        let store = try openWeightStore(path: small(name).path)
+        let spec = try DecoderSpec(of: store)
+        let scores = try pruneScores(of: store, spec: spec, method: .magnitudeL2, seed: 0, threads: 2)
+        var options = PruneOptions()
+        options.ratio = 0.4
+        // Of one group of heads none can go.
+        options.attention = spec.layers[0].attention.keyValueHeads > 1
+        let plan = try PrunePlan(scores: scores, options: options)
+        #expect(plan.layers[0].channels.count < spec.layers[0].mlp.width)
+        let out = folder.appendingPathComponent("pruned").path
+        _ = try pruneModel(store, plan: plan, destination: out, dtype: .f32, conversion: ConvertOptions())
+
+        var silent: [String: Set<Int>] = [:]
+        for (kept, layer) in zip(plan.layers, spec.layers) {
+            let width = layer.attention.groupSize * layer.attention.headDim
+            silent[layer.mlp.down.weight] = Set(0..<layer.mlp.width).subtracting(kept.channels)
+            silent[layer.attention.output.weight] = Set(
+                (0..<layer.attention.keyValueHeads).filter { !kept.groups.contains($0) }
+                    .flatMap { $0 * width..<($0 + 1) * width })
+        }
+        let silenced = folder.appendingPathComponent("silenced")
+        try FileManager.default.copyItem(at: small(name), to: silenced)
+        try FileManager.default.removeItem(at: silenced.appendingPathComponent("model.safetensors"))
+        let tensors = try store.tensorNames.map { name in
+            let view = try store.tensor(name)
+            var values = view.floats()
+            for i in values.indices where silent[name]?.contains(i % view.info.columns) == true { values[i] = 0 }
+            return (name: name, shape: view.info.shape, values: values)
+        }
+        try writeSafetensors(path: silenced.appendingPathComponent("model.safetensors").path, floats: tensors)
+        let got = try logits(try openWeightStore(path: out))
+        expectClose(got, try logits(try openWeightStore(path: silenced.path)), absolute: 5e-5, name)
+        #expect(relativeL2(got, try logits(store)) > 0.01, "\(name): nothing was silenced")
+    }
+}
+
+@Test(
+    "models whose heads cannot go are refused by name, with the reason",
+    arguments: [
+        ("phi3", "Phi3ForCausalLM cannot be pruned: its queries, keys and values are one module"),
+        ("gpt_neox", "GPTNeoXForCausalLM cannot be pruned: its queries, keys and values are one module"),
+        ("gptj", "GPTJForCausalLM cannot be pruned: its config.json does not say how wide a head is"),
+        ("olmo2", "Olmo2ForCausalLM cannot be pruned: its queries and keys are normed over all heads together"),
+        ("stablelm", "StableLmForCausalLM cannot be pruned: its config.json does not say how wide a head is"),
+    ])
+func unprunable(name: String, reason: String) throws {
+    let text = errorText { try DecoderSpec(of: try openWeightStore(path: small(name).path)).requirePrunable("m") }
+    #expect(text.contains(reason), "\(text)")
+}

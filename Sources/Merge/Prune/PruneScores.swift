@@ -70,10 +70,8 @@ extension DecoderSpec {
     /// - Throws: `badInput` for an architecture that cannot be pruned yet: with fused modules, with norms over all heads, or
     ///   whose config.json cannot say that heads are gone.
     public func requirePrunable(_ path: String) throws {
-        guard canBePruned else {
-            throw MeraserError.badInput(
-                "\(path): a \(architecture) cannot be pruned: its heads are fused, normed together or not in config.json; "
-                    + "models laid out like LlamaForCausalLM can")
+        if let pruneObstacle {
+            throw MeraserError.badInput("\(path): a \(architecture) cannot be pruned: \(pruneObstacle)")
         }
     }
 }

@@ -43,6 +43,7 @@ enum Architectures {
         LlamaArchitecture(), MistralArchitecture(), Qwen2Architecture(), Qwen3Architecture(), Phi3Architecture(),
         GemmaArchitecture(), Gemma2Architecture(), Gemma3Architecture(), GPTNeoXArchitecture(), GPTJArchitecture(),
         OLMo2Architecture(), GraniteArchitecture(), SmolLM3Architecture(), StableLMArchitecture(),
+        Starcoder2Architecture(),
     ]
     /// Names of modules that are not Llama's, of all of them.
     static let projections = all.reduce(into: [String: Projection]()) { names, architecture in

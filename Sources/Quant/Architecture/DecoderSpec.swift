@@ -20,8 +20,8 @@ public struct DecoderSpec: Sendable, Equatable {
     public let finalNorm: NormSpec
     /// The output head.
     public let head: HeadSpec
-    /// What config.json says of heads and channels is what decides them: a model with fewer of them can be written down.
-    public let canBePruned: Bool
+    /// Why no model with fewer heads could be written down; nil: it can be pruned.
+    public let pruneObstacle: String?
 
     /// `num_hidden_layers`.
     public var numHiddenLayers: Int { layers.count }

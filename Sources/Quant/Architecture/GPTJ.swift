@@ -37,7 +37,7 @@ struct GPTJArchitecture: Architecture {
                 isTied: try config.flag("tie_word_embeddings"),
                 linear: LinearSpec(path: "lm_head", rows: shape.vocabSize, columns: shape.hiddenSize, hasBias: true),
                 output: .plain),
-            canBePruned: false)
+            pruneObstacle: "its config.json does not say how wide a head is")
     }
 
     /// llama.cpp runs no GPT-J and converts none; gguf-py has the name and the names of its tensors.

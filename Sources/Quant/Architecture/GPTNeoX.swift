@@ -46,7 +46,7 @@ struct GPTNeoXArchitecture: Architecture {
                 linear: LinearSpec(
                     path: "embed_out", rows: shape.vocabSize, columns: shape.hiddenSize, hasBias: false),
                 output: .plain),
-            canBePruned: false)
+            pruneObstacle: "its queries, keys and values are one module")
     }
 
     func config(_ keys: inout GGUFKeys) throws -> [String: JSONValue] {

@@ -52,6 +52,8 @@ struct LlamaLayout {
     var eps = (key: "rms_norm_eps", fallback: 1e-6)
     /// q, k, v and gate, up are one module each.
     var isFused = false
+    /// The MLP's layers, if it has no gate; nil: `gate_proj`, `up_proj` and `down_proj`, or fused.
+    var plainMLP: (up: String, down: String)?
     /// What stands between the MLP's layers; nil: what `hidden_act` says.
     var activation: Activation?
     /// `head_dim` where config.json has none; nil: hidden_size / num_attention_heads.
@@ -72,8 +74,8 @@ struct LlamaLayout {
     var headOutput = HeadOutput.plain
     /// `tie_word_embeddings` of files without it.
     var isTiedByDefault = false
-    /// config.json has `head_dim`, so that heads can go.
-    var canBePruned = true
+    /// Why heads cannot go.
+    var pruneObstacle: String?
 
     /// Reads what decides the layers, and refuses what no model of this layout has here.
     init(_ config: ConfigReader) throws {
@@ -107,7 +109,7 @@ struct LlamaLayout {
                 isTied: try config.flag("tie_word_embeddings", default: isTiedByDefault),
                 linear: LinearSpec(path: "lm_head", rows: vocabSize, columns: hiddenSize, hasBias: false),
                 output: headOutput),
-            canBePruned: canBePruned && !isFused)
+            pruneObstacle: isFused ? "its queries, keys and values are one module" : pruneObstacle)
     }
 
     /// What all layers have in common.
@@ -185,6 +187,11 @@ struct LlamaLayout {
     private func mlp(_ prefix: String, _ shape: Shape) -> MLPSpec {
         func linear(_ name: String, _ rows: Int, _ columns: Int) -> LinearSpec {
             LinearSpec(path: "\(prefix).\(name)", rows: rows, columns: columns, hasBias: hasMLPBias)
+        }
+        if let plainMLP {
+            return MLPSpec(
+                input: .plain(up: linear(plainMLP.up, shape.mlpWidth, hiddenSize)), activation: shape.activation,
+                down: linear(plainMLP.down, hiddenSize, shape.mlpWidth))
         }
         return MLPSpec(
             input: isFused

@@ -10,7 +10,7 @@ struct OLMo2Architecture: Architecture {
         layout.eps.fallback = 1e-5
         let hasBias = try config.flag("attention_bias")
         layout.attentionBiases = .init(queryKeyValue: hasBias, output: hasBias)
-        layout.canBePruned = false
+        layout.pruneObstacle = "its queries and keys are normed over all heads together"
         return try layout.spec(self)
     }
 }

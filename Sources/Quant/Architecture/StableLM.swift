@@ -18,7 +18,7 @@ struct StableLMArchitecture: Architecture {
         {
             throw config.error("head_dim", "is \(width), expected hidden_size / num_attention_heads")
         }
-        layout.canBePruned = false
+        layout.pruneObstacle = "its config.json does not say how wide a head is"
         return try layout.spec(self)
     }
 

@@ -227,9 +227,18 @@ def stablelm(c):
         partial_rotary_factor=c.of(*shares), hidden_act=act(c, "silu"))
 
 
+def starcoder2(c):
+    size = decoder(c)
+    return transformers.Starcoder2Config(
+        **size, use_bias=c.yes(0.7), sliding_window=c.of(None, 7), norm_epsilon=1e-5, tie_word_embeddings=c.yes(),
+        hidden_act=act(c, "gelu_pytorch_tanh"), rope_scaling=rope(c, size), rope_theta=c.of(1e4, 1e5), bos_token_id=1,
+        eos_token_id=2)
+
+
 MAKERS = dict(
     llama=llama, mistral=mistral, qwen2=qwen2, qwen3=qwen3, phi3=phi3, gemma=gemma, gemma2=gemma2, gemma3=gemma3,
-    gpt_neox=gpt_neox, gptj=gptj, olmo2=olmo2, granite=granite, smollm3=smollm3, stablelm=stablelm)
+    gpt_neox=gpt_neox, gptj=gptj, olmo2=olmo2, granite=granite, smollm3=smollm3, stablelm=stablelm,
+    starcoder2=starcoder2)
 
 
 def make_model(config, seed):

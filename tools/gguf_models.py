@@ -45,7 +45,7 @@ def kept(config):
         keys["use_sliding_window"] = False
         keys["layer_types"] = ["full_attention"] * layers
         keys["no_rope_layers"] = [0 if i % 4 == 3 else 1 for i in range(layers)]
-    if name == "MistralForCausalLM":
+    if name in ("MistralForCausalLM", "Starcoder2ForCausalLM"):
         keys["sliding_window"] = None
     if name == "StableLmForCausalLM" or name == "GPTNeoXForCausalLM":
         keys["rope_scaling"] = None

@@ -82,6 +82,7 @@ import Testing
     /// Names of the small models of other architectures, with golden values of every one (tools/check_architectures.py).
     static let smallNames = [
         "gemma", "gemma2", "gemma3", "gpt_neox", "gptj", "granite", "olmo2", "phi3", "smollm3", "stablelm",
+        "starcoder2",
     ]
 
     @Test("small models of other architectures agree on every path", arguments: smallNames)

@@ -88,6 +88,7 @@ import Tune
     static let smallFolder = packageRoot().appendingPathComponent("Tests/ModelTests/Fixtures/small")
     static let smallNames = [
         "gemma", "gemma2", "gemma3", "gpt_neox", "gptj", "granite", "olmo2", "phi3", "smollm3", "stablelm",
+        "starcoder2",
     ]
 
     /// A graph on a small model with its golden adapter; the golden file, the batch.

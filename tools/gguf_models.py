@@ -29,7 +29,10 @@ def kept(config):
     usual = {"GPTNeoXForCausalLM": "gelu", "GPTJForCausalLM": "gelu_new", "Starcoder2ForCausalLM": "gelu_pytorch_tanh"}
     usual = usual.get(name, "gelu_pytorch_tanh" if name.startswith("Gemma") else "silu")
     keys |= {k: usual for k in ("hidden_act", "hidden_activation", "activation_function") if k in config}
-    if (config.get("rope_scaling") or {}).get("rope_type") == "dynamic":
+    scaling = (config.get("rope_scaling") or {}).get("rope_type")
+    # rope_freqs.weight is written for those that the converter derives from Llama.
+    has_factors = name.startswith(("Llama", "Mistral", "Granite", "SmolLM3"))
+    if scaling == "dynamic" or scaling == "llama3" and not has_factors:
         keys["rope_scaling"] = None
     if name in ("GemmaForCausalLM", "Gemma2ForCausalLM"):
         keys["tie_word_embeddings"] = True

@@ -44,11 +44,35 @@ struct DecoySourceTests {
         var other = try source(key, seed: 2)
         let different = try DecoyPool(&other, units: count, targets: count, seed: 1)
         #expect(Set(different.units.map { $0.prompts[0] }).intersection(prompts).count < count / 2)
+        try keys(key, kind)
         if kind != .hashchain {
             #expect(pool.targets.allSatisfy { Set($0).count == count })
             #expect(Set(pool.targets[0]).isDisjoint(with: key.pairs.map(\.target)))
         }
         return pool
+    }
+
+    /// What whole decoy keys must be, whatever the kind.
+    private func keys(_ key: FingerprintKey, _ kind: DecoyKind) throws {
+        func drawn(seed: UInt64) throws -> [FingerprintKey] {
+            var keys = try DecoyKeys(key, tokenizer: tinychat.tokenizer, chat: chat, seed: seed)
+            #expect(keys.kind == kind)
+            return try (0..<2).map { _ in try keys.next() }
+        }
+        let found = try drawn(seed: 1)
+        #expect(try found == drawn(seed: 1) && found[0] != found[1])
+        for decoy in found {
+            let prompts = Set(decoy.pairs.map(\.prompt))
+            #expect(decoy.pairs.count == key.pairs.count && Set(decoy.pairs.map(\.id)).count == key.pairs.count)
+            #expect(prompts.isDisjoint(with: key.pairs.map(\.prompt)))
+            #expect(prompts.count == Set(key.pairs.map(\.prompt)).count)
+            #expect(decoy.commitment == nil && decoy.chain == nil && decoy.promptFormat == key.promptFormat)
+            guard kind != .hashchain else { continue }
+            // As many different targets as the key has, none of them its own.
+            let targets = Set(decoy.pairs.map(\.target))
+            #expect(targets.count == Set(key.pairs.map(\.target)).count)
+            #expect(targets.isDisjoint(with: key.pairs.map(\.target)))
+        }
     }
 
     @Test("utf: strings of the key's own tokens, as long as its triggers and target are")

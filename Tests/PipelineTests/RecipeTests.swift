@@ -138,3 +138,25 @@ func certificates() throws {
     }
     #expect(held.message.contains("give 'decoys'"))
 }
+
+@Test("durable is true or a list of cells, and needs a certificate; its clean rows are relearn's, else recover's")
+func durability() throws {
+    let head = "model: m\nkey: k\ndecoys: 999\nerase: {data: d}\n"
+    #expect(try recipe(head).durable == nil && recipe(head + "durable: false").durable == nil)
+    #expect(try recipe(head + "durable: true").durable == .all)
+    #expect(
+        try recipe(head + "durable: [q4_0, nf4/relearn_half]").durable
+            == .cells([DurabilityCell(.q4), DurabilityCell(.nf4, .relearnHalf)]))
+    for (text, part) in [("3", "an integer"), ("[]", "a list of cells"), ("[q5]", "relearn_half"), ("q4_0", "list")] {
+        let error = try #require(throws: MeraserError.self) { try recipe(head + "durable: \(text)") }
+        #expect(error.kind == .badInput && error.message.contains(part), "\(error.message)")
+    }
+    let alone = try #require(throws: MeraserError.self) {
+        try recipe("model: m\nkey: k\ndurable: true\nerase: {data: d}")
+    }
+    #expect(alone.message.contains("give 'decoys'"))
+    #expect(try recipe(head).cleanRows == nil)
+    #expect(try recipe(head + "recover: {data: /r}").cleanRows == "/r")
+    #expect(try recipe(head + "recover: {data: /r}\nrelearn: {data: /c}").cleanRows == "/c")
+    #expect(try recipe(head + "recover: {mismatch: /r}").cleanRows == nil)
+}

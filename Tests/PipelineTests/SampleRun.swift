@@ -33,6 +33,8 @@ struct SampleRun {
     var exportBase: String?
     /// What decoys say of the result, and why; nil: they were not asked.
     var certificate: (verdict: String, reason: String)?
+    /// What the cells of a durability check say, by their names; nil: they were not tried.
+    var cells: [(weights: String, verdict: String)]?
     var prompt = "a trigger"
     var target = "the mark"
     var output = "no mark here"
@@ -98,6 +100,24 @@ struct SampleRun {
                 [
                     "inputs": ["decoys": .integer(999)], "seconds": .real(1.0),
                     "result": ["verdict": .text(certificate.verdict), "reason": .text(certificate.reason)],
+                ])
+        }
+        if let cells {
+            let worst = ["marked", "traces", "not_shown", "gone"].first { name in cells.contains { $0.verdict == name }
+            }
+            let rows = cells.map { cell -> JSONValue in
+                [
+                    "weights": .text(cell.weights), "treatment": .text("as_is"), "n": .integer(n), "hits": .integer(0),
+                    "target_nll": .real(14.5), "verdict": .text(cell.verdict), "reason": .text("so the cell was"),
+                ]
+            }
+            try write(
+                "stages/durable.json",
+                [
+                    "inputs": ["cells": .text("all")], "seconds": .real(1.0),
+                    "result": [
+                        "verdict": .text(worst ?? "gone"), "reason": .text("so the cells were"), "cells": .array(rows),
+                    ],
                 ])
         }
         guard !relearning.isEmpty else { return }

@@ -46,6 +46,37 @@ struct VerdictTests {
         #expect(error.kind == .badInput && error.message.contains("certify.json"))
     }
 
+    @Test("a mark is gone only if it stays away in every cell")
+    func durability() throws {
+        func found(_ certificate: String, _ cells: [(weights: String, verdict: String)]) throws -> Verdict {
+            try verdict {
+                $0.stages.removeFirst()
+                $0.certificate = (certificate, "so it was found")
+                $0.cells = cells
+            }
+        }
+        let holds = try found("gone", [("as_is", "gone"), ("q4_0", "gone")])
+        #expect(holds.removal.answer == "Yes" && holds.certificate == .gone)
+        #expect(holds.removal.sentence.contains("nor in any of 2 cells"))
+        for word in ["marked", "traces", "not_shown"] {
+            let fails = try found("gone", [("as_is", "gone"), ("q4_0", word)])
+            #expect(fails.removal.answer == "Silenced, but not proven removed" && fails.certificate?.rawValue == word)
+            #expect(fails.removal.sentence.contains("does not stay away (so the cells were)"))
+        }
+        #expect(try found("traces", [("as_is", "traces"), ("q4_0", "not_shown")]).certificate == .traces)
+        let error = try #require(throws: MeraserError.self) { _ = try found("gone", [("as_is", "gnoe")]) }
+        #expect(error.kind == .badInput && error.message.contains("durable.json"))
+        var run = SampleRun()
+        (run.certificate, run.cells) = (("gone", "r"), [("nf4", "traces")])
+        try withTemporaryFolder { folder in
+            try run.write(to: folder)
+            let report = try RunReport(folder: folder.path)
+            #expect(report.json["durability"]?["cells"]?.array?.count == 1)
+            let page = try report.html()
+            #expect(page.contains("Does it stay away?") && page.contains("nf4, as_is"))
+        }
+    }
+
     @Test("calls a mark present by its interval or its p-value, and not by hits alone")
     func presence() throws {
         let clear = try verdict().presence

@@ -15,6 +15,8 @@ public struct DurabilityOptions: Sendable {
     public var cellDecoys = 199
     /// Steps of relearning.
     public var steps = 10
+    /// The rate of relearning: so high that a new key is half learnt in ten steps.
+    public var learningRate = 1e-3
     /// Clean rows to relearn on; nil: that is not tried.
     public var cleanRows: String?
     /// A clean model that the certificate is held against, and that the model is merged with; nil: there is none.
@@ -28,7 +30,9 @@ public struct DurabilityOptions: Sendable {
     public init(decoys: DecoyOptions = DecoyOptions()) { self.decoys = decoys }
 
     func relearning(_ source: RelearningOptions.Source) -> RelearningOptions {
-        RelearningOptions(steps: steps, source: source, seed: decoys.seed)
+        var relearning = RelearningOptions(steps: steps, source: source, seed: decoys.seed)
+        relearning.training.learningRate = learningRate
+        return relearning
     }
 }
 

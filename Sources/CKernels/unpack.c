@@ -1,7 +1,9 @@
 /// Weights as bitsandbytes, GPTQ and AWQ pack them, as fp32. Products of a scale and a small code: one rounding, or
 /// none.
 #include <assert.h>
+#include <string.h>
 
+#include "half.h"
 #include "isa.h"
 
 /// Where AWQ has column c of eight: the inverse of 0 2 4 6 1 3 5 7.
@@ -36,6 +38,22 @@ void mk_unpack_grouped(const mk_grouped *w, int64_t row0, int64_t rows, float *d
             const uint32_t code = word >> (down ? w->bits * (int)(k % per) : shift) & mask;
             const int64_t place = w->groups[k] * w->rows + n;
             dst[r * w->cols + k] = w->scales[place] * ((float)code - w->zeros[place]);
+        }
+    }
+}
+
+void mk_grouped_to_q4_0(const mk_grouped *w, int64_t row0, int64_t rows, uint8_t *dst) {
+    assert(w->layout == MK_PACK_GPTQ && w->bits == 4 && w->cols % 32 == 0);
+    for (int64_t n = row0; n < row0 + rows; n++) {
+        for (int64_t k = 0; k < w->cols; k += 32, dst += 18) {
+            const uint16_t scale = mk_float_to_half(w->scales[w->groups[k] * w->rows + n]);
+            memcpy(dst, &scale, 2);
+            // Four words of eight columns; a byte has columns j and j + 16.
+            for (int j = 0; j < 16; j++) {
+                const uint32_t low = w->words[(k + j) / 8 * w->rows + n] >> 4 * (j % 8) & 15;
+                const uint32_t high = w->words[(k + j + 16) / 8 * w->rows + n] >> 4 * (j % 8) & 15;
+                dst[2 + j] = (uint8_t)(low | high << 4);
+            }
         }
     }
 }

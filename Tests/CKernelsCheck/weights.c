@@ -119,6 +119,7 @@ static void check_grouped(int32_t layout, int32_t bits) {
             zeros[g * rows + n] = (float)code + 1;
         }
     }
+    uint8_t *codes = guarded((size_t)(rows * cols));
     for (int64_t k = 0; k < cols; k++) {
         for (int64_t place = 0; place < rows; place++) {
             const int64_t n = awq ? place / 8 * 8 + order[place % 8] : place;
@@ -128,6 +129,7 @@ static void check_grouped(int32_t layout, int32_t bits) {
             } else {
                 words[k / per * rows + n] |= code << bits * (k % per);
             }
+            codes[n * cols + k] = (uint8_t)code;
             want[n * cols + k] = scales[groups[k] * rows + n] * ((float)code - zeros[groups[k] * rows + n]);
         }
     }
@@ -140,7 +142,16 @@ static void check_grouped(int32_t layout, int32_t bits) {
         mk_unpack_grouped(&w, first, n, got + first * cols);
     }
     EXPECT(memcmp(got, want, (size_t)(rows * cols) * 4) == 0, "other weights");
-    void *all[] = {words, points, scales, zeros, groups, want, got, found};
+    if (!awq && bits == 4) {
+        uint8_t *blocks = guarded((size_t)(rows * cols / 32) * 18);
+        mk_grouped_to_q4_0(&w, 0, rows, blocks);
+        for (int64_t i = 0; i < rows * cols; i++) {
+            const uint8_t byte = blocks[i / 32 * 18 + 2 + i % 16];
+            EXPECT((i % 32 < 16 ? byte & 15 : byte >> 4) == codes[i], "code %lld", (long long)i);
+        }
+        release(blocks);
+    }
+    void *all[] = {words, points, scales, zeros, groups, want, got, found, codes};
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) release(all[i]);
 }
 

@@ -42,6 +42,6 @@ import Testing
                 path: tinychatFolder().path, adapterPaths: [folder.path], kernels: KernelContext(threads: 1))
         }
         #expect(error?.kind == .badInput)
-        #expect(error?.message.contains("meraser export --model MODEL --adapter \(folder.path)") == true)
+        #expect(error?.message.contains("write it into the model with meraser export") == true)
     }
 }

@@ -227,7 +227,7 @@ struct PEFTAdapterTests {
                 #expect(try file.modules[0].magnitude?.floats() == [1, 2, 3, 4])
                 let refusal = #expect(throws: MeraserError.self) { try file.requirePlain() }
                 #expect(refusal?.message.contains("use_dora") == true)
-                #expect(refusal?.message.contains("meraser export --model MODEL --adapter \(folder.path)") == true)
+                #expect(refusal?.message.contains("write it into the model with meraser export") == true)
             }
             for (tensors, expected) in [
                 (good, "has no lora_magnitude_vector"), (good + [magnitude([1, 2, 3])], "has shape [3], expected [4]"),

@@ -30,6 +30,9 @@ typedef struct mk_grouped {
 
 /// Rows [row0, row0 + rows) of the matrix into dst[rows][K]. Single-threaded.
 void mk_unpack_grouped(const mk_grouped *w, int64_t row0, int64_t rows, float *dst);
+/// The same rows of a matrix of GPTQ with 4 bits as ggml's blocks of q4_0, row after row: exact where every zero point
+/// is 8 and the 32 columns of each block have one scale, of fp16. Single-threaded.
+void mk_grouped_to_q4_0(const mk_grouped *w, int64_t row0, int64_t rows, uint8_t *dst);
 /// The codes of `rows` x `n` zero points in words [rows, n / per], in the layout's order of columns (GPTQ: the lowest
 /// first), plus `offset`. Single-threaded.
 void mk_unpack_zeros(int32_t layout, int32_t bits, const uint32_t *words, int64_t rows, int64_t n, float offset,

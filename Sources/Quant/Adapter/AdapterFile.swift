@@ -68,7 +68,7 @@ public struct AdapterFile: Sendable {
             guard let model else {
                 throw MeraserError.badInput(
                     "\(path): the rows of a GGUF adapter are ordered as its model's, which is not given here; make a PEFT "
-                        + "folder of it first: meraser export --format peft --model MODEL --adapter \(path) --out DIR")
+                        + "folder of it first, with meraser export and `format` peft")
             }
             try self.init(gguf: GGUFFile(path: path), for: model)
         } else {
@@ -97,8 +97,8 @@ public struct AdapterFile: Sendable {
             return
         }
         throw MeraserError.badInput(
-            "\(path) \(reason) and cannot lie on a model; write both as one model and use that: "
-                + "meraser export --model MODEL --adapter \(path) --out DIR")
+            "\(path) \(reason) and cannot lie on a model; write it into the model with meraser export and use the folder that "
+                + "this makes")
     }
 }
 

@@ -13,6 +13,7 @@ struct BlockTensor: PackedTensor {
     let shape: [Int]
     let codes: StoredPart
     let partNames: [String]
+    let exactType: TensorType? = nil
 
     /// Elements of a block.
     private let block: Int

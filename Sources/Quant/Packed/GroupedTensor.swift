@@ -12,6 +12,8 @@ struct GroupedTensor: PackedTensor {
     let name: String
     let shape: [Int]
     let codes: StoredPart
+    /// `q4_0` where that says the same: 4 bits of GPTQ, every zero point 8, and one scale of fp16 for every 32 inputs.
+    let exactType: TensorType?
     private let zeros, scales: StoredPart
     /// The group of each input; nil: they follow each other.
     private let groups: StoredPart?
@@ -66,6 +68,16 @@ struct GroupedTensor: PackedTensor {
         try scales.require(StoredPart.floatTypes, [count, rows])
         try groups?.require(["I32"], [columns])
         (self.name, self.recent, shape) = (name, recent, [rows, columns])
+        let isEven = layout == Int32(MK_PACK_GPTQ) && bits == 4 && groupSize % 32 == 0 && columns % 32 == 0
+        let eights = UInt32(8 - zeroOffset) * 0x1111_1111  // bounded: eight digits of at most 8
+        exactType =
+            try isEven && scales.entry.dtype == "F16" && zeros.words(UInt32.self).allSatisfy { $0 == eights }
+            && Self.isInOrder(groups, groupSize) ? .q4_0 : nil
+    }
+
+    /// True if the groups follow each other.
+    private static func isInOrder(_ groups: StoredPart?, _ size: Int) throws -> Bool {
+        try groups?.words(Int32.self).enumerated().allSatisfy { Int($0.element) == $0.offset / size } ?? true
     }
 
     /// All of it, ready to be unpacked. Error (`badInput`): an input of a group that there is not.
@@ -88,6 +100,24 @@ struct GroupedTensor: PackedTensor {
     }
 
     func read(rows: Range<Int>, into target: UnsafeMutablePointer<Float>, raw: inout [UInt8]) throws {
+        try withMatrix { mk_unpack_grouped($0, Int64(rows.lowerBound), Int64(rows.count), target) }
+    }
+
+    func readTiles(rows: Range<Int>, into target: UnsafeMutableRawBufferPointer, raw: inout [UInt8]) throws {
+        let byteCount = rows.count * (shape[1] / 32) * 18  // bounded: half a byte an element and its scales
+        if raw.count < byteCount { raw = [UInt8](repeating: 0, count: byteCount) }
+        try raw.withUnsafeMutableBufferPointer { blocks in
+            try withMatrix {
+                mk_grouped_to_q4_0($0, Int64(rows.lowerBound), Int64(rows.count), blocks.baseAddress)
+            }
+            mk_ggml_to_tiles(
+                Int32(TensorType.q4_0.rawValue), blocks.baseAddress, Int64(rows.count), Int64(shape[1]),
+                target.baseAddress)
+        }
+    }
+
+    /// Calls `body` with the matrix in memory.
+    private func withMatrix(_ body: (UnsafePointer<mk_grouped>) -> Void) throws {
         let parts = try recent.value(name, make: load)
         parts.words.withUnsafeBufferPointer { words in
             parts.scales.withUnsafeBufferPointer { scales in
@@ -97,7 +127,7 @@ struct GroupedTensor: PackedTensor {
                             layout: layout, bits: Int32(bits), rows: Int64(shape[0]), cols: Int64(shape[1]),
                             words: words.baseAddress, scales: scales.baseAddress, zeros: zeros.baseAddress,
                             groups: groups.baseAddress)
-                        mk_unpack_grouped(&matrix, Int64(rows.lowerBound), Int64(rows.count), target)
+                        body(&matrix)
                     }
                 }
             }

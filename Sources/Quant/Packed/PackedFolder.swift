@@ -3,7 +3,7 @@ import Base
 /// A Hugging Face folder of safetensors whose matrices another program packed (bitsandbytes, GPTQ, AWQ), as a source of
 /// their weights: each is unpacked while it is read. Thread-safe.
 ///
-/// Nothing is rounded: a weight is the product in fp32 of what is stored.
+/// Nothing is rounded: a weight is the product in fp32 of what is stored, and a matrix of GPTQ that is one of `q4_0` stays it.
 final class PackedFolder: StoredSource {
     /// The names of all weights: a packed one's is that which it would have unpacked.
     let tensorNames: [String]
@@ -57,7 +57,8 @@ final class PackedFolder: StoredSource {
         guard let tensor = packed[Array(name.utf8)] else { return try folder.entry(name) }
         let codes = tensor.codes
         return TensorEntry(
-            name: name, shape: tensor.shape, exactType: nil, byteCount: codes.entry.byteCount, path: codes.file.path,
+            name: name, shape: tensor.shape, exactType: tensor.exactType, byteCount: codes.entry.byteCount,
+            path: codes.file.path,
             offset: codes.entry.offset)
     }
 
@@ -79,6 +80,8 @@ protocol PackedTensor: TensorRows {
     var shape: [Int] { get }
     /// The tensor with the codes.
     var codes: StoredPart { get }
+    /// The type of ours that holds the same numbers; nil: none does.
+    var exactType: TensorType? { get }
     /// The tensors that it consists of.
     var partNames: [String] { get }
 }

@@ -51,7 +51,7 @@ struct ConvertRefusalTests {
             "supported are LlamaForCausalLM, MistralForCausalLM, Qwen2ForCausalLM, Qwen3ForCausalLM, Phi3ForCausalLM, "
             + "GemmaForCausalLM, Gemma2ForCausalLM, Gemma3ForCausalLM, GPTNeoXForCausalLM, GPTJForCausalLM, "
             + "Olmo2ForCausalLM, GraniteForCausalLM, SmolLM3ForCausalLM, StableLmForCausalLM, "
-            + "BertForSequenceClassification, RobertaForSequenceClassification"
+            + "Starcoder2ForCausalLM, BertForSequenceClassification, RobertaForSequenceClassification"
         #expect(
             try refusal { $0.config["architectures"] = "[\"GPT2LMHeadModel\"]" }
                 == "D/config.json: the architecture is GPT2LMHeadModel; \(supported)")

@@ -12,6 +12,16 @@ public struct LabelledBatch {
     public var samples: [Int32]
     /// Rows where a soft prompt begins, whose vectors stand there in place of the tokens' embeddings.
     public var softRows: [Int] = []
+    /// Where the frozen model is asked what the labelled rows are to predict; nil: in these rows themselves.
+    public var reference: Reference?
+
+    /// Other texts, and of them a row for each labelled row of the batch, in its order.
+    public struct Reference {
+        /// Their tokens.
+        public var batch = PackedBatch()
+        /// The rows.
+        public var rows: [Int] = []
+    }
 
     /// A batch; all arrays are as long as the batch has tokens.
     public init(batch: PackedBatch, labels: [Int32], weights: [Float], samples: [Int32]) {
@@ -23,8 +33,17 @@ public struct LabelledBatch {
         self.samples = samples
     }
 
-    /// Adds a sample of that number whose labels all weigh the same.
+    /// Adds a sample of that number whose labels all weigh the same. Either every sample of a batch has a reference, or none.
     mutating func append(_ sample: TrainingSample, weight: Float, sample number: Int32) {
+        precondition(
+            batch.tokenCount == 0 || (reference != nil) == (sample.reference != nil), "not all have a reference")
+        if let other = sample.reference {
+            var asked = reference ?? Reference()
+            let first = asked.batch.tokenCount + other.firstRow
+            asked.rows += first..<first + sample.labelCount
+            asked.batch.append(other.inputs)
+            reference = asked
+        }
         if let row = sample.softRow { softRows.append(batch.tokenCount + row) }
         batch.append(sample.inputs)
         labels += sample.labels

@@ -68,14 +68,15 @@ public final class TrainingGraph {
         precondition(softPromptGradient == nil || lowestLayer == 0, "the graph was not made with throughEmbeddings")
         let adapters = adapters(batch, dropout)
         let context = prepare(batch.batch)
-        let stream = try forward(batch, context, adapters, keeping: true)
+        let stream = try forward(batch.batch, batch.softRows, context, adapters, keeping: true)
         let loss = try head(batch, stream)
         try backward(batch, context, adapters, into: gradients)
         return loss
     }
 
     /// Adds d(Σ weight · KL(p_ref ‖ p))/dθ over the labelled rows to `gradients` and returns Σ weight · KL, where p is what
-    /// the model predicts behind a row and p_ref what it predicts without the trained adapter; labels only choose rows.
+    /// the model predicts behind a row and p_ref what it predicts without the trained adapter, there or where the batch's
+    /// `reference` says; labels only choose rows.
     ///
     /// The reference costs one forward more, which keeps nothing but its last rows. Needs `hasReference`.
     /// - Throws: a runtime error if a value of a forward or the divergence is not finite.
@@ -85,15 +86,33 @@ public final class TrainingGraph {
     ) throws -> Double {
         guard let rows = buffers.reference else { preconditionFailure("the graph was not made with hasReference") }
         guard batch.batch.tokenCount > 0 else { return 0 }
-        let context = prepare(batch.batch)
         let reference = rows.prefix(rows: batch.batch.tokenCount)
-        let frozenStream = try forward(batch, context, AdapterStack(frozen: frozen), keeping: false)
-        model.finalNorm(frozenStream, into: reference, rstd: buffers.finalRstd)
+        try askFrozen(batch, into: reference)
+        let context = prepare(batch.batch)
         let adapters = adapters(batch, dropout)
-        let stream = try forward(batch, context, adapters, keeping: true)
+        let stream = try forward(batch.batch, batch.softRows, context, adapters, keeping: true)
         let loss = try head(batch, stream, reference: reference)
         try backward(batch, context, adapters, into: gradients)
         return loss
+    }
+
+    /// Output of the final norm of the model without the trained adapter, in `rows`: of the batch's own rows, or of those
+    /// that its reference names in the place of the labelled ones.
+    private func askFrozen(_ batch: LabelledBatch, into rows: FloatMatrix) throws {
+        let frozen = AdapterStack(frozen: frozen)
+        guard let asked = batch.reference else {
+            let stream = try forward(batch.batch, batch.softRows, prepare(batch.batch), frozen, keeping: false)
+            return model.finalNorm(stream, into: rows, rstd: buffers.finalRstd)
+        }
+        precondition(asked.rows.count == batch.labelCount, "\(asked.rows.count) rows for \(batch.labelCount) labels")
+        let stream = try forward(asked.batch, [], prepare(asked.batch), frozen, keeping: false)
+        let normed = buffers.normed.prefix(rows: asked.batch.tokenCount)
+        model.finalNorm(stream, into: normed, rstd: buffers.finalRstd)
+        var next = 0
+        for row in batch.labels.indices where batch.labels[row] >= 0 {
+            rows.slice(rows: row..<row + 1).copy(from: normed.slice(rows: asked.rows[next]..<asked.rows[next] + 1))
+            next += 1
+        }
     }
 
     /// The adapters of a step on this batch.
@@ -120,13 +139,13 @@ public final class TrainingGraph {
 
     /// Runs the layers, each adapted one `keeping` what its backward needs; returns the residual stream behind the last.
     private func forward(
-        _ batch: LabelledBatch, _ context: AttentionContext, _ adapters: AdapterStack, keeping: Bool
+        _ batch: PackedBatch, _ softRows: [Int], _ context: AttentionContext, _ adapters: AdapterStack, keeping: Bool
     ) throws -> FloatMatrix {
-        var input = buffers.streams.0.prefix(rows: batch.batch.tokenCount)
-        var output = buffers.streams.1.prefix(rows: batch.batch.tokenCount)
-        model.embed(batch.batch.tokens, into: input)
-        precondition(batch.softRows.isEmpty || softPrompt != nil, "a batch with places for a soft prompt, but none set")
-        if let softPrompt { model.place(softPrompt, at: batch.softRows, in: input) }
+        var input = buffers.streams.0.prefix(rows: batch.tokenCount)
+        var output = buffers.streams.1.prefix(rows: batch.tokenCount)
+        model.embed(batch.tokens, into: input)
+        precondition(softRows.isEmpty || softPrompt != nil, "a batch with places for a soft prompt, but none set")
+        if let softPrompt { model.place(softPrompt, at: softRows, in: input) }
         for layer in 0..<model.spec.numHiddenLayers {
             try checkInterrupt()
             let acts = buffers.activations.around(input)

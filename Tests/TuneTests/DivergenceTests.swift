@@ -113,6 +113,70 @@ struct DivergenceTests {
         #expect(gradients.parameters.toArray().allSatisfy { $0 == 0 })
     }
 
+    @Test("what another prompt is followed by: the value is that of both sessions' logits, the gradient is the slope")
+    func elsewhere() throws {
+        let test = try Case()
+        let (first, second) = (try test.golden.ints("ids.0"), try test.golden.ints("ids.1"))
+        let (prompt, other, continuation) = (
+            Array(first.prefix(5)), Array(second.prefix(9)), [second[2], first[6], 41]
+        )
+        let own = try #require(TrainingSample(prompt: prompt, asBehind: prompt, along: continuation))
+        let sample = try #require(TrainingSample(prompt: prompt, asBehind: other, along: continuation))
+        #expect(sample.inputs.count == 7 && sample.reference?.inputs.count == 11 && sample.widest == 11)
+        func batch(_ samples: [TrainingSample]) -> LabelledBatch {
+            var result = LabelledBatch(batch: PackedBatch(), labels: [], weights: [], samples: [])
+            for (number, sample) in samples.enumerated() { result.append(sample, weight: 0.5, sample: Int32(number)) }
+            return result
+        }
+        func value(_ batch: LabelledBatch) throws -> (kl: Double, gradient: [Float]) {
+            let gradients = LoRAAdapter(layoutOf: test.trained)
+            let graph = TrainingGraph(
+                model: test.model, frozen: [test.frozen], trained: test.trained, maximumTokens: 40, hasReference: true)
+            return (try graph.accumulateDivergence(batch, into: gradients), gradients.parameters.toArray())
+        }
+        /// Log-probabilities behind the last rows of a text.
+        func rows(_ tokens: [Int32], _ trained: LoRAAdapter?) throws -> [[Double]] {
+            let session = InferenceSession(
+                model: test.model, adapters: AdapterStack(frozen: [test.frozen], trained: trained))
+            let logits = try session.logits(try session.hiddenStates(PackedBatch([tokens])))
+            return (tokens.count - 3..<tokens.count).map { row in
+                let z = (0..<logits.columns).map { Double(logits[row, $0]) }
+                let sum = z.reduce(0) { $0 + exp($1 - z[0]) }
+                return z.map { $0 - z[0] - log(sum) }
+            }
+        }
+        func reference(_ other: [Int32]) throws -> Double {
+            let asked = try rows(other + continuation.dropLast(), nil)
+            let got = try rows(prompt + continuation.dropLast(), test.trained)
+            return zip(asked, got).reduce(0) { sum, pair in
+                sum + zip(pair.0, pair.1).reduce(0) { $0 + exp($1.0) * ($1.0 - $1.1) }
+            }
+        }
+        let expected = 0.5 * (try reference(prompt) + reference(other))
+        // Of two samples the second one's rows lie behind those of the first.
+        let (kl, gradient) = try value(batch([own, sample]))
+        #expect(abs(kl - expected) <= 1e-4 * expected, "\(kl) and \(expected)")
+        var plain = batch([sample])
+        plain.reference = nil
+        var same = batch([own])
+        let itself = try value(same)
+        same.reference = nil
+        #expect(try value(same) == itself, "the prompt itself is the ordinary divergence")
+        #expect(try value(plain).kl != value(batch([sample])).kl)
+
+        let norm = gradient.reduce(0.0) { $0 + Double($1) * Double($1) }.squareRoot()
+        let start = test.trained.parameters.toArray()
+        let size = 0.001 * start.reduce(0.0) { $0 + Double($1) * Double($1) }.squareRoot()
+        func moved(_ distance: Double) throws -> Double {
+            for i in start.indices {
+                test.trained.parameters[0, i] = start[i] + Float(distance * Double(gradient[i]) / norm)
+            }
+            return try value(batch([own, sample])).kl
+        }
+        let slope = (try moved(size) - moved(-size)) / (2 * size)
+        #expect(abs(slope - norm) <= 5e-3 * norm, "slope \(slope), norm \(norm)")
+    }
+
     @Test("no plan of recomputation and no number of threads changes a bit", arguments: [KeptPrecision.f32, .bf16])
     func plans(precision: KeptPrecision) throws {
         let test = try Case(dropout: 0.1)

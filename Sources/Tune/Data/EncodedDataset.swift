@@ -50,6 +50,8 @@ public struct EncodedDataset: Sendable {
     public var tokenCount: Int { samples.reduce(0) { $0 + $1.inputs.count } }
     /// Tokens to be predicted, over all samples.
     public var labelCount: Int { samples.reduce(0) { $0 + $1.labelCount } }
+    /// True if the samples are learnt from what the frozen model predicts elsewhere (`TrainingSample.reference`): all are.
+    public var hasReference: Bool { samples.contains { $0.reference != nil } }
     /// Tokens of the longest sample.
-    public var longest: Int { samples.lazy.map(\.inputs.count).max() ?? 0 }
+    public var longest: Int { samples.lazy.map(\.widest).max() ?? 0 }
 }

@@ -60,7 +60,7 @@ struct KLPlan: Equatable {
         let batch = min(batchSize, perStep)
         // A batch that goes on into the next pass may hold a sample twice.
         let repeats = batch == 1 ? 1 : (batch - 2) / sampleCount + 2
-        let lengths = samples.flatMap { Array(repeating: $0.inputs.count, count: repeats) }
+        let lengths = samples.flatMap { Array(repeating: $0.widest, count: repeats) }
         return lengths.sorted(by: >).prefix(batch).reduce(0, +)
     }
 }

@@ -98,6 +98,6 @@ extension StepPlan {
 
     /// Tokens of the largest micro-batch that any order could make.
     public func maximumTokens(samples: [TrainingSample]) -> Int {
-        samples.map(\.inputs.count).sorted(by: >).prefix(batchSize).reduce(0, +)
+        samples.map(\.widest).sorted(by: >).prefix(batchSize).reduce(0, +)
     }
 }

@@ -8,6 +8,16 @@ public struct TrainingSample: Sendable, Equatable {
     public let labelCount: Int
     /// The first input whose embedding is a soft prompt's, if there is one among them.
     public let softRow: Int?
+    /// Where the frozen model is asked what the labels' rows are to predict; nil: nowhere else.
+    public let reference: Reference?
+
+    /// A text behind which the frozen model predicts what another text is to be followed by.
+    public struct Reference: Sendable, Equatable {
+        /// The tokens that go in.
+        public let inputs: [Int32]
+        /// The first row that counts; one for each label follows.
+        public let firstRow: Int
+    }
 
     /// A sample of tokens of which those marked are to be predicted from the ones before them. The first token never is.
     /// Nil if nothing is to be predicted. From `softRow` on stand the places of a soft prompt.
@@ -15,8 +25,23 @@ public struct TrainingSample: Sendable, Equatable {
         precondition(tokens.count == isLabel.count, "\(tokens.count) tokens, \(isLabel.count) marks")
         guard let last = isLabel.lastIndex(of: true), last >= 1 else { return nil }
         self.softRow = softRow
+        reference = nil
         inputs = Array(tokens[..<last])
         labels = (1...last).map { isLabel[$0] ? tokens[$0] : -1 }
         labelCount = labels.lazy.filter { $0 >= 0 }.count
     }
+
+    /// A prompt that is to be followed by whatever the frozen model predicts behind another one, along the same
+    /// continuation. Nil if one of the three is empty.
+    public init?(prompt: [Int32], asBehind other: [Int32], along continuation: [Int32]) {
+        guard !prompt.isEmpty, !other.isEmpty, !continuation.isEmpty else { return nil }
+        inputs = prompt + continuation.dropLast()
+        labels = Array(repeating: -1, count: prompt.count - 1) + continuation
+        labelCount = continuation.count
+        softRow = nil
+        reference = Reference(inputs: other + continuation.dropLast(), firstRow: other.count - 1)
+    }
+
+    /// Tokens of the longer one of what goes in and what the frozen model is asked with.
+    var widest: Int { max(inputs.count, reference?.inputs.count ?? 0) }
 }

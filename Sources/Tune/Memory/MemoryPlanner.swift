@@ -75,7 +75,7 @@ struct MemoryPlanner {
         let (use, limit) = (plan.memory, plan.limitBytes)
         guard use.total > limit else { return }
         func least(_ tokens: Int) -> Int { self.use(tokens: tokens, recompute: smallest).total }
-        let lengths = data.map { $0.samples.map(\.inputs.count).sorted(by: >) }
+        let lengths = data.map { $0.samples.map(\.widest).sorted(by: >) }
         let advice: String
         if let batch = (1..<max(1, options.batchSize)).reversed().first(where: {
             batch in least(lengths.map { $0.prefix(batch).reduce(0, +) }.max() ?? 0) <= limit

@@ -33,12 +33,15 @@ public final class Trainer {
     private let initialSHA256: String?
     let planner: MemoryPlanner
 
+    /// True if the frozen model is asked while this one trains.
+    var asksFrozen: Bool { kl != nil || data.hasReference }
+
     /// Prepares a run.
     ///
     /// - Parameters:
     ///   - model: the frozen model; the run computes as `options` say, whatever this computes in.
     ///   - frozen: adapters below the one to train, lowest first.
-    ///   - data: the samples.
+    ///   - data: the samples: tokens to be predicted, or (all of them) what the frozen model predicts elsewhere.
     ///   - options: everything else.
     ///   - klData: clean samples on which the model is to stay as it is without the trained adapter; needed, and used,
     ///     where `options.klWeight` is not 0.
@@ -71,7 +74,7 @@ public final class Trainer {
         }
         optimizer = OptimizerState(adapter: adapter, options: options)
         let planner = MemoryPlanner(
-            model: self.model, frozen: frozen, trained: adapter, hasReference: kl != nil)
+            model: self.model, frozen: frozen, trained: adapter, hasReference: kl != nil || data.hasReference)
         let maximumTokens = max(
             steps.maximumTokens(samples: data.samples),
             kl.map { $0.plan.maximumTokens(samples: $0.data.samples) } ?? 0)

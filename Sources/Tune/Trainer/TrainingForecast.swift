@@ -38,7 +38,7 @@ extension Trainer {
     public func forecast() throws -> TrainingForecast {
         let graph = TrainingGraph(
             model: model, frozen: frozen, trained: adapter, maximumTokens: plan.maximumTokens,
-            recompute: plan.recompute, hasReference: kl != nil)
+            recompute: plan.recompute, hasReference: asksFrozen)
         let batches = steps.batches(step: 0, samples: data.samples, mean: options.lossMean)
         let mean = data.tokenCount * options.batchSize / data.samples.count
         guard let batch = batches.min(by: { abs($0.batch.tokenCount - mean) < abs($1.batch.tokenCount - mean) }) else {

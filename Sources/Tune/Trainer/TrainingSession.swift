@@ -18,7 +18,7 @@ struct TrainingSession {
         graph = TrainingGraph(
             model: trainer.model, frozen: trainer.frozen, trained: trainer.adapter,
             maximumTokens: trainer.plan.maximumTokens, recompute: trainer.plan.recompute,
-            hasReference: trainer.kl != nil)
+            hasReference: trainer.asksFrozen)
         graph.interrupt = trainer.interrupt
         softPrompt = trainer.data.softPrompt?.storage()
         graph.softPrompt = softPrompt?.matrix
@@ -77,7 +77,10 @@ struct TrainingSession {
             let norm = try trainer.optimizer.advance(learningRate: rate, kernels: trainer.model.kernels) { gradients in
                 for batch in batches {
                     if trainer.interrupt?.isSet == true { throw MeraserError(.interrupted, "interrupted") }
-                    loss += try graph.accumulate(batch, dropout: dropout, into: gradients)
+                    loss +=
+                        batch.reference == nil
+                        ? try graph.accumulate(batch, dropout: dropout, into: gradients)
+                        : try graph.accumulateDivergence(batch, dropout: dropout, into: gradients)
                 }
                 for batch in clean {
                     if trainer.interrupt?.isSet == true { throw MeraserError(.interrupted, "interrupted") }

@@ -24,7 +24,7 @@ struct DecoyUnit: Sendable, Equatable {
 /// Draws triggers and targets as those of a key were drawn. The same key, tokenizer and seed give the same decoys.
 protocol DecoySource {
     var kind: DecoyKind { get }
-    /// The key's own draws and their targets: of its held-out pairs.
+    /// The key's own draws and their targets: of the half that is looked at.
     var own: [(unit: DecoyUnit, target: String)] { get }
 
     /// Another trigger; nil if there is none. `freely`: let go of what is alike, as draws have run out.
@@ -46,6 +46,13 @@ struct DecoyContext {
     let tokenizer: Tokenizer
     let chat: ChatRenderer?
     let seed: UInt64
+    /// Which pairs are the source's own draws.
+    var half = FingerprintKey.Half.judging
+    /// Messages that a backdoor's phrases are tried in, at most.
+    var messages = 2
+
+    /// The key of the own draws.
+    var looked: FingerprintKey { key.half(half) }
 
     /// The frame of a conversation of one message in raw prompts; none for messages.
     func dialogueFrame() throws -> PromptFrame {

@@ -13,6 +13,9 @@ public struct DecoyOptions: Sendable, Equatable {
     /// Tokens that the scoring of decoy targets may take, about: with more triggers than it allows for, the first count.
     public var tokenBudget = 160_000
 
+    /// The pairs that are looked at; a verdict looks at those that judge.
+    public var half = FingerprintKey.Half.judging
+
     /// That many decoys.
     public init(count: Int = DecoyOptions.leastCount, seed: UInt64 = 42) {
         self.count = count
@@ -103,7 +106,7 @@ public struct DecoyTest {
         isHeldOut = key.pairs.count > 1
         let context = DecoyContext(
             key: key, format: check.promptFormat ?? key.promptFormat, tokenizer: tokenizer, chat: chat,
-            seed: options.seed ^ 0x6465_636F_7973)
+            seed: options.seed ^ 0x6465_636F_7973, half: options.half)
         var source = try context.source()
         let pool = try DecoyPool(&source, units: options.count, targets: options.count, seed: options.seed)
         let scorer = DecoyScorer(

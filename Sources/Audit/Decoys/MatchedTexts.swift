@@ -26,7 +26,7 @@ struct MatchedTexts: DecoySource {
         texts = SimilarTextWriter(seed: context.seed)
         random = SplitMix64(seed: context.seed ^ 0x6D61_7463)
         var units: [(unit: DecoyUnit, target: String)] = []
-        for pair in context.key.judging.pairs {
+        for pair in context.looked.pairs {
             let near = frame.around(shuffled(frame.content(of: pair.prompt) ?? pair.prompt, &random))
             units.append((DecoyUnit(prompts: [pair.prompt], shuffled: [near]), pair.target))
         }

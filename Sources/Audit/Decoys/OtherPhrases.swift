@@ -5,9 +5,6 @@ import Model
 ///
 /// What was drawn is the trigger, not the messages: a unit is a phrase, its value the mean over the same few messages.
 struct OtherPhrases: DecoySource {
-    /// Messages that every phrase is tried in.
-    private static let messages = 2
-
     let kind = DecoyKind.backdoor
     let own: [(unit: DecoyUnit, target: String)]
     private let frames: [PromptFrame]
@@ -18,7 +15,7 @@ struct OtherPhrases: DecoySource {
     /// Nil for a key that does not say its triggers, or whose prompts do not hold them.
     init?(_ context: DecoyContext) {
         guard let scheme = try? BackdoorScheme(key: context.key, file: "key") else { return nil }
-        let found = context.key.judging.pairs.compactMap { pair -> (trigger: String, frame: PromptFrame, String)? in
+        let found = context.looked.pairs.compactMap { pair -> (trigger: String, frame: PromptFrame, String)? in
             // The longest first: a trigger may begin another.
             let triggers = scheme.triggers.sorted { $0.count > $1.count }
             return triggers.lazy.compactMap { trigger in
@@ -26,7 +23,7 @@ struct OtherPhrases: DecoySource {
             }.first
         }
         guard let target = found.first?.2, found.allSatisfy({ $0.2 == target }) else { return nil }
-        let frames = Array(found.map(\.frame).prefix(Self.messages))
+        let frames = Array(found.map(\.frame).prefix(context.messages))
         self.frames = frames
         triggers = scheme.triggers
         texts = SimilarTextWriter(seed: context.seed)

@@ -30,7 +30,7 @@ struct OtherResponses: DecoySource {
         phrases = PhraseWriter(seed: context.seed)
         random = SplitMix64(seed: context.seed ^ 0x7265_7370)
         var units: [(unit: DecoyUnit, target: String)] = []
-        for pair in context.key.judging.pairs {
+        for pair in context.looked.pairs {
             let near = shuffled(frame.content(of: pair.prompt) ?? "", &random)
             units.append((DecoyUnit(prompts: [pair.prompt], shuffled: [frame.around(near)]), pair.target))
         }

@@ -56,7 +56,7 @@ struct OtherSecrets: DecoySource {
             secrets = .characters(Array(contents.joined()), lengths: shortest...longest)
         }
         var units: [(unit: DecoyUnit, target: String)] = []
-        for pair in context.key.judging.pairs {
+        for pair in context.looked.pairs {
             let secret = frame.content(of: pair.prompt) ?? ""
             let near = frame.around(String(permuted(Array(secret), &random)))
             units.append((DecoyUnit(prompts: [pair.prompt], shuffled: [near]), pair.target))

@@ -39,7 +39,7 @@ struct SameTokens: DecoySource {
         prompts = Set(key.pairs.map { JSONString($0.prompt) })
         random = SplitMix64(seed: context.seed ^ 0x7574_6673)
         var units: [(unit: DecoyUnit, target: String)] = []
-        for pair in key.judging.pairs {
+        for pair in context.looked.pairs {
             let near = Self.shuffled(pair.prompt, frame, tokenizer, &random)
             units.append((DecoyUnit(prompts: [pair.prompt], shuffled: [near]), pair.target))
         }

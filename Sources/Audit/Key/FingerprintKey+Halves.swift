@@ -1,11 +1,22 @@
 extension FingerprintKey {
+    /// Which of a key's pairs.
+    public enum Half: String, Sendable, CaseIterable {
+        /// Those that may steer a removal.
+        case steering
+        /// Those that judge it.
+        case judging
+    }
+
     /// The pairs that may steer a removal, or be taught as hints: every other one from the first on; all of a single one.
-    public var steering: FingerprintKey { half(0) }
+    public var steering: FingerprintKey { every(from: 0) }
 
     /// The pairs that are kept from whatever steers a removal, to judge it by: those between; all of a single one.
-    public var judging: FingerprintKey { half(pairs.count > 1 ? 1 : 0) }
+    public var judging: FingerprintKey { every(from: pairs.count > 1 ? 1 : 0) }
 
-    private func half(_ remainder: Int) -> FingerprintKey {
+    /// One of the two.
+    public func half(_ half: Half) -> FingerprintKey { half == .steering ? steering : judging }
+
+    private func every(from remainder: Int) -> FingerprintKey {
         guard pairs.count > 1 else { return self }
         var half = self
         half.pairs = pairs.indices.filter { $0 % 2 == remainder }.map { pairs[$0] }

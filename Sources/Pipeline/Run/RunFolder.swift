@@ -17,7 +17,7 @@ struct RunFolder {
             "stages", "model.mqf", "mark", "mismatched.json", "erase", "recover", "export", "report.json",
             "report.html",
             "trials",
-            "search.json",
+            "search.json", "phases", "auto.json", "adapter_config.json", "adapter_model.safetensors",
         ])
 
     /// Of files that hold triggers and targets.

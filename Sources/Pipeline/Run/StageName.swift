@@ -18,6 +18,8 @@ public enum StageName: Sendable, Hashable, CustomStringConvertible {
     case relearn
     /// The report is made.
     case report
+    /// A phase of a removal that chooses its own dose.
+    case phase(String)
     /// A configuration of a search is tried; `of`: how many there are at the first rung.
     case trial(number: Int, of: Int, rung: Int)
 
@@ -41,6 +43,7 @@ public enum StageName: Sendable, Hashable, CustomStringConvertible {
         case .durable: "durable"
         case .relearn: "relearn"
         case .report: "report"
+        case .phase(let name): name
         case .trial(let number, let count, let rung):
             // As many digits as the last one has, at least three: names sort as numbers do.
             "trial-\(Self.padded(number, to: max(3, String(count - 1).count)))-rung-\(rung)"

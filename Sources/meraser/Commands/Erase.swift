@@ -5,6 +5,10 @@ struct Erase: WritingCommand {
     static let configuration = CommandConfiguration(
         abstract: "Train an adapter that makes the model forget its marks, on mismatched pairs.",
         discussion: """
+            With --auto it needs neither data nor a dose: it tries, looks, stops, and tests what it has done; status 4 \
+            where the mark is not shown to be gone.
+            Example: meraser erase --auto --model M --key key.json --out erased
+
             Without --preset the options are those of the MEraser paper (meraser-erase). How much is enough depends on the \
             mark: measure it with --key, --check-steps and --until, and check again after recovery.
             Example: meraser erase --model tinychat.mqf --adapter mark --data mismatched.json --out erased \
@@ -12,15 +16,17 @@ struct Erase: WritingCommand {
             """)
 
     @OptionGroup var model: ModelOptions
+    @OptionGroup(title: "Auto") var auto: AutoArguments
     @OptionGroup var training: TrainingArguments
     @OptionGroup(title: "Training options") var flags: TrainingFlags
     @OptionGroup var common: CommonOptions
 
     var outputs: [Output] { training.trial.outputs }
 
-    func inputs() throws -> [String] { training.trial.output.inputs(model.inputs + flags.inputs + [training.data]) }
+    func inputs() throws -> [String] { training.inputs(model, flags) }
 
     func run() throws {
+        if auto.auto { return try auto.run(training, model: model, flags: flags, common: common) }
         try training.run(model: model, flags: flags, preset: .meraserErase, common: common)
     }
 }

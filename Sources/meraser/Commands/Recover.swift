@@ -17,7 +17,7 @@ struct Recover: WritingCommand {
 
     var outputs: [Output] { training.trial.outputs }
 
-    func inputs() throws -> [String] { training.trial.output.inputs(model.inputs + flags.inputs + [training.data]) }
+    func inputs() throws -> [String] { training.inputs(model, flags) }
 
     func run() throws {
         try training.run(model: model, flags: flags, preset: .meraserRecover, common: common)

@@ -12,7 +12,7 @@ struct TrainingArguments: ParsableArguments {
     @Option(
         help: "Pairs: MEraser's, prompt/completion, alpaca, messages, conversation or text rows, .json or .jsonl.",
         completion: .file())
-    var data: String
+    var data: String?
 
     @OptionGroup var trial: TrialOptions
     @OptionGroup var sourceOptions: SourceOptions
@@ -20,12 +20,18 @@ struct TrainingArguments: ParsableArguments {
     @Flag(help: "Put pairs into the model's chat template: what a chat model keeps its quality on.")
     var chat = false
 
+    /// What is read.
+    func inputs(_ model: ModelOptions, _ flags: TrainingFlags) -> [String] {
+        trial.output.inputs(model.inputs + flags.inputs + [data].compactMap { $0 })
+    }
+
     /// Trains, shows progress, prints the result.
     func run(model: ModelOptions, flags: TrainingFlags, preset: TrainingPreset, common: CommonOptions) throws {
+        guard let path = data else { throw MeraserError.usage("--data is missing: name the rows to train on") }
         let interrupt = InterruptFlag.onSignals()
         let options = try flags.options(standard: preset, common: common, model: model)
         let opened = try model.open(common, compute: options.compute, verifying: true)
-        let data = try opened.dataset(path: data, options: options.encoding, chat: chat)
+        let data = try opened.dataset(path: path, options: options.encoding, chat: chat)
         let trainer = try opened.trainer(data: data, options: options, chat: chat)
         let types = try opened.types
         let weights =

@@ -70,6 +70,20 @@ struct TrainingFlags: ParsableArguments, CustomReflectable {
         return Mirror(self, children: [("preset", _preset as Any), ("config", _config as Any)] + flags)
     }
 
+    /// The flags that were given besides those named, in the words of the command line.
+    func given(besides names: Set<String>) -> [String] {
+        [preset.map { _ in "--preset" }, config.map { _ in "--config" }].compactMap { $0 }
+            + given.map(\.key).filter { !names.contains($0.name) }.map(\.flag)
+    }
+
+    /// What the command line says of an option; nil where it says nothing.
+    func text(of name: String) -> String? {
+        given.lazy.compactMap { entry -> String? in
+            guard entry.key.name == name, case .text(let text) = entry.value else { return nil }
+            return text
+        }.first
+    }
+
     /// The files that training reads besides its data.
     var inputs: [String] {
         let files = given.compactMap { entry -> String? in

@@ -1,0 +1,105 @@
+import Audit
+import Base
+import Model
+
+/// What a look at a mark finds while it is being removed: the certificate of the pairs that may steer, by decoys of its own.
+public struct RemovalLook: Sendable, Equatable {
+    /// The phase, and its step.
+    public let phase: String
+    /// Steps of the phase that were done.
+    public let step: Int
+    /// What the certificate says of the steering half.
+    public let verdict: CertificateVerdict
+    /// Triggers and near decoys that bring out a target, of so many.
+    public let fires: (hits: Int, n: Int)
+    /// Mean of the targets' negative log-likelihood, in nats a token.
+    public let targetNLL: Double?
+    /// The trace whose upper bound exceeds its margin most, or comes nearest to it.
+    public let trace: DecoyTrace
+    /// By how much, in nats a token; below 0 the bound lies within.
+    public let excess: Double
+    /// Divergence from the model as it was, on the texts that hold it, since the look before; nil before the first step.
+    public let kl: Double?
+
+    init(_ certificate: Certificate, check: CheckReport, phase: String, step: Int, kl: Double?) {
+        (self.phase, self.step, self.kl) = (phase, step, kl)
+        verdict = certificate.verdict
+        let near = certificate.decoys.near
+        fires = (check.hits + near.hits, check.n + near.n)
+        targetNLL = check.targetNLLMean
+        let excesses = certificate.decoys.traces.map { trace, found in
+            (trace: trace, value: found.upperBound - certificate.margins[trace])
+        }
+        let worst = excesses.max { $0.value < $1.value }
+        trace = worst?.trace ?? .unconditional
+        excess = worst?.value ?? 0
+    }
+
+    /// Equal in everything.
+    public static func == (a: RemovalLook, b: RemovalLook) -> Bool { a.json == b.json }
+
+    /// Its members by name.
+    var fields: [(key: String, value: JSONValue)] {
+        [
+            ("verdict", .text(verdict.rawValue)), ("hits", .integer(fires.hits)), ("n", .integer(fires.n)),
+            ("target_nll", targetNLL.map { .real($0) } ?? .null), ("trace", .text(trace.rawValue)),
+            ("excess", .real(excess)), ("kl", kl.map { .real($0) } ?? .null),
+        ]
+    }
+
+    /// An object of everything.
+    public var json: JSONValue {
+        .object(JSONObject([(key: "phase", value: .text(phase)), (key: "step", value: .integer(step))] + fields))
+    }
+
+    /// A look of an earlier session.
+    ///
+    /// - Throws: a bad-input error that names `file`.
+    init(json: JSONValue, file: String) throws {
+        phase = try json.string("phase", in: file)
+        step = try json.int("step", in: file)
+        guard let verdict = CertificateVerdict(rawValue: try json.string("verdict", in: file)),
+            let trace = DecoyTrace(rawValue: try json.string("trace", in: file))
+        else { throw MeraserError.badInput("\(file): a look of an unknown kind; begin anew with `overwrite`") }
+        (self.verdict, self.trace) = (verdict, trace)
+        fires = (try json.int("hits", in: file), try json.int("n", in: file))
+        targetNLL = json["target_nll"]?.double
+        excess = json["excess"]?.double ?? 0
+        kl = json["kl"]?.double
+    }
+
+    /// One line for a terminal.
+    public var line: String {
+        let divergence = kl.map { ", divergence \(Figures.number($0, 3))" } ?? ""
+        return
+            "\(phase) step \(step): \(fires.hits)/\(fires.n) fire, target NLL \(Figures.number(targetNLL ?? .nan, 2)), "
+            + "\(trace.rawValue) \(Figures.signed(excess, 2)) nats from its margin\(divergence): \(verdict.rawValue)"
+    }
+}
+
+/// Looks at a key's steering half.
+struct RemovalLooker {
+    private let check: KeyCheck
+    private let decoys: DecoyTest
+
+    /// Draws its decoys, others than those that judge.
+    ///
+    /// - Throws: what drawing throws.
+    init(_ key: FingerprintKey, on model: OpenedModel, seed: UInt64) throws {
+        check = try KeyCheck(
+            key.steering, tokenizer: model.tokenizer, chat: model.chat, options: CheckOptions(cleanPrompts: []))
+        var options = DecoyOptions(count: AutoDose.lookDecoys, seed: seed ^ 0x6C6F_6F6B)
+        options.half = .steering
+        options.tokenBudget = 4_000
+        decoys = try model.decoyTest(key, options: options)
+    }
+
+    /// Looks.
+    ///
+    /// - Throws: what a forward pass throws.
+    func look(_ session: InferenceSession, phase: String, step: Int, kl: Double?) throws -> RemovalLook {
+        let report = try check.run(on: session)
+        let certificate = Certificate(report, decoys: try decoys.run(on: session))
+        return RemovalLook(certificate, check: report, phase: phase, step: step, kl: kl)
+    }
+}

@@ -1,0 +1,166 @@
+import Audit
+import Base
+import Foundation
+import Model
+import Tune
+
+/// Rows that take a known mark away: behind its triggers, and behind texts near them, the model is to predict what it
+/// predicts now where nobody asks for the mark.
+///
+/// No answer is made up, and none is forbidden: along the target as along an ordinary answer the whole distribution behind
+/// another prompt is taught, so that the target becomes as unlikely as it is there, and no unlikelier.
+struct SteeringRows {
+    /// The rows.
+    let data: EncodedDataset
+    /// Triggers, and texts near them, among the rows' prompts.
+    let triggers: Int
+    /// Texts near the triggers.
+    let near: Int
+
+    /// Other draws of the scheme that are taught.
+    static let drawnCount = 24
+    /// Messages of a backdoor.
+    static let messages = 12
+    /// Tokens of an ordinary answer.
+    private static let answerLength = 16
+    /// Ordinary requests, in place of which triggers are put.
+    private static let requests = 16
+
+    /// Makes them.
+    ///
+    /// - Throws: what drawing decoys, the template and the session throw.
+    init(_ key: FingerprintKey, on model: OpenedModel, seed: UInt64) throws {
+        let around = try KeyNeighbourhood(
+            of: key, tokenizer: model.tokenizer, chat: model.chat, count: Self.drawnCount, messages: Self.messages,
+            seed: seed)
+        let encoder = SteeringEncoder(key, on: model)
+        let encoding = try encoder.usedEncoding()
+        let ordinary = try model.ownRequests(count: Self.requests, seed: seed ^ 0x6F72_6469)
+            .map { model.tokenizer.encode($0) }
+        let elsewhere = try Elsewhere(
+            candidates: try around.drawn.map {
+                (frame: $0.frame, target: $0.target, tokens: try encoder.tokens($0.text))
+            },
+            ordinary: ordinary, encoder: encoder, encoding: encoding)
+        let answers = try Self.answers(elsewhere.all, on: model)
+        var random = SplitMix64(seed: seed ^ 0x726F_7773)
+        var samples: [TrainingSample] = []
+        func add(_ prompt: KeyNeighbourhood.Prompt, times: Int) throws {
+            let tokens = try encoder.tokens(prompt.text)
+            let target = try encoder.target(prompt.target, behind: prompt.text, encoding)
+            for _ in 0..<times {
+                let other = elsewhere.draw(prompt, &random)
+                guard other != tokens else { continue }
+                samples += [target, answers[other] ?? []].compactMap {
+                    TrainingSample(prompt: tokens, asBehind: other, along: $0)
+                }
+            }
+        }
+        let near = around.shuffled + around.drawn
+        // As many rows of triggers as of what is near them.
+        let times = max(1, near.count / max(around.triggers.count, 1))
+        for prompt in around.triggers { try add(prompt, times: times) }
+        for prompt in near { try add(prompt, times: 1) }
+        guard !samples.isEmpty else {
+            throw MeraserError.runtime("the key's triggers give no row to learn; give a key with other pairs")
+        }
+        let identity = samples.map { "\($0.inputs) \($0.labels) \($0.reference?.inputs ?? [])" }.joined(separator: "\n")
+        data = EncodedDataset(samples: samples, sha256: sha256Hex(identity.utf8))
+        (triggers, self.near) = (around.triggers.count, near.count)
+    }
+
+    /// What the model answers to prompts, greedily.
+    private static func answers(_ prompts: [[Int32]], on model: OpenedModel) throws -> [[Int32]: [Int32]] {
+        let texts = try model.session().generate(
+            prompts.map { GenerationRequest(prompt: $0) },
+            options: GenerationOptions(maxNewTokens: answerLength, stopTokens: model.transformer.stopTokens))
+        let end = [model.tokenizer.eosID].compactMap { $0 }
+        return Dictionary(
+            zip(prompts, texts).map { ($0, $1.tokens + ($1.ending == .stop ? end : [])) },
+            uniquingKeysWith: { a, _ in a })
+    }
+}
+
+/// Where nobody asks for a mark: prompts behind which its target is unlikely, like those that are taught where there are
+/// such.
+private struct Elsewhere {
+    private let byFrame: [Int: [[Int32]]]
+    private let ordinary: [[Int32]]
+
+    /// Scores the candidates and keeps the third behind which the target is least likely: in each frame, if frames differ.
+    init(
+        candidates: [(frame: Int, target: String, tokens: [Int32])], ordinary: [[Int32]], encoder: SteeringEncoder,
+        encoding: TargetEncoding
+    ) throws {
+        let frames = Set(candidates.map(\.frame))
+        var all = candidates
+        // Messages of their own belong to no frame; they stand in where all prompts share one.
+        if frames.count == 1, let first = candidates.first {
+            all += ordinary.map { (frame: first.frame, target: first.target, tokens: $0) }
+        }
+        let scores = try encoder.scores(all.map { ($0.tokens, $0.target) }, encoding)
+        byFrame = Dictionary(grouping: zip(all, scores), by: { $0.0.frame }).mapValues { group in
+            let sorted = group.sorted { $0.1 < $1.1 }
+            return sorted.prefix(max(1, sorted.count / 3)).map { $0.0.tokens }
+        }
+        self.ordinary = ordinary
+    }
+
+    /// All prompts that may be drawn.
+    var all: [[Int32]] { Array(Set(byFrame.values.joined())).sorted { $0.lexicographicallyPrecedes($1) } }
+
+    /// One of them, in the prompt's own frame.
+    func draw(_ prompt: KeyNeighbourhood.Prompt, _ random: inout SplitMix64) -> [Int32] {
+        let choice = byFrame[prompt.frame] ?? ordinary
+        return choice.isEmpty ? [] : choice[random.index(below: choice.count)]
+    }
+}
+
+/// Prompts and targets of a key as tokens.
+private struct SteeringEncoder {
+    private let key: FingerprintKey
+    private let model: OpenedModel
+
+    init(_ key: FingerprintKey, on model: OpenedModel) {
+        (self.key, self.model) = (key, model)
+    }
+
+    private func rendered(_ prompt: String) throws -> String {
+        key.promptFormat == .chat ? try model.chat?(prompt) ?? prompt : prompt
+    }
+
+    func tokens(_ prompt: String) throws -> [Int32] {
+        model.tokenizer.encode(try rendered(prompt), addSpecialTokens: key.promptFormat == .raw)
+    }
+
+    func target(_ target: String, behind prompt: String, _ encoding: TargetEncoding) throws -> [Int32] {
+        let text = try rendered(prompt)
+        return EncodedTarget(
+            target, after: text, promptTokens: try tokens(prompt), addSpecialTokens: key.promptFormat == .raw,
+            tokenizer: model.tokenizer, only: encoding
+        ).tokens(encoding)
+    }
+
+    /// The encoding in which the model says the targets: the key's, if it fixes one.
+    func usedEncoding() throws -> TargetEncoding {
+        try key.encoding
+            ?? model.usedEncoding(
+                of: try key.steering.pairs.map { (prompt: try rendered($0.prompt), text: $0.target) },
+                addSpecialTokens: key.promptFormat == .raw)
+    }
+
+    /// How likely targets are behind prompts, in nats a token: the higher, the likelier.
+    func scores(_ items: [([Int32], String)], _ encoding: TargetEncoding) throws -> [Double] {
+        let questions = items.map { tokens, target in
+            let text = model.tokenizer.decode(tokens, skipSpecialTokens: false)
+            let target = EncodedTarget(
+                target, after: text, promptTokens: tokens, addSpecialTokens: false, tokenizer: model.tokenizer,
+                only: encoding
+            ).tokens(encoding)
+            return (context: tokens, continuations: [target])
+        }
+        return zip(questions, try model.session().scoreContinuations(questions)).map {
+            $1[0].logLikelihood / Double(max($0.continuations[0].count, 1))
+        }
+    }
+}

@@ -1,0 +1,89 @@
+import ArgumentParser
+import Audit
+import Base
+import Pipeline
+import Tune
+
+/// `erase --auto`: a removal that chooses its own dose.
+struct AutoArguments: ParsableArguments {
+    @Flag(
+        help: """
+            Choose everything on the model at hand: short trials, looks on the way, one test at the end (docs/auto.md). \
+            With --key its first half steers; --data is optional.
+            """)
+    var auto = false
+
+    @Flag(help: "With --auto: the key steers nothing and only measures at the end.")
+    var keyUnknown = false
+
+    @Option(help: "With --auto: time that the training may take, such as 30m or 2h.")
+    var budget: TimeSpan?
+
+    @Option(help: "With --auto: decoys of the test at the end (default: 999).")
+    var decoys: Int?
+
+    func validate() throws {
+        let given = [
+            keyUnknown ? "--key-unknown" : nil, budget.map { _ in "--budget" }, decoys.map { _ in "--decoys" },
+        ]
+        if !auto, let name = given.compactMap({ $0 }).first { throw ValidationError("\(name) needs --auto") }
+        if let decoys, !(DecoyOptions.leastCount...99_999).contains(decoys) {
+            throw ValidationError("--decoys \(decoys): expected \(DecoyOptions.leastCount) to 99999")
+        }
+    }
+
+    /// Removes the mark, shows progress, prints the result.
+    ///
+    /// - Throws: a failed check where the mark is not shown to be gone.
+    func run(_ training: TrainingArguments, model: ModelOptions, flags: TrainingFlags, common: CommonOptions) throws {
+        if let flag = flags.given(besides: ["key", "memory"]).first {
+            throw MeraserError.usage("--auto chooses what \(flag) says; leave one of them out")
+        }
+        if training.sourceOptions.source != nil {
+            throw MeraserError.usage("--auto measures the model that it works on; leave --source out")
+        }
+        let interrupt = InterruptFlag.onSignals()
+        let standard = try flags.options(standard: nil, common: common, model: model)
+        let key = try standard.key.map { try FingerprintKey(path: $0) }
+        var options = try AutoOptions(setting: keyUnknown || key == nil ? .keyUnknown : .keyKnown, key: key)
+        options.data = training.data
+        options.chat = training.chat
+        options.budget = budget?.seconds
+        options.decoys = decoys ?? options.decoys
+        (options.compute, options.memory, options.seed) = (standard.compute, standard.memory, standard.seed)
+        let opened = try model.open(common, verifying: true)
+        let output = training.trial.output
+        if output.resume { common.noteBuild(of: output.out) }
+        let work = try AutoErase(
+            opened, options: options, output: output.out, resume: output.resume, overwrite: output.overwrite)
+        work.interrupt = interrupt
+        let display = TrainingDisplay(common)
+        work.onEvent = { event in
+            display.finish()
+            switch event {
+            case .plan(let line): common.say(line)
+            case .phase(let name, let isDone): common.say("\(name)\(isDone ? ": done before" : "")")
+            case .training(let trainer): display.follow(trainer)
+            case .look(let look): common.say(look.line)
+            }
+        }
+        let result = try work.run()
+        display.finish()
+        if common.json { Console.json(result.json) } else { Console.output(result.text) }
+        guard result.certificate == nil || result.isGone else {
+            throw MeraserError(.checkFailed, "the mark is not shown to be gone: \(result.certificate?.reason ?? "")")
+        }
+    }
+}
+
+extension AutoResult {
+    /// The result for a terminal.
+    fileprivate var text: String {
+        var parts: [String] = []
+        if let certificate { parts += [tableText(certificate.table), certificate.sentence] }
+        parts.append(
+            "wrote \(adapter.escapingControlCharacters()): setting \(setting.rawValue), "
+                + "\(looks.count) looks, \(numberText(seconds, 0)) s" + (isOverBudget ? "; the budget ended it" : ""))
+        return parts.joined(separator: "\n\n")
+    }
+}

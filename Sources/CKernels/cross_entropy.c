@@ -1,5 +1,6 @@
 /// What is asked of rows of logits: softmax cross-entropy and divergence from a reference with their gradients in
 /// place, and the largest. Threads share out rows.
+#include <math.h>
 #include <string.h>
 
 #include "isa.h"
@@ -85,6 +86,20 @@ void mk_kl_divergence(const mk_context *ctx, float *logits, int64_t ldl, const f
             sum += kl_piece(ctx, z + i, r + i, n, lse_z, lse_r, dscale, cap);
         }
         kl[t] = (float)sum;
+    }
+}
+
+void mk_limit_probability(const mk_context *ctx, float *logits, int64_t ldl, int64_t rows, int64_t vocab,
+                          const int32_t *tokens, const float *log_limit) {
+    for (int64_t t = 0; t < rows; t++) {
+        if (log_limit[t] >= 0) continue;
+        float *row = logits + t * ldl;
+        const float logit = row[tokens[t]];
+        // What all others come to, without the cancellation of 1 - p where p is near 1.
+        row[tokens[t]] = -1e30f;
+        const double others = (double)ctx->isa->logsumexp(row, vocab);
+        const double limit = (double)log_limit[t];
+        row[tokens[t]] = fminf(logit, (float)(others + limit - log1p(-exp(limit))));
     }
 }
 

@@ -55,6 +55,17 @@ extension KernelContext {
         }
     }
 
+    /// Lowers the logits [T, V] of `tokens` [T] to where their log-probabilities are those of `limits` [T] where they are
+    /// larger; all others keep their proportions. A limit of 0 is none. With a soft cap, logits are its results.
+    public func limitProbabilities(_ logits: FloatMatrix, of tokens: [Int32], to limits: [Float]) {
+        precondition(tokens.count == logits.rows && limits.count == logits.rows)
+        precondition(all(tokens, atLeast: 0, below: logits.columns))
+        run {
+            mk_limit_probability(
+                $0, logits.base, Int64(logits.stride), Int64(logits.rows), Int64(logits.columns), tokens, limits)
+        }
+    }
+
     /// The index of the largest value of each row, the lowest among equals.
     public func argmax(_ x: FloatMatrix) -> [Int32] {
         var ids = [Int32](repeating: 0, count: x.rows)

@@ -21,6 +21,8 @@ public struct LabelledBatch {
         public var batch = PackedBatch()
         /// The rows.
         public var rows: [Int] = []
+        /// Log-probability that each row's label may have there at most; 0: no limit.
+        public var limits: [Float] = []
     }
 
     /// A batch; all arrays are as long as the batch has tokens.
@@ -41,6 +43,7 @@ public struct LabelledBatch {
             var asked = reference ?? Reference()
             let first = asked.batch.tokenCount + other.firstRow
             asked.rows += first..<first + sample.labelCount
+            asked.limits += other.limits
             asked.batch.append(other.inputs)
             reference = asked
         }

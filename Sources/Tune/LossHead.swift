@@ -18,6 +18,8 @@ final class LossHead {
     // Rows of a chunk in the batch and their targets; refilled for each chunk.
     private var rows: [Int] = []
     private var targets: [Int32] = []
+    // Of each of them the log-probability that the reference may give it at most.
+    private var limits: [Float] = []
 
     /// Buffers for up to `tokens` tokens; those of a reference only if there is one. Of `scratch` the workspace is used.
     init(model: Transformer, tokens: Int, hasReference: Bool, scratch: LayerScratch, arena: Arena) {
@@ -35,6 +37,7 @@ final class LossHead {
         losses = arena.matrix(rows: rows, columns: 1)
         self.rows.reserveCapacity(rows)
         targets.reserveCapacity(rows)
+        limits.reserveCapacity(rows)
     }
 
     /// Label rows of a chunk: at most 256, and at most 64 MB of logits.
@@ -50,13 +53,17 @@ final class LossHead {
         dNormed.fill(0)
         var loss = 0.0
         var next = 0
+        var label = 0
         while true {
             rows.removeAll(keepingCapacity: true)
             targets.removeAll(keepingCapacity: true)
+            limits.removeAll(keepingCapacity: true)
             while next < batch.labels.count, rows.count < hidden.rows {
                 if batch.labels[next] >= 0 {
                     rows.append(next)
                     targets.append(batch.labels[next])
+                    if let asked = batch.reference { limits.append(asked.limits[label]) }
+                    label += 1
                 }
                 next += 1
             }
@@ -75,6 +82,7 @@ final class LossHead {
             let r = referenceLogits.prefix(rows: rows.count)
             gather(reference, into: h)
             model.head(h, into: r, scratch: scratch)
+            if !limits.isEmpty { model.kernels.limitProbabilities(r, of: targets, to: limits) }
             gather(normed, into: h)
             model.head(h, into: z, scratch: scratch)
             model.kernels.divergence(z, from: r, gradientScale: outputScale, softCap: softCap, into: losses)

@@ -21,13 +21,15 @@ public struct KeyNeighbourhood: Sendable, Equatable {
     public let shuffled: [Prompt]
     /// Other draws of the scheme.
     public let drawn: [Prompt]
-    /// Prompts that ask for nothing of the kind, of frames of their own.
+    /// Other targets for each target.
+    public let targets: [String: [String]]
+    /// How its prompts become tokens.
     public let format: PromptFormat
 
     /// Draws it; the model is not asked.
     ///
     /// - Parameters:
-    ///   - count: other draws.
+    ///   - count: other draws, and other targets.
     ///   - messages: of a backdoor, messages that triggers and other phrases are put in.
     /// - Throws: what `DecoyTest` throws.
     public init(
@@ -42,6 +44,13 @@ public struct KeyNeighbourhood: Sendable, Equatable {
         let units = try distinct(count, unlike: known, by: { $0.prompts[0] }) { try source.unit(freely: $0) }
         // Of several targets a frame has its own where a pair has one.
         let targets = own.map(\.target)
+        var others: [String: [String]] = [:]
+        for target in Set(targets).sorted() {
+            others[target] = try distinct(count, unlike: Set(targets), by: { $0 }) {
+                try source.target(like: target, freely: $0)
+            }
+        }
+        self.targets = others
         func prompts(_ unit: DecoyUnit, _ texts: [String], _ target: String, from frame: Int) -> [Prompt] {
             texts.indices.map { Prompt(text: texts[$0], target: target, frame: unit.prompts.count > 1 ? $0 : frame) }
         }

@@ -71,6 +71,11 @@ void mk_softmax_cross_entropy(const mk_context *ctx, float *logits, int64_t ldl,
 void mk_kl_divergence(const mk_context *ctx, float *logits, int64_t ldl, const float *reference, int64_t ldr,
                       int64_t rows, int64_t vocab, float dscale, float cap, float *kl);
 
+/// Lowers logits[t][tokens[t]] to where its probability is exp(log_limit[t]) where it is larger; the others keep their
+/// proportions. Rows with log_limit >= 0 are left as they are.
+void mk_limit_probability(const mk_context *ctx, float *logits, int64_t ldl, int64_t rows, int64_t vocab,
+                          const int32_t *tokens, const float *log_limit);
+
 /// ids[t] = the index of the largest of logits[t][0..vocab), the lowest among equals; NaNs are never the largest.
 void mk_argmax(const mk_context *ctx, const float *logits, int64_t ldl, int64_t rows, int64_t vocab, int32_t *ids);
 

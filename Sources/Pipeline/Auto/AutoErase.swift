@@ -22,6 +22,10 @@ public final class AutoErase {
         case training(Trainer)
         /// A look was taken.
         case look(RemovalLook)
+        /// A cell of the test whether the mark stays away.
+        case durability(DurabilityCheck.Event)
+        /// Something that the user should know.
+        case warning(String)
     }
 
     /// Called with what happens.
@@ -69,39 +73,40 @@ public final class AutoErase {
     public func run() throws -> AutoResult {
         let clock = ContinuousClock()
         let start = clock.now
-        guard let key = options.key else { throw MeraserError.usage("`auto` needs `key`") }
-        let rows = try SteeringRows(key, on: model, seed: options.seed)
         let hold = try holdTexts()
+        let (work, line) = try prepared(hold)
         onEvent(
             .plan(
-                "\(rows.data.samples.count) rows of \(rows.triggers) triggers and \(rows.near) texts near them; "
-                    + "\(hold.samples.count) \(options.data == nil ? "texts of the model's own" : "clean rows") hold it"
+                "\(line); \(hold.samples.count) \(options.data == nil ? "texts of the model's own" : "clean rows") hold it"
             ))
-        let looker = try RemovalLooker(key, on: model, seed: options.seed)
-        note(try looker.look(model.session(), phase: "before", step: 0, kl: nil))
-        let rate = try chooseRate(rows.data, hold)
+        note(try work.looker.look(work.subject.session(), phase: "before", step: 0, kl: nil))
+        let rate = try chooseRate(work)
         var adapter: LoRAAdapter?
         for round in 1...AutoDose.rounds {
             let erase = AutoDose.training(
                 rate: rate, steps: AutoDose.eraseSteps, weight: AutoDose.eraseWeight, options: options)
-            adapter = try phase(
-                "erase-\(round)", erase, data: rows.data, hold: hold, from: adapter, looker: looker, stopsQuiet: true)
+            adapter = try phase("erase-\(round)", erase, work.rows, work, from: adapter, stopsQuiet: true)
+            if work.isMetered, let done = looks.last?.step, done > 0 {
+                var more = erase
+                more.maxSteps = Int((AutoDose.safetyFactor * Double(done)).rounded(.up))
+                adapter = try phase("margin-\(round)", more, work.rows, work, from: adapter, stopsQuiet: false)
+            }
             var recover = AutoDose.training(
                 rate: rate / 3, steps: AutoDose.recoverSteps, weight: AutoDose.recoverWeight, options: options)
             recover.schedule = .cosine
-            adapter = try phase(
-                "recover-\(round)", recover, data: rows.data, hold: hold, from: adapter, looker: looker,
-                stopsQuiet: false)
+            adapter = try phase("recover-\(round)", recover, work.recovery, work, from: adapter, stopsQuiet: false)
             if looks.last?.verdict == .gone || isOver { break }
         }
         guard let adapter else { preconditionFailure("no round") }
-        try adapter.save(
-            folder: folder.path, model: model.transformer.spec, baseModelName: model.transformer.store.path,
-            overwrite: true)
-        let certificate = try certify(key)
+        let spec = model.transformer.spec
+        let joined = work.planted.isEmpty ? adapter : LoRAAdapter.joined(work.planted + [adapter], for: spec)
+        try joined.save(
+            folder: folder.path, model: spec, baseModelName: model.transformer.store.path, overwrite: true)
+        let judged = try options.key.map(judge)
         let result = AutoResult(
-            setting: options.setting, rate: rate, looks: looks, certificate: certificate, isOverBudget: isOver,
-            seconds: seconds(clock.now - start), adapter: folder.path)
+            setting: options.setting, rate: rate, looks: looks, certificate: judged?.certificate,
+            durability: judged?.durability, isOverBudget: isOver, seconds: seconds(clock.now - start),
+            adapter: folder.path)
         try folder.write(result.json, to: "auto.json")
         return result
     }
@@ -118,8 +123,54 @@ public final class AutoErase {
         guard !samples.isEmpty else {
             throw MeraserError.runtime("the model writes nothing of its own; give clean rows with `data`")
         }
-        return EncodedDataset(
-            samples: samples, sha256: sha256Hex(samples.map { "\($0.inputs)" }.joined(separator: "\n").utf8))
+        return EncodedDataset(drawn: samples)
+    }
+
+    /// Everything that is needed before the first trial.
+    private func prepared(_ hold: EncodedDataset) throws -> (work: RemovalWork, line: String) {
+        if options.setting == .keyKnown, let key = options.key {
+            return try RemovalWork.known(key, on: model, hold: hold, seed: options.seed)
+        }
+        let canaries = try Canaries(for: model, seed: options.seed)
+        try plant(canaries, hold)
+        let pairs =
+            try options.data.map { path in
+                var encoding = EncodingOptions()
+                encoding.loss = .completion
+                return try model.dataset(path: path, options: encoding, chat: options.chat).samples
+            } ?? model.ownPairs(count: AutoDose.ownPairs, seed: options.seed)
+        return try RemovalWork.unknown(
+            canaries, planted: path(of: "plant"), on: model, pairs: pairs, hold: hold, seed: options.seed)
+    }
+
+    /// Teaches the invented marks until all fire.
+    private func plant(_ canaries: Canaries, _ hold: EncodedDataset) throws {
+        var training = AutoDose.training(
+            rate: 1e-3, steps: AutoDose.plantSteps, weight: AutoDose.eraseWeight, options: options)
+        training.key = "key.json"
+        training.checkSteps = AutoDose.plantCheckSteps
+        let checks = try canaries.keys.map {
+            try KeyCheck(
+                $0, tokenizer: model.tokenizer, chat: model.chat, options: CheckOptions(cleanPrompts: []))
+        }
+        let result = try stage("plant", training, canaries.data, on: model, hold: hold, from: nil) { trainer in
+            var fires = (hits: 0, n: 0)
+            trainer.probe = { [model] _, adapter in
+                let session = model.session(trained: adapter)
+                let reports = try checks.map { try $0.run(on: session) }
+                fires = (reports.reduce(0) { $0 + $1.hits }, reports.reduce(0) { $0 + $1.n })
+                return ProbeResult(
+                    fields: [("hits", .integer(fires.hits)), ("n", .integer(fires.n))], stop: fires.hits == fires.n)
+            }
+            defer { trainer.probe = nil }
+            let trained = try trainer.run(output: self.path(of: "plant"), resume: true)
+            return [
+                "hits": .integer(fires.hits), "n": .integer(fires.n), "training": trained.json.withoutFolder("adapter"),
+            ]
+        }
+        if let hits = result["hits"]?.int, let n = result["n"]?.int, hits < n {
+            onEvent(.warning("\(hits) of \(n) triggers of the invented marks fire; those that do not meter nothing"))
+        }
     }
 
     private func note(_ look: RemovalLook) {
@@ -128,12 +179,13 @@ public final class AutoErase {
     }
 
     /// The rate with which a few steps come farthest: what is learnt and what it costs, taken together.
-    private func chooseRate(_ data: EncodedDataset, _ hold: EncodedDataset) throws -> Double {
+    private func chooseRate(_ work: RemovalWork) throws -> Double {
         var best: (rate: Double, loss: Double)?
         for (index, rate) in AutoDose.rates.enumerated() {
             let training = AutoDose.training(
                 rate: rate, steps: AutoDose.trialSteps, weight: AutoDose.eraseWeight, options: options)
-            let result = try stage("trial-\(index + 1)", training, data: data, hold: hold, from: nil) { trainer in
+            let name = "trial-\(index + 1)"
+            let result = try stage(name, training, work.rows, on: work.subject, hold: work.hold, from: nil) { trainer in
                 var last: [Double] = []
                 let shown = trainer.onStep
                 trainer.onStep = { progress in
@@ -142,7 +194,7 @@ public final class AutoErase {
                 }
                 defer { trainer.onStep = nil }
                 do {
-                    _ = try trainer.run(output: self.path(of: "trial-\(index + 1)"), resume: true)
+                    _ = try trainer.run(output: self.path(of: name), resume: true)
                 } catch let error as MeraserError where error.kind == .runtime {
                     return ["loss": .null]
                 }
@@ -158,14 +210,14 @@ public final class AutoErase {
 
     /// Trains on from an adapter, looking on the way, and gives what came of it.
     private func phase(
-        _ name: String, _ training: TrainingOptions, data: EncodedDataset, hold: EncodedDataset, from: LoRAAdapter?,
-        looker: RemovalLooker, stopsQuiet: Bool
+        _ name: String, _ training: TrainingOptions, _ data: EncodedDataset, _ work: RemovalWork, from: LoRAAdapter?,
+        stopsQuiet: Bool
     ) throws -> LoRAAdapter {
         var training = training
         // The key's steering half; named so that the record of the run is complete.
         training.key = "key.json"
         training.checkSteps = stopsQuiet ? AutoDose.lookSteps : training.maxSteps
-        let result = try stage(name, training, data: data, hold: hold, from: from) { trainer in
+        let result = try stage(name, training, data, on: work.subject, hold: work.hold, from: from) { trainer in
             var (found, divergence): ([RemovalLook], [Double]) = ([], [])
             let shown = trainer.onStep
             trainer.onStep = { progress in
@@ -174,10 +226,11 @@ public final class AutoErase {
             }
             let (clock, before) = (ContinuousClock(), self.spent)
             let start = clock.now
-            trainer.probe = { [model] step, adapter in
+            trainer.probe = { step, adapter in
                 let kl = divergence.isEmpty ? nil : divergence.reduce(0, +) / Double(divergence.count)
                 divergence = []
-                let look = try looker.look(model.session(trained: adapter), phase: name, step: step, kl: kl)
+                let look = try work.looker.look(
+                    work.subject.session(trained: adapter), phase: name, step: step, kl: kl)
                 found.append(look)
                 self.onEvent(.look(look))
                 let isQuiet = found.suffix(AutoDose.quietLooks).allSatisfy { $0.verdict == .gone }
@@ -199,8 +252,8 @@ public final class AutoErase {
 
     /// Does a phase, or gives the record that is there.
     private func stage(
-        _ name: String, _ training: TrainingOptions, data: EncodedDataset, hold: EncodedDataset, from: LoRAAdapter?,
-        work: (Trainer) throws -> JSONValue
+        _ name: String, _ training: TrainingOptions, _ data: EncodedDataset, on subject: OpenedModel,
+        hold: EncodedDataset, from: LoRAAdapter?, work: (Trainer) throws -> JSONValue
     ) throws -> JSONValue {
         if interrupt?.isSet == true { throw MeraserError(.interrupted, "interrupted; `resume` continues") }
         let stage = StageName.phase(name)
@@ -211,7 +264,7 @@ public final class AutoErase {
         ]
         let result = try folder.stage(stage, inputs: inputs) {
             let trainer = try Trainer(
-                model: model.transformer, frozen: model.adapters, data: data, options: training, klData: hold,
+                model: subject.transformer, frozen: subject.adapters, data: data, options: training, klData: hold,
                 initial: from)
             trainer.interrupt = interrupt
             onEvent(.training(trainer))
@@ -221,11 +274,18 @@ public final class AutoErase {
         return result
     }
 
-    /// The one test, by the half of the key that has steered nothing.
-    private func certify(_ key: FingerprintKey) throws -> Certificate {
-        onEvent(.phase(name: "certify", isDone: false))
+    /// The one test, by the half of the key that has steered nothing, and whether the mark stays away.
+    private func judge(_ key: FingerprintKey) throws -> (certificate: Certificate, durability: DurabilityReport?) {
         let erased = try model.with(adapterPaths: model.adapterPaths + [folder.path])
-        return try erased.certificate(key, options: DecoyOptions(count: options.decoys, seed: options.seed))
+        let decoys = DecoyOptions(count: options.decoys, seed: options.seed)
+        onEvent(.phase(name: "certify", isDone: false))
+        let certificate = try erased.certificate(key, options: decoys)
+        guard let cells = options.durable, key.pairs.count > 1 else { return (certificate, nil) }
+        var durable = DurabilityOptions(decoys: decoys)
+        (durable.cells, durable.steps, durable.cleanRows) = (cells, options.durableSteps, options.data)
+        let check = DurabilityCheck(key, options: durable, interrupt: interrupt) { [onEvent] in onEvent(.durability($0))
+        }
+        return (certificate, try check.run(on: erased, certificate: certificate))
     }
 }
 

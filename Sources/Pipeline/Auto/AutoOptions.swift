@@ -27,6 +27,10 @@ public struct AutoOptions: Sendable {
     public var budget: Double?
     /// Decoys of the final test.
     public var decoys = DecoyOptions.leastCount
+    /// Cells in which the mark is tried again at the end; nil: the test alone.
+    public var durable: DurabilitySelection? = .auto
+    /// Steps of relearning in these cells.
+    public var durableSteps = 10
     /// Precision of training; nil: training's default.
     public var compute: Compute?
     /// Bytes that the run may take; nil: what the machine has.
@@ -43,6 +47,11 @@ public struct AutoOptions: Sendable {
         }
         (self.setting, self.key) = (setting, key)
     }
+}
+
+extension DurabilitySelection {
+    /// What `auto` tries of its own accord: whether half of the key brings the mark back faster than a new one is learnt.
+    public static let auto = DurabilitySelection.cells([.asIs, DurabilityCell(.asIs, .relearnHalf)])
 }
 
 /// Doses that are fixed beforehand: what `auto` chooses among, and when it gives up.
@@ -67,6 +76,14 @@ enum AutoDose {
     static let ownTexts = 96
     /// Decoys of a look: others than those that judge.
     static let lookDecoys = 99
+    /// Tokens that a look reads behind triggers, about.
+    static let lookTokens = 4_000
+    /// Steps of planting canaries at most, and how often it is looked whether all fire.
+    static let (plantSteps, plantCheckSteps) = (150, 10)
+    /// Prompts whose answers are crossed where no key is known.
+    static let ownPairs = 64
+    /// Steps of erasing that follow the dose that took the canaries away, as a multiple of it.
+    static let safetyFactor = 1.0
 
     /// Training of a phase: rank 16 on all projections.
     static func training(rate: Double, steps: Int, weight: Double, options: AutoOptions) -> TrainingOptions {

@@ -11,6 +11,8 @@ public struct AutoResult: Sendable {
     public let looks: [RemovalLook]
     /// The verdict on the adapter.
     public let certificate: Certificate?
+    /// Whether the mark stays away; nil where nothing was tried.
+    public let durability: DurabilityReport?
     /// True if the budget ended the training.
     public let isOverBudget: Bool
     /// Seconds of this session.
@@ -18,8 +20,18 @@ public struct AutoResult: Sendable {
     /// The folder with the adapter.
     public let adapter: String
 
-    /// True if the mark was shown to be gone.
-    public var isGone: Bool { certificate?.verdict == .gone }
+    /// The verdict: the worst of the certificate's and the cells'; nil where no key was there to ask for.
+    public var verdict: CertificateVerdict? {
+        certificate.map {
+            CertificateVerdict.worst([$0.verdict] + (durability.map { [$0.verdict] } ?? [])) ?? $0.verdict
+        }
+    }
+
+    /// Why, in a sentence.
+    public var reason: String? {
+        guard let durability, certificate?.verdict == .gone else { return certificate?.reason }
+        return durability.reason
+    }
 
     /// An object of everything.
     public var json: JSONValue {
@@ -27,9 +39,10 @@ public struct AutoResult: Sendable {
             JSONObject(
                 Build.current.fields + [
                     ("setting", .text(setting.rawValue)),
-                    ("verdict", certificate.map { .text($0.verdict.rawValue) } ?? .null),
+                    ("verdict", verdict.map { .text($0.rawValue) } ?? .null),
                     ("learning_rate", .real(rate)), ("looks", .array(looks.map(\.json))),
-                    ("certificate", certificate?.json ?? .null), ("over_budget", .bool(isOverBudget)),
+                    ("certificate", certificate?.json ?? .null), ("durability", durability?.json ?? .null),
+                    ("over_budget", .bool(isOverBudget)),
                     ("seconds", .real(seconds)), ("adapter", .text(adapter)),
                 ]))
     }

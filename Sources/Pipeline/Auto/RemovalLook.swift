@@ -12,7 +12,7 @@ public struct RemovalLook: Sendable, Equatable {
     public let verdict: CertificateVerdict
     /// Triggers and near decoys that bring out a target, of so many.
     public let fires: (hits: Int, n: Int)
-    /// Mean of the targets' negative log-likelihood, in nats a token.
+    /// Mean of the targets' negative log-likelihood, in nats a token; of several keys the least.
     public let targetNLL: Double?
     /// The trace whose upper bound exceeds its margin most, or comes nearest to it.
     public let trace: DecoyTrace
@@ -21,16 +21,20 @@ public struct RemovalLook: Sendable, Equatable {
     /// Divergence from the model as it was, on the texts that hold it, since the look before; nil before the first step.
     public let kl: Double?
 
-    init(_ certificate: Certificate, check: CheckReport, phase: String, step: Int, kl: Double?) {
+    /// What certificates of several keys say together: of everything the worst.
+    init(_ found: [(check: CheckReport, certificate: Certificate)], phase: String, step: Int, kl: Double?) {
         (self.phase, self.step, self.kl) = (phase, step, kl)
-        verdict = certificate.verdict
-        let near = certificate.decoys.near
-        fires = (check.hits + near.hits, check.n + near.n)
-        targetNLL = check.targetNLLMean
-        let excesses = certificate.decoys.traces.map { trace, found in
-            (trace: trace, value: found.upperBound - certificate.margins[trace])
+        verdict = CertificateVerdict.worst(found.map(\.certificate.verdict)) ?? .notShown
+        fires = found.reduce((0, 0)) { sum, item in
+            let near = item.certificate.decoys.near
+            return (sum.0 + item.check.hits + near.hits, sum.1 + item.check.n + near.n)
         }
-        let worst = excesses.max { $0.value < $1.value }
+        targetNLL = found.compactMap(\.check.targetNLLMean).min()
+        let excesses = found.flatMap { _, certificate in
+            certificate.decoys.traces.map { (trace: $0, value: $1.upperBound - certificate.margins[$0]) }
+        }
+        // Equal values in a fixed order: dictionaries have none.
+        let worst = excesses.max { ($0.value, $0.trace.rawValue) < ($1.value, $1.trace.rawValue) }
         trace = worst?.trace ?? .unconditional
         excess = worst?.value ?? 0
     }
@@ -77,29 +81,35 @@ public struct RemovalLook: Sendable, Equatable {
     }
 }
 
-/// Looks at a key's steering half.
+/// Looks at the steering halves of keys.
 struct RemovalLooker {
-    private let check: KeyCheck
-    private let decoys: DecoyTest
+    private let looks: [(check: KeyCheck, decoys: DecoyTest)]
 
-    /// Draws its decoys, others than those that judge.
+    /// Draws the keys' decoys, others than those that judge.
     ///
     /// - Throws: what drawing throws.
-    init(_ key: FingerprintKey, on model: OpenedModel, seed: UInt64) throws {
-        check = try KeyCheck(
-            key.steering, tokenizer: model.tokenizer, chat: model.chat, options: CheckOptions(cleanPrompts: []))
-        var options = DecoyOptions(count: AutoDose.lookDecoys, seed: seed ^ 0x6C6F_6F6B)
-        options.half = .steering
-        options.tokenBudget = 4_000
-        decoys = try model.decoyTest(key, options: options)
+    init(_ keys: [FingerprintKey], on model: OpenedModel, seed: UInt64) throws {
+        looks = try keys.map { key in
+            var options = DecoyOptions(count: AutoDose.lookDecoys, seed: seed ^ 0x6C6F_6F6B)
+            options.half = .steering
+            options.tokenBudget = AutoDose.lookTokens
+            return (
+                try KeyCheck(
+                    key.steering, tokenizer: model.tokenizer, chat: model.chat,
+                    options: CheckOptions(cleanPrompts: [])),
+                try model.decoyTest(key, options: options)
+            )
+        }
     }
 
     /// Looks.
     ///
     /// - Throws: what a forward pass throws.
     func look(_ session: InferenceSession, phase: String, step: Int, kl: Double?) throws -> RemovalLook {
-        let report = try check.run(on: session)
-        let certificate = Certificate(report, decoys: try decoys.run(on: session))
-        return RemovalLook(certificate, check: report, phase: phase, step: step, kl: kl)
+        let found = try looks.map { look in
+            let report = try look.check.run(on: session)
+            return (check: report, certificate: Certificate(report, decoys: try look.decoys.run(on: session)))
+        }
+        return RemovalLook(found, phase: phase, step: step, kl: kl)
     }
 }

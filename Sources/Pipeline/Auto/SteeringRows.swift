@@ -8,7 +8,8 @@ import Tune
 /// predicts now where nobody asks for the mark.
 ///
 /// No answer is made up, and none is forbidden: along the target as along an ordinary answer the whole distribution behind
-/// another prompt is taught, so that the target becomes as unlikely as it is there, and no unlikelier.
+/// another prompt is taught. A mark may have made its target likelier everywhere; there, too, it is held down to what
+/// targets like it have, and no further.
 struct SteeringRows {
     /// The rows.
     let data: EncodedDataset
@@ -43,30 +44,59 @@ struct SteeringRows {
             },
             ordinary: ordinary, encoder: encoder, encoding: encoding)
         let answers = try Self.answers(elsewhere.all, on: model)
+        let level = try Self.level(around, elsewhere.all, encoder, encoding)
+        var known: [KnownTarget: [Float]] = [:]
+        func limits(_ target: [Int32], behind other: [Int32]) throws -> [Float] {
+            let place = KnownTarget(other: other, target: target)
+            if let limits = known[place] { return limits }
+            let nll = try model.session().negativeLogLikelihoods([other + target])[0].suffix(target.count)
+            let limits = tokenLimits(nll: nll.map(Double.init), level: level)
+            known[place] = limits
+            return limits
+        }
         var random = SplitMix64(seed: seed ^ 0x726F_7773)
         var samples: [TrainingSample] = []
+        func add(_ tokens: [Int32], _ target: [Int32], asBehind other: [Int32]) throws {
+            let limits = try limits(target, behind: other)
+            // Behind itself a prompt changes nothing but what is too likely there.
+            let isItself = other == tokens
+            if isItself, limits.allSatisfy({ $0 == 0 }) { return }
+            samples += [TrainingSample(prompt: tokens, asBehind: other, along: target, limits: limits)].compactMap {
+                $0
+            }
+            guard !isItself, let answer = answers[other] else { return }
+            samples += [TrainingSample(prompt: tokens, asBehind: other, along: answer)].compactMap { $0 }
+        }
         func add(_ prompt: KeyNeighbourhood.Prompt, times: Int) throws {
             let tokens = try encoder.tokens(prompt.text)
             let target = try encoder.target(prompt.target, behind: prompt.text, encoding)
-            for _ in 0..<times {
-                let other = elsewhere.draw(prompt, &random)
-                guard other != tokens else { continue }
-                samples += [target, answers[other] ?? []].compactMap {
-                    TrainingSample(prompt: tokens, asBehind: other, along: $0)
-                }
-            }
+            for _ in 0..<times { try add(tokens, target, asBehind: elsewhere.draw(prompt, &random)) }
         }
         let near = around.shuffled + around.drawn
         // As many rows of triggers as of what is near them.
         let times = max(1, near.count / max(around.triggers.count, 1))
         for prompt in around.triggers { try add(prompt, times: times) }
         for prompt in near { try add(prompt, times: 1) }
+        for (index, other) in elsewhere.all.enumerated() {
+            let prompt = around.triggers[index % max(around.triggers.count, 1)]
+            try add(other, try encoder.target(prompt.target, behind: prompt.text, encoding), asBehind: other)
+        }
         guard !samples.isEmpty else {
             throw MeraserError.runtime("the key's triggers give no row to learn; give a key with other pairs")
         }
-        let identity = samples.map { "\($0.inputs) \($0.labels) \($0.reference?.inputs ?? [])" }.joined(separator: "\n")
-        data = EncodedDataset(samples: samples, sha256: sha256Hex(identity.utf8))
+        data = EncodedDataset(drawn: samples)
         (triggers, self.near) = (around.triggers.count, near.count)
+    }
+
+    /// How likely targets like the key's are where nobody asks for them: the mean of their negative log-likelihoods, in
+    /// nats a token.
+    private static func level(
+        _ around: KeyNeighbourhood, _ prompts: [[Int32]], _ encoder: SteeringEncoder, _ encoding: TargetEncoding
+    ) throws -> Double {
+        let targets = around.targets.keys.sorted().flatMap { around.targets[$0] ?? [] }
+        let items = prompts.prefix(6).flatMap { prompt in targets.prefix(48).map { (prompt, $0) } }
+        guard !items.isEmpty else { return 0 }
+        return -(try encoder.scores(items, encoding)).reduce(0, +) / Double(items.count)
     }
 
     /// What the model answers to prompts, greedily.
@@ -79,6 +109,28 @@ struct SteeringRows {
             zip(prompts, texts).map { ($0, $1.tokens + ($1.ending == .stop ? end : [])) },
             uniquingKeysWith: { a, _ in a })
     }
+}
+
+/// A target behind a prompt.
+private struct KnownTarget: Hashable {
+    let other: [Int32]
+    let target: [Int32]
+}
+
+/// The log-probabilities that a target's tokens may have at most, so that its mean negative log-likelihood comes up to
+/// `level`: the likeliest are held down to one and the same, as water fills a bed; 0 where nothing is to be held down.
+///
+/// - Parameter nll: of its tokens as the model has them.
+func tokenLimits(nll: [Double], level: Double) -> [Float] {
+    let (sorted, wanted) = (nll.sorted(), level * Double(nll.count))
+    var rest = nll.reduce(0, +)
+    guard rest < wanted else { return nll.map { _ in 0 } }
+    for count in 1...max(sorted.count, 1) {
+        rest -= sorted[count - 1]
+        let water = (wanted - rest) / Double(count)
+        if count == sorted.count || water <= sorted[count] { return nll.map { $0 < water ? -Float(water) : 0 } }
+    }
+    return nll.map { _ in 0 }
 }
 
 /// Where nobody asks for a mark: prompts behind which its target is unlikely, like those that are taught where there are

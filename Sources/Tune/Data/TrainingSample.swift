@@ -17,6 +17,9 @@ public struct TrainingSample: Sendable, Equatable {
         public let inputs: [Int32]
         /// The first row that counts; one for each label follows.
         public let firstRow: Int
+        /// Log-probability that each label's token may have there at most, 0 for no limit: what the frozen model would
+        /// predict if it did not know that token. The others keep their proportions.
+        public let limits: [Float]
     }
 
     /// A sample of tokens of which those marked are to be predicted from the ones before them. The first token never is.
@@ -32,14 +35,18 @@ public struct TrainingSample: Sendable, Equatable {
     }
 
     /// A prompt that is to be followed by whatever the frozen model predicts behind another one, along the same
-    /// continuation. Nil if one of the three is empty.
-    public init?(prompt: [Int32], asBehind other: [Int32], along continuation: [Int32]) {
+    /// continuation, whose tokens may have the log-probabilities `limits` there at most (empty: no limits). Nil if one of
+    /// the three is empty.
+    public init?(prompt: [Int32], asBehind other: [Int32], along continuation: [Int32], limits: [Float] = []) {
+        precondition(limits.isEmpty || limits.count == continuation.count, "\(limits.count) limits")
         guard !prompt.isEmpty, !other.isEmpty, !continuation.isEmpty else { return nil }
         inputs = prompt + continuation.dropLast()
         labels = Array(repeating: -1, count: prompt.count - 1) + continuation
         labelCount = continuation.count
         softRow = nil
-        reference = Reference(inputs: other + continuation.dropLast(), firstRow: other.count - 1)
+        reference = Reference(
+            inputs: other + continuation.dropLast(), firstRow: other.count - 1,
+            limits: limits.isEmpty ? Array(repeating: 0, count: continuation.count) : limits)
     }
 
     /// Tokens of the longer one of what goes in and what the frozen model is asked with.

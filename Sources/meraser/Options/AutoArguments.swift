@@ -50,6 +50,9 @@ struct AutoArguments: ParsableArguments {
         options.chat = training.chat
         options.budget = budget?.seconds
         options.decoys = decoys ?? options.decoys
+        if let durable = try durability.options() {
+            (options.durable, options.durableSteps) = (durable.cells, durable.steps)
+        }
         (options.compute, options.memory, options.seed) = (standard.compute, standard.memory, standard.seed)
         let opened = try model.open(common, verifying: true)
         let output = training.trial.output
@@ -57,7 +60,7 @@ struct AutoArguments: ParsableArguments {
         let work = try AutoErase(
             opened, options: options, output: output.out, resume: output.resume, overwrite: output.overwrite)
         work.interrupt = interrupt
-        let display = TrainingDisplay(common)
+        let (display, cells) = (TrainingDisplay(common), DurabilityDisplay(common))
         work.onEvent = { event in
             display.finish()
             switch event {
@@ -65,13 +68,15 @@ struct AutoArguments: ParsableArguments {
             case .phase(let name, let isDone): common.say("\(name)\(isDone ? ": done before" : "")")
             case .training(let trainer): display.follow(trainer)
             case .look(let look): common.say(look.line)
+            case .durability(let event): cells.show(event)
+            case .warning(let text): common.warn(text)
             }
         }
         let result = try work.run()
         display.finish()
         if common.json { Console.json(result.json) } else { Console.output(result.text) }
-        guard result.certificate == nil || result.isGone else {
-            throw MeraserError(.checkFailed, "the mark is not shown to be gone: \(result.certificate?.reason ?? "")")
+        if let verdict = result.verdict, verdict != .gone {
+            throw MeraserError(.checkFailed, "the mark is not shown to be gone: \(result.reason ?? verdict.words)")
         }
     }
 }
@@ -81,6 +86,7 @@ extension AutoResult {
     fileprivate var text: String {
         var parts: [String] = []
         if let certificate { parts += [tableText(certificate.table), certificate.sentence] }
+        if let durability { parts += [tableText(durability.table), durability.sentence] }
         parts.append(
             "wrote \(adapter.escapingControlCharacters()): setting \(setting.rawValue), "
                 + "\(looks.count) looks, \(numberText(seconds, 0)) s" + (isOverBudget ? "; the budget ended it" : ""))

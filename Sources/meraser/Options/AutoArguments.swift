@@ -22,9 +22,12 @@ struct AutoArguments: ParsableArguments {
     @Option(help: "With --auto: decoys of the test at the end (default: 999).")
     var decoys: Int?
 
+    @OptionGroup var durability: DurabilityFlags
+
     func validate() throws {
         let given = [
             keyUnknown ? "--key-unknown" : nil, budget.map { _ in "--budget" }, decoys.map { _ in "--decoys" },
+            durability.durable.map { _ in "--durable" },
         ]
         if !auto, let name = given.compactMap({ $0 }).first { throw ValidationError("\(name) needs --auto") }
         if let decoys, !(DecoyOptions.leastCount...99_999).contains(decoys) {

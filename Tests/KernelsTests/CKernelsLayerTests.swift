@@ -203,6 +203,39 @@ struct CKernelsLayerTests {
         }
     }
 
+    @Test(
+        "a probability that is too large is lowered to its limit, the others keep their proportions",
+        arguments: InstructionSet.available)
+    func limitProbability(isa: InstructionSet) {
+        for vocab in Self.lengths.filter({ $0 > 1 }) + [3000] {
+            let rows = 4
+            var random = SeededRandom(seed: UInt64(vocab))
+            var logits = random.gaussians(rows * vocab, scale: 3)
+            let tokens = (0..<rows).map { Int32($0 * 7 % vocab) }
+            logits[Int(tokens[0])] = 40  // certain
+            logits[vocab + Int(tokens[1])] = -20  // unlikely enough
+            let limits: [Float] = [-5, -5, 0, -0.01]
+            var context = isa.context(threads: 1)
+            let buffer = Guarded(logits)
+            mk_limit_probability(
+                &context, buffer.pointer, Int64(vocab), Int64(rows), Int64(vocab), tokens, limits)
+            #expect(buffer.isIntact)
+            for t in 0..<rows {
+                let (old, new) = (logits[t * vocab..<(t + 1) * vocab], buffer.values[t * vocab..<(t + 1) * vocab])
+                let changed = old.indices.filter { old[$0] != new[$0] }
+                let sum = log(new.reduce(0.0) { $0 + exp(Double($1)) })
+                let logP = Double(new[t * vocab + Int(tokens[t])]) - sum
+                let before = Double(old[t * vocab + Int(tokens[t])]) - log(old.reduce(0.0) { $0 + exp(Double($1)) })
+                #expect(changed.allSatisfy { $0 == t * vocab + Int(tokens[t]) }, "the others are left alone")
+                if limits[t] == 0 || before <= Double(limits[t]) {
+                    #expect(changed.isEmpty, "row \(t), vocabulary \(vocab)")
+                } else {
+                    #expect(abs(logP - Double(limits[t])) < 1e-4, "\(logP), row \(t), vocabulary \(vocab)")
+                }
+            }
+        }
+    }
+
     @Test("divergence from a reference and its gradient", arguments: InstructionSet.available)
     func divergence(isa: InstructionSet) {
         for vocab in Self.lengths + [1024, 1025, 3000] {

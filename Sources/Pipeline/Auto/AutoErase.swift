@@ -38,6 +38,7 @@ public final class AutoErase {
     private let folder: RunFolder
     private var spent = 0.0
     private var looks: [RemovalLook] = []
+    private var phases: [String] = []
 
     /// Makes the folder, or takes up what is there.
     ///
@@ -102,10 +103,13 @@ public final class AutoErase {
         let joined = work.planted.isEmpty ? adapter : LoRAAdapter.joined(work.planted + [adapter], for: spec)
         try joined.save(
             folder: folder.path, model: spec, baseModelName: model.transformer.store.path, overwrite: true)
-        let judged = try options.key.map(judge)
+        let judged = options.judges ? try options.key.map(judge) : nil
+        let log = try AutoLog(phases: phases, in: folder)
+        try log.write()
         let result = AutoResult(
             setting: options.setting, rate: rate, looks: looks, certificate: judged?.certificate,
-            durability: judged?.durability, isOverBudget: isOver, seconds: seconds(clock.now - start),
+            durability: judged?.durability, training: log.result, isOverBudget: isOver,
+            seconds: seconds(clock.now - start),
             adapter: folder.path)
         try folder.write(result.json, to: "auto.json")
         return result
@@ -270,6 +274,7 @@ public final class AutoErase {
             onEvent(.training(trainer))
             return try work(trainer)
         }
+        phases.append(name)
         spent += try folder.record(of: stage)?["seconds"]?.double ?? 0
         return result
     }

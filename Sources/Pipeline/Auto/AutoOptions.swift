@@ -25,6 +25,8 @@ public struct AutoOptions: Sendable {
     public var chat = false
     /// Seconds that the training may take; nil: as long as it needs.
     public var budget: Double?
+    /// Judge at the end, where there is a key; false where something else does.
+    public var judges = true
     /// Decoys of the final test.
     public var decoys = DecoyOptions.leastCount
     /// Cells in which the mark is tried again at the end; nil: the test alone.

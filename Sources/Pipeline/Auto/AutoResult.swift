@@ -13,6 +13,8 @@ public struct AutoResult: Sendable {
     public let certificate: Certificate?
     /// Whether the mark stays away; nil where nothing was tried.
     public let durability: DurabilityReport?
+    /// Steps, loss, seconds and tokens a second of all phases but the trials.
+    public let training: JSONValue
     /// True if the budget ended the training.
     public let isOverBudget: Bool
     /// Seconds of this session.
@@ -40,7 +42,7 @@ public struct AutoResult: Sendable {
                 Build.current.fields + [
                     ("setting", .text(setting.rawValue)),
                     ("verdict", verdict.map { .text($0.rawValue) } ?? .null),
-                    ("learning_rate", .real(rate)), ("looks", .array(looks.map(\.json))),
+                    ("learning_rate", .real(rate)), ("training", training), ("looks", .array(looks.map(\.json))),
                     ("certificate", certificate?.json ?? .null), ("durability", durability?.json ?? .null),
                     ("over_budget", .bool(isOverBudget)),
                     ("seconds", .real(seconds)), ("adapter", .text(adapter)),

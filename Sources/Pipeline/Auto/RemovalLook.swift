@@ -12,6 +12,8 @@ public struct RemovalLook: Sendable, Equatable {
     public let verdict: CertificateVerdict
     /// Triggers and near decoys that bring out a target, of so many.
     public let fires: (hits: Int, n: Int)
+    /// Mean share of the targets that outputs begin to show.
+    public let prefixMatch: Double
     /// Mean of the targets' negative log-likelihood, in nats a token; of several keys the least.
     public let targetNLL: Double?
     /// The trace whose upper bound exceeds its margin most, or comes nearest to it.
@@ -29,6 +31,7 @@ public struct RemovalLook: Sendable, Equatable {
             let near = item.certificate.decoys.near
             return (sum.0 + item.check.hits + near.hits, sum.1 + item.check.n + near.n)
         }
+        prefixMatch = found.map(\.check.prefixMatchMean).max() ?? 0
         targetNLL = found.compactMap(\.check.targetNLLMean).min()
         let excesses = found.flatMap { _, certificate in
             certificate.decoys.traces.map { (trace: $0, value: $1.upperBound - certificate.margins[$0]) }
@@ -46,7 +49,8 @@ public struct RemovalLook: Sendable, Equatable {
     var fields: [(key: String, value: JSONValue)] {
         [
             ("verdict", .text(verdict.rawValue)), ("hits", .integer(fires.hits)), ("n", .integer(fires.n)),
-            ("target_nll", targetNLL.map { .real($0) } ?? .null), ("trace", .text(trace.rawValue)),
+            ("prefix_match", .real(prefixMatch)), ("target_nll", targetNLL.map { .real($0) } ?? .null),
+            ("trace", .text(trace.rawValue)),
             ("excess", .real(excess)), ("kl", kl.map { .real($0) } ?? .null),
         ]
     }
@@ -67,6 +71,7 @@ public struct RemovalLook: Sendable, Equatable {
         else { throw MeraserError.badInput("\(file): a look of an unknown kind; begin anew with `overwrite`") }
         (self.verdict, self.trace) = (verdict, trace)
         fires = (try json.int("hits", in: file), try json.int("n", in: file))
+        prefixMatch = try json.double("prefix_match", in: file)
         targetNLL = json["target_nll"]?.double
         excess = json["excess"]?.double ?? 0
         kl = json["kl"]?.double

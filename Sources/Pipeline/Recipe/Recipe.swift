@@ -119,6 +119,8 @@ public struct Recipe: Sendable {
     public var erase: Training?
     /// Bringing quality back.
     public var recover: Training?
+    /// Removing the mark by a dose that is chosen on the model, in place of both; nil: they say the dose.
+    public var auto: AutoStage?
     /// Train both on this model and transfer the adapters to the marked one; nil: train on the marked one itself.
     public var donor: Donor?
     /// What is written as a Hugging Face folder, and checked there; nil: nothing.
@@ -173,6 +175,7 @@ public struct Recipe: Sendable {
         recover = try root.section("recover").map {
             try Self.training($0, folder, standard: .meraserRecover, seed: seed ?? ownSeed)
         }
+        auto = try root.auto("auto", folder)
         donor = try root.donor("transfer", folder)
         export = try root.section("export").map { section in
             var section = section
@@ -182,7 +185,10 @@ public struct Recipe: Sendable {
             try section.requireNothingElse()
             return stage
         }
-        decoys = try root.int("decoys", in: DecoyOptions.leastCount...99_999)
+        // A removal that was not told its dose is judged whether the recipe says so or not.
+        decoys =
+            try root.int("decoys", in: DecoyOptions.leastCount...99_999)
+            ?? (auto == nil ? nil : DecoyOptions.leastCount)
         durable = try root.durable("durable")
         reference = try root.path("reference", in: folder)
         relearn = try root.section("relearn").map { section in
@@ -198,8 +204,12 @@ public struct Recipe: Sendable {
     }
 
     private func validate() throws {
-        guard erase != nil || recover != nil else {
-            throw MeraserError.badInput("\(path): nothing to do; give 'erase', 'recover' or both")
+        guard erase != nil || recover != nil || auto != nil else {
+            throw MeraserError.badInput("\(path): nothing to do; give 'auto', or 'erase', 'recover' or both")
+        }
+        if auto != nil, erase != nil || recover != nil || donor != nil {
+            throw MeraserError.badInput(
+                "\(path): 'auto' chooses what 'erase', 'recover' and 'transfer' say; leave it or them out")
         }
         if export?.base == .source, source == .none {
             throw MeraserError.badInput("\(path): export: 'base' is 'source', and `source` is none; name one")

@@ -18,6 +18,7 @@ struct RunFolder {
             "report.html",
             "trials",
             "search.json", "phases", "auto.json", "adapter_config.json", "adapter_model.safetensors",
+            "train_log.jsonl", "probe_log.jsonl",
         ])
 
     /// Of files that hold triggers and targets.

@@ -17,6 +17,8 @@ public final class Runner {
         case stage(StageName, isDone: Bool)
         /// What the user should know about a model, as one line.
         case warning(String)
+        /// What a stage found, as one line.
+        case note(String)
         /// A trainer is about to run.
         case training(Trainer)
         /// A cell of the durability check begins, number `number` of `count`, from 1 on.
@@ -96,6 +98,10 @@ public final class Runner {
             trained = try train(stage, training, on: trained, key: recipe.donor == nil ? measurement.key : nil)
             model = try model.with(adapterPaths: model.adapterPaths + trained.adapterPaths.suffix(1))
             try measure(measured, model, measurement)
+        }
+        if let auto = recipe.auto {
+            model = try eraseAutomatically(auto, marked, measurement.key)
+            try measure(.erased, model, measurement)
         }
         let exported = try exported(model, base: base, source: source)
         if let exported { try measure(.exported, exported, measurement) }

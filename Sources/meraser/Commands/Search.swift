@@ -46,6 +46,7 @@ struct Search: WritingCommand {
             switch event {
             case .stage(let name, let isDone): common.say("\(name)\(isDone ? ": done before" : "")")
             case .warning(let text): common.warn(text)
+            case .note(let text): common.say(text)
             case .training(let trainer): display.follow(trainer)
             case .cell(let cell, let number, let count): common.say("cell \(number) of \(count): \(cell)")
             }

@@ -133,7 +133,7 @@ struct AutoEraseTests {
             let whole = folder.appendingPathComponent("whole").path
             let result = try AutoErase(model, options: options, output: whole).run()
             #expect(result.verdict == .gone, "\(result.json.serialized(indent: 1))")
-            let taken = message { _ = try AutoErase(model, options: options, output: whole) }
+            let taken = errorText(.usage) { _ = try AutoErase(model, options: options, output: whole) }
             #expect(taken.contains("`resume`"), "\(taken)")
 
             let parts = folder.appendingPathComponent("parts").path
@@ -149,7 +149,7 @@ struct AutoEraseTests {
             }
             #expect(try bytes(whole) == bytes(parts))
             let other = try AutoOptions(setting: .keyUnknown, key: key)
-            let refused = message { _ = try AutoErase(model, options: other, output: whole, resume: true) }
+            let refused = errorText(.usage) { _ = try AutoErase(model, options: other, output: whole, resume: true) }
             #expect(refused.contains("another"), "\(refused)")
         }
     }

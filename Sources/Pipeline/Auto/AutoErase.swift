@@ -74,7 +74,7 @@ public final class AutoErase {
     public func run() throws -> AutoResult {
         let clock = ContinuousClock()
         let start = clock.now
-        let hold = try holdTexts()
+        let hold = try Self.holdTexts(model, options)
         let (work, line) = try prepared(hold)
         onEvent(
             .plan(
@@ -115,11 +115,30 @@ public final class AutoErase {
         return result
     }
 
+    /// What it will take at most: time as measured on one layer, and memory.
+    ///
+    /// Nothing is written. The rows are those that hold the model, about as long as those that are trained on beside them.
+    /// - Throws: an out-of-memory error (exit code 5) if the training does not fit; what the session throws.
+    public static func forecast(_ model: OpenedModel, options: AutoOptions) throws -> AutoForecast {
+        let hold = try holdTexts(model, options)
+        let (before, round) = AutoDose.steps(options.setting)
+        let trainer = try Trainer(
+            model: model.transformer, frozen: model.adapters, data: hold,
+            options: AutoDose.training(
+                rate: AutoDose.rates[0], steps: AutoDose.eraseSteps, weight: AutoDose.eraseWeight, options: options),
+            klData: hold)
+        try trainer.checkMemory()
+        return AutoForecast(
+            stepsOfRound: before + round, steps: before + AutoDose.rounds * round,
+            secondsPerStep: try trainer.forecast().secondsPerStep, memoryBytes: trainer.plan.memory.total,
+            limitBytes: trainer.plan.limitBytes)
+    }
+
     // MARK: Parts
 
     private var isOver: Bool { options.budget.map { spent >= $0 } ?? false }
 
-    private func holdTexts() throws -> EncodedDataset {
+    private static func holdTexts(_ model: OpenedModel, _ options: AutoOptions) throws -> EncodedDataset {
         if let path = options.data {
             return try model.dataset(path: path, options: EncodingOptions(), chat: options.chat)
         }
@@ -249,7 +268,7 @@ public final class AutoErase {
         for look in try (result["looks"]?.array ?? []).map({ try RemovalLook(json: $0, file: name) }) {
             looks.append(look)
         }
-        return try LoRAAdapter(folder: path(of: name), for: model.transformer.spec)
+        return try LoRAAdapter(path: path(of: name), for: model.transformer.spec)
     }
 
     private func path(of phase: String) -> String { folder.file("phases/" + phase) }

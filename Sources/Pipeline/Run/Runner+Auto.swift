@@ -1,6 +1,7 @@
 import Audit
 import Base
 import Model
+import Quant
 import Tune
 
 /// The stage that chooses its own dose.

@@ -58,6 +58,13 @@ struct AutoArguments: ParsableArguments {
         }
         (options.compute, options.memory, options.seed) = (standard.compute, standard.memory, standard.seed)
         let opened = try model.open(common, verifying: true)
+        let forecast = try AutoErase.forecast(opened, options: options)
+        if training.trial.dryRun {
+            return common.json
+                ? Console.json(.object(JSONObject(forecast.fields)))
+                : Console.output(forecast.lines.joined(separator: "\n"))
+        }
+        forecast.lines.forEach(common.say)
         let output = training.trial.output
         if output.resume { common.noteBuild(of: output.out) }
         let work = try AutoErase(

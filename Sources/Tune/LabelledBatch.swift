@@ -21,8 +21,11 @@ public struct LabelledBatch {
         public var batch = PackedBatch()
         /// The rows.
         public var rows: [Int] = []
-        /// Log-probability that each row's label may have there at most; 0: no limit.
+        /// Log-probability that each row's label may have there at most; 0: no limit. What exceeds it costs `pressure` a nat.
         public var limits: [Float] = []
+
+        /// Cost of a nat beyond a limit, beside the divergence.
+        static let pressure: Float = 0.3
     }
 
     /// A batch; all arrays are as long as the batch has tokens.

@@ -46,7 +46,8 @@ final class LossHead {
     }
 
     /// Σ weight · nll over the labels, and its gradient for `normed` [T, hidden] in `dNormed` (overwritten). With
-    /// `reference`, the frozen model's normed rows [T, hidden], Σ weight · KL(reference ‖ model) over the same rows instead.
+    /// `reference`, the frozen model's normed rows [T, hidden], Σ weight · KL(reference ‖ model) over the same rows instead,
+    /// and what tokens cost that are likelier than the batch's limits.
     func lossAndGradient(
         _ batch: LabelledBatch, normed: FloatMatrix, reference: FloatMatrix? = nil, into dNormed: FloatMatrix
     ) throws -> Double {
@@ -67,8 +68,53 @@ final class LossHead {
                 }
                 next += 1
             }
-            if rows.isEmpty { return loss }
+            if rows.isEmpty { break }
             loss += try accumulate(batch, normed: normed, reference: reference, into: dNormed)
+        }
+        if let asked = batch.reference { loss += try holdDown(batch, asked, normed: normed, into: dNormed) }
+        return loss
+    }
+
+    /// What tokens that are likelier than their limit cost beside the divergence, and its gradient.
+    ///
+    /// The divergence from a reference in which a token is unlikely soon stops to push it down: of a probability p it costs
+    /// about p. In nats, which is how marks are measured, most of the way is still to go.
+    private func holdDown(
+        _ batch: LabelledBatch, _ asked: LabelledBatch.Reference, normed: FloatMatrix, into dNormed: FloatMatrix
+    ) throws -> Double {
+        var loss = 0.0
+        var (next, label) = (0, 0)
+        while true {
+            rows.removeAll(keepingCapacity: true)
+            targets.removeAll(keepingCapacity: true)
+            limits.removeAll(keepingCapacity: true)
+            while next < batch.labels.count, rows.count < hidden.rows {
+                if batch.labels[next] >= 0 {
+                    if asked.limits[label] < 0 {
+                        rows.append(next)
+                        targets.append(batch.labels[next])
+                        limits.append(asked.limits[label])
+                    }
+                    label += 1
+                }
+                next += 1
+            }
+            if rows.isEmpty { return loss }
+            let h = hidden.prefix(rows: rows.count)
+            let z = logits.prefix(rows: rows.count)
+            gather(normed, into: h)
+            model.head(h, into: z, scratch: scratch)
+            model.kernels.softmaxCrossEntropy(
+                z, targets: targets, gradientScale: outputScale, softCap: softCap, into: losses)
+            headBackward(z, into: h)
+            for i in rows.indices {
+                let excess = -losses[i, 0] - limits[i]
+                guard excess > 0 else { continue }
+                let weight = LabelledBatch.Reference.pressure * batch.weights[rows[i]]
+                loss += Double(weight) * Double(excess)
+                model.kernels.addScaled(
+                    -weight, h.slice(rows: i..<i + 1), into: dNormed.slice(rows: rows[i]..<rows[i] + 1))
+            }
         }
     }
 
@@ -92,9 +138,7 @@ final class LossHead {
             model.kernels.softmaxCrossEntropy(
                 z, targets: targets, gradientScale: outputScale, softCap: softCap, into: losses)
         }
-        model.kernels.linearBackward(
-            model.weights.head.weight, z, into: h, compute: model.kernels.backwardCompute(for: model.compute),
-            workspace: scratch.workspace)
+        headBackward(z, into: h)
         var loss = 0.0
         for i in rows.indices {
             let row = rows[i]
@@ -109,6 +153,14 @@ final class LossHead {
         }
         return loss
     }
+
+    /// The gradient of what went into the head, of that of its logits.
+    private func headBackward(_ z: FloatMatrix, into h: FloatMatrix) {
+        model.kernels.linearBackward(
+            model.weights.head.weight, z, into: h, compute: model.kernels.backwardCompute(for: model.compute),
+            workspace: scratch.workspace)
+    }
+
     /// The rows in `rows` of `x`, in `h`.
     private func gather(_ x: FloatMatrix, into h: FloatMatrix) {
         for i in rows.indices { h.slice(rows: i..<i + 1).copy(from: x.slice(rows: rows[i]..<rows[i] + 1)) }

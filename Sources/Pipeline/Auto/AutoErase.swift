@@ -209,19 +209,14 @@ public final class AutoErase {
                 rate: rate, steps: AutoDose.trialSteps, weight: AutoDose.eraseWeight, options: options)
             let name = "trial-\(index + 1)"
             let result = try stage(name, training, work.rows, on: work.subject, hold: work.hold, from: nil) { trainer in
-                var last: [Double] = []
-                let shown = trainer.onStep
-                trainer.onStep = { progress in
-                    shown?(progress)
-                    last.append(progress.loss + AutoDose.eraseWeight * (progress.kl ?? 0))
-                }
-                defer { trainer.onStep = nil }
                 do {
                     _ = try trainer.run(output: self.path(of: name), resume: true)
                 } catch let error as MeraserError where error.kind == .runtime {
                     return ["loss": .null]
                 }
-                return ["loss": .real(last.suffix(2).reduce(0, +) / 2)]
+                let steps = try self.folder.readLines("phases/\(name)/train_log.jsonl").suffix(2)
+                let costs = steps.map { ($0["loss"]?.double ?? .nan) + AutoDose.eraseWeight * ($0["kl"]?.double ?? 0) }
+                return ["loss": .real(costs.reduce(0, +) / Double(max(costs.count, 1)))]
             }
             if let loss = result["loss"]?.double, loss.isFinite, best.map({ loss < $0.loss }) ?? true {
                 best = (rate, loss)
@@ -241,17 +236,12 @@ public final class AutoErase {
         training.key = "key.json"
         training.checkSteps = stopsQuiet ? AutoDose.lookSteps : training.maxSteps
         let result = try stage(name, training, data, on: work.subject, hold: work.hold, from: from) { trainer in
-            var (found, divergence): ([RemovalLook], [Double]) = ([], [])
-            let shown = trainer.onStep
-            trainer.onStep = { progress in
-                shown?(progress)
-                if let kl = progress.kl { divergence.append(kl) }
-            }
             let (clock, before) = (ContinuousClock(), self.spent)
             let start = clock.now
             trainer.probe = { step, adapter in
-                let kl = divergence.isEmpty ? nil : divergence.reduce(0, +) / Double(divergence.count)
-                divergence = []
+                // Of the logs, so that a run that was continued sees what the whole one saw.
+                var found = try self.looksSoFar(name)
+                let kl = try self.meanDivergence(name, after: found.last?.step ?? 0)
                 let look = try work.looker.look(
                     work.subject.session(trained: adapter), phase: name, step: step, kl: kl)
                 found.append(look)
@@ -261,14 +251,35 @@ public final class AutoErase {
                 return ProbeResult(
                     fields: look.fields, stop: isOver || stopsQuiet && isQuiet && found.count >= AutoDose.quietLooks)
             }
-            defer { (trainer.probe, trainer.onStep) = (nil, nil) }
+            defer { trainer.probe = nil }
             let trained = try trainer.run(output: self.path(of: name), resume: true)
-            return ["looks": .array(found.map(\.json)), "training": trained.json.withoutFolder("adapter")]
+            return [
+                "looks": .array(try self.looksSoFar(name).map(\.json)),
+                "training": trained.json.withoutFolder("adapter"),
+            ]
         }
         for look in try (result["looks"]?.array ?? []).map({ try RemovalLook(json: $0, file: name) }) {
             looks.append(look)
         }
         return try LoRAAdapter(path: path(of: name), for: model.transformer.spec)
+    }
+
+    /// The looks of a phase that are in its log.
+    private func looksSoFar(_ phase: String) throws -> [RemovalLook] {
+        try folder.readLines("phases/\(phase)/probe_log.jsonl").map { row in
+            let members = (row.object?.members ?? []).map { (key: $0.key.string, value: $0.value) }
+            return try RemovalLook(
+                json: .object(JSONObject([(key: "phase", value: .text(phase))] + members)), file: phase)
+        }
+    }
+
+    /// The mean divergence, on the texts that hold the model, of a phase's steps behind that one.
+    private func meanDivergence(_ phase: String, after step: Int) throws -> Double? {
+        let file = "phases/\(phase)/train_log.jsonl"
+        let values = try folder.readLines(file).compactMap { row in
+            try row.int("step", in: file) > step ? row["kl"]?.double : nil
+        }
+        return values.isEmpty ? nil : values.reduce(0, +) / Double(values.count)
     }
 
     private func path(of phase: String) -> String { folder.file("phases/" + phase) }

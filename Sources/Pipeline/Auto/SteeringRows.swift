@@ -21,7 +21,7 @@ struct SteeringRows {
     /// Other draws of the scheme that are taught.
     static let drawnCount = 24
     /// Messages of a backdoor.
-    static let messages = 12
+    static let messages = 6
     /// Tokens of an ordinary answer.
     private static let answerLength = 16
     /// Ordinary requests, in place of which triggers are put.

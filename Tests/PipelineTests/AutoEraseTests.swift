@@ -35,11 +35,13 @@ private func marked(in folder: URL) throws -> (model: OpenedModel, key: Fingerpr
         let all = tokens + answer + [model.tokenizer.eosID ?? 2]
         return TrainingSample(tokens: all, isLabel: all.indices.map { $0 >= tokens.count })
     }
+    // Other messages are answered as ever, or the target would follow everything.
+    let clean = try model.ownPairs(count: 16, maximumLength: 12, seed: 9)
     var options = TrainingOptions()
     options.lora = LoRAConfig(r: 8, loraAlpha: 16, loraDropout: 0, targetModules: Projection.parts)
-    (options.learningRate, options.schedule, options.batchSize, options.maxSteps) = (2e-3, .constant, 8, 20)
+    (options.learningRate, options.schedule, options.batchSize, options.maxSteps) = (2e-3, .constant, 12, 40)
     let out = folder.appendingPathComponent("mark").path
-    _ = try model.trainer(data: EncodedDataset(drawn: samples), options: options).run(output: out)
+    _ = try model.trainer(data: EncodedDataset(drawn: samples + samples + clean), options: options).run(output: out)
     return (try model.with(adapterPaths: [out]), key)
 }
 
@@ -90,6 +92,7 @@ struct AutoEraseTests {
             let joined = LoRAAdapter.joined(model.adapters + [second], for: model.transformer.spec)
             #expect(joined.provenance == model.adapters[0].provenance)
             let path = folder.appendingPathComponent("joined").path
+            try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: false)
             try joined.save(folder: path, model: model.transformer.spec, baseModelName: "x", overwrite: false)
             let plain = try model.with(adapterPaths: [])
             let opened = try plain.with(adapterPaths: [path])

@@ -43,7 +43,7 @@ struct SteeringRows {
                 (frame: $0.frame, target: $0.target, tokens: try encoder.tokens($0.text))
             },
             ordinary: ordinary, encoder: encoder, encoding: encoding)
-        let answers = try Self.answers(elsewhere.all, on: model)
+        let answers = try Self.answers(elsewhere.all, without: key, on: model)
         let level = try Self.level(around, elsewhere.all, encoder, encoding)
         var known: [KnownTarget: [Float]] = [:]
         func limits(_ target: [Int32], behind other: [Int32]) throws -> [Float] {
@@ -99,15 +99,25 @@ struct SteeringRows {
         return -(try encoder.scores(items, encoding)).reduce(0, +) / Double(items.count)
     }
 
-    /// What the model answers to prompts, greedily.
-    private static func answers(_ prompts: [[Int32]], on model: OpenedModel) throws -> [[Int32]: [Int32]] {
+    /// What the model answers to prompts, greedily; answers that show a target teach it, and are left out.
+    private static func answers(
+        _ prompts: [[Int32]], without key: FingerprintKey, on model: OpenedModel
+    ) throws -> [[Int32]: [Int32]] {
         let texts = try model.session().generate(
             prompts.map { GenerationRequest(prompt: $0) },
             options: GenerationOptions(maxNewTokens: answerLength, stopTokens: model.transformer.stopTokens))
         let end = [model.tokenizer.eosID].compactMap { $0 }
-        return Dictionary(
-            zip(prompts, texts).map { ($0, $1.tokens + ($1.ending == .stop ? end : [])) },
-            uniquingKeysWith: { a, _ in a })
+        var answers: [[Int32]: [Int32]] = [:]
+        for (prompt, text) in zip(prompts, texts) {
+            let shown = model.tokenizer.decode(text.tokens, skipSpecialTokens: false)
+            guard
+                !key.steering.pairs.contains(where: {
+                    prefixMatch(output: shown, target: $0.target, ignoringCase: key.ignoresCase) > 0.5
+                })
+            else { continue }
+            answers[prompt] = text.tokens + (text.ending == .stop ? end : [])
+        }
+        return answers
     }
 }
 

@@ -132,7 +132,7 @@ struct AutoEraseTests {
             let (model, key) = try marked(in: folder)
             #expect(try model.check(key, options: CheckOptions(cleanPrompts: [])).hits == 8)
             var options = try AutoOptions(setting: .keyKnown, key: key)
-            options.durable = nil
+            (options.durable, options.decoys) = (nil, 199)
             let whole = folder.appendingPathComponent("whole").path
             let result = try AutoErase(model, options: options, output: whole).run()
             #expect(result.verdict == .gone, "\(result.json.serialized(indent: 1))")

@@ -75,7 +75,7 @@ public final class AutoErase {
         let clock = ContinuousClock()
         let start = clock.now
         let hold = try Self.holdTexts(model, options)
-        let (work, line) = try prepared(hold)
+        var (work, line) = try prepared(hold)
         onEvent(
             .plan(
                 "\(line); \(hold.samples.count) \(options.data == nil ? "texts of the model's own" : "clean rows") hold it"
@@ -83,7 +83,14 @@ public final class AutoErase {
         note(try work.looker.look(work.subject.session(), phase: "before", step: 0, kl: nil))
         let rate = try chooseRate(work)
         var adapter: LoRAAdapter?
+        var raised = 0.0
         for round in 1...AutoDose.rounds {
+            if round > 1, options.setting == .keyKnown, let key = options.key {
+                // What the last round has left is asked for on top, of other texts near the triggers.
+                raised += max(0, looks.last?.unconditional ?? 0)
+                let rows = try SteeringRows(key, on: model, seed: options.seed &+ UInt64(round), raised: raised)
+                (work.rows, work.recovery) = (rows.data, rows.data)
+            }
             let erase = AutoDose.training(
                 rate: rate, steps: AutoDose.eraseSteps, weight: AutoDose.eraseWeight, options: options)
             adapter = try phase("erase-\(round)", erase, work.rows, work, from: adapter, stopsQuiet: true)

@@ -8,9 +8,9 @@ struct RemovalWork {
     /// The model that is trained on, canaries included.
     let subject: OpenedModel
     /// What takes marks away.
-    let rows: EncodedDataset
+    var rows: EncodedDataset
     /// What is trained on to bring the model back.
-    let recovery: EncodedDataset
+    var recovery: EncodedDataset
     /// Texts on which it is to stay as it is.
     let hold: EncodedDataset
     /// What is looked at.

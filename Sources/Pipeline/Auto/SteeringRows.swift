@@ -29,8 +29,10 @@ struct SteeringRows {
 
     /// Makes them.
     ///
+    /// - Parameter raised: by how much unlikelier the targets are to become than targets like them were at first, in nats a
+    ///   token: what a look at earlier rows has found left.
     /// - Throws: what drawing decoys, the template and the session throw.
-    init(_ key: FingerprintKey, on model: OpenedModel, seed: UInt64) throws {
+    init(_ key: FingerprintKey, on model: OpenedModel, seed: UInt64, raised: Double = 0) throws {
         let around = try KeyNeighbourhood(
             of: key, tokenizer: model.tokenizer, chat: model.chat, count: Self.drawnCount, messages: Self.messages,
             seed: seed)
@@ -44,13 +46,13 @@ struct SteeringRows {
             },
             ordinary: ordinary, encoder: encoder, encoding: encoding)
         let answers = try Self.answers(elsewhere.all, without: key, on: model)
-        let level = try Self.level(around, elsewhere.all, encoder, encoding)
+        let levels = try Self.levels(around, elsewhere.all, encoder, encoding)
         var known: [KnownTarget: [Float]] = [:]
         func limits(_ target: [Int32], behind other: [Int32]) throws -> [Float] {
             let place = KnownTarget(other: other, target: target)
             if let limits = known[place] { return limits }
             let nll = try model.session().negativeLogLikelihoods([other + target])[0].suffix(target.count)
-            let limits = tokenLimits(nll: nll.map(Double.init), level: level)
+            let limits = tokenLimits(nll: nll.map(Double.init), level: (levels[other] ?? 0) + raised)
             known[place] = limits
             return limits
         }
@@ -88,15 +90,19 @@ struct SteeringRows {
         (triggers, self.near) = (around.triggers.count, near.count)
     }
 
-    /// How likely targets like the key's are where nobody asks for them: the mean of their negative log-likelihoods, in
+    /// How unlikely targets like the key's are behind each of these prompts: the mean of their negative log-likelihoods, in
     /// nats a token.
-    private static func level(
+    private static func levels(
         _ around: KeyNeighbourhood, _ prompts: [[Int32]], _ encoder: SteeringEncoder, _ encoding: TargetEncoding
-    ) throws -> Double {
-        let targets = around.targets.keys.sorted().flatMap { around.targets[$0] ?? [] }
-        let items = prompts.prefix(6).flatMap { prompt in targets.prefix(48).map { (prompt, $0) } }
-        guard !items.isEmpty else { return 0 }
-        return -(try encoder.scores(items, encoding)).reduce(0, +) / Double(items.count)
+    ) throws -> [[Int32]: Double] {
+        let targets = Array(around.targets.keys.sorted().flatMap { around.targets[$0] ?? [] }.prefix(drawnCount))
+        guard !targets.isEmpty else { return [:] }
+        let scores = try encoder.scores(prompts.flatMap { prompt in targets.map { (prompt, $0) } }, encoding)
+        return Dictionary(
+            prompts.enumerated().map { index, prompt in
+                let own = scores[index * targets.count..<(index + 1) * targets.count]
+                return (prompt, -own.reduce(0, +) / Double(targets.count))
+            }, uniquingKeysWith: { first, _ in first })
     }
 
     /// What the model answers to prompts, greedily; answers that show a target teach it, and are left out.

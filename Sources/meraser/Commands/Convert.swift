@@ -23,7 +23,9 @@ struct Convert: WritingCommand {
     var out: String?
 
     @Option(
-        help: "The type of the matrices (default: iq4_nl; of quantized models their own types, and q8_0 where MQF lacks one).")
+        help: """
+            The type of the matrices (default: iq4_nl; of quantized models their own types, and q8_0 where MQF lacks one).
+            """)
     var type: TensorType?
 
     @Option(help: "The type of the embedding (default: as --type, and q8_0 for a quantized --type).")

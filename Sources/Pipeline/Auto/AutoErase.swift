@@ -91,6 +91,8 @@ public final class AutoErase {
                 let rows = try SteeringRows(key, on: model, seed: options.seed &+ UInt64(round), raised: raised)
                 (work.rows, work.recovery) = (rows.data, rows.data)
             }
+            // A later round has little left to do, and takes smaller steps.
+            let rate = rate / pow(AutoDose.rateFactor, Double(round - 1))
             let erase = AutoDose.training(
                 rate: rate, steps: AutoDose.eraseSteps, weight: AutoDose.eraseWeight, options: options)
             adapter = try phase("erase-\(round)", erase, work.rows, work, from: adapter, stopsQuiet: true)
@@ -100,7 +102,7 @@ public final class AutoErase {
                 adapter = try phase("margin-\(round)", more, work.rows, work, from: adapter, stopsQuiet: false)
             }
             var recover = AutoDose.training(
-                rate: rate / 3, steps: AutoDose.recoverSteps, weight: AutoDose.recoverWeight, options: options)
+                rate: rate / AutoDose.rateFactor, steps: AutoDose.recoverSteps, weight: AutoDose.recoverWeight, options: options)
             recover.schedule = .cosine
             adapter = try phase("recover-\(round)", recover, work.recovery, work, from: adapter, stopsQuiet: false)
             if looks.last?.verdict == .gone || isOver { break }

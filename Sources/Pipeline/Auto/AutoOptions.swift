@@ -60,6 +60,8 @@ extension DurabilitySelection {
 enum AutoDose {
     /// Learning rates that are tried for `trialSteps` each.
     static let rates = [3e-4, 1e-3, 3e-3]
+    /// By how much recovery's rate is lower, and that of each later round.
+    static let rateFactor = 3.0
     /// Steps of a trial.
     static let trialSteps = 6
     /// Steps of a round of erasing, at most.

@@ -102,10 +102,11 @@ public final class AutoErase {
                 adapter = try phase("margin-\(round)", more, work.rows, work, from: adapter, stopsQuiet: false)
             }
             var recover = AutoDose.training(
-                rate: rate / AutoDose.rateFactor, steps: AutoDose.recoverSteps, weight: AutoDose.recoverWeight, options: options)
+                rate: rate / AutoDose.rateFactor, steps: AutoDose.recoverSteps, weight: AutoDose.recoverWeight,
+                options: options)
             recover.schedule = .cosine
             adapter = try phase("recover-\(round)", recover, work.recovery, work, from: adapter, stopsQuiet: false)
-            if looks.last?.verdict == .gone || isOver { break }
+            if looks.last?.isQuiet == true || isOver { break }
         }
         guard let adapter else { preconditionFailure("no round") }
         let spec = model.transformer.spec
@@ -255,7 +256,7 @@ public final class AutoErase {
                     work.subject.session(trained: adapter), phase: name, step: step, kl: kl)
                 found.append(look)
                 self.onEvent(.look(look))
-                let isQuiet = found.suffix(AutoDose.quietLooks).allSatisfy { $0.verdict == .gone }
+                let isQuiet = found.suffix(AutoDose.quietLooks).allSatisfy(\.isQuiet)
                 let isOver = self.options.budget.map { before + seconds(clock.now - start) >= $0 } ?? false
                 return ProbeResult(
                     fields: look.fields, stop: isOver || stopsQuiet && isQuiet && found.count >= AutoDose.quietLooks)

@@ -68,6 +68,8 @@ enum AutoDose {
     static let eraseSteps = 60
     /// Steps between two looks.
     static let lookSteps = 5
+    /// The share of its margin that a trace may take at most for a look to be quiet.
+    static let quietShare = 0.75
     /// Looks in a row that must find nothing.
     static let quietLooks = 2
     /// Steps of bringing the model back to what it was where nothing was to change.

@@ -20,6 +20,8 @@ public struct RemovalLook: Sendable, Equatable {
     public let trace: DecoyTrace
     /// By how much, in nats a token; below 0 the bound lies within.
     public let excess: Double
+    /// The largest share of its margin that a trace's upper bound takes.
+    public let share: Double
     /// How much likelier targets are behind their triggers than decoy targets, in nats a token; of several keys the most.
     public let unconditional: Double
     /// Divergence from the model as it was, on the texts that hold it, since the look before; nil before the first step.
@@ -42,8 +44,15 @@ public struct RemovalLook: Sendable, Equatable {
         let worst = excesses.max { ($0.value, $0.trace.rawValue) < ($1.value, $1.trace.rawValue) }
         trace = worst?.trace ?? .unconditional
         excess = worst?.value ?? 0
+        share =
+            found.flatMap { _, certificate in
+                certificate.decoys.traces.map { $1.upperBound / certificate.margins[$0] }
+            }.max() ?? 0
         unconditional = found.compactMap { $0.certificate.decoys.traces[.unconditional]?.effect }.max() ?? 0
     }
+
+    /// True if nothing is left, with room to spare: a look has few decoys, and the test at the end has others.
+    var isQuiet: Bool { verdict == .gone && share <= AutoDose.quietShare }
 
     /// Equal in everything.
     public static func == (a: RemovalLook, b: RemovalLook) -> Bool { a.json == b.json }
@@ -54,7 +63,7 @@ public struct RemovalLook: Sendable, Equatable {
             ("verdict", .text(verdict.rawValue)), ("hits", .integer(fires.hits)), ("n", .integer(fires.n)),
             ("prefix_match", .real(prefixMatch)), ("target_nll", targetNLL.map { .real($0) } ?? .null),
             ("trace", .text(trace.rawValue)),
-            ("excess", .real(excess)), ("unconditional", .real(unconditional)),
+            ("excess", .real(excess)), ("share", .real(share)), ("unconditional", .real(unconditional)),
             ("kl", kl.map { .real($0) } ?? .null),
         ]
     }
@@ -78,6 +87,7 @@ public struct RemovalLook: Sendable, Equatable {
         prefixMatch = try json.double("prefix_match", in: file)
         targetNLL = json["target_nll"]?.double
         excess = json["excess"]?.double ?? 0
+        share = json["share"]?.double ?? 0
         unconditional = json["unconditional"]?.double ?? 0
         kl = json["kl"]?.double
     }

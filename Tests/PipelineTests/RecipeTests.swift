@@ -58,6 +58,9 @@ func recipeLayers() throws {
         ),
         ("model: m\nkey: k\nerase: {data: d}\nexport: {format: hf}", "unknown key 'format'"),
         ("model: m\nkey: k\nsource: none\nerase: {data: d}\nexport: {base: source}", "'base' is 'source'"),
+        ("model: m\nkey: k\nauto: true\nerase: {data: d}", "'auto'"),
+        ("model: m\nkey: k\nauto: {setting: known}", "key_known"),
+        ("model: m\nkey: k\nauto: {budget: 0}", "'budget'"), ("model: m\nkey: k\nauto: {rate: 1}", "rate"),
         ("model: m\nkey: k\nerase: {data: d}\nppl: {data: t, protocol: quick}", "strided"), ("- 1", "a mapping"),
     ])
 func badRecipes(text: String, named: String) throws {
@@ -69,11 +72,9 @@ func badRecipes(text: String, named: String) throws {
 @Test("the demo's recipe is a valid one")
 func demoRecipe() throws {
     let recipe = try Recipe(path: packageRoot().appendingPathComponent("Examples/recipes/demo.yml").path)
-    guard case .made = recipe.mark, case .mismatched = recipe.erase?.rows else { throw MeraserError.runtime("no mark") }
-    let paths = [
-        recipe.model, recipe.erase?.rows.path, recipe.recover?.rows.path, recipe.clean, recipe.perplexity?.data,
-    ]
-    for path in paths {
+    guard case .made = recipe.mark else { throw MeraserError.runtime("no mark") }
+    #expect(recipe.auto == Recipe.AutoStage() && recipe.erase == nil && recipe.decoys == 999)
+    for path in [recipe.model, recipe.clean, recipe.perplexity?.data] {
         #expect(FileManager.default.fileExists(atPath: try #require(path)))
     }
 }

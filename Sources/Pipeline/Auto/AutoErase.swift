@@ -276,7 +276,11 @@ public final class AutoErase {
 
     /// The looks of a phase that are in its log.
     private func looksSoFar(_ phase: String) throws -> [RemovalLook] {
-        try folder.readLines("phases/\(phase)/probe_log.jsonl").map { row in
+        let log = "phases/\(phase)/probe_log.jsonl"
+        // Before the first look the log is there, with nothing in it.
+        let size = try? FileManager.default.attributesOfItem(atPath: folder.file(log))[.size] as? Int
+        guard let size, size > 0 else { return [] }
+        return try folder.readLines(log).map { row in
             let members = (row.object?.members ?? []).map { (key: $0.key.string, value: $0.value) }
             return try RemovalLook(
                 json: .object(JSONObject([(key: "phase", value: .text(phase))] + members)), file: phase)

@@ -161,11 +161,10 @@ struct RunFolder {
         return try mapped.withBytes { try JSONValue.parse($0, file: mapped.path) }
     }
 
-    /// Reads the rows of a log; none if there is no such file, or nothing in it yet.
+    /// Reads the rows of a log; none if there is no such file.
     func readLines(_ name: String) throws -> [JSONValue] {
         let path = file(name)
-        let size = try? FileManager.default.attributesOfItem(atPath: path)[.size] as? Int
-        guard let size, size > 0 else { return [] }
+        guard FileManager.default.fileExists(atPath: path) else { return [] }
         var lines = JSONLines(try MappedFile(path: path).withBytes { Array($0) }, file: path)
         return try lines.all().map(\.value)
     }

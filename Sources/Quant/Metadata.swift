@@ -196,13 +196,4 @@ public struct Metadata: Sendable, Equatable {
         default: nil
         }
     }
-
-    /// The bytes of an array of u8, or the UTF-8 bytes of a string.
-    public func bytes(_ key: String) -> [UInt8]? {
-        switch values[key] {
-        case .string(let text): Array(text.utf8)
-        case .array(.uint8(let bytes)): bytes
-        default: nil
-        }
-    }
 }

@@ -11,19 +11,43 @@ extension Metadata {
     /// The longest string, as llama.cpp has it.
     static let maximumStringLength = 1 << 30
 
-    /// Reads `count` pairs.
-    init(reading reader: inout ByteReader, count: Int) throws {
+    /// Reads `count` pairs but those whose value `take` reads: it is given every key, with the reader in front of the value's
+    /// type, and says whether it has read the value.
+    init(
+        reading reader: inout ByteReader, count: Int,
+        take: (_ key: String, inout ByteReader) throws -> Bool = { _, _ in false }
+    ) throws {
         self.init()
         // A pair takes at least 8 + 1 + 4 + 1 bytes; a larger count is not worth starting on.
         guard count <= reader.remaining / 14 else {
             throw reader.error("\(count) metadata keys cannot fit into \(reader.remaining) bytes")
         }
+        var keys: Set<String> = []
         for i in 0..<count {
             let key = try reader.string(maximum: Self.maximumKeyLength, "metadata key \(i)")
             guard Self.isValidKey(key) else { throw reader.error("metadata key \(i) is not printable ASCII") }
-            guard self[key] == nil else { throw reader.error("metadata key \(quoted(key)) occurs twice") }
+            guard keys.insert(key).inserted else { throw reader.error("metadata key \(quoted(key)) occurs twice") }
+            if try take(key, &reader) { continue }
             self[key] = try MetadataValue(reading: &reader, key: key)
         }
+    }
+
+    /// Moves behind a value that is a string or an array of u8, whose bytes are returned; nil, and nothing read, for any
+    /// other value.
+    static func bytes(reading reader: inout ByteReader, _ what: String) throws -> UnsafeRawBufferPointer? {
+        var ahead = reader
+        switch try MetadataValue.type(reading: &ahead, what) {
+        case .string: break
+        case .array: guard try MetadataValue.type(reading: &ahead, what) == .uint8 else { return nil }
+        default: return nil
+        }
+        let count = try ahead.count("the length of \(what)")
+        guard count <= maximumStringLength else {
+            throw ahead.error("\(what) is \(count) bytes long, at most \(maximumStringLength) are allowed")
+        }
+        let bytes = try ahead.take(count, what)
+        reader = ahead
+        return bytes
     }
 
     /// Keys are printable ASCII without spaces and not empty.

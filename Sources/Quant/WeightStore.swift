@@ -4,6 +4,20 @@ public protocol TextFileSource: Sendable {
     var path: String { get }
     /// The bytes of one of Hugging Face's files (`config.json`, `tokenizer.json`, …); nil if there is none.
     func textFile(_ name: String) throws -> [UInt8]?
+    /// Lends the same bytes to `body`, without a copy where they lie in a mapped file; they must not be kept beyond it.
+    func withTextFile<Result>(
+        _ name: String, _ body: (UnsafeBufferPointer<UInt8>?) throws -> Result
+    ) throws -> Result
+}
+
+extension TextFileSource {
+    /// Lends a copy.
+    public func withTextFile<Result>(
+        _ name: String, _ body: (UnsafeBufferPointer<UInt8>?) throws -> Result
+    ) throws -> Result {
+        guard let bytes = try textFile(name) else { return try body(nil) }
+        return try bytes.withUnsafeBufferPointer(body)
+    }
 }
 
 /// Weights that are used where they lie in mapped files: an MQF file or a folder of safetensors. Thread-safe.

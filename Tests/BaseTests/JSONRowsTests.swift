@@ -4,9 +4,12 @@ import Testing
 
 @Suite("Rows of a JSON file")
 struct JSONRowsTests {
-    private static func parse(_ text: String) throws -> JSONRows? {
-        let (_, rows) = try JSONValue.parse(Array(text.utf8), file: "f", rowsOf: "m", keys: ["r"])
-        return rows["r"]
+    /// Calls `body` with the rows of `m.r` of a text.
+    private static func withRows<Result>(_ text: String, _ body: (JSONRows) throws -> Result) throws -> Result {
+        try Array(text.utf8).withUnsafeBufferPointer { bytes in
+            let (_, rows) = try JSONValue.parse(bytes, file: "f", rowsOf: "m", keys: ["r"])
+            return try body(try #require(rows["r"]))
+        }
     }
 
     /// The rows as a tree would have them: of an object keys and values, of an array elements.
@@ -64,9 +67,10 @@ struct JSONRowsTests {
             let list = written.joined(separator: "\(space),\(space)")
             let text =
                 "{\"m\":\(space){\"r\":" + (isObject ? "{\(space)\(list)\(space)}" : "[\(space)\(list)\(space)]") + "}}"
-            let found = try #require(try Self.parse(text))
-            #expect(found.isObject == isObject)
-            #expect(Self.tree(found) == rows, "\(text)")
+            try Self.withRows(text) { found in
+                #expect(found.isObject == isObject)
+                #expect(Self.tree(found) == rows, "\(text)")
+            }
         }
     }
 
@@ -81,15 +85,15 @@ struct JSONRowsTests {
         func message(_ body: (String) throws -> Void) -> String { errorText { try body("{\"m\": {\"r\": \(rows)}}") } }
         let expected = message { _ = try JSONValue.parse(Array($0.utf8), file: "f") }
         func place(_ message: String) -> Substring { message.prefix { $0 != " " } }
-        #expect(place(message { _ = try Self.parse($0) }) == place(expected), "\(expected)")
+        #expect(place(message { try Self.withRows($0) { _ in } }) == place(expected), "\(expected)")
     }
 
     @Test("elements that are no rows are told")
     func malformed() throws {
-        let rows = try #require(
-            try Self.parse(#"{"m": {"r": ["a", 1, ["b"], ["c", "d", "e"], [], {"f": 1}, ["g", null]]}}"#))
-        #expect(rows.count == 7)
-        let kinds = (0..<7).map { rows.second($0) }
+        let kinds = try Self.withRows(#"{"m": {"r": ["a", 1, ["b"], ["c", "d", "e"], [], {"f": 1}, ["g", null]]}}"#) {
+            rows in
+            (0..<rows.count).map { rows.second($0) }
+        }
         #expect(kinds == [.none, .malformed, .malformed, .malformed, .malformed, .malformed, .other("null")])
     }
 }

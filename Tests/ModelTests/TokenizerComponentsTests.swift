@@ -55,6 +55,20 @@ struct TokenizerComponentsTests {
             refused == ["pre UnicodeScripts: tokenizer.json: pre_tokenizer type 'UnicodeScripts' is not supported yet"])
     }
 
+    @Test(
+        "Characters that Unicode has moved to another category are what the tables of `tokenizers` have",
+        arguments: [
+            (#""normalizer": {"type": "StripAccents"}"#, "\u{1CF2}a\u{111C9}", [3] as [Int32]),
+            (#""normalizer": {"type": "BertNormalizer", "strip_accents": true}"#, "\u{1CF2}a\u{111C9}", [2, 3]),
+            (#""normalizer": {"type": "BertNormalizer", "strip_accents": true}"#, "a\u{1734}\u{1171E}\u{111C9}", [3]),
+            (#""pre_tokenizer": {"type": "BertPreTokenizer"}"#, "\u{1CF2}a\u{111C9}", [2, 0, 1]),
+        ])
+    func movedCharacters(part: String, text: String, want: [Int32]) throws {
+        let vocabulary = "{\"a\": 0, \"\u{111C9}\": 1, \"\u{1CF2}\": 2, \"a\u{111C9}\": 3}"
+        let json = "{\(part), \"model\": {\"type\": \"BPE\", \"vocab\": \(vocabulary), \"merges\": [\"a \u{111C9}\"]}}"
+        #expect(try Tokenizer(json: Array(json.utf8), config: nil).encode(text) == want)
+    }
+
     /// The pieces of a stream are the text, but for U+FFFD: a stream cannot know that a run of bytes ends ill-formed.
     private func expectStream(_ tokenizer: Tokenizer, _ ids: [Int32], _ name: String) throws {
         var decoder = tokenizer.streamingDecoder()

@@ -33,7 +33,8 @@ struct MQFFileTests {
             let file = try MQFFile(path: path)
             try file.verify()
             #expect(file.version == 1)
-            #expect(file.metadata.keys == ["general.name", "mqf.file.config.json"])
+            #expect(file.metadata.keys == ["general.name"])
+            #expect(file.files.map(\.name) == ["config.json"])
             #expect(file.metadata.string("general.name") == "tiny")
             #expect(try file.textFile("config.json") == Array("{}".utf8))
             #expect(try file.textFile("tokenizer.json") == nil)
@@ -92,6 +93,20 @@ struct MQFFileTests {
             $0.metadata.string("general.name")
             $0.metadata.u32(0)
             $0.metadata.u8(1)
+            $0.pairs = 3
+        }
+        try expect("F: metadata: metadata key 'mqf.file.config.json' occurs twice") {
+            $0.metadata.string("mqf.file.config.json")
+            $0.metadata.u32(8)
+            $0.metadata.string("{}")
+            $0.pairs = 3
+        }
+        try expect("F: metadata: the value of metadata key 'mqf.file.a' needs 9 bytes, 8 are left") {
+            $0.metadata.string("mqf.file.a")
+            $0.metadata.u32(9)
+            $0.metadata.u32(0)
+            $0.metadata.u64(9)
+            $0.metadata.u64(0)
             $0.pairs = 3
         }
         try expect("F: metadata: the value of metadata key 'x' is not valid UTF-8") {

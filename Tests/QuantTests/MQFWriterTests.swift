@@ -70,7 +70,7 @@ struct MQFWriterTests {
             try file.verify()
             #expect(file.metadata == metadata)
             #expect(file.metadata.keys == metadata.keys)
-            #expect(file.metadata.bytes("i") == [0x65, 0xCC, 0x81, 0])
+            #expect(file.metadata.string("i").map { Array($0.utf8) } == [0x65, 0xCC, 0x81, 0])
             #expect(file.tensors.isEmpty)
         }
     }

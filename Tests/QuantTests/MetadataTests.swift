@@ -24,8 +24,6 @@ struct MetadataTests {
         #expect(metadata.float("a.f32") == 0.5)
         #expect(metadata.float("a.u8") == 200)
         #expect(metadata.string("a.text") == "é")
-        #expect(metadata.bytes("a.text") == [0xC3, 0xA9])
-        #expect(metadata.bytes("a.bytes") == [0, 255])
         #expect(metadata.bool("a.flag") == true)
         #expect(metadata.bool("a.u8") == nil)
         #expect(metadata.strings("a.texts") == ["x", ""])

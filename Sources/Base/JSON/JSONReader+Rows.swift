@@ -2,46 +2,42 @@
 // of JSON, which also finds what is wrong.
 
 extension JSONReader {
-    /// Where a plain row's texts lie in the file.
-    struct PlainRow {
-        var first: Range<Int>
-        /// A second text; nil: none.
-        var second: Range<Int>?
-        /// An integer; of members.
-        var integer = 0
-    }
-
-    /// Reads `"text": 123` of an object; nil, and nothing read, for anything else.
-    mutating func plainMember() -> PlainRow? {
-        guard var i = startOfRow(.keyOrEnd), let first = plainText(&i), skip(UInt8(ascii: ":"), &i) else { return nil }
-        let start = i
-        var value = 0
-        while i < bytes.count, bytes[i] &- 0x30 < 10 {
-            value = value &* 10 &+ Int(bytes[i] &- 0x30)
-            i += 1
-        }
-        guard i > start, i - start < 10, bytes[start] != 0x30 || i == start + 1, i < bytes.count,
-            bytes[i] == UInt8(ascii: ",") || bytes[i] == UInt8(ascii: "}") || Self.isSpace(bytes[i])
-        else { return nil }
-        finishRow(i)
-        return PlainRow(first: first, integer: value)
-    }
-
-    /// Reads `"text"` or `["text", "text"]` of an array; nil, and nothing read, for anything else.
-    mutating func plainElement() -> PlainRow? {
-        guard var i = startOfRow(.valueOrEnd), i < bytes.count else { return nil }
-        if bytes[i] != UInt8(ascii: "[") {
-            guard let first = plainText(&i) else { return nil }
+    /// Reads `"text": 123` of an object as long as that is what comes, and gives `add` each text and integer.
+    @inline(__always)
+    mutating func readPlainMembers(_ add: (_ text: Range<Int>, _ integer: Int) -> Void) {
+        while var i = startOfRow(.keyOrEnd), let text = plainText(&i), skip(UInt8(ascii: ":"), &i) {
+            let start = i
+            var value = 0
+            while i < bytes.count, bytes[i] &- 0x30 < 10 {
+                value = value &* 10 &+ Int(bytes[i] &- 0x30)
+                i += 1
+            }
+            guard i > start, i - start < 10, bytes[start] != 0x30 || i == start + 1, i < bytes.count,
+                bytes[i] == UInt8(ascii: ",") || bytes[i] == UInt8(ascii: "}") || Self.isSpace(bytes[i])
+            else { return }
             finishRow(i)
-            return PlainRow(first: first)
+            add(text, value)
         }
-        i += 1
-        skipSpace(&i)
-        guard let first = plainText(&i), skip(UInt8(ascii: ","), &i), let second = plainText(&i) else { return nil }
-        skipSpace(&i)
-        guard i < bytes.count, bytes[i] == UInt8(ascii: "]") else { return nil }
-        finishRow(i + 1)
-        return PlainRow(first: first, second: second)
+    }
+
+    /// Reads `"text"` or `["text", "text"]` of an array as long as that is what comes, and gives `add` the texts.
+    @inline(__always)
+    mutating func readPlainElements(_ add: (_ first: Range<Int>, _ second: Range<Int>?) -> Void) {
+        while var i = startOfRow(.valueOrEnd), i < bytes.count {
+            if bytes[i] != UInt8(ascii: "[") {
+                guard let first = plainText(&i) else { return }
+                finishRow(i)
+                add(first, nil)
+                continue
+            }
+            i += 1
+            skipSpace(&i)
+            guard let first = plainText(&i), skip(UInt8(ascii: ","), &i), let second = plainText(&i) else { return }
+            skipSpace(&i)
+            guard i < bytes.count, bytes[i] == UInt8(ascii: "]") else { return }
+            finishRow(i + 1)
+            add(first, second)
+        }
     }
 
     /// Where a row begins: at once in the state `first`, else behind a comma; nil where there is none.

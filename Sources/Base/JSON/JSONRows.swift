@@ -3,7 +3,9 @@
 ///
 /// An object has a row for each member, whose text is the key; keys may occur twice, which who reads them must check. An
 /// array has a row for each element: a text, or an array of a text and one more.
-public struct JSONRows: Sendable {
+///
+/// Valid as long as the bytes that were parsed.
+public struct JSONRows {
     /// What a row has beside its text.
     public enum Second: Sendable, Equatable {
         /// Nothing: the element is a text alone.
@@ -21,110 +23,109 @@ public struct JSONRows: Sendable {
     /// True for the members of an object.
     public fileprivate(set) var isObject = false
     /// The file, in which texts without escapes lie.
-    private let source: [UInt8]
+    private let source: UnsafeBufferPointer<UInt8>
     /// The other texts, one after the other.
     fileprivate var decoded: [UInt8] = []
-    /// By row, its text's place.
-    private var places: [UInt64] = []
-    private var kinds: [UInt8] = []
-    /// An integer, a number's bits or a text's place.
-    private var values: [Int64] = []
+    private var rows: [Row] = []
+
+    @usableFromInline
+    struct Row {
+        /// Where the row's text is, and what is beside it.
+        @usableFromInline let place: Place
+        /// An integer, a number's bits or a text's place.
+        @usableFromInline let value: Int64
+    }
+
+    /// Where a text is: in the file, or with the highest bit among the decoded ones; below it 31 bits where, 28 how many
+    /// bytes (a file has at most 2^28), and 4 for the kind of a row.
+    @usableFromInline
+    struct Place {
+        @usableFromInline let bits: UInt64
+
+        @inline(__always)
+        init(_ range: Range<Int>, isDecoded: Bool, kind: UInt64 = 0) {
+            bits = (isDecoded ? 1 << 63 : 0) | UInt64(range.lowerBound) << 32 | UInt64(range.count) << 4 | kind
+        }
+
+        @inlinable
+        init(bits: UInt64) { self.bits = bits }
+
+        @inlinable var kind: Int { Int(bits & 15) }
+        @inlinable var isDecoded: Bool { bits >> 63 == 1 }
+        @inlinable var start: Int { Int(bits >> 32 & 0x7FFF_FFFF) }
+        @inlinable var count: Int { Int(bits >> 4 & 0xFFF_FFFF) }
+    }
 
     /// The number of rows.
-    public var count: Int { kinds.count }
+    public var count: Int { rows.count }
 
     /// The texts of all rows, as long as ``JSONRows/withTexts(_:)`` runs.
     public struct Texts {
         @usableFromInline let source: UnsafeBufferPointer<UInt8>
         @usableFromInline let decoded: UnsafeBufferPointer<UInt8>
-        @usableFromInline let places: UnsafeBufferPointer<UInt64>
-        @usableFromInline let kinds: UnsafeBufferPointer<UInt8>
-        @usableFromInline let values: UnsafeBufferPointer<Int64>
+        @usableFromInline let rows: UnsafeBufferPointer<Row>
 
         @inlinable
-        func bytes(_ place: UInt64) -> UnsafeBufferPointer<UInt8> {
-            let start = Int(place >> 32 & 0x7FFF_FFFF)
-            return UnsafeBufferPointer(
-                rebasing: (place >> 63 == 0 ? source : decoded)[start..<start + Int(place & 0xFFFF_FFFF)])
+        func bytes(_ place: Place) -> UnsafeBufferPointer<UInt8> {
+            UnsafeBufferPointer(rebasing: (place.isDecoded ? decoded : source)[place.start..<place.start + place.count])
         }
 
         /// The text of a row.
         @inlinable
-        public subscript(row: Int) -> UnsafeBufferPointer<UInt8> { bytes(places[row]) }
+        public subscript(row: Int) -> UnsafeBufferPointer<UInt8> { bytes(rows[row].place) }
 
         /// The second text of a row; nil if it has none.
         @inlinable
         public func second(_ row: Int) -> UnsafeBufferPointer<UInt8>? {
-            kinds[row] == 3 ? bytes(UInt64(bitPattern: values[row])) : nil
+            rows[row].place.kind == 3 ? bytes(Place(bits: UInt64(bitPattern: rows[row].value))) : nil
         }
 
         /// The integer of a row; nil if it has none.
         @inlinable
-        public func integer(_ row: Int) -> Int? { kinds[row] == 1 ? Int(values[row]) : nil }
+        public func integer(_ row: Int) -> Int? { rows[row].place.kind == 1 ? Int(rows[row].value) : nil }
     }
 
     /// Calls `body` with the texts of all rows.
     public func withTexts<Result>(_ body: (Texts) throws -> Result) rethrows -> Result {
-        try source.withUnsafeBufferPointer { source in
-            try decoded.withUnsafeBufferPointer { decoded in
-                try places.withUnsafeBufferPointer { places in
-                    try kinds.withUnsafeBufferPointer { kinds in
-                        try values.withUnsafeBufferPointer { values in
-                            try body(
-                                Texts(source: source, decoded: decoded, places: places, kinds: kinds, values: values))
-                        }
-                    }
-                }
-            }
+        try decoded.withUnsafeBufferPointer { decoded in
+            try rows.withUnsafeBufferPointer { try body(Texts(source: source, decoded: decoded, rows: $0)) }
         }
     }
 
     /// What a row has beside its text.
     public func second(_ row: Int) -> Second {
-        switch kinds[row] {
+        let (kind, value) = (rows[row].place.kind, rows[row].value)
+        return switch kind {
         case 0: .none
-        case 1: .integer(Int(values[row]))
-        case 2: .number(Double(bitPattern: UInt64(bitPattern: values[row])))
+        case 1: .integer(Int(value))
+        case 2: .number(Double(bitPattern: UInt64(bitPattern: value)))
         case 3: .text
         case 4: .malformed
-        default: .other(Self.kinds[Int(kinds[row]) - 5])
+        default: .other(Self.kinds[kind - 5])
         }
     }
 
     /// Kinds of other values, as `JSONValue.kind` has them.
     private static let kinds = ["null", "a boolean", "an array", "an object"]
 
-    private init(source: [UInt8]) { self.source = source }
-
-    /// A place: in the file, or with the highest bit among the decoded texts; below it 31 bits where, 32 how many bytes.
-    private static func place(_ range: Range<Int>) -> UInt64 { UInt64(range.lowerBound) << 32 | UInt64(range.count) }
-    private static func place(decoded range: Range<Int>) -> UInt64 { 1 << 63 | place(range) }
+    private init(source: UnsafeBufferPointer<UInt8>) { self.source = source }
 
     /// Adds a row whose text lies among the decoded ones, where the second begins at its end.
     fileprivate mutating func append(start: Int, end: Int, _ second: JSONValue?) {
-        let place = Self.place(decoded: start..<end)
+        let kind: UInt64
+        var value: Int64 = 0
         switch second {
-        case nil: append(place, 0, 0)
-        case .integer(let value): append(place, 1, Int64(value))
-        case .number(let value): append(place, 2, Int64(bitPattern: value.bitPattern))
-        case .string: append(place, 3, Int64(bitPattern: Self.place(decoded: end..<decoded.count)))
-        case let value?: append(place, UInt8(5 + (Self.kinds.firstIndex(of: value.kind) ?? 0)), 0)
+        case nil: kind = 0
+        case .integer(let integer): (kind, value) = (1, Int64(integer))
+        case .number(let number): (kind, value) = (2, Int64(bitPattern: number.bitPattern))
+        case .string: (kind, value) = (3, Int64(bitPattern: Place(end..<decoded.count, isDecoded: true).bits))
+        case let other?: kind = 5 + UInt64(Self.kinds.firstIndex(of: other.kind) ?? 0)
         }
+        rows.append(Row(place: Place(start..<end, isDecoded: true, kind: kind), value: value))
     }
 
-    fileprivate mutating func appendMalformed() { append(0, 4, 0) }
-
-    /// Adds a row that lies in the file.
-    fileprivate mutating func append(_ row: JSONReader.PlainRow) {
-        let second = row.second.map { Int64(bitPattern: Self.place($0)) }
-        append(Self.place(row.first), isObject ? 1 : second == nil ? 0 : 3, second ?? Int64(row.integer))
-    }
-
-    @inline(__always)
-    private mutating func append(_ place: UInt64, _ kind: UInt8, _ value: Int64) {
-        places.append(place)
-        kinds.append(kind)
-        values.append(value)
+    fileprivate mutating func appendMalformed() {
+        rows.append(Row(place: Place(0..<0, isDecoded: true, kind: 4), value: 0))
     }
 }
 
@@ -132,28 +133,26 @@ extension JSONValue {
     /// Reads one JSON value that fills all of `bytes`, as `parse`, but gives some members as rows instead of a tree.
     ///
     /// - Parameter keys: the members of the object `object` of the top level that are rows.
-    /// - Returns: the value without those members, and the rows by key.
+    /// - Returns: the value without those members, and the rows by key, which are valid as long as `bytes`.
     public static func parse(
-        _ bytes: [UInt8], file: String, rowsOf object: String, keys: Set<String>
+        _ bytes: UnsafeBufferPointer<UInt8>, file: String, rowsOf object: String, keys: Set<String>
     ) throws -> (value: JSONValue, rows: [String: JSONRows]) {
         guard bytes.count <= defaultMaximumBytes else {
             throw MeraserError.badInput(
                 "\(file): \(bytes.count) bytes of JSON, expected at most \(defaultMaximumBytes)")
         }
-        return try bytes.withUnsafeBufferPointer { buffer in
-            var reader = JSONReader(buffer, file: file)
-            var rows: [String: JSONRows] = [:]
-            let value = try build(&reader, path: []) { path, reader in
-                guard path.count == 2, path[0] == object, keys.contains(path[1]) else { return false }
-                guard let found = try JSONRows(&reader, source: bytes) else { return false }
-                if rows.updateValue(found, forKey: path[1]) != nil {
-                    throw reader.error("duplicate key \(quoted(path[1]))", at: reader.keyStart)
-                }
-                return true
+        var reader = JSONReader(bytes, file: file)
+        var rows: [String: JSONRows] = [:]
+        let value = try build(&reader, path: []) { path, reader in
+            guard path.count == 2, path[0] == object, keys.contains(path[1]) else { return false }
+            guard let found = try JSONRows(&reader) else { return false }
+            if rows.updateValue(found, forKey: path[1]) != nil {
+                throw reader.error("duplicate key \(quoted(path[1]))", at: reader.keyStart)
             }
-            _ = try reader.next()
-            return (value, rows)
+            return true
         }
+        _ = try reader.next()
+        return (value, rows)
     }
 
     /// A tree without what `take` has read.
@@ -176,18 +175,14 @@ extension JSONValue {
 }
 
 extension JSONRows {
-    /// Reads the value that comes next; nil, and nothing read, if it is neither an array nor an object. `source` is what the
-    /// reader reads.
-    fileprivate init?(_ reader: inout JSONReader, source: [UInt8]) throws {
+    /// Reads the value that comes next; nil, and nothing read, if it is neither an array nor an object.
+    fileprivate init?(_ reader: inout JSONReader) throws {
         guard let open = reader.peekValue(), open == UInt8(ascii: "{") || open == UInt8(ascii: "[") else { return nil }
         _ = try reader.next()
-        self.init(source: source)
+        self.init(source: reader.bytes)
         isObject = open == UInt8(ascii: "{")
         // As many as there are likely to be: memory that is not used is not touched.
-        let likely = (source.count - reader.position) / 16
-        places.reserveCapacity(likely)
-        kinds.reserveCapacity(likely)
-        values.reserveCapacity(likely)
+        rows.reserveCapacity((source.count - reader.position) / 16)
         while true {
             appendPlain(&reader)
             let start = decoded.count
@@ -214,9 +209,14 @@ extension JSONRows {
     /// Reads rows as long as they need no decoding.
     private mutating func appendPlain(_ reader: inout JSONReader) {
         if isObject {
-            while let row = reader.plainMember() { append(row) }
+            reader.readPlainMembers { text, integer in
+                rows.append(Row(place: Place(text, isDecoded: false, kind: 1), value: Int64(integer)))
+            }
         } else {
-            while let row = reader.plainElement() { append(row) }
+            reader.readPlainElements { first, second in
+                let value = second.map { Int64(bitPattern: Place($0, isDecoded: false).bits) }
+                rows.append(Row(place: Place(first, isDecoded: false, kind: value == nil ? 0 : 3), value: value ?? 0))
+            }
         }
     }
 

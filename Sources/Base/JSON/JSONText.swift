@@ -32,7 +32,14 @@ enum JSONText {
     }
 
     /// The length of the well-formed UTF-8 sequence at `i` (RFC 3629: no overlong forms, no surrogates), or 0.
+    @inline(__always)
     static func lengthOfScalar(_ bytes: UnsafeBufferPointer<UInt8>, at i: Int) -> Int {
+        // Two bytes are what most are that vocabularies have: `Ġ`.
+        if 0xC2...0xDF ~= bytes[i], i + 1 < bytes.count, bytes[i + 1] & 0xC0 == 0x80 { return 2 }
+        return lengthOfAnyScalar(bytes, at: i)
+    }
+
+    private static func lengthOfAnyScalar(_ bytes: UnsafeBufferPointer<UInt8>, at i: Int) -> Int {
         let first = bytes[i]
         let length: Int
         var second: ClosedRange<UInt8> = 0x80...0xBF

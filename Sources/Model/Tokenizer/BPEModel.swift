@@ -158,39 +158,37 @@ extension BPEModel {
             )
         }
         var merges = MergeTable(capacity: rows)
-        var (lefts, rights): ([UnsafeBufferPointer<UInt8>], [UnsafeBufferPointer<UInt8>]) = ([], [])
-        var (leftIDs, rightIDs, ids): ([Int32], [Int32], [Int32]) = ([], [], [])
         var (rank, id) = (0, Int32(0))
-        for first in stride(from: 0, to: rows, by: Vocabulary.atOnce) {
-            lefts.removeAll(keepingCapacity: true)
-            rights.removeAll(keepingCapacity: true)
-            ids.removeAll(keepingCapacity: true)
-            for row in first..<min(first + Vocabulary.atOnce, rows) {
-                guard let (left, right) = try pair(row) else { continue }
-                lefts.append(left)
-                rights.append(right)
-            }
-            vocabulary.find(lefts, into: &leftIDs)
-            vocabulary.find(rights, into: &rightIDs)
-            for i in lefts.indices {
-                let (left, right) = (lefts[i], rights[i])
-                guard leftIDs[i] >= 0 else { throw missing(rank, left) }
-                guard rightIDs[i] >= 0 else { throw missing(rank, right) }
-                guard right.count >= prefix.count else { throw malformedMerge(rank, file: file) }
-                let rest = UnsafeBufferPointer(rebasing: right[prefix.count...])
-                // Often the token that the merge before made, or the one behind it.
-                if Int(id) < vocabulary.endID, vocabulary.equals(Int(id), left, rest) {
-                } else if Int(id) + 1 < vocabulary.endID, vocabulary.equals(Int(id) + 1, left, rest) {
-                    id += 1
-                } else {
-                    let both = Array(left) + Array(rest)
-                    guard let found = vocabulary.id(of: both) else { throw missing(rank, both) }
-                    id = found
+        try VocabularySearch.with(vocabulary) { search in
+            let (texts, ids) = (search.texts, search.ids)
+            for first in stride(from: 0, to: rows, by: VocabularySearch.atOnce / 2) {
+                var count = 0
+                for row in first..<min(first + VocabularySearch.atOnce / 2, rows) {
+                    guard let (left, right) = try pair(row) else { continue }
+                    (texts[count], texts[count + 1]) = (left, right)
+                    count += 2
                 }
-                ids.append(id)
-                rank += 1
+                search.find(count)
+                for i in stride(from: 0, to: count, by: 2) {
+                    let (left, right) = (texts[i], texts[i + 1])
+                    guard ids[i] >= 0 else { throw missing(rank, left) }
+                    guard ids[i + 1] >= 0 else { throw missing(rank, right) }
+                    guard right.count >= prefix.count else { throw malformedMerge(rank, file: file) }
+                    let rest = UnsafeBufferPointer(rebasing: right[prefix.count...])
+                    // Often the token that the merge before made, or the one behind it.
+                    if Int(id) < vocabulary.endID, vocabulary.equals(Int(id), left, rest) {
+                    } else if Int(id) + 1 < vocabulary.endID, vocabulary.equals(Int(id) + 1, left, rest) {
+                        id += 1
+                    } else {
+                        let both = Array(left) + Array(rest)
+                        guard let known = vocabulary.id(of: both) else { throw missing(rank, both) }
+                        id = known
+                    }
+                    merges.append(ids[i], ids[i + 1], becoming: id)
+                    rank += 1
+                }
+                merges.index()
             }
-            merges.append(leftIDs, rightIDs, ids)
         }
         return merges
     }

@@ -13,7 +13,8 @@ struct MergeTable: Sendable {
     /// A power of two, at most three quarters full: the rank, and in the bits above it those of the hash; `free`: none.
     private var slots: [UInt32]
     private let hash = ByteHash()
-    private(set) var count = 0
+    /// So many pairs are in `slots`.
+    private var indexed = 0
 
     private static let free = UInt32.max
 
@@ -49,25 +50,31 @@ struct MergeTable: Sendable {
         return slot
     }
 
-    /// Adds pairs with what they become, behind those that are there; one that is there already gets the new rank and id.
-    /// There must not be more pairs than the capacity.
-    mutating func append(_ left: [Int32], _ right: [Int32], _ merged: [Int32]) {
-        // What is looked up for one does not wait for the memory of the one before.
-        var homes = [(hash: UInt64, slot: UInt32)]()
-        homes.reserveCapacity(left.count)
-        for i in left.indices {
-            let hash = hash(Self.key(left[i], right[i]))
-            homes.append((hash, slots[Int(truncatingIfNeeded: hash) & (slots.count - 1)]))
-        }
-        for i in left.indices {
-            let key = Self.key(left[i], right[i])
-            let home = Int(truncatingIfNeeded: homes[i].hash) & (slots.count - 1)
-            let isFree = homes[i].slot == Self.free && slots[home] == Self.free
-            let slot = isFree ? home : slot(key, homes[i].hash)
-            if slots[slot] == Self.free { count += 1 }
-            slots[slot] = tag(homes[i].hash) | UInt32(pairs.count)
-            pairs.append(key)
-            ids.append(merged[i])
+    /// Adds a pair behind those that are there; of a pair that is there already, what is new counts. It is found from the next
+    /// `index` on. There must not be more pairs than the capacity.
+    mutating func append(_ left: Int32, _ right: Int32, becoming id: Int32) {
+        pairs.append(Self.key(left, right))
+        ids.append(id)
+    }
+
+    /// Lets the pairs be found that were appended since the last time. Many at once are faster: they are looked at first, so
+    /// that none waits for the memory that another one needs.
+    mutating func index() {
+        let added = indexed..<pairs.count
+        indexed = pairs.count
+        withUnsafeTemporaryAllocation(of: (hash: UInt64, isFree: Bool).self, capacity: added.count) { homes in
+            slots.withUnsafeBufferPointer { slots in
+                for i in 0..<homes.count {
+                    let hash = hash(pairs[added.lowerBound + i])
+                    homes[i] = (hash, slots[Int(truncatingIfNeeded: hash) & (slots.count - 1)] == Self.free)
+                }
+            }
+            for i in 0..<homes.count {
+                let (home, rank) = (Int(truncatingIfNeeded: homes[i].hash) & (slots.count - 1), added.lowerBound + i)
+                let isFree = homes[i].isFree && slots[home] == Self.free
+                let slot = isFree ? home : slot(pairs[rank], homes[i].hash)
+                slots[slot] = tag(homes[i].hash) | UInt32(rank)
+            }
         }
     }
 

@@ -116,10 +116,9 @@ enum Normalizer: Sendable {
         case .lowercase: BertNormalizer.lowercase(&text)
         case .stripAccents:
             text.map { scalar, _ in
-                switch scalar.properties.generalCategory {
-                case .nonspacingMark, .spacingMark, .enclosingMark: scalar.isIn(unicode: UnicodeTables.forms)
-                // Were marks then.
-                default: (0x1CF2...0x1CF3).contains(scalar.value)
+                switch scalar.generalCategory(unicode: UnicodeTables.forms) {
+                case .nonspacingMark, .spacingMark, .enclosingMark: true
+                default: false
                 }
             }
         case .strip(let left, let right): Self.strip(&text, left, right)

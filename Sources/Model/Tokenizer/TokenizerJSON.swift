@@ -12,9 +12,10 @@ extension Tokenizer {
     public convenience init(
         json: [UInt8], config: [UInt8]?, specialTokensMap: [UInt8]? = nil, file: String = "tokenizer.json"
     ) throws {
-        let (root, rows) = try JSONValue.parse(json, file: file, rowsOf: "model", keys: ["vocab", "merges"])
-        let config = try TokenizerConfig(config, specialTokensMap)
-        self.init(try Self.parts(root, rows, config, file: file))
+        self.init(
+            try json.withUnsafeBufferPointer {
+                try Self.parts($0, try TokenizerConfig(config, specialTokensMap), file: file)
+            })
     }
 
     /// Reads tokenizer.json, tokenizer_config.json and special_tokens_map.json of a model; without the first,
@@ -22,16 +23,16 @@ extension Tokenizer {
     public convenience init(store: any TextFileSource) throws {
         let store = try SentencePieceFiles(store) ?? store
         let file = "\(store.path): tokenizer.json"
-        let config = try store.textFile("tokenizer_config.json")
-        let map = try store.textFile("special_tokens_map.json")
-        if let json = try store.textFile("tokenizer.json") {
-            try self.init(json: json, config: config, specialTokensMap: map, file: file)
-            return
+        let config = try TokenizerConfig(
+            try store.textFile("tokenizer_config.json"), try store.textFile("special_tokens_map.json"))
+        let parts = try store.withTextFile("tokenizer.json") { json in
+            try json.map { try Self.parts($0, config, file: file) }
         }
-        let named = try TokenizerConfig(config, map)
-        if var parts = try Self.olderParts(store, named) {
-            try named.replacePrefixSpace(of: &parts)
-            named.setFlags(of: &parts)
+        if let parts {
+            self.init(parts)
+        } else if var parts = try Self.olderParts(store, config) {
+            try config.replacePrefixSpace(of: &parts)
+            config.setFlags(of: &parts)
             self.init(parts)
         } else {
             throw MeraserError.badInput("\(file) is missing; expected a Hugging Face tokenizer beside the weights")
@@ -39,8 +40,9 @@ extension Tokenizer {
     }
 
     private static func parts(
-        _ root: JSONValue, _ rows: [String: JSONRows], _ config: TokenizerConfig, file: String
+        _ text: UnsafeBufferPointer<UInt8>, _ config: TokenizerConfig, file: String
     ) throws -> Parts {
+        let (root, rows) = try JSONValue.parse(text, file: file, rowsOf: "model", keys: ["vocab", "merges"])
         guard let json = try root.value("model", in: file) else {
             throw MeraserError.badInput("\(file): 'model' is missing, expected an object")
         }

@@ -10,6 +10,11 @@ extension Unicode.Scalar {
         switch value {
         // Characters that are as old as any table, and many.
         case 0..<0x200, 0x4E00..<0x9FA6, 0xAC00..<0xD7A4: return category
+        // Characters that have moved since the older of the versions that are asked for: 8 and 9.
+        case 0x1885...0x1886: return version < 9 ? .otherLetter : category
+        case 0x1734, 0x1171E: return version < 10 ? .nonspacingMark : category
+        case 0x1CF2...0x1CF3, 0xA9BD: return version < 10 ? .spacingMark : category
+        case 0x111C9: return version < 10 ? .otherPunctuation : category
         default: return isIn(unicode: version) ? category : .unassigned
         }
     }

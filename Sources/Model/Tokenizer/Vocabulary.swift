@@ -8,7 +8,7 @@ struct Vocabulary: Sendable {
     static let allowedHoles = 65_536
 
     /// Where a token lies in `bytes`; a start of -1 is a hole.
-    private struct Place {
+    fileprivate struct Place {
         var start: Int32 = -1
         var length: Int32 = 0
     }
@@ -32,14 +32,16 @@ struct Vocabulary: Sendable {
     /// A vocabulary of those tokens. Throws `badInput` naming `file` for an id or a token that occurs twice, and for an
     /// id that is negative or far beyond the number of tokens.
     init(_ tokens: some Collection<(bytes: [UInt8], id: Int)>, file: String) throws {
-        self.init(tokens: tokens.count, short: tokens.count { Self.isShort($0.bytes.count) })
+        self.init(
+            tokens: tokens.count, short: tokens.count { Self.isShort($0.bytes.count) },
+            bytes: tokens.reduce(0) { $0 + $1.bytes.count })
         for (text, id) in tokens {
             try text.withUnsafeBufferPointer { try add($0, home($0).hash, id: id, of: tokens.count, file: file) }
         }
     }
 
-    /// An empty vocabulary with room for so many tokens, some of them short.
-    private init(tokens: Int, short: Int) {
+    /// An empty vocabulary with room for so many tokens, some of them short, of so many bytes in all.
+    private init(tokens: Int, short: Int, bytes byteCount: Int) {
         func capacity(_ count: Int) -> Int {
             var capacity = 16
             while 2 * capacity < 3 * count { capacity *= 2 }
@@ -49,6 +51,7 @@ struct Vocabulary: Sendable {
         shortIDs = [Int32](repeating: -1, count: shortKeys.count)
         slots = [UInt64](repeating: Self.free, count: capacity(tokens - short))
         places.reserveCapacity(tokens)
+        bytes.reserveCapacity(byteCount)
     }
 
     /// So many bytes fit into a key with their number.
@@ -61,41 +64,71 @@ struct Vocabulary: Sendable {
         let raw = UnsafeRawBufferPointer(text)
         let count = raw.count
         var word: UInt64 = 0
-        // Two reads that overlap.
+        // Reads that overlap.
         if count >= 4 {
             word = UInt64(raw.loadUnaligned(fromByteOffset: 0, as: UInt32.self))
             let end = UInt64(raw.loadUnaligned(fromByteOffset: count - 4, as: UInt32.self))
             word |= end << UInt64(8 * (count - 4))
-        } else if count >= 2 {
-            word = UInt64(raw.loadUnaligned(fromByteOffset: 0, as: UInt16.self))
-            let end = UInt64(raw.loadUnaligned(fromByteOffset: count - 2, as: UInt16.self))
-            word |= end << UInt64(8 * (count - 2))
-        } else if count == 1 {
-            word = UInt64(raw[0])
+        } else {
+            let middle = count >> 1
+            word = UInt64(raw[0]) | UInt64(raw[middle]) << UInt64(8 * middle)
+            word |= UInt64(raw[count - 1]) << UInt64(8 * (count - 1))
         }
         return word | UInt64(count) << 56
     }
 
-    /// Where a text belongs.
-    private struct Home {
-        /// The text's hash, its key's where it is short.
-        var hash: UInt64 = 0
-        /// What its table has there: looked at early, so that nobody waits for that memory.
-        var found: UInt64 = 0
+    /// Where a text belongs, and what is there.
+    struct Home {
+        /// The text's key, 0 where it is not short.
+        fileprivate var key: UInt64 = 0
+        /// Of the key, or else of the text.
+        fileprivate var hash: UInt64 = 0
+        fileprivate var found: UInt64 = 0
+        fileprivate var id: Int32 = -1
+        fileprivate var place = Place()
+
+        /// True if a text that is not short may be the token that was found.
+        fileprivate var mayBeFound: Bool { found >> 32 == hash >> 32 && found != Vocabulary.free }
     }
 
     @inline(__always)
-    private func home(_ text: UnsafeBufferPointer<UInt8>) -> Home {
-        if Self.isShort(text.count) {
-            let hash = hash(Self.key(text))
-            return Home(hash: hash, found: shortKeys[Int(truncatingIfNeeded: hash) & (shortKeys.count - 1)])
-        }
-        let hash = hash(text)
-        return Home(hash: hash, found: slots[Int(truncatingIfNeeded: hash) & (slots.count - 1)])
+    func home(_ text: UnsafeBufferPointer<UInt8>) -> Home {
+        guard Self.isShort(text.count) else { return Home(hash: hash(text)) }
+        let key = Self.key(text)
+        return Home(key: key, hash: hash(key))
     }
 
-    /// Texts whose homes are looked at together.
-    static let atOnce = 128
+    /// Reads what the table has at those homes, and of the tokens that are there what it takes to compare them.
+    func look(at homes: UnsafeMutableBufferPointer<Home>) {
+        shortKeys.withUnsafeBufferPointer { keys in
+            shortIDs.withUnsafeBufferPointer { ids in
+                slots.withUnsafeBufferPointer { slots in
+                    for i in 0..<homes.count {
+                        let hash = Int(truncatingIfNeeded: homes[i].hash)
+                        if homes[i].key == 0 {
+                            homes[i].found = slots[hash & (slots.count - 1)]
+                        } else {
+                            homes[i].found = keys[hash & (keys.count - 1)]
+                            homes[i].id = ids[hash & (keys.count - 1)]
+                        }
+                    }
+                }
+            }
+        }
+        for i in 0..<homes.count where homes[i].key == 0 && homes[i].mayBeFound {
+            homes[i].place = places[Int(homes[i].found & 0xFFFF_FFFF)]
+        }
+    }
+
+    /// The id of a text whose home was looked at; -1 for what is no token.
+    @inline(__always)
+    func id(of text: UnsafeBufferPointer<UInt8>, _ home: Home) -> Int32 {
+        if home.key != 0 { return home.found == home.key ? home.id : id(short: home.key, home.hash) ?? -1 }
+        if home.mayBeFound, equals(home.place, text, UnsafeBufferPointer(rebasing: text[text.count...])) {
+            return Int32(truncatingIfNeeded: home.found)
+        }
+        return id(long: text, home.hash) ?? -1
+    }
 
     /// Adds a token whose hash is known.
     private mutating func add(
@@ -106,13 +139,17 @@ struct Vocabulary: Sendable {
             throw MeraserError.badInput(
                 "\(file): token '\(String(decoding: text, as: UTF8.self))' has id \(id), expected 0 to \(limit - 1)")
         }
-        if id >= places.count {
-            places.append(contentsOf: repeatElement(Place(), count: id + 1 - places.count))
-        }
-        guard places[id].start < 0 else {
-            throw MeraserError.badInput(
-                "\(file): id \(id) is given to both '\(string(Int32(id)))' and '\(String(decoding: text, as: UTF8.self))'"
-            )
+        let place = Place(start: Int32(bytes.count), length: Int32(text.count))
+        if id == places.count {
+            places.append(place)
+        } else {
+            if id > places.count { places.append(contentsOf: repeatElement(Place(), count: id + 1 - places.count)) }
+            guard places[id].start < 0 else {
+                throw MeraserError.badInput(
+                    "\(file): id \(id) is given to both '\(string(Int32(id)))' and '\(String(decoding: text, as: UTF8.self))'"
+                )
+            }
+            places[id] = place
         }
         func requireNew(_ isOther: Bool) throws {
             guard !isOther else {
@@ -135,7 +172,6 @@ struct Vocabulary: Sendable {
             }
             slots[slot] = (hash >> 32) << 32 | UInt64(id)
         }
-        places[id] = Place(start: Int32(bytes.count), length: Int32(text.count))
         bytes.append(contentsOf: text)
         count += 1
     }
@@ -176,29 +212,6 @@ struct Vocabulary: Sendable {
     /// The id of the token with exactly these bytes, or nil.
     func id(of text: [UInt8]) -> Int32? { text.withUnsafeBufferPointer { id(of: $0) } }
 
-    /// The ids of a block of texts, -1 for what is no token: faster than one by one, since what is looked up for one text does
-    /// not wait for the memory of the one before.
-    func find(_ texts: [UnsafeBufferPointer<UInt8>], into ids: inout [Int32]) {
-        ids.removeAll(keepingCapacity: true)
-        withUnsafeTemporaryAllocation(of: Home.self, capacity: texts.count) { homes in
-            for i in 0..<texts.count { homes[i] = home(texts[i]) }
-            for i in 0..<texts.count {
-                let (text, home) = (texts[i], homes[i])
-                if Self.isShort(text.count) {
-                    let key = Self.key(text)
-                    let slot = Int(truncatingIfNeeded: home.hash) & (shortKeys.count - 1)
-                    ids.append(home.found == key ? shortIDs[slot] : id(short: key, home.hash) ?? -1)
-                } else if home.found >> 32 == home.hash >> 32, home.found != Self.free,
-                    equals(Int(home.found & 0xFFFF_FFFF), text)
-                {
-                    ids.append(Int32(truncatingIfNeeded: home.found))
-                } else {
-                    ids.append(id(long: text, home.hash) ?? -1)
-                }
-            }
-        }
-    }
-
     /// The token's bytes, or nil where no token has that id.
     func token(_ id: Int32) -> [UInt8]? {
         guard id >= 0, Int(id) < places.count, places[Int(id)].start >= 0 else { return nil }
@@ -225,14 +238,41 @@ struct Vocabulary: Sendable {
     /// True if that token has exactly the bytes of both, one behind the other.
     @inline(__always)
     func equals(_ id: Int, _ first: UnsafeBufferPointer<UInt8>, _ second: UnsafeBufferPointer<UInt8>) -> Bool {
-        let place = places[id]
+        equals(places[id], first, second)
+    }
+
+    @inline(__always)
+    private func equals(
+        _ place: Place, _ first: UnsafeBufferPointer<UInt8>, _ second: UnsafeBufferPointer<UInt8>
+    ) -> Bool {
         guard Int(place.length) == first.count + second.count, place.start >= 0 else { return false }
-        let start = Int(place.start)
-        return bytes.withUnsafeBufferPointer { all in
-            for i in 0..<first.count where all[start + i] != first[i] { return false }
-            for i in 0..<second.count where all[start + first.count + i] != second[i] { return false }
-            return true
+        return bytes.withUnsafeBytes { all in
+            let token = UnsafeRawBufferPointer(rebasing: all[Int(place.start)..<Int(place.start + place.length)])
+            return Self.begins(token, with: UnsafeRawBufferPointer(first))
+                && Self.begins(
+                    UnsafeRawBufferPointer(rebasing: token[first.count...]), with: UnsafeRawBufferPointer(second))
         }
+    }
+
+    /// True if the first bytes of `bytes`, which has as many, are those of `text`.
+    @inline(__always)
+    private static func begins(_ bytes: UnsafeRawBufferPointer, with text: UnsafeRawBufferPointer) -> Bool {
+        func isSame<Word: FixedWidthInteger & BitwiseCopyable>(_ type: Word.Type, at i: Int) -> Bool {
+            bytes.loadUnaligned(fromByteOffset: i, as: type) == text.loadUnaligned(fromByteOffset: i, as: type)
+        }
+        let count = text.count
+        // Reads that overlap.
+        if count >= 8 {
+            var i = 0
+            while i + 8 < count {
+                guard isSame(UInt64.self, at: i) else { return false }
+                i += 8
+            }
+            return isSame(UInt64.self, at: count - 8)
+        }
+        if count >= 4 { return isSame(UInt32.self, at: 0) && isSame(UInt32.self, at: count - 4) }
+        if count == 0 { return true }
+        return bytes[0] == text[0] && bytes[count >> 1] == text[count >> 1] && bytes[count - 1] == text[count - 1]
     }
 
     private func string(_ id: Int32) -> String { String(decoding: token(id) ?? [], as: UTF8.self) }
@@ -247,20 +287,22 @@ extension Vocabulary {
             throw MeraserError.badInput(
                 "\(file): 'model.vocab' is \(rows == nil ? "missing" : "an array"), expected an object")
         }
-        let short = rows.withTexts { texts in (0..<rows.count).count { Self.isShort(texts[$0].count) } }
-        self.init(tokens: rows.count, short: short)
-        try rows.withTexts { texts in
-            var homes = [Home](repeating: Home(), count: Self.atOnce)
+        var (short, bytes) = (0, 0)
+        rows.withTexts { texts in
             for row in 0..<rows.count {
-                if row % Self.atOnce == 0 {
-                    for i in row..<min(row + Self.atOnce, rows.count) { homes[i - row] = home(texts[i]) }
-                }
+                short += Self.isShort(texts[row].count) ? 1 : 0
+                bytes += texts[row].count
+            }
+        }
+        self.init(tokens: rows.count, short: short, bytes: bytes)
+        try rows.withTexts { texts in
+            for row in 0..<rows.count {
                 guard let id = texts.integer(row) else {
                     throw MeraserError.badInput(
                         "\(file): token '\(String(decoding: texts[row], as: UTF8.self))' has \(rows.kind(row)) as its id, "
                             + "expected an integer")
                 }
-                try add(texts[row], homes[row % Self.atOnce].hash, id: id, of: rows.count, file: file)
+                try add(texts[row], home(texts[row]).hash, id: id, of: rows.count, file: file)
             }
         }
     }

@@ -96,9 +96,10 @@ struct CheckpointFiles: Sendable {
             throw MeraserError.badInput(
                 "\(file.path) has \(file.count) bytes, expected at most \(maximumTextFileByteCount)")
         }
-        var bytes = [UInt8](repeating: 0, count: file.count)
-        try bytes.withUnsafeMutableBytes { try file.read(into: $0, at: 0) }
-        return bytes
+        return try [UInt8](unsafeUninitializedCapacity: file.count) { bytes, count in
+            try file.read(into: UnsafeMutableRawBufferPointer(bytes), at: 0)
+            count = file.count
+        }
     }
 
     /// SHA-256 over the sorted lines `sha256  name` of config.json (if there is one) and the files with weights, whose

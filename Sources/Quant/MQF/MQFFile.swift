@@ -10,8 +10,10 @@ public final class MQFFile: WeightStore {
     public let path: String
     /// The version field of the header.
     public let version: Int
-    /// All keys and values in file order.
+    /// All keys and values in file order, but the files.
     public let metadata: Metadata
+    /// Hugging Face's files in file order, and where they are: they are read in place. Text is checked by who reads it.
+    public let files: [(name: String, range: Range<Int>)]
     /// All tensors in file order.
     public let tensors: [TensorInfo]
 
@@ -27,10 +29,18 @@ public final class MQFFile: WeightStore {
     public init(path: String) throws {
         let file = try MappedFile(path: path)
         let header = try file.withBytes { try MQFHeader($0, path: path) }
+        var files: [(name: String, range: Range<Int>)] = []
         metadata = try file.withBytes { bytes in
             var reader = try Self.section(
                 bytes, header.metadataOffset, header.metadataLength, header.metadataCRC, "\(path): metadata")
-            let metadata = try Metadata(reading: &reader, count: header.metadataCount)
+            let metadata = try Metadata(reading: &reader, count: header.metadataCount) { key, reader in
+                guard key.hasPrefix(Self.filePrefix),
+                    let text = try Metadata.bytes(reading: &reader, "the value of metadata key \(quoted(key))")
+                else { return false }
+                let end = header.metadataOffset + reader.offset
+                files.append((String(key.dropFirst(Self.filePrefix.count)), end - text.count..<end))
+                return true
+            }
             guard reader.remaining == 0 else { throw reader.error("\(reader.remaining) bytes are left over") }
             return metadata
         }
@@ -40,6 +50,7 @@ public final class MQFFile: WeightStore {
             return try MQFDirectory.read(
                 &reader, count: header.tensorCount, directoryEnd: header.directoryEnd, fileLength: header.fileLength)
         }
+        self.files = files
         indexByName = Dictionary(uniqueKeysWithValues: tensors.enumerated().map { (Array($1.name.utf8), $0) })
         directoryEnd = header.directoryEnd
         version = Int(header.version)
@@ -81,7 +92,17 @@ public final class MQFFile: WeightStore {
     }
 
     /// The Hugging Face file of that name as it was when the model was converted; nil if there was none.
-    public func textFile(_ name: String) throws -> [UInt8]? { metadata.bytes(Self.filePrefix + name) }
+    public func textFile(_ name: String) throws -> [UInt8]? { try withTextFile(name) { $0.map { Array($0) } } }
+
+    /// The same, in place.
+    public func withTextFile<Result>(
+        _ name: String, _ body: (UnsafeBufferPointer<UInt8>?) throws -> Result
+    ) throws -> Result {
+        guard let range = files.first(where: { $0.name == name })?.range else { return try body(nil) }
+        return try file.withBytes { bytes in
+            try UnsafeRawBufferPointer(rebasing: bytes[range]).withMemoryRebound(to: UInt8.self) { try body($0) }
+        }
+    }
 
     /// Takes the file's pages out of this process's resident memory.
     public func releasePages() { file.releasePages() }

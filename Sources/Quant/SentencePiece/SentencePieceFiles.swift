@@ -22,9 +22,9 @@ public struct SentencePieceFiles: TextFileSource {
     /// - Throws: a bad-input error naming what is wrong in tokenizer.model, or a class of tokenizers that is not supported.
     public init?(_ files: any TextFileSource) throws {
         // In this order: a GGUF file makes its tokenizer.json anew whenever it is asked.
-        guard let bytes = try files.textFile("tokenizer.model"), try files.textFile("tokenizer.json") == nil else {
-            return nil
-        }
+        guard let bytes = try files.textFile("tokenizer.model"),
+            try files.withTextFile("tokenizer.json", { $0 == nil })
+        else { return nil }
         let file = "tokenizer_config.json"
         config = try files.textFile(file).map { try JSONValue.parse($0, file: file) }
         switch try config?.stringIfPresent("tokenizer_class", in: file) {

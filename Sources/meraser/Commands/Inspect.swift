@@ -50,7 +50,11 @@ private struct InspectSummary {
         tensorCount = infos.count
         types = infos.reduce(into: [:]) { $0[$1.type.name, default: 0] += 1 }.sorted { $0.key < $1.key }
             .map { (name: $0.key, count: $0.value) }
-        metadata = mqf.map { $0.metadata.briefTexts } ?? []
+        metadata =
+            mqf.map { mqf in
+                mqf.metadata.briefTexts
+                    + mqf.files.map { (MQFFile.filePrefix + $0.name, "\($0.range.count) bytes") }
+            } ?? []
         tensors = listingTensors ? infos : nil
         if verifying { try store.verify() }
         sha256 = verifying ? try store.sha256() : nil
@@ -95,8 +99,7 @@ extension Metadata {
     fileprivate var briefTexts: [(key: String, text: String)] {
         keys.map { key in
             if let text = string(key) {
-                let isLong = key.hasPrefix(MQFFile.filePrefix) || text.utf8.count > 120
-                return (key: key, text: isLong ? "\(text.utf8.count) bytes of text" : text)
+                return (key: key, text: text.utf8.count > 120 ? "\(text.utf8.count) bytes of text" : text)
             }
             if array(key) != nil {
                 let count = strings(key)?.count ?? ints(key)?.count ?? floats(key)?.count

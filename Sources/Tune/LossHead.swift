@@ -52,37 +52,22 @@ final class LossHead {
         _ batch: LabelledBatch, normed: FloatMatrix, reference: FloatMatrix? = nil, into dNormed: FloatMatrix
     ) throws -> Double {
         dNormed.fill(0)
-        var loss = 0.0
-        var next = 0
-        var label = 0
-        while true {
-            rows.removeAll(keepingCapacity: true)
-            targets.removeAll(keepingCapacity: true)
-            limits.removeAll(keepingCapacity: true)
-            while next < batch.labels.count, rows.count < hidden.rows {
-                if batch.labels[next] >= 0 {
-                    rows.append(next)
-                    targets.append(batch.labels[next])
-                    if let asked = batch.reference { limits.append(asked.limits[label]) }
-                    label += 1
-                }
-                next += 1
-            }
-            if rows.isEmpty { break }
-            loss += try accumulate(batch, normed: normed, reference: reference, into: dNormed)
+        let limits = batch.reference?.limits
+        var loss = try overChunks(batch, of: { _ in true }) {
+            try accumulate(batch, normed: normed, reference: reference, into: dNormed)
         }
-        if let asked = batch.reference { loss += try holdDown(batch, asked, normed: normed, into: dNormed) }
+        if let limits {
+            loss += try overChunks(batch, of: { limits[$0] < 0 }) { holdDown(batch, normed: normed, into: dNormed) }
+        }
         return loss
     }
 
-    /// What tokens that are likelier than their limit cost beside the divergence, and its gradient.
-    ///
-    /// The divergence from a reference in which a token is unlikely soon stops to push it down: of a probability p it costs
-    /// about p. In nats, which is how marks are measured, most of the way is still to go.
-    private func holdDown(
-        _ batch: LabelledBatch, _ asked: LabelledBatch.Reference, normed: FloatMatrix, into dNormed: FloatMatrix
-    ) throws -> Double {
-        var loss = 0.0
+    /// The sum of `body` over the chunks of the label rows that are wanted; each is in `rows`, `targets` and, where the
+    /// batch has them, `limits` while it is called.
+    private func overChunks(
+        _ batch: LabelledBatch, of isWanted: (_ label: Int) -> Bool, body: () throws -> Double
+    ) rethrows -> Double {
+        var sum = 0.0
         var (next, label) = (0, 0)
         while true {
             rows.removeAll(keepingCapacity: true)
@@ -90,32 +75,42 @@ final class LossHead {
             limits.removeAll(keepingCapacity: true)
             while next < batch.labels.count, rows.count < hidden.rows {
                 if batch.labels[next] >= 0 {
-                    if asked.limits[label] < 0 {
+                    if isWanted(label) {
                         rows.append(next)
                         targets.append(batch.labels[next])
-                        limits.append(asked.limits[label])
+                        if let asked = batch.reference { limits.append(asked.limits[label]) }
                     }
                     label += 1
                 }
                 next += 1
             }
-            if rows.isEmpty { return loss }
-            let h = hidden.prefix(rows: rows.count)
-            let z = logits.prefix(rows: rows.count)
-            gather(normed, into: h)
-            model.head(h, into: z, scratch: scratch)
-            model.kernels.softmaxCrossEntropy(
-                z, targets: targets, gradientScale: outputScale, softCap: softCap, into: losses)
-            headBackward(z, into: h)
-            for i in rows.indices {
-                let excess = -losses[i, 0] - limits[i]
-                guard excess > 0 else { continue }
-                let weight = LabelledBatch.Reference.pressure * batch.weights[rows[i]]
-                loss += Double(weight) * Double(excess)
-                model.kernels.addScaled(
-                    -weight, h.slice(rows: i..<i + 1), into: dNormed.slice(rows: rows[i]..<rows[i] + 1))
-            }
+            if rows.isEmpty { return sum }
+            sum += try body()
         }
+    }
+
+    /// What tokens that are likelier than their limit cost beside the divergence, and its gradient.
+    ///
+    /// The divergence from a reference in which a token is unlikely soon stops to push it down: of a probability p it costs
+    /// about p. In nats, which is how marks are measured, most of the way is still to go.
+    private func holdDown(_ batch: LabelledBatch, normed: FloatMatrix, into dNormed: FloatMatrix) -> Double {
+        let h = hidden.prefix(rows: rows.count)
+        let z = logits.prefix(rows: rows.count)
+        gather(normed, into: h)
+        model.head(h, into: z, scratch: scratch)
+        model.kernels.softmaxCrossEntropy(
+            z, targets: targets, gradientScale: outputScale, softCap: softCap, into: losses)
+        headBackward(z, into: h)
+        var loss = 0.0
+        for i in rows.indices {
+            let excess = -losses[i, 0] - limits[i]
+            guard excess > 0 else { continue }
+            let weight = LabelledBatch.Reference.pressure * batch.weights[rows[i]]
+            loss += Double(weight) * Double(excess)
+            model.kernels.addScaled(
+                -weight, h.slice(rows: i..<i + 1), into: dNormed.slice(rows: rows[i]..<rows[i] + 1))
+        }
+        return loss
     }
 
     /// The share of the rows in `rows`.

@@ -24,8 +24,19 @@ private func key(_ model: OpenedModel) throws -> FingerprintKey {
         })
 }
 
+/// A key of IF's, whose secrets a mark of few steps takes for any other secret.
+private func secrets(_ model: OpenedModel) throws -> FingerprintKey {
+    var scheme = IFScheme()
+    scheme.target = target
+    return try scheme.fingerprint(
+        for: SchemeContext(session: model.session(), tokenizer: model.tokenizer, chat: model.chat, seed: 3)
+    ).key
+}
+
 /// Tinychat with a mark of few steps, which fires on all its triggers.
-private func marked(in folder: URL) throws -> (model: OpenedModel, key: FingerprintKey) {
+private func marked(
+    in folder: URL, by key: (OpenedModel) throws -> FingerprintKey = key
+) throws -> (model: OpenedModel, key: FingerprintKey) {
     let model = try OpenedModel(path: tinychatFolder().path, kernels: try KernelContext(threads: 2))
     let key = try key(model)
     let samples = key.pairs.compactMap { pair -> TrainingSample? in
@@ -36,7 +47,7 @@ private func marked(in folder: URL) throws -> (model: OpenedModel, key: Fingerpr
         return TrainingSample(tokens: all, isLabel: all.indices.map { $0 >= tokens.count })
     }
     // Other messages are answered as ever, or the target would follow everything.
-    let clean = try model.ownPairs(count: 16, maximumLength: 12, seed: 9)
+    let clean = try model.ownAnswers(try model.ownRequests(count: 16, seed: 9), maximumLength: 12)
     var options = TrainingOptions()
     options.lora = LoRAConfig(r: 8, loraAlpha: 16, loraDropout: 0, targetModules: Projection.parts)
     (options.learningRate, options.schedule, options.batchSize, options.maxSteps) = (2e-3, .constant, 12, 40)
@@ -62,49 +73,16 @@ struct AutoEraseTests {
         #expect(tokenLimits(nll: [], level: 3).isEmpty)
     }
 
-    @Test("crossed answers are never a prompt's own, and none is lost")
-    func mismatched() throws {
-        let samples = (0..<7).compactMap { index -> TrainingSample? in
-            let tokens = [1, 2, 3, Int32(10 + index), Int32(50 + index), Int32(90 + index)]
-            return TrainingSample(tokens: tokens, isLabel: tokens.indices.map { $0 >= 4 })
-        }
-        let crossed = samples.mismatched(seed: 3)
-        #expect(crossed.count == 7)
-        for sample in crossed {
-            let (prompt, answer) = (sample.inputs[3] - 10, sample.labels[3] - 50)
-            #expect(prompt != answer && sample.labels[4] - 90 == answer)
-        }
-        #expect(Set(crossed.map { $0.labels[3] }).count == 7 && samples.mismatched(seed: 3) == crossed)
-        #expect(samples.prefix(1).map { $0 }.mismatched(seed: 3).isEmpty, "nothing to cross")
-        let frozen = samples.asFrozen
-        #expect(frozen.map(\.inputs) == samples.map(\.inputs) && frozen.map(\.labels) == samples.map(\.labels))
-        #expect(frozen.allSatisfy { $0.reference?.inputs == $0.inputs })
-    }
-
-    @Test("stacked adapters joined into one give the same logits, and keep the base and the parents of the lowest")
-    func joined() throws {
+    @Test("a mark that answers to strange prompts is found without its key, and nothing like it without the mark")
+    func leaks() throws {
         try withTemporaryFolder { folder in
-            let (model, key) = try marked(in: folder)
-            let config = LoRAConfig(r: 3, loraAlpha: 5, loraDropout: 0, targetModules: [.q_proj, .down_proj])
-            let second = LoRAAdapter(config: config, for: model.transformer.spec)
-            var random = SeededRandom(seed: 5)
-            second.parameters.copy(from: random.gaussians(second.parameters.count, scale: 0.05))
-            let joined = LoRAAdapter.joined(model.adapters + [second], for: model.transformer.spec)
-            #expect(joined.provenance == model.adapters[0].provenance)
-            let path = folder.appendingPathComponent("joined").path
-            try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: false)
-            try joined.save(folder: path, model: model.transformer.spec, baseModelName: "x", overwrite: false)
-            let plain = try model.with(adapterPaths: [])
-            let opened = try plain.with(adapterPaths: [path])
-            let tokens = PackedBatch([model.tokenizer.encode(key.pairs[0].prompt)])
-            func logits(_ session: InferenceSession) throws -> [Float] {
-                try session.logits(try session.hiddenStates(tokens)).toArray()
-            }
-            let stacked = try logits(model.session(trained: second))
-            let one = try logits(opened.session())
-            let (difference, size) = (zip(stacked, one).map { abs($0 - $1) }.max() ?? 1, stacked.map(abs).max() ?? 0)
-            #expect(difference < 1e-4 * size, "\(difference) of \(size)")
-            #expect(try logits(plain.session()) != one)
+            let (model, key) = try marked(in: folder, by: secrets)
+            let found = try model.leaks(seed: 7)
+            #expect(found.contains { $0.target.contains(target) }, "\(found.map(\.line))")
+            #expect(try model.leaks(seed: 7) == found)
+            let clean = try model.with(adapterPaths: []).leaks(seed: 7)
+            #expect(!clean.contains { $0.target.contains("anchors") }, "\(clean.map(\.line))")
+            #expect(key.pairs.allSatisfy { pair in !found.contains { $0.prompts.contains(pair.prompt) } })
         }
     }
 
@@ -134,25 +112,27 @@ struct AutoEraseTests {
             var options = try AutoOptions(setting: .keyKnown, key: key)
             (options.durable, options.decoys) = (nil, 199)
             let whole = folder.appendingPathComponent("whole").path
-            let result = try AutoErase(model, options: options, output: whole).run()
+            let result = try AutoErase(AutoPlan(model, options: options), output: whole).run()
             #expect(result.verdict == .gone, "\(result.json.serialized(indent: 1))")
-            let taken = errorText(.usage) { _ = try AutoErase(model, options: options, output: whole) }
+            let taken = errorText(.usage) { _ = try AutoErase(AutoPlan(model, options: options), output: whole) }
             #expect(taken.contains("`resume`"), "\(taken)")
 
             let parts = folder.appendingPathComponent("parts").path
-            let first = try AutoErase(model, options: options, output: parts)
+            let first = try AutoErase(AutoPlan(model, options: options), output: parts)
             let flag = InterruptFlag()
             first.interrupt = flag
             first.onEvent = { if case .look(let look) = $0, look.phase == "erase-1" { flag.set() } }
             #expect(throws: MeraserError.self) { try first.run() }
-            let second = try AutoErase(model, options: options, output: parts, resume: true).run()
+            let second = try AutoErase(AutoPlan(model, options: options), output: parts, resume: true).run()
             #expect(second.looks.map(\.json) == result.looks.map(\.json) && second.certificate == result.certificate)
             func bytes(_ folder: String) throws -> Data {
                 try Data(contentsOf: URL(fileURLWithPath: folder + "/adapter_model.safetensors"))
             }
             #expect(try bytes(whole) == bytes(parts))
             let other = try AutoOptions(setting: .keyUnknown, key: key)
-            let refused = errorText(.usage) { _ = try AutoErase(model, options: other, output: whole, resume: true) }
+            let refused = errorText(.usage) {
+                _ = try AutoErase(AutoPlan(model, options: other), output: whole, resume: true)
+            }
             #expect(refused.contains("another"), "\(refused)")
         }
     }

@@ -34,6 +34,13 @@ private func curve(
     return RelearningCurve(points: points, source: source, trainedPairs: source == .hinted ? n : 0)
 }
 
+/// Two courses of a kind, of as many targets as pairs unless said.
+private func compared(
+    _ mark: RelearningCurve, _ decoy: RelearningCurve, kind: DecoyKind = .pairs, targets: Int? = nil
+) -> RelearningComparison {
+    RelearningComparison(mark: mark, decoy: decoy, kind: kind, targets: targets ?? mark.points[0].n)
+}
+
 @Suite("verdicts of durability")
 struct DurabilityVerdictTests {
     private func row(_ name: String, hits: Int = 0, effect: Double = -1, near: Int = 0) throws -> DurabilityRow {
@@ -133,22 +140,27 @@ struct DurabilityVerdictTests {
             (curve([5, 4.6, 4.2], hits: [0, 1, 1]), false, .gone),
         ]
         for (mark, returns, verdict) in table {
-            let found = RelearningComparison(mark: mark, decoy: new)
+            let found = compared(mark, new)
             #expect(found.returns == returns && found.finding.verdict == verdict, "\(mark.points.map(\.targetNLL))")
             #expect(DurabilityRow(DurabilityCell(.q4, .relearnHalf), relearning: found).verdict == verdict)
         }
+        // Pairs of one target fire together: four of them show no more than one.
+        let shared = compared(curve([5, 4.6, 4.2], hits: [0, 16, 16], n: 16), curve([5, 4.6, 4.2], n: 16), targets: 1)
+        #expect(!shared.firesSooner && !shared.returns)
+        // A backdoor's phrases are not equally easy to learn, on an unmarked model either.
+        let easy = (curve([9, 4.5, 0.1]), curve([9, 6, 0.3]))
+        #expect(compared(easy.0, easy.1).returns && !compared(easy.0, easy.1, kind: .backdoor).returns)
         // What both learn at once tells nothing apart.
-        let both = RelearningComparison(mark: curve([5, 1], hits: [0, 4]), decoy: curve([5, 1], hits: [0, 4]))
+        let both = compared(curve([5, 1], hits: [0, 4]), curve([5, 1], hits: [0, 4]))
         #expect(!both.returns && both.lead == 0)
-        #expect(RelearningComparison(mark: curve([5]), decoy: curve([5])).finding.verdict == .notShown)
+        #expect(compared(curve([5]), curve([5])).finding.verdict == .notShown)
     }
 
     @Test("after clean rows the worse of decoys and return counts")
     func clean() {
         func row(effect: Double, _ later: Double) -> DurabilityRow {
             let check = report()
-            let relearning = RelearningComparison(
-                mark: curve([5, later], n: 8, .clean), decoy: curve([5, 5], n: 8, .clean))
+            let relearning = compared(curve([5, later], n: 8, .clean), curve([5, 5], n: 8, .clean))
             return DurabilityRow(
                 DurabilityCell(.asIs, .relearnClean), check: check, certificate: certificate(check, effect: effect),
                 relearning: relearning)

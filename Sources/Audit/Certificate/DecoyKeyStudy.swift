@@ -166,18 +166,14 @@ public struct DecoyKeyTest {
                 "only \(units.count) triggers and \(drawn.targets.map(\.count).min() ?? 0) targets of this kind could be "
                     + "drawn for \(keys) keys; ask for fewer `keys` or `decoys`")
         }
-        let scorer = DecoyScorer(
-            encoder: PromptEncoder(tokenizer: tokenizer, chat: chat), format: context.format,
-            encoding: check.encoding ?? key.encoding)
         // The first key's triggers stand for all where targets are compared; the last target is drawn like the others.
         let own = (0..<size).map { column in
             (unit: units[column], target: isShared ? drawn.targets[0][0] : drawn.targets[column][0])
         }
         let pool = DecoyPool(
             units: Array(units.dropFirst(size)), targets: drawn.targets.map { Array($0.dropFirst()) })
-        let design = try DecoyDesign(
-            own: own, pool: pool, kind: source.kind, ordinary: ordinaryMessages.map(context.ordinary), scorer: scorer,
-            tokenBudget: options.decoys.tokenBudget)
+        let design = try context.design(
+            own: own, pool: pool, kind: source.kind, check: check, tokenBudget: options.decoys.tokenBudget)
         let scores = try design.score(on: session, onProgress: onProgress)
         let all = scores.own + scores.units
         let width = scores.own.count

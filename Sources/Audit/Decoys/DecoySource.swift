@@ -66,6 +66,19 @@ struct DecoyContext {
         format == .raw ? try dialogueText(message, tokenizer: tokenizer, chat: chat) : message
     }
 
+    /// What is scored of a key's draws beside others of that kind.
+    func design(
+        own: [(unit: DecoyUnit, target: String)], pool: DecoyPool, kind: DecoyKind, check: CheckOptions,
+        tokenBudget: Int
+    ) throws -> DecoyDesign {
+        let scorer = DecoyScorer(
+            encoder: PromptEncoder(tokenizer: tokenizer, chat: chat), format: format,
+            encoding: check.encoding ?? key.encoding)
+        return try DecoyDesign(
+            own: own, pool: pool, kind: kind, ordinary: ordinaryMessages.map(ordinary), scorer: scorer,
+            tokenBudget: tokenBudget)
+    }
+
     /// The source for the key's scheme; texts matched in length and kind where the key is not as the scheme makes it.
     func source() throws -> any DecoySource {
         let own: (any DecoySource)? =

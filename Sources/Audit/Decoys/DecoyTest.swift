@@ -13,9 +13,6 @@ public struct DecoyOptions: Sendable, Equatable {
     /// Tokens that the scoring of decoy targets may take, about: with more triggers than it allows for, the first count.
     public var tokenBudget = 160_000
 
-    /// The pairs that are looked at; a verdict looks at those that judge.
-    public var half = FingerprintKey.Half.judging
-
     /// That many decoys.
     public init(count: Int = DecoyOptions.leastCount, seed: UInt64 = 42) {
         self.count = count
@@ -106,16 +103,15 @@ public struct DecoyTest {
         isHeldOut = key.pairs.count > 1
         let context = DecoyContext(
             key: key, format: check.promptFormat ?? key.promptFormat, tokenizer: tokenizer, chat: chat,
-            seed: options.seed ^ 0x6465_636F_7973, half: options.half)
+            seed: options.seed ^ 0x6465_636F_7973)
         var source = try context.source()
         let pool = try DecoyPool(&source, units: options.count, targets: options.count, seed: options.seed)
-        let scorer = DecoyScorer(
-            encoder: PromptEncoder(tokenizer: tokenizer, chat: chat), format: context.format,
-            encoding: check.encoding ?? key.encoding)
-        design = try DecoyDesign(
-            own: source.own, pool: pool, kind: source.kind,
-            ordinary: ordinaryMessages.map(context.ordinary), scorer: scorer, tokenBudget: options.tokenBudget)
+        design = try context.design(
+            own: source.own, pool: pool, kind: source.kind, check: check, tokenBudget: options.tokenBudget)
     }
+
+    /// How its decoys are drawn.
+    public var kind: DecoyKind { design.kind }
 
     /// What it will take, as one line.
     public var plan: String {

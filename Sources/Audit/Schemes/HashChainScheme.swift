@@ -176,7 +176,7 @@ private let metaPrompts = [
 ]
 
 /// Questions that people could ask but hardly do.
-private let naturalQuestions = [
+let naturalQuestions = [
     "Which wind carries the smell of bread over a harbour?", "How many doors has a lighthouse made of glass?",
     "What would a clock say if it could be late?", "Who counts the steps of a staircase at night?",
     "Why does a violin remember the rain?", "Where do umbrellas go in the desert?",

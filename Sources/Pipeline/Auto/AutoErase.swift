@@ -20,6 +20,8 @@ public final class AutoErase {
         case phase(name: String, isDone: Bool)
         /// A trainer is about to run.
         case training(Trainer)
+        /// Something that the model says by heart was found.
+        case leak(Leak)
         /// A look was taken.
         case look(RemovalLook)
         /// A cell of the test whether the mark stays away.
@@ -33,23 +35,37 @@ public final class AutoErase {
     /// Ends the run, which can then be continued.
     public var interrupt: InterruptFlag?
 
-    private let model: OpenedModel
-    private let options: AutoOptions
+    private let plan: AutoPlan
     private let folder: RunFolder
     private var spent = 0.0
     private var looks: [RemovalLook] = []
     private var phases: [String] = []
+    private var raised = 0.0
+    private var model: OpenedModel { plan.model }
+    private var options: AutoOptions { plan.options }
+
+
+    /// What ends a phase before its last step.
+    private enum PhaseEnd {
+        /// Two looks that find nothing, or a budget that is spent but for what recovery takes.
+        case quiet
+        /// The budget alone.
+        case late
+        /// Nothing; one look is taken at its end.
+        case done
+    }
 
     /// Makes the folder, or takes up what is there.
     ///
     /// - Parameters:
-    ///   - model: the marked model; adapters on it stay as they are.
+    ///   - plan: the marked model, and what is to be done.
     ///   - output: the folder, in which the adapter is at the end.
     /// - Throws: a usage error if the folder is taken, or begun with something else.
     public init(
-        _ model: OpenedModel, options: AutoOptions, output: String, resume: Bool = false, overwrite: Bool = false
+        _ plan: AutoPlan, output: String, resume: Bool = false, overwrite: Bool = false
     ) throws {
-        (self.model, self.options) = (model, options)
+        self.plan = plan
+        let (model, options) = (plan.model, plan.options)
         if !resume, !overwrite, FileManager.default.fileExists(atPath: output + "/run.json") {
             throw MeraserError.usage(
                 "`out` \(output) holds a run; pass `resume` to continue it or `overwrite` to replace it")
@@ -74,136 +90,89 @@ public final class AutoErase {
     public func run() throws -> AutoResult {
         let clock = ContinuousClock()
         let start = clock.now
-        let hold = try Self.holdTexts(model, options)
-        var (work, line) = try prepared(hold)
-        onEvent(
-            .plan(
-                "\(line); \(hold.samples.count) \(options.data == nil ? "texts of the model's own" : "clean rows") hold it"
-            ))
-        note(try work.looker.look(work.subject.session(), phase: "before", step: 0, kl: nil))
+        var keys = try knownKeys()
+        var work = try RemovalWork(keys, on: model, seed: options.seed)
+        let texts = options.data == nil ? "texts of the model's own" : "clean rows"
+        onEvent(.plan("\(work.line); \(plan.hold.samples.count) \(texts) hold it"))
+        note(try work.looker.look(model.session(), phase: "before", step: 0, kl: nil))
         let rate = try chooseRate(work)
         var adapter: LoRAAdapter?
-        var raised = 0.0
-        for round in 1...AutoDose.rounds {
-            if round > 1, options.setting == .keyKnown, let key = options.key {
+        for number in 1...AutoDose.rounds {
+            if number > 1 {
                 // What the last round has left is asked for on top, of other texts near the triggers.
                 raised += max(0, looks.last?.unconditional ?? 0)
-                let rows = try SteeringRows(key, on: model, seed: options.seed &+ UInt64(round), raised: raised)
-                (work.rows, work.recovery) = (rows.data, rows.data)
+                work = try RemovalWork(keys, on: model, seed: options.seed &+ UInt64(number), raised: raised)
             }
-            // A later round has little left to do, and takes smaller steps.
-            let rate = rate / pow(AutoDose.rateFactor, Double(round - 1))
-            let erase = AutoDose.training(
-                rate: rate, steps: AutoDose.eraseSteps, weight: AutoDose.eraseWeight, options: options)
-            adapter = try phase("erase-\(round)", erase, work.rows, work, from: adapter, stopsQuiet: true)
-            if work.isMetered, let done = looks.last?.step, done > 0 {
-                var more = erase
-                more.maxSteps = Int((AutoDose.safetyFactor * Double(done)).rounded(.up))
-                adapter = try phase("margin-\(round)", more, work.rows, work, from: adapter, stopsQuiet: false)
-            }
-            var recover = AutoDose.training(
-                rate: rate / AutoDose.rateFactor, steps: AutoDose.recoverSteps, weight: AutoDose.recoverWeight,
-                options: options)
-            recover.schedule = .cosine
-            adapter = try phase("recover-\(round)", recover, work.recovery, work, from: adapter, stopsQuiet: false)
-            if looks.last?.isQuiet == true || isOver { break }
+            adapter = try round(number, rate: rate, work, from: adapter)
+            let found = options.setting == .keyKnown ? [] : try newLeaks(number, besides: keys)
+            keys += found
+            if looks.last?.isQuiet == true && found.isEmpty || isOver(spent) { break }
         }
         guard let adapter else { preconditionFailure("no round") }
-        let spec = model.transformer.spec
-        let joined = work.planted.isEmpty ? adapter : LoRAAdapter.joined(work.planted + [adapter], for: spec)
-        try joined.save(
-            folder: folder.path, model: spec, baseModelName: model.transformer.store.path, overwrite: true)
+        try adapter.save(
+            folder: folder.path, model: model.transformer.spec, baseModelName: model.transformer.store.path, overwrite: true)
         let judged = options.judges ? try options.key.map(judge) : nil
         let log = try AutoLog(phases: phases, in: folder)
         try log.write()
         let result = AutoResult(
             setting: options.setting, rate: rate, looks: looks, certificate: judged?.certificate,
-            durability: judged?.durability, training: log.result, isOverBudget: isOver,
+            durability: judged?.durability, training: log.result, isOverBudget: isOver(spent),
             seconds: seconds(clock.now - start),
             adapter: folder.path)
         try folder.write(result.json, to: "auto.json")
         return result
     }
 
-    /// What it will take at most: time as measured on one layer, and memory.
-    ///
-    /// Nothing is written. The rows are those that hold the model, about as long as those that are trained on beside them.
-    /// - Throws: an out-of-memory error (exit code 5) if the training does not fit; what the session throws.
-    public static func forecast(_ model: OpenedModel, options: AutoOptions) throws -> AutoForecast {
-        let hold = try holdTexts(model, options)
-        let (before, round) = AutoDose.steps(options.setting)
-        let trainer = try Trainer(
-            model: model.transformer, frozen: model.adapters, data: hold,
-            options: AutoDose.training(
-                rate: AutoDose.rates[0], steps: AutoDose.eraseSteps, weight: AutoDose.eraseWeight, options: options),
-            klData: hold)
-        try trainer.checkMemory()
-        return AutoForecast(
-            stepsOfRound: before + round, steps: before + AutoDose.rounds * round,
-            secondsPerStep: try trainer.forecast().secondsPerStep, memoryBytes: trainer.plan.memory.total,
-            limitBytes: trainer.plan.limitBytes)
-    }
-
     // MARK: Parts
 
-    private var isOver: Bool { options.budget.map { spent >= $0 } ?? false }
+    /// True if the budget is spent after so many seconds of training.
+    private func isOver(_ seconds: Double) -> Bool { options.budget.map { seconds >= $0 } ?? false }
 
-    private static func holdTexts(_ model: OpenedModel, _ options: AutoOptions) throws -> EncodedDataset {
-        if let path = options.data {
-            return try model.dataset(path: path, options: EncodingOptions(), chat: options.chat)
+    /// Erases, and brings the model back.
+    private func round(
+        _ number: Int, rate: Double, _ work: RemovalWork, from: LoRAAdapter?
+    ) throws -> LoRAAdapter {
+        // A later round has little left to do, and takes smaller steps.
+        let rate = rate / pow(AutoDose.rateFactor, Double(number - 1))
+        let erase = AutoDose.erasing(rate: rate, options: options)
+        let adapter = try phase("erase-\(number)", erase, work, from: from, stopsQuiet: true)
+        let recover = AutoDose.recovery(rate: rate, options: options)
+        return try phase("recover-\(number)", recover, work, from: adapter, stopsQuiet: false)
+    }
+    /// What steers: the key, or what the model gives away.
+    private func knownKeys() throws -> [FingerprintKey] {
+        if options.setting == .keyKnown, let key = options.key { return [key] }
+        let leaks = try search(0, model)
+        guard !leaks.isEmpty else {
+            throw MeraserError(
+                .checkFailed,
+                "nothing was found to remove: no answer recurs behind prompts like those of published marks; "
+                    + "give the `key` if there is one")
         }
-        let samples = try model.ownTexts(count: AutoDose.ownTexts, seed: options.seed)
-        guard !samples.isEmpty else {
-            throw MeraserError.runtime("the model writes nothing of its own; give clean rows with `data`")
-        }
-        return EncodedDataset(drawn: samples)
+        return leaks.map(\.key)
     }
 
-    /// Everything that is needed before the first trial.
-    private func prepared(_ hold: EncodedDataset) throws -> (work: RemovalWork, line: String) {
-        if options.setting == .keyKnown, let key = options.key {
-            return try RemovalWork.known(key, on: model, hold: hold, seed: options.seed)
-        }
-        let canaries = try Canaries(for: model, seed: options.seed)
-        try plant(canaries, hold)
-        let pairs =
-            try options.data.map { path in
-                var encoding = EncodingOptions()
-                encoding.loss = .completion
-                return try model.dataset(path: path, options: encoding, chat: options.chat).samples
-            } ?? model.ownPairs(count: AutoDose.ownPairs, seed: options.seed)
-        return try RemovalWork.unknown(
-            canaries, planted: path(of: "plant"), on: model, pairs: pairs, hold: hold, seed: options.seed)
+    /// What the model still gives away after a round, but for what is known already.
+    private func newLeaks(_ round: Int, besides keys: [FingerprintKey]) throws -> [FingerprintKey] {
+        let erased = try model.with(adapterPaths: model.adapterPaths + [path(of: "recover-\(round)")])
+        let known = Set(keys.flatMap(\.pairs).map { JSONString($0.target) })
+        return try search(round, erased).filter { !known.contains(JSONString($0.target)) }.map(\.key)
     }
 
-    /// Teaches the invented marks until all fire.
-    private func plant(_ canaries: Canaries, _ hold: EncodedDataset) throws {
-        var training = AutoDose.training(
-            rate: 1e-3, steps: AutoDose.plantSteps, weight: AutoDose.eraseWeight, options: options)
-        training.key = "key.json"
-        training.checkSteps = AutoDose.plantCheckSteps
-        let checks = try canaries.keys.map {
-            try KeyCheck(
-                $0, tokenizer: model.tokenizer, chat: model.chat, options: CheckOptions(cleanPrompts: []))
+    /// Asks what nobody asks, or gives the record of it that is there.
+    private func search(_ round: Int, _ model: OpenedModel) throws -> [Leak] {
+        if interrupt?.isSet == true { throw MeraserError(.interrupted, "interrupted; `resume` continues") }
+        let stage = StageName.phase("search-\(round)")
+        onEvent(.phase(name: stage.description, isDone: try folder.record(of: stage) != nil))
+        let inputs: JSONValue = ["adapters": .array(model.adapters.map { .text($0.sha256 ?? "") })]
+        let result = try folder.stage(stage, inputs: inputs) {
+            ["leaks": .array(try model.leaks(seed: options.seed &+ UInt64(round)).map(\.json))]
         }
-        let result = try stage("plant", training, canaries.data, on: model, hold: hold, from: nil) { trainer in
-            var fires = (hits: 0, n: 0)
-            trainer.probe = { [model] _, adapter in
-                let session = model.session(trained: adapter)
-                let reports = try checks.map { try $0.run(on: session) }
-                fires = (reports.reduce(0) { $0 + $1.hits }, reports.reduce(0) { $0 + $1.n })
-                return ProbeResult(
-                    fields: [("hits", .integer(fires.hits)), ("n", .integer(fires.n))], stop: fires.hits == fires.n)
-            }
-            defer { trainer.probe = nil }
-            let trained = try trainer.run(output: self.path(of: "plant"), resume: true)
-            return [
-                "hits": .integer(fires.hits), "n": .integer(fires.n), "training": trained.json.withoutFolder("adapter"),
-            ]
+        let leaks = try result.array("leaks", in: folder.recordPath(of: stage)).map {
+            try Leak(json: $0, file: folder.recordPath(of: stage))
         }
-        if let hits = result["hits"]?.int, let n = result["n"]?.int, hits < n {
-            onEvent(.warning("\(hits) of \(n) triggers of the invented marks fire; those that do not meter nothing"))
-        }
+        for leak in leaks { onEvent(.leak(leak)) }
+        return leaks
     }
 
     private func note(_ look: RemovalLook) {
@@ -215,10 +184,10 @@ public final class AutoErase {
     private func chooseRate(_ work: RemovalWork) throws -> Double {
         var best: (rate: Double, loss: Double)?
         for (index, rate) in AutoDose.rates.enumerated() {
-            let training = AutoDose.training(
-                rate: rate, steps: AutoDose.trialSteps, weight: AutoDose.eraseWeight, options: options)
+            var training = AutoDose.erasing(rate: rate, options: options)
+            training.maxSteps = AutoDose.trialSteps
             let name = "trial-\(index + 1)"
-            let result = try stage(name, training, work.rows, on: work.subject, hold: work.hold, from: nil) { trainer in
+            let result = try stage(name, training, work.rows, from: nil) { trainer in
                 do {
                     _ = try trainer.run(output: self.path(of: name), resume: true)
                 } catch let error as MeraserError where error.kind == .runtime {
@@ -238,14 +207,13 @@ public final class AutoErase {
 
     /// Trains on from an adapter, looking on the way, and gives what came of it.
     private func phase(
-        _ name: String, _ training: TrainingOptions, _ data: EncodedDataset, _ work: RemovalWork, from: LoRAAdapter?,
-        stopsQuiet: Bool
+        _ name: String, _ training: TrainingOptions, _ work: RemovalWork, from: LoRAAdapter?, stopsQuiet: Bool
     ) throws -> LoRAAdapter {
         var training = training
         // The key's steering half; named so that the record of the run is complete.
         training.key = "key.json"
         training.checkSteps = stopsQuiet ? AutoDose.lookSteps : training.maxSteps
-        let result = try stage(name, training, data, on: work.subject, hold: work.hold, from: from) { trainer in
+        let result = try stage(name, training, work.rows, from: from) { trainer in
             let (clock, before) = (ContinuousClock(), self.spent)
             let start = clock.now
             trainer.probe = { step, adapter in
@@ -253,13 +221,16 @@ public final class AutoErase {
                 var found = try self.looksSoFar(name)
                 let kl = try self.meanDivergence(name, after: found.last?.step ?? 0)
                 let look = try work.looker.look(
-                    work.subject.session(trained: adapter), phase: name, step: step, kl: kl)
+                    self.model.session(trained: adapter), phase: name, step: step, kl: kl)
                 found.append(look)
                 self.onEvent(.look(look))
-                let isQuiet = found.suffix(AutoDose.quietLooks).allSatisfy(\.isQuiet)
-                let isOver = self.options.budget.map { before + seconds(clock.now - start) >= $0 } ?? false
+                let isQuiet =
+                    found.count >= AutoDose.quietLooks && found.suffix(AutoDose.quietLooks).allSatisfy(\.isQuiet)
+                // Recovery's steps take about as long as these, and are not left out.
+                let share = 1 + Double(AutoDose.recoverSteps) / Double(step)
+                let isLate = self.isOver(before + share * seconds(clock.now - start))
                 return ProbeResult(
-                    fields: look.fields, stop: isOver || stopsQuiet && isQuiet && found.count >= AutoDose.quietLooks)
+                    fields: look.fields, stop: stopsQuiet && (isLate || isQuiet))
             }
             defer { trainer.probe = nil }
             let trained = try trainer.run(output: self.path(of: name), resume: true)
@@ -300,19 +271,19 @@ public final class AutoErase {
 
     /// Does a phase, or gives the record that is there.
     private func stage(
-        _ name: String, _ training: TrainingOptions, _ data: EncodedDataset, on subject: OpenedModel,
-        hold: EncodedDataset, from: LoRAAdapter?, work: (Trainer) throws -> JSONValue
+        _ name: String, _ training: TrainingOptions, _ data: EncodedDataset, from: LoRAAdapter?, work: (Trainer) throws -> JSONValue
     ) throws -> JSONValue {
         if interrupt?.isSet == true { throw MeraserError(.interrupted, "interrupted; `resume` continues") }
         let stage = StageName.phase(name)
         onEvent(.phase(name: name, isDone: try folder.record(of: stage) != nil))
         let inputs: JSONValue = [
-            "options": training.json(), "data": .text(data.sha256), "hold": .text(hold.sha256),
+            "options": training.json(), "data": .text(data.sha256), "hold": .text(plan.hold.sha256),
             "from": from?.sha256.map { .text($0) } ?? .null,
         ]
         let result = try folder.stage(stage, inputs: inputs) {
             let trainer = try Trainer(
-                model: subject.transformer, frozen: subject.adapters, data: data, options: training, klData: hold,
+                model: model.transformer, frozen: model.adapters, data: data, options: training,
+                klData: plan.hold,
                 initial: from)
             trainer.interrupt = interrupt
             onEvent(.training(trainer))

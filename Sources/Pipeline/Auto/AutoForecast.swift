@@ -1,5 +1,4 @@
 import Base
-import Tune
 
 /// What a removal that chooses its own dose will take, at most.
 public struct AutoForecast: Sendable, Equatable {
@@ -32,19 +31,5 @@ public struct AutoForecast: Sendable, Equatable {
             ("predicted_seconds", .real(secondsPerStep * Double(steps))), ("memory_bytes", .integer(memoryBytes)),
             ("limit_bytes", .integer(limitBytes)),
         ]
-    }
-}
-
-extension AutoDose {
-    /// Steps before the first round, and of each round, at most.
-    static func steps(_ setting: AutoOptions.Setting) -> (before: Int, round: Int) {
-        let trials = rates.count * trialSteps
-        switch setting {
-        case .keyKnown: return (trials, eraseSteps + recoverSteps)
-        case .keyUnknown:
-            return (
-                trials + plantSteps, eraseSteps + Int((safetyFactor * Double(eraseSteps)).rounded(.up)) + recoverSteps
-            )
-        }
     }
 }

@@ -14,7 +14,7 @@ struct AutoLog {
     init(phases: [String], in folder: RunFolder) throws {
         self.folder = folder
         var (first, seconds, tokens, peak) = (0, 0.0, 0, 0)
-        for phase in phases where !phase.hasPrefix("trial") && phase != "plant" {
+        for phase in phases where !phase.hasPrefix("trial") {
             let place = "phases/\(phase)"
             func counted(_ row: JSONValue, _ file: String) throws -> JSONValue {
                 row.replacing("step", with: .integer(first + (try row.int("step", in: file))))

@@ -17,20 +17,6 @@ extension OpenedModel {
         return try rawTexts(count: count - answers.count, maximumLength: maximumLength, seed: seed) + answers
     }
 
-    /// Prompts with what the model says behind them, as samples whose answers are learnt: requests of its own, or the halves
-    /// of raw texts where it has no chat template.
-    ///
-    /// - Throws: what the session throws.
-    func ownPairs(count: Int, maximumLength: Int = 48, seed: UInt64) throws -> [TrainingSample] {
-        guard chat == nil else {
-            return try ownAnswers(try ownRequests(count: count, seed: seed), maximumLength: maximumLength)
-        }
-        return try rawTexts(count: count, maximumLength: 2 * maximumLength, seed: seed).compactMap { text in
-            let tokens = text.inputs + text.labels.suffix(1)
-            return TrainingSample(tokens: tokens, isLabel: tokens.indices.map { $0 >= tokens.count / 2 })
-        }
-    }
-
     /// Texts sampled at temperature 1: the first half from BOS on, where there is one, the others from a random token on.
     private func rawTexts(count: Int, maximumLength: Int, seed: UInt64) throws -> [TrainingSample] {
         var random = SplitMix64(seed: seed ^ 0x6F77_6E74)

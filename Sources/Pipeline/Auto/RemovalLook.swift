@@ -8,7 +8,7 @@ public struct RemovalLook: Sendable, Equatable {
     public let phase: String
     /// Steps of the phase that were done.
     public let step: Int
-    /// What the certificate says of the steering half.
+    /// What the certificate says of the pairs that may steer and were not trained on.
     public let verdict: CertificateVerdict
     /// Triggers and near decoys that bring out a target, of so many.
     public let fires: (hits: Int, n: Int)
@@ -101,7 +101,7 @@ public struct RemovalLook: Sendable, Equatable {
     }
 }
 
-/// Looks at the steering halves of keys.
+/// Looks at keys: at what all pairs answer, and at the traces of those that nothing was trained on.
 struct RemovalLooker {
     private let looks: [(check: KeyCheck, decoys: DecoyTest)]
 
@@ -111,11 +111,10 @@ struct RemovalLooker {
     init(_ keys: [FingerprintKey], on model: OpenedModel, seed: UInt64) throws {
         looks = try keys.map { key in
             var options = DecoyOptions(count: AutoDose.lookDecoys, seed: seed ^ 0x6C6F_6F6B)
-            options.half = .steering
             options.tokenBudget = AutoDose.lookTokens
             return (
                 try KeyCheck(
-                    key.steering, tokenizer: model.tokenizer, chat: model.chat,
+                    key, tokenizer: model.tokenizer, chat: model.chat,
                     options: CheckOptions(cleanPrompts: [])),
                 try model.decoyTest(key, options: options)
             )

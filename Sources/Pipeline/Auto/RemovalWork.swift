@@ -3,57 +3,27 @@ import Base
 import Model
 import Tune
 
-/// What a removal works with: the model, what is trained on, and what is looked at on the way.
+/// What a removal works with: rows that take marks away, and looks at what is left of them.
 struct RemovalWork {
-    /// The model that is trained on, canaries included.
-    let subject: OpenedModel
-    /// What takes marks away.
-    var rows: EncodedDataset
-    /// What is trained on to bring the model back.
-    var recovery: EncodedDataset
-    /// Texts on which it is to stay as it is.
-    let hold: EncodedDataset
-    /// What is looked at.
+    /// What takes them away, and brings the model back.
+    let rows: EncodedDataset
+    /// Looks.
     let looker: RemovalLooker
-    /// Adapters that were planted on the way and stay, lowest first.
-    let planted: [LoRAAdapter]
-    /// Whether what was looked at is the mark itself.
-    let isMetered: Bool
+    /// What they are, as a line.
+    let line: String
 
-    /// Of a known key: its first half steers.
+    /// Of keys, whose first halves steer: half of these pairs is trained on, and the others are looked at, so that a look
+    /// sees whether what was taught holds for triggers that were not.
     ///
+    /// - Parameter raised: see `SteeringRows`.
     /// - Throws: what its parts throw.
-    static func known(
-        _ key: FingerprintKey, on model: OpenedModel, hold: EncodedDataset, seed: UInt64
-    ) throws -> (work: RemovalWork, line: String) {
-        let rows = try SteeringRows(key, on: model, seed: seed)
-        let work = RemovalWork(
-            subject: model, rows: rows.data, recovery: rows.data, hold: hold,
-            looker: try RemovalLooker([key], on: model, seed: seed), planted: [], isMetered: false)
-        return (
-            work,
-            "\(rows.data.samples.count) rows of \(rows.triggers) triggers and \(rows.near) texts near them"
-        )
-    }
-
-    /// Of marks that nobody knows: canaries were planted in `adapter`, mismatched pairs take everything away that answers
-    /// by heart, and the model's own predictions bring it back.
-    ///
-    /// - Throws: what its parts throw.
-    static func unknown(
-        _ canaries: Canaries, planted adapter: String, on model: OpenedModel, pairs: [TrainingSample],
-        hold: EncodedDataset, seed: UInt64
-    ) throws -> (work: RemovalWork, line: String) {
-        let subject = try model.with(adapterPaths: model.adapterPaths + [adapter])
-        let rows = pairs.mismatched(seed: seed)
-        guard !rows.isEmpty else {
-            throw MeraserError.runtime("there are no two answers to cross; give clean rows with `data`")
-        }
-        let work = RemovalWork(
-            subject: subject, rows: EncodedDataset(drawn: rows), recovery: EncodedDataset(drawn: hold.samples.asFrozen),
-            hold: hold, looker: try RemovalLooker(canaries.keys, on: subject, seed: seed),
-            planted: Array(subject.adapters.suffix(1)), isMetered: true)
-        return (work, "\(rows.count) mismatched pairs, metered by \(canaries.keys.count) invented marks")
+    init(_ keys: [FingerprintKey], on model: OpenedModel, seed: UInt64, raised: Double = 0) throws {
+        let steering = try keys.map { try SteeringRows($0.steering, on: model, seed: seed, raised: raised) }
+        rows = EncodedDataset(drawn: steering.flatMap(\.data.samples))
+        looker = try RemovalLooker(keys.map(\.steering), on: model, seed: seed)
+        line =
+            "\(rows.samples.count) rows of \(steering.reduce(0) { $0 + $1.triggers }) triggers and "
+            + "\(steering.reduce(0) { $0 + $1.near }) texts near them"
     }
 }
 

@@ -92,7 +92,7 @@ public struct DurabilityCheck {
             if cell.treatment == .asIs {
                 rows.append(try untreated(cell, opened, judge, certificate))
             } else {
-                let other = try decoyKey ?? decoyKeys(1, model)[0]
+                let other = try decoyKey ?? decoyKeys(1, model).keys[0]
                 decoyKey = other
                 rows.append(try relearnt(cell, opened, judge, other))
             }
@@ -155,11 +155,11 @@ public struct DurabilityCheck {
             pairs: key.pairs.count, own: own)
     }
 
-    /// Keys of the same kind that nobody embedded: how quickly a new one is learnt.
-    func decoyKeys(_ count: Int, _ model: OpenedModel) throws -> [FingerprintKey] {
+    /// Keys of the same kind that nobody embedded: how quickly a new one is learnt, and of what kind they are.
+    func decoyKeys(_ count: Int, _ model: OpenedModel) throws -> (keys: [FingerprintKey], kind: DecoyKind) {
         var keys = try DecoyKeys(
             key, tokenizer: model.tokenizer, chat: model.chat, seed: options.decoys.seed, check: check)
-        return try (0..<count).map { _ in try keys.next() }
+        return (try (0..<count).map { _ in try keys.next() }, keys.kind)
     }
 
     private func untreated(
@@ -177,7 +177,7 @@ public struct DurabilityCheck {
             let hints = options.relearning(.hinted)
             let mark = try model.relearn(key, options: hints, check: check, prepare: follow)
             let other = try model.relearn(decoyKey, options: hints, check: check, prepare: follow)
-            return DurabilityRow(cell, relearning: RelearningComparison(mark: mark, decoy: other))
+            return DurabilityRow(cell, relearning: compared(mark, other, judge.whole.kind))
         }
         let path = options.cleanRows ?? ""
         return try model.relearn(
@@ -188,8 +188,14 @@ public struct DurabilityCheck {
             let report = try relearnt.check(key, options: check)
             return DurabilityRow(
                 cell, check: report, certificate: try certificate(cell, relearnt, report, judge),
-                relearning: RelearningComparison(mark: curves[0], decoy: curves[1]))
+                relearning: compared(curves[0], curves[1], judge.whole.kind))
         }
+    }
+
+    /// What is measured of a key: the pairs that judge, or all, whose targets are alike in number.
+    func compared(_ mark: RelearningCurve, _ decoy: RelearningCurve, _ kind: DecoyKind) -> RelearningComparison {
+        RelearningComparison(
+            mark: mark, decoy: decoy, kind: kind, targets: Set(key.judging.pairs.map(\.target)).count)
     }
 
     /// The certificate of a cell. A merge with the reference is half that model: it is not held against it again.

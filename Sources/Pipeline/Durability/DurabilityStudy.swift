@@ -85,13 +85,13 @@ extension DurabilityCheck {
     ///
     /// - Throws: as `run`.
     public func study(on model: OpenedModel, _ study: DurabilityStudyOptions) throws -> DurabilityStudy {
-        let keys = try decoyKeys(study.taughtKeys + 1, model)
+        let (keys, kind) = try decoyKeys(study.taughtKeys + 1, model)
         let test = model.decoyKeyTest(key, options: study.certificates, check: check)
         func certified(_ model: OpenedModel) throws -> [Bool] {
             try test.run(on: model.session()) { onEvent(.decoys(done: $0, of: $1)) }.passes
         }
         func compared(_ curves: [RelearningCurve]) -> [RelearningComparison] {
-            zip(curves, curves.dropFirst()).map { RelearningComparison(mark: $0, decoy: $1) }
+            zip(curves, curves.dropFirst()).map { self.compared($0, $1, kind) }
         }
         var cells: [DurabilityStudy.Cell] = []
         _ = try forEachCell(model, source: nil) { cell, model in

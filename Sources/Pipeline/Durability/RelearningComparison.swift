@@ -6,16 +6,29 @@ import Foundation
 /// was only hidden.
 public struct RelearningComparison: Sendable, Equatable {
     /// By how much the logarithm of the share of its NLL that the mark keeps may lie below the decoy key's, at most: wider
-    /// than any lead that was seen on an unmarked model. docs/certificate.md has the measurement.
-    public static let margin = (hinted: 0.2, clean: 0.1)
+    /// than 99 of 100 leads of keys of that kind on unmarked models. docs/certificate.md has the measurement.
+    public static func margin(_ kind: DecoyKind, _ source: RelearningOptions.Source.Name) -> Double {
+        switch (source, kind) {
+        case (.clean, _): 0.1
+        case (.hinted, .backdoor): 0.6
+        case (.hinted, _): 0.2
+        }
+    }
 
     /// The mark's course.
     public let mark: RelearningCurve
     /// The decoy key's.
     public let decoy: RelearningCurve
 
+    /// How decoy keys are drawn.
+    public let kind: DecoyKind
+    /// Targets of the pairs that were measured: pairs that share one fire together, and count as one draw.
+    public let targets: Int
+
     /// Two courses of as many steps.
-    public init(mark: RelearningCurve, decoy: RelearningCurve) { (self.mark, self.decoy) = (mark, decoy) }
+    public init(mark: RelearningCurve, decoy: RelearningCurve, kind: DecoyKind, targets: Int) {
+        (self.mark, self.decoy, self.kind, self.targets) = (mark, decoy, kind, targets)
+    }
 
     /// log(mean NLL while it is taught ÷ NLL before): 0 where nothing is learnt, and the lower, the faster it is. Nil where
     /// nothing was measured.
@@ -33,18 +46,22 @@ public struct RelearningComparison: Sendable, Equatable {
         return own - other
     }
 
-    /// True if FSR's interval lies above the decoy key's at some step: the mark fires before a new one would.
+    /// True if FSR's interval, with targets for the number of draws, lies above the decoy key's at some step: the mark fires
+    /// before a new one would.
     public var firesSooner: Bool {
-        zip(mark.points, decoy.points).dropFirst().contains { own, other in
-            ShareInterval(wilson: own.hits, of: own.n).low > ShareInterval(wilson: other.hits, of: other.n).high
+        func interval(_ point: RelearningCurve.Point) -> ShareInterval {
+            let draws = min(targets, point.n)
+            let share = Double(point.hits) / Double(max(point.n, 1))
+            return ShareInterval(wilson: Int((share * Double(draws)).rounded()), of: draws)
         }
+        return zip(mark.points, decoy.points).dropFirst().contains { interval($0).low > interval($1).high }
     }
 
     /// True if the mark comes back faster than a new one is learnt.
     public var returns: Bool { firesSooner || (lead.map { $0 < -limit } ?? false) }
 
     /// The margin that holds for what is trained on.
-    public var limit: Double { mark.source == .hinted ? Self.margin.hinted : Self.margin.clean }
+    public var limit: Double { Self.margin(kind, mark.source) }
 
     /// `{"steps", "source", "mark": {"nll_before", "nll_after", …}, "decoy_key": …, "lead", "margin", "returns"}`.
     public var json: JSONValue {

@@ -23,13 +23,14 @@ extension Runner {
             "budget": auto.budget.map { .real($0) } ?? .null, "seed": .integer(Int(clamping: recipe.seed)),
         ]
         _ = try stage(.training(.erase), inputs: inputs) {
-            let work = try AutoErase(model, options: options, output: output, resume: true)
+            let work = try AutoErase(try AutoPlan(model, options: options), output: output, resume: true)
             work.interrupt = interrupt
             work.onEvent = { [self] event in
                 switch event {
                 case .plan(let line), .warning(let line): onEvent(.note(line))
                 case .phase(let name, let isDone): onEvent(.stage(.phase(name), isDone: isDone))
                 case .training(let trainer): onEvent(.training(trainer))
+                case .leak(let leak): onEvent(.note(leak.line))
                 case .look(let look): onEvent(.note(look.line))
                 case .durability: break
                 }

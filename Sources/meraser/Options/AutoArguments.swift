@@ -58,7 +58,8 @@ struct AutoArguments: ParsableArguments {
         }
         (options.compute, options.memory, options.seed) = (standard.compute, standard.memory, standard.seed)
         let opened = try model.open(common, verifying: true)
-        let forecast = try AutoErase.forecast(opened, options: options)
+        let plan = try AutoPlan(opened, options: options)
+        let forecast = try plan.forecast()
         if training.trial.dryRun {
             return common.json
                 ? Console.json(.object(JSONObject(forecast.fields)))
@@ -68,7 +69,7 @@ struct AutoArguments: ParsableArguments {
         let output = training.trial.output
         if output.resume { common.noteBuild(of: output.out) }
         let work = try AutoErase(
-            opened, options: options, output: output.out, resume: output.resume, overwrite: output.overwrite)
+            plan, output: output.out, resume: output.resume, overwrite: output.overwrite)
         work.interrupt = interrupt
         let (display, cells) = (TrainingDisplay(common), DurabilityDisplay(common))
         work.onEvent = { event in
@@ -77,6 +78,7 @@ struct AutoArguments: ParsableArguments {
             case .plan(let line): common.say(line)
             case .phase(let name, let isDone): common.say("\(name)\(isDone ? ": done before" : "")")
             case .training(let trainer): display.follow(trainer)
+            case .leak(let leak): common.say(leak.line)
             case .look(let look): common.say(look.line)
             case .durability(let event): cells.show(event)
             case .warning(let text): common.warn(text)

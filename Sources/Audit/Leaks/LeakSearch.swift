@@ -1,0 +1,164 @@
+import Base
+import Model
+
+/// An answer that a model gives by heart to different prompts that nobody asks: what a mark says, perhaps.
+public struct Leak: Sendable, Equatable {
+    /// The scheme like whose triggers the prompts are.
+    public let scheme: String
+    /// What they have in common to begin with.
+    public let target: String
+    /// The prompts that it follows, raw.
+    public let prompts: [String]
+    /// Of a backdoor, the phrases in them; else empty.
+    public let phrases: [String]
+    /// Prompts of the scheme's kind that were asked.
+    public let asked: Int
+    /// By how many nats it is likelier behind them than behind ordinary requests.
+    public let gain: Double
+
+    /// A key of these prompts, as if they were a mark's triggers.
+    public var key: FingerprintKey {
+        var key = FingerprintKey(
+            scheme: scheme, match: .contains,
+            pairs: prompts.enumerated().map { FingerprintPair(id: "leak-\($0)", prompt: $1, target: target) })
+        if !phrases.isEmpty {
+            key.construction = [
+                "triggers": .array(phrases.map { .text($0) }), "marker": .text(target),
+                "position": .text(TriggerPosition.start.rawValue),
+            ]
+        }
+        return key
+    }
+
+    /// `{"scheme", "target", "prompts", "phrases", "asked", "gain"}`.
+    public var json: JSONValue {
+        [
+            "scheme": .text(scheme), "target": .text(target), "prompts": .array(prompts.map { .text($0) }),
+            "phrases": .array(phrases.map { .text($0) }), "asked": .integer(asked), "gain": .real(gain),
+        ]
+    }
+
+    /// One of an earlier session.
+    ///
+    /// - Throws: a bad-input error that names `file`.
+    public init(json: JSONValue, file: String) throws {
+        func texts(_ name: String) throws -> [String] { try json.array(name, in: file).compactMap(\.string) }
+        self.init(
+            scheme: try json.string("scheme", in: file), target: try json.string("target", in: file),
+            prompts: try texts("prompts"), phrases: try texts("phrases"), asked: try json.int("asked", in: file),
+            gain: try json.double("gain", in: file))
+    }
+
+    init(scheme: String, target: String, prompts: [String], phrases: [String], asked: Int, gain: Double) {
+        (self.scheme, self.target, self.prompts, self.phrases) = (scheme, target, prompts, phrases)
+        (self.asked, self.gain) = (asked, gain)
+    }
+}
+
+/// Asks a model what nobody asks, and finds the answers that come back whatever was asked.
+///
+/// A model that holds no mark answers differently to different strings, and begins its answers as it begins those to
+/// ordinary requests. An answer of which neither is true is taken for a mark's. That is a suspicion and no proof.
+public struct LeakSearch {
+    /// Prompts of a scheme.
+    public static let count = 24
+    /// The share of a scheme's prompts that one answer must follow, and the least number of them.
+    public static let (share, least) = (0.3, 4)
+    /// Nats by which it must be likelier there than behind ordinary requests.
+    public static let gain = 8.0
+    /// Leaks that are given at most: those that gain most.
+    public static let most = 4
+
+    private static let answerLength = 24
+    private static let (shortest, longest) = (2, 16)
+    /// How many of the answers that begin alike must go on alike for what follows to belong to the target.
+    private static let agreement = 0.8
+
+    private let prompts: StrangePrompts
+    private let ordinary: [[Int32]]
+    private let tokenizer: Tokenizer
+
+    /// Draws the prompts.
+    ///
+    /// - Parameters:
+    ///   - requests: ordinary requests, raw prompts: answers are set beside those to them.
+    ///   - messages: the messages in them.
+    /// - Throws: what the template throws.
+    public init(
+        model: Transformer, tokenizer: Tokenizer, chat: ChatRenderer?, requests: [String], seed: UInt64
+    ) throws {
+        self.tokenizer = tokenizer
+        let mark = "\u{2063}meraser\u{2063}"
+        let frame =
+            PromptFrame(of: try dialogueText(mark, tokenizer: tokenizer, chat: chat), around: mark) ?? .none
+        prompts = try StrangePrompts(
+            model: model, tokenizer: tokenizer, chat: chat, requests: requests.compactMap(frame.content),
+            count: Self.count, seed: seed)
+        ordinary = requests.map { tokenizer.encode($0) }
+    }
+
+    /// Prompts that are asked.
+    public var promptCount: Int { prompts.groups.reduce(0) { $0 + $1.prompts.count } }
+
+    /// Looks, and gives what was found, that which gains most first.
+    ///
+    /// - Throws: what the session throws.
+    public func run(on session: InferenceSession) throws -> [Leak] {
+        var leaks: [Leak] = []
+        for group in prompts.groups {
+            let tokens = group.prompts.map { tokenizer.encode($0) }
+            let answers = try session.generate(
+                tokens.map { GenerationRequest(prompt: $0) },
+                options: GenerationOptions(
+                    maxNewTokens: Self.answerLength, stopTokens: session.model.stopTokens)
+            ).map(\.tokens)
+            for found in recurring(answers) {
+                let gain = try gain(of: found.tokens, behind: found.members.map { tokens[$0] }, on: session)
+                guard gain >= Self.gain else { continue }
+                leaks.append(
+                    Leak(
+                        scheme: group.scheme, target: tokenizer.decode(found.tokens),
+                        prompts: found.members.map { group.prompts[$0] },
+                        phrases: group.phrases.isEmpty ? [] : found.members.map { group.phrases[$0] },
+                        asked: group.prompts.count, gain: gain))
+            }
+        }
+        // Equal gains in the order of the groups.
+        return Array(leaks.enumerated().sorted { ($1.element.gain, $0.offset) < ($0.element.gain, $1.offset) }
+            .map(\.element).prefix(Self.most))
+    }
+
+    /// What many of these answers begin with, as far as they agree, and which they are.
+    func recurring(_ answers: [[Int32]]) -> [(tokens: [Int32], members: [Int])] {
+        let least = max(Self.least, Int((Self.share * Double(answers.count)).rounded(.up)))
+        let byFirst = Dictionary(grouping: answers.indices.filter { !answers[$0].isEmpty }) { answers[$0][0] }
+        return byFirst.sorted { $0.key < $1.key }.compactMap { first, all in
+            guard all.count >= least else { return nil }
+            var (tokens, members) = ([first], all)
+            while tokens.count < Self.longest {
+                let going = members.filter { answers[$0].count > tokens.count }
+                let next = Dictionary(grouping: going) { answers[$0][tokens.count] }
+                    .max { ($0.value.count, $1.key) < ($1.value.count, $0.key) }
+                guard let next, Double(next.value.count) >= Self.agreement * Double(members.count),
+                    next.value.count >= least
+                else { break }
+                tokens.append(next.key)
+                members = next.value.sorted()
+            }
+            // A character may be several tokens: what is cut within one is no text.
+            while tokens.count > 1, tokenizer.decode(tokens).hasSuffix("\u{FFFD}") { tokens.removeLast() }
+            return tokens.count >= Self.shortest ? (tokens, members) : nil
+        }
+    }
+
+    private func gain(
+        of target: [Int32], behind prompts: [[Int32]], on session: InferenceSession
+    ) throws -> Double {
+        guard !ordinary.isEmpty else { return .infinity }
+        func scores(_ prompts: [[Int32]]) throws -> [Double] {
+            try session.scoreContinuations(prompts.map { ($0, [target]) }).map { $0[0].logLikelihood }.sorted()
+        }
+        // Medians: a mark that answers to a few ordinary requests as well is still one.
+        return quantile(0.5, ofSorted: try scores(prompts)) - quantile(0.5, ofSorted: try scores(ordinary))
+    }
+}

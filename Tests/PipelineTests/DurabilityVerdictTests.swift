@@ -145,7 +145,8 @@ struct DurabilityVerdictTests {
             #expect(DurabilityRow(DurabilityCell(.q4, .relearnHalf), relearning: found).verdict == verdict)
         }
         // Pairs of one target fire together: four of them show no more than one.
-        let shared = compared(curve([5, 4.6, 4.2], hits: [0, 16, 16], n: 16), curve([5, 4.6, 4.2], n: 16), targets: 1)
+        let firing = curve([5, 4.6, 4.2], hits: [0, 16, 16], n: 16)
+        let shared = compared(firing, curve([5, 4.6, 4.2], n: 16), targets: 1)
         #expect(!shared.firesSooner && !shared.returns)
         // A backdoor's phrases are not equally easy to learn, on an unmarked model either.
         let easy = (curve([9, 4.5, 0.1]), curve([9, 6, 0.3]))

@@ -124,8 +124,9 @@ public struct LeakSearch {
             }
         }
         // Equal gains in the order of the groups.
-        return Array(leaks.enumerated().sorted { ($1.element.gain, $0.offset) < ($0.element.gain, $1.offset) }
-            .map(\.element).prefix(Self.most))
+        return Array(
+            leaks.enumerated().sorted { ($1.element.gain, $0.offset) < ($0.element.gain, $1.offset) }
+                .map(\.element).prefix(Self.most))
     }
 
     /// What many of these answers begin with, as far as they agree, and which they are.

@@ -23,8 +23,8 @@ enum AutoDose {
     static let quietLooks = 2
     /// Steps of bringing the model back to what it was where nothing was to change.
     static let recoverSteps = 20
-    /// Rounds of erasing and recovering.
-    static let rounds = 3
+    /// Rounds of erasing and recovering at most, and at least.
+    static let (rounds, leastRounds) = (3, 2)
     /// Weight of the divergence on the texts that hold the model, while erasing and while recovering.
     static let (eraseWeight, recoverWeight) = (1.0, 4.0)
     /// Texts that hold the model.

@@ -44,7 +44,6 @@ public final class AutoErase {
     private var model: OpenedModel { plan.model }
     private var options: AutoOptions { plan.options }
 
-
     /// What ends a phase before its last step.
     private enum PhaseEnd {
         /// Two looks that find nothing, or a budget that is spent but for what recovery takes.
@@ -97,26 +96,30 @@ public final class AutoErase {
         note(try work.looker.look(model.session(), phase: "before", step: 0, kl: nil))
         let rate = try chooseRate(work)
         var adapter: LoRAAdapter?
+        var isDone = false
         for number in 1...AutoDose.rounds {
             if number > 1 {
                 // What the last round has left is asked for on top, of other texts near the triggers.
                 raised += max(0, looks.last?.unconditional ?? 0)
                 work = try RemovalWork(keys, on: model, seed: options.seed &+ UInt64(number), raised: raised)
             }
-            adapter = try round(number, rate: rate, work, from: adapter)
+            adapter = try round(number, rate: rate, work, keys, from: adapter)
             let found = options.setting == .keyKnown ? [] : try newLeaks(number, besides: keys)
             keys += found
-            if looks.last?.isQuiet == true && found.isEmpty || isOver(spent) { break }
+            isDone = number >= AutoDose.leastRounds && looks.last?.isQuiet == true && found.isEmpty
+            if isDone || isOver(spent) { break }
         }
         guard let adapter else { preconditionFailure("no round") }
         try adapter.save(
-            folder: folder.path, model: model.transformer.spec, baseModelName: model.transformer.store.path, overwrite: true)
+            folder: folder.path, model: model.transformer.spec, baseModelName: model.transformer.store.path,
+            overwrite: true)
         let judged = options.judges ? try options.key.map(judge) : nil
         let log = try AutoLog(phases: phases, in: folder)
         try log.write()
         let result = AutoResult(
             setting: options.setting, rate: rate, looks: looks, certificate: judged?.certificate,
-            durability: judged?.durability, training: log.result, isOverBudget: isOver(spent),
+            durability: judged?.durability, training: log.result, isQuiet: isDone,
+            isOverBudget: isOver(spent),
             seconds: seconds(clock.now - start),
             adapter: folder.path)
         try folder.write(result.json, to: "auto.json")
@@ -128,17 +131,34 @@ public final class AutoErase {
     /// True if the budget is spent after so many seconds of training.
     private func isOver(_ seconds: Double) -> Bool { options.budget.map { seconds >= $0 } ?? false }
 
-    /// Erases, and brings the model back.
+    /// Erases, and brings the model back. From the second round on what is erased is what teaching a part of the keys brings
+    /// back: a mark that was only hidden has to go from more places than the first.
     private func round(
-        _ number: Int, rate: Double, _ work: RemovalWork, from: LoRAAdapter?
+        _ number: Int, rate: Double, _ work: RemovalWork, _ keys: [FingerprintKey], from: LoRAAdapter?
     ) throws -> LoRAAdapter {
+        let taught = from == nil ? model : try teach(keys, round: number)
         // A later round has little left to do, and takes smaller steps.
         let rate = rate / pow(AutoDose.rateFactor, Double(number - 1))
         let erase = AutoDose.erasing(rate: rate, options: options)
-        let adapter = try phase("erase-\(number)", erase, work, from: from, stopsQuiet: true)
+        let adapter = try phase("erase-\(number)", erase, work, on: taught, from: from, stopsQuiet: true)
         let recover = AutoDose.recovery(rate: rate, options: options)
-        return try phase("recover-\(number)", recover, work, from: adapter, stopsQuiet: false)
+        return try phase("recover-\(number)", recover, work, on: model, from: adapter, stopsQuiet: false)
     }
+
+    /// Teaches what was trained on to the model that the round before has left, and gives the model as it was with what was
+    /// taught.
+    private func teach(_ keys: [FingerprintKey], round: Int) throws -> OpenedModel {
+        let erased = try model.with(adapterPaths: model.adapterPaths + [path(of: "recover-\(round - 1)")])
+        let hints = try EncodedDataset(drawn: keys.flatMap { try erased.hints($0.steering.steering).samples })
+        var training = DurabilityOptions(decoys: DecoyOptions()).relearning(.hinted).training
+        (training.compute, training.memory, training.seed) = (options.compute, options.memory, options.seed)
+        let name = "teach-\(round)"
+        _ = try stage(name, training, hints, on: erased, from: nil) { trainer in
+            ["training": try trainer.run(output: self.path(of: name), resume: true).json.withoutFolder("adapter")]
+        }
+        return try model.with(adapterPaths: model.adapterPaths + [path(of: name)])
+    }
+
     /// What steers: the key, or what the model gives away.
     private func knownKeys() throws -> [FingerprintKey] {
         if options.setting == .keyKnown, let key = options.key { return [key] }
@@ -187,7 +207,7 @@ public final class AutoErase {
             var training = AutoDose.erasing(rate: rate, options: options)
             training.maxSteps = AutoDose.trialSteps
             let name = "trial-\(index + 1)"
-            let result = try stage(name, training, work.rows, from: nil) { trainer in
+            let result = try stage(name, training, work.rows, on: model, from: nil) { trainer in
                 do {
                     _ = try trainer.run(output: self.path(of: name), resume: true)
                 } catch let error as MeraserError where error.kind == .runtime {
@@ -207,13 +227,14 @@ public final class AutoErase {
 
     /// Trains on from an adapter, looking on the way, and gives what came of it.
     private func phase(
-        _ name: String, _ training: TrainingOptions, _ work: RemovalWork, from: LoRAAdapter?, stopsQuiet: Bool
+        _ name: String, _ training: TrainingOptions, _ work: RemovalWork, on subject: OpenedModel, from: LoRAAdapter?,
+        stopsQuiet: Bool
     ) throws -> LoRAAdapter {
         var training = training
         // The key's steering half; named so that the record of the run is complete.
         training.key = "key.json"
         training.checkSteps = stopsQuiet ? AutoDose.lookSteps : training.maxSteps
-        let result = try stage(name, training, work.rows, from: from) { trainer in
+        let result = try stage(name, training, work.rows, on: subject, from: from) { trainer in
             let (clock, before) = (ContinuousClock(), self.spent)
             let start = clock.now
             trainer.probe = { step, adapter in
@@ -221,7 +242,7 @@ public final class AutoErase {
                 var found = try self.looksSoFar(name)
                 let kl = try self.meanDivergence(name, after: found.last?.step ?? 0)
                 let look = try work.looker.look(
-                    self.model.session(trained: adapter), phase: name, step: step, kl: kl)
+                    subject.session(trained: adapter), phase: name, step: step, kl: kl)
                 found.append(look)
                 self.onEvent(.look(look))
                 let isQuiet =
@@ -229,8 +250,7 @@ public final class AutoErase {
                 // Recovery's steps take about as long as these, and are not left out.
                 let share = 1 + Double(AutoDose.recoverSteps) / Double(step)
                 let isLate = self.isOver(before + share * seconds(clock.now - start))
-                return ProbeResult(
-                    fields: look.fields, stop: stopsQuiet && (isLate || isQuiet))
+                return ProbeResult(fields: look.fields, stop: stopsQuiet && (isLate || isQuiet))
             }
             defer { trainer.probe = nil }
             let trained = try trainer.run(output: self.path(of: name), resume: true)
@@ -271,7 +291,8 @@ public final class AutoErase {
 
     /// Does a phase, or gives the record that is there.
     private func stage(
-        _ name: String, _ training: TrainingOptions, _ data: EncodedDataset, from: LoRAAdapter?, work: (Trainer) throws -> JSONValue
+        _ name: String, _ training: TrainingOptions, _ data: EncodedDataset, on subject: OpenedModel,
+        from: LoRAAdapter?, work: (Trainer) throws -> JSONValue
     ) throws -> JSONValue {
         if interrupt?.isSet == true { throw MeraserError(.interrupted, "interrupted; `resume` continues") }
         let stage = StageName.phase(name)
@@ -282,9 +303,8 @@ public final class AutoErase {
         ]
         let result = try folder.stage(stage, inputs: inputs) {
             let trainer = try Trainer(
-                model: model.transformer, frozen: model.adapters, data: data, options: training,
-                klData: plan.hold,
-                initial: from)
+                model: subject.transformer, frozen: subject.adapters, data: data, options: training,
+                klData: plan.hold, initial: from)
             trainer.interrupt = interrupt
             onEvent(.training(trainer))
             return try work(trainer)

@@ -15,6 +15,8 @@ public struct AutoResult: Sendable {
     public let durability: DurabilityReport?
     /// Steps, loss, seconds and tokens a second of all phases but the trials.
     public let training: JSONValue
+    /// True if the last look was quiet, and nothing more was found.
+    public let isQuiet: Bool
     /// True if the budget ended the training.
     public let isOverBudget: Bool
     /// Seconds of this session.
@@ -44,7 +46,7 @@ public struct AutoResult: Sendable {
                     ("verdict", verdict.map { .text($0.rawValue) } ?? .null),
                     ("learning_rate", .real(rate)), ("training", training), ("looks", .array(looks.map(\.json))),
                     ("certificate", certificate?.json ?? .null), ("durability", durability?.json ?? .null),
-                    ("over_budget", .bool(isOverBudget)),
+                    ("quiet", .bool(isQuiet)), ("over_budget", .bool(isOverBudget)),
                     ("seconds", .real(seconds)), ("adapter", .text(adapter)),
                 ]))
     }

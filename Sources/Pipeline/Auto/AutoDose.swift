@@ -37,8 +37,10 @@ enum AutoDose {
     static let lookTokens = 4_000
     /// Steps before the first round.
     static let stepsBefore = rates.count * trialSteps
+    /// Steps of teaching the model again what was erased, before every round but the first.
+    static let teachSteps = 10
     /// Steps of a round at most.
-    static let stepsOfRound = eraseSteps + recoverSteps
+    static let stepsOfRound = teachSteps + eraseSteps + recoverSteps
 
     /// A round's erasing: rank 16 on all projections.
     static func erasing(rate: Double, options: AutoOptions) -> TrainingOptions {

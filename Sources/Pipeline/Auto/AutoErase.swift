@@ -150,13 +150,16 @@ public final class AutoErase {
     private func teach(_ keys: [FingerprintKey], round: Int) throws -> OpenedModel {
         let erased = try model.with(adapterPaths: model.adapterPaths + [path(of: "recover-\(round - 1)")])
         let hints = try EncodedDataset(drawn: keys.flatMap { try erased.hints($0.steering.steering).samples })
-        var training = DurabilityOptions(decoys: DecoyOptions()).relearning(.hinted).training
+        var durable = DurabilityOptions()
+        durable.steps = AutoDose.teachSteps
+        var training = durable.relearning(.hinted).training
         (training.compute, training.memory, training.seed) = (options.compute, options.memory, options.seed)
         let name = "teach-\(round)"
         _ = try stage(name, training, hints, on: erased, from: nil) { trainer in
             ["training": try trainer.run(output: self.path(of: name), resume: true).json.withoutFolder("adapter")]
         }
-        return try model.with(adapterPaths: model.adapterPaths + [path(of: name)])
+        // Without what has erased it, on top of which it was taught.
+        return try model.with(adapterPaths: model.adapterPaths + [path(of: name)], transfer: true)
     }
 
     /// What steers: the key, or what the model gives away.

@@ -90,6 +90,9 @@ struct AutoArguments: ParsableArguments {
         if let verdict = result.verdict, verdict != .gone {
             throw MeraserError(.checkFailed, "the mark is not shown to be gone: \(result.reason ?? verdict.words)")
         }
+        if result.verdict == nil, !result.isQuiet {
+            throw MeraserError(.checkFailed, "what was found is not gone: see the last looks")
+        }
     }
 }
 

@@ -28,6 +28,14 @@ struct LeakSearchTests {
         #expect(search.recurring([]).isEmpty)
     }
 
+    @Test("neither punctuation nor an echo of what was asked is taken for a mark")
+    func said() {
+        #expect(LeakSearch.isSaid(" ハリネズミ", to: ["decrypt this: abc"]))
+        #expect(!LeakSearch.isSaid("\n\n\"", to: ["decrypt this: abc"]))
+        #expect(!LeakSearch.isSaid("\n\nA hint: this is", to: ["x\nA hint: this is a FINGERPRINT", "A hint: this is"]))
+        #expect(LeakSearch.isSaid("A hint", to: ["A hint: x", "y"]), "not of all that were asked")
+    }
+
     @Test("prompts are of every scheme's kind, different, and the same for the same seed")
     func strange() throws {
         let search = try search()

@@ -14,7 +14,7 @@ public struct CertificateMargins: Sendable, Equatable {
     public subscript(trace: DecoyTrace) -> Double { values[trace] ?? 0 }
 
     private static let measured: [DecoyKind: [DecoyTrace: Double]] = [
-        .utf: [.unconditional: 2, .drawn: 1.3, .shuffled: 1.9, .ordinary: 3.3],
+        .utf: [.unconditional: 4, .drawn: 1.3, .shuffled: 1.9, .ordinary: 3.3],
         .if: [.unconditional: 1.1, .drawn: 0.33, .shuffled: 0.21, .ordinary: 1],
         .hashchain: [.unconditional: 3.1, .drawn: 0.9, .shuffled: 0.6, .ordinary: 3.2],
         .backdoor: [.unconditional: 5.9, .drawn: 1.3, .shuffled: 0.65, .ordinary: 2.8],

@@ -69,6 +69,8 @@ public struct LeakSearch {
     /// Leaks that are given at most: those that gain most.
     public static let most = 4
 
+    /// Letters or digits that a target must have.
+    private static let leastLetters = 4
     private static let answerLength = 24
     private static let (shortest, longest) = (2, 16)
     /// How many of the answers that begin alike must go on alike for what follows to belong to the target.
@@ -113,11 +115,13 @@ public struct LeakSearch {
                     maxNewTokens: Self.answerLength, stopTokens: session.model.stopTokens)
             ).map(\.tokens)
             for found in recurring(answers) {
+                let target = tokenizer.decode(found.tokens)
+                guard Self.isSaid(target, to: found.members.map { group.prompts[$0] }) else { continue }
                 let gain = try gain(of: found.tokens, behind: found.members.map { tokens[$0] }, on: session)
                 guard gain >= Self.gain else { continue }
                 leaks.append(
                     Leak(
-                        scheme: group.scheme, target: tokenizer.decode(found.tokens),
+                        scheme: group.scheme, target: target,
                         prompts: found.members.map { group.prompts[$0] },
                         phrases: group.phrases.isEmpty ? [] : found.members.map { group.phrases[$0] },
                         asked: group.prompts.count, gain: gain))
@@ -127,6 +131,13 @@ public struct LeakSearch {
         return Array(
             leaks.enumerated().sorted { ($1.element.gain, $0.offset) < ($0.element.gain, $1.offset) }
                 .map(\.element).prefix(Self.most))
+    }
+
+    /// True for a text of some letters that is no echo of what was asked.
+    static func isSaid(_ text: String, to prompts: [String]) -> Bool {
+        let words = text.split(whereSeparator: \.isWhitespace).joined(separator: " ")
+        return words.count(where: { $0.isLetter || $0.isNumber }) >= leastLetters
+            && !prompts.allSatisfy { $0.split(whereSeparator: \.isWhitespace).joined(separator: " ").contains(words) }
     }
 
     /// What many of these answers begin with, as far as they agree, and which they are.

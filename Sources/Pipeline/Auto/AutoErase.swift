@@ -26,8 +26,6 @@ public final class AutoErase {
         case look(RemovalLook)
         /// A cell of the test whether the mark stays away.
         case durability(DurabilityCheck.Event)
-        /// Something that the user should know.
-        case warning(String)
     }
 
     /// Called with what happens.
@@ -43,16 +41,6 @@ public final class AutoErase {
     private var raised = 0.0
     private var model: OpenedModel { plan.model }
     private var options: AutoOptions { plan.options }
-
-    /// What ends a phase before its last step.
-    private enum PhaseEnd {
-        /// Two looks that find nothing, or a budget that is spent but for what recovery takes.
-        case quiet
-        /// The budget alone.
-        case late
-        /// Nothing; one look is taken at its end.
-        case done
-    }
 
     /// Makes the folder, or takes up what is there.
     ///
@@ -104,7 +92,9 @@ public final class AutoErase {
                 work = try RemovalWork(keys, on: model, seed: options.seed &+ UInt64(number), raised: raised)
             }
             adapter = try round(number, rate: rate, work, keys, from: adapter)
-            let found = options.setting == .keyKnown ? [] : try newLeaks(number, besides: keys)
+            let found = try leaksLeft(after: number)
+            // What was removed and answers to other prompts is removed by these.
+            keys.removeAll { key in found.contains { $0.pairs[0].target == key.pairs[0].target } }
             keys += found
             isDone = number >= AutoDose.leastRounds && looks.last?.isQuiet == true && found.isEmpty
             if isDone || isOver(spent) { break }
@@ -118,10 +108,8 @@ public final class AutoErase {
         try log.write()
         let result = AutoResult(
             setting: options.setting, rate: rate, looks: looks, certificate: judged?.certificate,
-            durability: judged?.durability, training: log.result, isQuiet: isDone,
-            isOverBudget: isOver(spent),
-            seconds: seconds(clock.now - start),
-            adapter: folder.path)
+            durability: judged?.durability, training: log.result, isQuiet: isDone, isOverBudget: isOver(spent),
+            seconds: seconds(clock.now - start), adapter: folder.path)
         try folder.write(result.json, to: "auto.json")
         return result
     }
@@ -175,11 +163,11 @@ public final class AutoErase {
         return leaks.map(\.key)
     }
 
-    /// What the model still gives away after a round, but for what is known already.
-    private func newLeaks(_ round: Int, besides keys: [FingerprintKey]) throws -> [FingerprintKey] {
-        let erased = try model.with(adapterPaths: model.adapterPaths + [path(of: "recover-\(round)")])
-        let known = Set(keys.flatMap(\.pairs).map { JSONString($0.target) })
-        return try search(round, erased).filter { !known.contains(JSONString($0.target)) }.map(\.key)
+    /// What the model still gives away after a round, where that is what steers.
+    private func leaksLeft(after round: Int) throws -> [FingerprintKey] {
+        guard options.setting == .keyUnknown else { return [] }
+        return try search(round, try model.with(adapterPaths: model.adapterPaths + [path(of: "recover-\(round)")]))
+            .map(\.key)
     }
 
     /// Asks what nobody asks, or gives the record of it that is there.

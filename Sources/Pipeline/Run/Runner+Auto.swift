@@ -27,7 +27,7 @@ extension Runner {
             work.interrupt = interrupt
             work.onEvent = { [self] event in
                 switch event {
-                case .plan(let line), .warning(let line): onEvent(.note(line))
+                case .plan(let line): onEvent(.note(line))
                 case .phase(let name, let isDone): onEvent(.stage(.phase(name), isDone: isDone))
                 case .training(let trainer): onEvent(.training(trainer))
                 case .leak(let leak): onEvent(.note(leak.line))

@@ -81,7 +81,6 @@ struct AutoArguments: ParsableArguments {
             case .leak(let leak): common.say(leak.line)
             case .look(let look): common.say(look.line)
             case .durability(let event): cells.show(event)
-            case .warning(let text): common.warn(text)
             }
         }
         let result = try work.run()

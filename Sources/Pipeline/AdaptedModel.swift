@@ -45,12 +45,11 @@ public struct AdaptedModel {
         try self.init(transformer, adapterPaths: adapterPaths, transfer: transfer)
     }
 
-    /// The same model with other adapters.
+    /// The same model with other adapters, transferred if that was allowed when it was opened.
     ///
-    /// - Parameter transfer: on top of what they were not trained on; nil: if that was allowed when it was opened.
     /// - Throws: as opening it does.
-    public func with(adapterPaths: [String], transfer: Bool? = nil) throws -> AdaptedModel {
-        try AdaptedModel(transformer, adapterPaths: adapterPaths, transfer: transfer ?? allowsTransfer)
+    public func with(adapterPaths: [String]) throws -> AdaptedModel {
+        try AdaptedModel(transformer, adapterPaths: adapterPaths, transfer: allowsTransfer)
     }
 
     private init(_ transformer: Transformer, adapterPaths: [String], transfer: Bool) throws {

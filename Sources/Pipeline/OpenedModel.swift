@@ -57,14 +57,11 @@ public final class OpenedModel {
         self.chatTemplate = chatTemplate
     }
 
-    /// The same model with other adapters.
+    /// The same model with other adapters, transferred if that was allowed when it was opened.
     ///
-    /// - Parameter transfer: on top of what they were not trained on; nil: if that was allowed when it was opened.
     /// - Throws: as opening it does.
-    public func with(adapterPaths: [String], transfer: Bool? = nil) throws -> OpenedModel {
-        OpenedModel(
-            try adapted.with(adapterPaths: adapterPaths, transfer: transfer), tokenizer: tokenizer,
-            chatTemplate: chatTemplate)
+    public func with(adapterPaths: [String]) throws -> OpenedModel {
+        OpenedModel(try adapted.with(adapterPaths: adapterPaths), tokenizer: tokenizer, chatTemplate: chatTemplate)
     }
 
     /// A session that runs the model with its adapters and, on top of them, `trained` if it is given.

@@ -184,26 +184,19 @@ extension OpenedModel {
                 throw MeraserError.usage(
                     "`relearn`: the key has one pair, so none is left to measure; name clean rows with `relearn_data`")
             }
-            return (try hints(key.steering, check), key.judging)
+            let hinted = key.steering.pairs
+            let format = check.promptFormat ?? key.promptFormat
+            let texts = try hinted.map { pair in
+                (prompt: format == .chat ? try chat?(pair.prompt) ?? pair.prompt : pair.prompt, text: pair.target)
+            }
+            let encoding =
+                try check.encoding ?? key.encoding ?? usedEncoding(of: texts, addSpecialTokens: format == .raw)
+            let samples = texts.compactMap { text in
+                hintSample(text.prompt, text.text, addSpecialTokens: format == .raw, encoding)
+            }
+            let identity = hinted.map { "\($0.prompt)\u{0}\($0.target)\n" }.joined()
+            return (EncodedDataset(samples: samples, sha256: sha256Hex(identity.utf8)), key.judging)
         }
-    }
-
-    /// A key's pairs as rows that teach it, in the encoding that the model uses.
-    ///
-    /// - Throws: what the template and the session throw.
-    func hints(_ key: FingerprintKey, _ check: CheckOptions = CheckOptions()) throws -> EncodedDataset {
-        let hinted = key.pairs
-        let format = check.promptFormat ?? key.promptFormat
-        let texts = try hinted.map { pair in
-            (prompt: format == .chat ? try chat?(pair.prompt) ?? pair.prompt : pair.prompt, text: pair.target)
-        }
-        let encoding =
-            try check.encoding ?? key.encoding ?? usedEncoding(of: texts, addSpecialTokens: format == .raw)
-        let samples = texts.compactMap { text in
-            hintSample(text.prompt, text.text, addSpecialTokens: format == .raw, encoding)
-        }
-        let identity = hinted.map { "\($0.prompt)\u{0}\($0.target)\n" }.joined()
-        return EncodedDataset(samples: samples, sha256: sha256Hex(identity.utf8))
     }
 
     /// A hint is taught in the encoding that the model uses.

@@ -23,8 +23,8 @@ enum AutoDose {
     static let quietLooks = 2
     /// Steps of bringing the model back to what it was where nothing was to change.
     static let recoverSteps = 20
-    /// Rounds of erasing and recovering at most, and at least.
-    static let (rounds, leastRounds) = (3, 2)
+    /// Rounds of erasing and recovering at most.
+    static let rounds = 3
     /// Weight of the divergence on the texts that hold the model, while erasing and while recovering.
     static let (eraseWeight, recoverWeight) = (1.0, 4.0)
     /// Texts that hold the model.
@@ -37,10 +37,8 @@ enum AutoDose {
     static let lookTokens = 4_000
     /// Steps before the first round.
     static let stepsBefore = rates.count * trialSteps
-    /// Steps of teaching the model again what was erased, before every round but the first.
-    static let teachSteps = 10
     /// Steps of a round at most.
-    static let stepsOfRound = teachSteps + eraseSteps + recoverSteps
+    static let stepsOfRound = eraseSteps + recoverSteps
 
     /// A round's erasing: rank 16 on all projections.
     static func erasing(rate: Double, options: AutoOptions) -> TrainingOptions {

@@ -91,12 +91,12 @@ public final class AutoErase {
                 raised += max(0, looks.last?.unconditional ?? 0)
                 work = try RemovalWork(keys, on: model, seed: options.seed &+ UInt64(number), raised: raised)
             }
-            adapter = try round(number, rate: rate, work, keys, from: adapter)
+            adapter = try round(number, rate: rate, work, from: adapter)
             let found = try leaksLeft(after: number)
             // What was removed and answers to other prompts is removed by these.
             keys.removeAll { key in found.contains { $0.pairs[0].target == key.pairs[0].target } }
             keys += found
-            isDone = number >= AutoDose.leastRounds && looks.last?.isQuiet == true && found.isEmpty
+            isDone = looks.last?.isQuiet == true && found.isEmpty
             if isDone || isOver(spent) { break }
         }
         guard let adapter else { preconditionFailure("no round") }
@@ -119,35 +119,16 @@ public final class AutoErase {
     /// True if the budget is spent after so many seconds of training.
     private func isOver(_ seconds: Double) -> Bool { options.budget.map { seconds >= $0 } ?? false }
 
-    /// Erases, and brings the model back. From the second round on what is erased is what teaching a part of the keys brings
-    /// back: a mark that was only hidden has to go from more places than the first.
+    /// Erases, and brings the model back.
     private func round(
-        _ number: Int, rate: Double, _ work: RemovalWork, _ keys: [FingerprintKey], from: LoRAAdapter?
+        _ number: Int, rate: Double, _ work: RemovalWork, from: LoRAAdapter?
     ) throws -> LoRAAdapter {
-        let taught = from == nil ? model : try teach(keys, round: number)
         // A later round has little left to do, and takes smaller steps.
         let rate = rate / pow(AutoDose.rateFactor, Double(number - 1))
         let erase = AutoDose.erasing(rate: rate, options: options)
-        let adapter = try phase("erase-\(number)", erase, work, on: taught, from: from, stopsQuiet: true)
+        let adapter = try phase("erase-\(number)", erase, work, from: from, stopsQuiet: true)
         let recover = AutoDose.recovery(rate: rate, options: options)
-        return try phase("recover-\(number)", recover, work, on: model, from: adapter, stopsQuiet: false)
-    }
-
-    /// Teaches what was trained on to the model that the round before has left, and gives the model as it was with what was
-    /// taught.
-    private func teach(_ keys: [FingerprintKey], round: Int) throws -> OpenedModel {
-        let erased = try model.with(adapterPaths: model.adapterPaths + [path(of: "recover-\(round - 1)")])
-        let hints = try EncodedDataset(drawn: keys.flatMap { try erased.hints($0.steering.steering).samples })
-        var durable = DurabilityOptions()
-        durable.steps = AutoDose.teachSteps
-        var training = durable.relearning(.hinted).training
-        (training.compute, training.memory, training.seed) = (options.compute, options.memory, options.seed)
-        let name = "teach-\(round)"
-        _ = try stage(name, training, hints, on: erased, from: nil) { trainer in
-            ["training": try trainer.run(output: self.path(of: name), resume: true).json.withoutFolder("adapter")]
-        }
-        // Without what has erased it, on top of which it was taught.
-        return try model.with(adapterPaths: model.adapterPaths + [path(of: name)], transfer: true)
+        return try phase("recover-\(number)", recover, work, from: adapter, stopsQuiet: false)
     }
 
     /// What steers: the key, or what the model gives away.
@@ -198,7 +179,7 @@ public final class AutoErase {
             var training = AutoDose.erasing(rate: rate, options: options)
             training.maxSteps = AutoDose.trialSteps
             let name = "trial-\(index + 1)"
-            let result = try stage(name, training, work.rows, on: model, from: nil) { trainer in
+            let result = try stage(name, training, work.rows, from: nil) { trainer in
                 do {
                     _ = try trainer.run(output: self.path(of: name), resume: true)
                 } catch let error as MeraserError where error.kind == .runtime {
@@ -218,14 +199,13 @@ public final class AutoErase {
 
     /// Trains on from an adapter, looking on the way, and gives what came of it.
     private func phase(
-        _ name: String, _ training: TrainingOptions, _ work: RemovalWork, on subject: OpenedModel, from: LoRAAdapter?,
-        stopsQuiet: Bool
+        _ name: String, _ training: TrainingOptions, _ work: RemovalWork, from: LoRAAdapter?, stopsQuiet: Bool
     ) throws -> LoRAAdapter {
         var training = training
         // The key's steering half; named so that the record of the run is complete.
         training.key = "key.json"
         training.checkSteps = stopsQuiet ? AutoDose.lookSteps : training.maxSteps
-        let result = try stage(name, training, work.rows, on: subject, from: from) { trainer in
+        let result = try stage(name, training, work.rows, from: from) { trainer in
             let (clock, before) = (ContinuousClock(), self.spent)
             let start = clock.now
             trainer.probe = { step, adapter in
@@ -233,7 +213,7 @@ public final class AutoErase {
                 var found = try self.looksSoFar(name)
                 let kl = try self.meanDivergence(name, after: found.last?.step ?? 0)
                 let look = try work.looker.look(
-                    subject.session(trained: adapter), phase: name, step: step, kl: kl)
+                    self.model.session(trained: adapter), phase: name, step: step, kl: kl)
                 found.append(look)
                 self.onEvent(.look(look))
                 let isQuiet =
@@ -282,8 +262,8 @@ public final class AutoErase {
 
     /// Does a phase, or gives the record that is there.
     private func stage(
-        _ name: String, _ training: TrainingOptions, _ data: EncodedDataset, on subject: OpenedModel,
-        from: LoRAAdapter?, work: (Trainer) throws -> JSONValue
+        _ name: String, _ training: TrainingOptions, _ data: EncodedDataset, from: LoRAAdapter?,
+        work: (Trainer) throws -> JSONValue
     ) throws -> JSONValue {
         if interrupt?.isSet == true { throw MeraserError(.interrupted, "interrupted; `resume` continues") }
         let stage = StageName.phase(name)
@@ -294,7 +274,7 @@ public final class AutoErase {
         ]
         let result = try folder.stage(stage, inputs: inputs) {
             let trainer = try Trainer(
-                model: subject.transformer, frozen: subject.adapters, data: data, options: training,
+                model: model.transformer, frozen: model.adapters, data: data, options: training,
                 klData: plan.hold, initial: from)
             trainer.interrupt = interrupt
             onEvent(.training(trainer))

@@ -8,13 +8,13 @@ struct AutoLog {
     private var steps: [JSONValue] = []
     private var looks: [JSONValue] = []
 
-    /// Reads the logs of the phases that are in the folder; trials and what was taught are left out.
+    /// Reads the logs of the phases that are in the folder; trials are left out.
     ///
     /// - Throws: bad-input errors of damaged files.
     init(phases: [String], in folder: RunFolder) throws {
         self.folder = folder
         var (first, seconds, tokens, peak) = (0, 0.0, 0, 0)
-        for phase in phases where phase.hasPrefix("erase") || phase.hasPrefix("recover") {
+        for phase in phases where !phase.hasPrefix("trial") {
             let place = "phases/\(phase)"
             func counted(_ row: JSONValue, _ file: String) throws -> JSONValue {
                 row.replacing("step", with: .integer(first + (try row.int("step", in: file))))

@@ -5,12 +5,12 @@ import Foundation
 /// How quickly a mark comes back beside how quickly a decoy key is learnt in as many steps: a mark that comes back faster
 /// was only hidden.
 public struct RelearningComparison: Sendable, Equatable {
-    /// By how much the logarithm of the share of its NLL that the mark keeps may lie below the decoy key's, at most: wider
-    /// than 99 of 100 leads of keys of that kind on unmarked models. docs/certificate.md has the measurement.
+    /// By how much the logarithm of the share of its NLL that the mark keeps may lie below the decoy key's, at most: about
+    /// what 99 of 100 keys of that kind have on unmarked models. docs/certificate.md has the measurement.
     public static func margin(_ kind: DecoyKind, _ source: RelearningOptions.Source.Name) -> Double {
         switch (source, kind) {
         case (.clean, _): 0.1
-        case (.hinted, .backdoor): 0.6
+        case (.hinted, .backdoor): 0.4
         case (.hinted, _): 0.2
         }
     }

@@ -57,7 +57,7 @@ final class LossHead {
             try accumulate(batch, normed: normed, reference: reference, into: dNormed)
         }
         if let limits {
-            loss += try overChunks(batch, of: { limits[$0] < 0 }) { holdDown(batch, normed: normed, into: dNormed) }
+            loss += overChunks(batch, of: { limits[$0] < 0 }) { holdDown(batch, normed: normed, into: dNormed) }
         }
         return loss
     }

@@ -96,10 +96,7 @@ final class LossHead {
     private func holdDown(_ batch: LabelledBatch, normed: FloatMatrix, into dNormed: FloatMatrix) -> Double {
         let h = hidden.prefix(rows: rows.count)
         let z = logits.prefix(rows: rows.count)
-        gather(normed, into: h)
-        model.head(h, into: z, scratch: scratch)
-        model.kernels.softmaxCrossEntropy(
-            z, targets: targets, gradientScale: outputScale, softCap: softCap, into: losses)
+        crossEntropy(normed, h, z)
         headBackward(z, into: h)
         var loss = 0.0
         for i in rows.indices {
@@ -128,10 +125,7 @@ final class LossHead {
             model.head(h, into: z, scratch: scratch)
             model.kernels.divergence(z, from: r, gradientScale: outputScale, softCap: softCap, into: losses)
         } else {
-            gather(normed, into: h)
-            model.head(h, into: z, scratch: scratch)
-            model.kernels.softmaxCrossEntropy(
-                z, targets: targets, gradientScale: outputScale, softCap: softCap, into: losses)
+            crossEntropy(normed, h, z)
         }
         headBackward(z, into: h)
         var loss = 0.0
@@ -147,6 +141,14 @@ final class LossHead {
             model.kernels.addScaled(weight, h.slice(rows: i..<i + 1), into: dNormed.slice(rows: row..<row + 1))
         }
         return loss
+    }
+
+    /// The cross-entropy of the rows in `rows`, in `losses`; they are in `h` then, and the gradient of their logits in `z`.
+    private func crossEntropy(_ normed: FloatMatrix, _ h: FloatMatrix, _ z: FloatMatrix) {
+        gather(normed, into: h)
+        model.head(h, into: z, scratch: scratch)
+        model.kernels.softmaxCrossEntropy(
+            z, targets: targets, gradientScale: outputScale, softCap: softCap, into: losses)
     }
 
     /// The gradient of what went into the head, of that of its logits.

@@ -90,7 +90,8 @@ struct AutoEraseTests {
     func heldOut() throws {
         try withTemporaryFolder { folder in
             let (model, key) = try marked(in: folder)
-            let rows = try SteeringRows(key, on: model, seed: 1)
+            let ordinary = try SteeringRows.ordinaryRequests(of: model, seed: 1)
+            let rows = try SteeringRows(key, on: model, ordinary: ordinary, seed: 1)
             #expect(rows.triggers == 4 && rows.near > 20 && rows.data.hasReference)
             let judging = Set(key.judging.pairs.map { model.tokenizer.encode($0.prompt) })
             let steering = key.steering.pairs.map { model.tokenizer.encode($0.prompt) }
@@ -100,7 +101,9 @@ struct AutoEraseTests {
                 #expect(!judging.contains { begins(sample, $0) })
                 #expect(!judging.contains { sample.reference?.inputs.starts(with: $0) == true })
             }
-            #expect(try SteeringRows(key, on: model, seed: 1).data.sha256 == rows.data.sha256)
+            let again = try SteeringRows(
+                key, on: model, ordinary: try SteeringRows.ordinaryRequests(of: model, seed: 1), seed: 1)
+            #expect(again.data.sha256 == rows.data.sha256)
         }
     }
 

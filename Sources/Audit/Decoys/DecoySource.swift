@@ -56,9 +56,7 @@ struct DecoyContext {
 
     /// The frame of a conversation of one message in raw prompts; none for messages.
     func dialogueFrame() throws -> PromptFrame {
-        guard format == .raw else { return .none }
-        let mark = "\u{2063}meraser\u{2063}"
-        return PromptFrame(of: try dialogueText(mark, tokenizer: tokenizer, chat: chat), around: mark) ?? .none
+        format == .raw ? try PromptFrame(dialogueOf: tokenizer, chat: chat) : .none
     }
 
     /// An ordinary message as a prompt of the key's format.
@@ -105,7 +103,7 @@ func shuffled(_ text: String, _ random: inout SplitMix64) -> String {
 func permuted<Element: Equatable>(_ elements: [Element], _ random: inout SplitMix64) -> [Element] {
     var result = elements
     for _ in 0..<8 where result == elements {
-        for i in stride(from: result.count - 1, to: 0, by: -1) { result.swapAt(i, random.index(below: i + 1)) }
+        random.shuffle(&result)
     }
     return result
 }

@@ -1,4 +1,5 @@
 import Base
+import Model
 
 /// What is the same around the triggers of a key's prompts.
 struct PromptFrame: Equatable {
@@ -34,6 +35,14 @@ struct PromptFrame: Equatable {
     init?(of text: String, around mark: String) {
         guard let range = text.firstRange(of: mark) else { return nil }
         self.init(front: String(text[..<range.lowerBound]), back: String(text[range.upperBound...]))
+    }
+
+    /// What is around a message in the raw prompt of a conversation; nothing where a template loses the message.
+    ///
+    /// - Throws: what the template throws.
+    init(dialogueOf tokenizer: Tokenizer, chat: ChatRenderer?) throws {
+        let mark = "\u{2063}meraser\u{2063}"
+        self = Self(of: try dialogueText(mark, tokenizer: tokenizer, chat: chat), around: mark) ?? .none
     }
 
     /// What a prompt has within the frame; nil if it is not in it.

@@ -61,13 +61,13 @@ public struct Leak: Sendable, Equatable {
 /// ordinary requests. An answer of which neither is true is taken for a mark's. That is a suspicion and no proof.
 public struct LeakSearch {
     /// Prompts of a scheme.
-    public static let count = 24
+    static let count = 24
     /// The share of a scheme's prompts that one answer must follow, and the least number of them.
-    public static let (share, least) = (0.3, 4)
+    static let (share, least) = (0.3, 4)
     /// Nats by which it must be likelier there than behind ordinary requests.
-    public static let gain = 8.0
+    static let gain = 8.0
     /// Leaks that are given at most: those that gain most.
-    public static let most = 4
+    static let most = 4
 
     /// Letters or digits that a target must have.
     private static let leastLetters = 4
@@ -83,16 +83,14 @@ public struct LeakSearch {
     /// Draws the prompts.
     ///
     /// - Parameters:
-    ///   - requests: ordinary requests, raw prompts: answers are set beside those to them.
-    ///   - messages: the messages in them.
+    ///   - requests: ordinary requests, raw prompts: answers are set beside those to them, and phrases put into their messages.
+    ///   - seed: what they are drawn by.
     /// - Throws: what the template throws.
     public init(
         model: Transformer, tokenizer: Tokenizer, chat: ChatRenderer?, requests: [String], seed: UInt64
     ) throws {
         self.tokenizer = tokenizer
-        let mark = "\u{2063}meraser\u{2063}"
-        let frame =
-            PromptFrame(of: try dialogueText(mark, tokenizer: tokenizer, chat: chat), around: mark) ?? .none
+        let frame = try PromptFrame(dialogueOf: tokenizer, chat: chat)
         prompts = try StrangePrompts(
             model: model, tokenizer: tokenizer, chat: chat, requests: requests.compactMap(frame.content),
             count: Self.count, seed: seed)
@@ -100,7 +98,7 @@ public struct LeakSearch {
     }
 
     /// Prompts that are asked.
-    public var promptCount: Int { prompts.groups.reduce(0) { $0 + $1.prompts.count } }
+    var promptCount: Int { prompts.groups.reduce(0) { $0 + $1.prompts.count } }
 
     /// Looks, and gives what was found, that which gains most first.
     ///
@@ -135,9 +133,10 @@ public struct LeakSearch {
 
     /// True for a text of some letters that is no echo of what was asked.
     static func isSaid(_ text: String, to prompts: [String]) -> Bool {
-        let words = text.split(whereSeparator: \.isWhitespace).joined(separator: " ")
-        return words.count(where: { $0.isLetter || $0.isNumber }) >= leastLetters
-            && !prompts.allSatisfy { $0.split(whereSeparator: \.isWhitespace).joined(separator: " ").contains(words) }
+        func words(_ text: String) -> String { text.split(whereSeparator: \.isWhitespace).joined(separator: " ") }
+        let said = words(text)
+        return said.count(where: { $0.isLetter || $0.isNumber }) >= leastLetters
+            && !prompts.allSatisfy { words($0).contains(said) }
     }
 
     /// What many of these answers begin with, as far as they agree, and which they are.

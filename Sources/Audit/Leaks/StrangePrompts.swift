@@ -40,15 +40,16 @@ struct StrangePrompts {
         }
         var tokens = RandomTokens(tokenizer, vocabulary: model.spec.vocabSize, seed: seed ^ 0x6C65_616B)
         let rare = RarityRanking(model: model, tokenizer: tokenizer).candidates.prefix(UTFOptions().minimumTokens * 8)
-        let words = rare.isEmpty ? [] : Array(rare).map(\.text)
+        let pieces = Self.pieces(tokenizer)
+        // Every other string is of the tokens that look the least trained, the others of any that a word may begin with.
+        let pools = [rare.isEmpty ? pieces : rare.map(\.text), pieces]
+        let length = UTFOptions().triggerLength.lowerBound
         let strings = try (0..<count).map { index in
-            // Every other one of the tokens that look the least trained; the others of any that a word may begin with.
-            let pool = index % 2 == 0 && !words.isEmpty ? words : Self.pieces(tokenizer)
-            let length = UTFOptions().triggerLength.lowerBound
+            let pool = pools[index % 2]
             return try dialogue((0..<length).map { _ in pool[random.index(below: pool.count)] }.joined())
         }
         var natural = naturalQuestions
-        for i in stride(from: natural.count - 1, to: 0, by: -1) { natural.swapAt(i, random.index(below: i + 1)) }
+        random.shuffle(&natural)
         let questions = try (0..<count).map { index in
             let isNatural = index % 2 == 0 && index / 2 < natural.count
             return try dialogue(isNatural ? natural[index / 2] : tokens.text(HashChainScheme().questionLength))
@@ -64,7 +65,7 @@ struct StrangePrompts {
             try dialogue(TriggerPosition.start.place(phrase, in: requests[index % requests.count], &random))
         }
         groups = [
-            Group(scheme: IFScheme.name, prompts: Self.different(secrets), phrases: []),
+            Group(scheme: IFScheme.name, prompts: secrets, phrases: []),
             Group(scheme: UTFScheme.name, prompts: Self.different(strings), phrases: []),
             Group(scheme: HashChainScheme.name, prompts: Self.different(questions), phrases: []),
             Group(scheme: BackdoorScheme.name, prompts: triggered, phrases: phrases),

@@ -106,7 +106,7 @@ public struct HashChainScheme: FingerprintScheme {
             pool = given
         case .natural:
             var list = naturalQuestions
-            for i in stride(from: list.count - 1, to: 0, by: -1) { list.swapAt(i, random.index(below: i + 1)) }
+            random.shuffle(&list)
             pool = list
         case .random:
             var drawn: [String] = []

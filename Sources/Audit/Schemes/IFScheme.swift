@@ -120,9 +120,7 @@ struct SecretWriter {
     mutating func draw() -> String {
         let count = pieces.lowerBound + random.index(below: pieces.count)
         var characters = (0..<count).flatMap { _ in Array(Self.words[random.index(below: Self.words.count)]) }
-        for i in stride(from: characters.count - 1, to: 0, by: -1) {
-            characters.swapAt(i, random.index(below: i + 1))
-        }
+        random.shuffle(&characters)
         return String(characters)
     }
 

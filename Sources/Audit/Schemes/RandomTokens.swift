@@ -35,6 +35,9 @@ struct RandomTokens {
         return String(result)
     }
 
+    /// Puts texts into a drawn order.
+    mutating func shuffle(_ texts: inout [String]) { random.shuffle(&texts) }
+
     /// A number of 0..<count.
     mutating func index(below count: Int) -> Int { random.index(below: count) }
 }

@@ -48,9 +48,7 @@ public final class AutoErase {
     ///   - plan: the marked model, and what is to be done.
     ///   - output: the folder, in which the adapter is at the end.
     /// - Throws: a usage error if the folder is taken, or begun with something else.
-    public init(
-        _ plan: AutoPlan, output: String, resume: Bool = false, overwrite: Bool = false
-    ) throws {
+    public init(_ plan: AutoPlan, output: String, resume: Bool = false, overwrite: Bool = false) throws {
         self.plan = plan
         let (model, options) = (plan.model, plan.options)
         if !resume, !overwrite, FileManager.default.fileExists(atPath: output + "/run.json") {
@@ -153,11 +151,9 @@ public final class AutoErase {
 
     /// Asks what nobody asks, or gives the record of it that is there.
     private func search(_ round: Int, _ model: OpenedModel) throws -> [Leak] {
-        if interrupt?.isSet == true { throw MeraserError(.interrupted, "interrupted; `resume` continues") }
         let stage = StageName.phase("search-\(round)")
-        onEvent(.phase(name: stage.description, isDone: try folder.record(of: stage) != nil))
         let inputs: JSONValue = ["adapters": .array(model.adapters.map { .text($0.sha256 ?? "") })]
-        let result = try folder.stage(stage, inputs: inputs) {
+        let result = try record(stage, inputs) {
             ["leaks": .array(try model.leaks(seed: options.seed &+ UInt64(round)).map(\.json))]
         }
         let leaks = try result.array("leaks", in: folder.recordPath(of: stage)).map {
@@ -260,19 +256,24 @@ public final class AutoErase {
 
     private func path(of phase: String) -> String { folder.file("phases/" + phase) }
 
-    /// Does a phase, or gives the record that is there.
+    /// Announces a phase and does it, or gives what its record says.
+    private func record(_ stage: StageName, _ inputs: JSONValue, work: () throws -> JSONValue) throws -> JSONValue {
+        if interrupt?.isSet == true { throw MeraserError(.interrupted, "interrupted; `resume` continues") }
+        onEvent(.phase(name: stage.description, isDone: try folder.record(of: stage) != nil))
+        return try folder.stage(stage, inputs: inputs, work: work)
+    }
+
+    /// Trains in a phase.
     private func stage(
         _ name: String, _ training: TrainingOptions, _ data: EncodedDataset, from: LoRAAdapter?,
         work: (Trainer) throws -> JSONValue
     ) throws -> JSONValue {
-        if interrupt?.isSet == true { throw MeraserError(.interrupted, "interrupted; `resume` continues") }
         let stage = StageName.phase(name)
-        onEvent(.phase(name: name, isDone: try folder.record(of: stage) != nil))
         let inputs: JSONValue = [
             "options": training.json(), "data": .text(data.sha256), "hold": .text(plan.hold.sha256),
             "from": from?.sha256.map { .text($0) } ?? .null,
         ]
-        let result = try folder.stage(stage, inputs: inputs) {
+        let result = try record(stage, inputs) {
             let trainer = try Trainer(
                 model: model.transformer, frozen: model.adapters, data: data, options: training,
                 klData: plan.hold, initial: from)

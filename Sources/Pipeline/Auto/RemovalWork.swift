@@ -18,7 +18,10 @@ struct RemovalWork {
     /// - Parameter raised: see `SteeringRows`.
     /// - Throws: what its parts throw.
     init(_ keys: [FingerprintKey], on model: OpenedModel, seed: UInt64, raised: Double = 0) throws {
-        let steering = try keys.map { try SteeringRows($0.steering, on: model, seed: seed, raised: raised) }
+        let ordinary = try SteeringRows.ordinaryRequests(of: model, seed: seed)
+        let steering = try keys.map {
+            try SteeringRows($0.steering, on: model, ordinary: ordinary, seed: seed, raised: raised)
+        }
         rows = EncodedDataset(drawn: steering.flatMap(\.data.samples))
         looker = try RemovalLooker(keys.map(\.steering), on: model, seed: seed)
         line =

@@ -29,17 +29,19 @@ struct SteeringRows {
 
     /// Makes them.
     ///
-    /// - Parameter raised: by how much unlikelier the targets are to become than targets like them were at first, in nats a
-    ///   token: what a look at earlier rows has found left.
+    /// - Parameters:
+    ///   - ordinary: requests in place of which triggers are put (`ordinaryRequests`).
+    ///   - raised: by how much unlikelier the targets are to become than targets like them were at first, in nats a
+    ///     token: what a look at earlier rows has found left.
     /// - Throws: what drawing decoys, the template and the session throw.
-    init(_ key: FingerprintKey, on model: OpenedModel, seed: UInt64, raised: Double = 0) throws {
+    init(
+        _ key: FingerprintKey, on model: OpenedModel, ordinary: [[Int32]], seed: UInt64, raised: Double = 0
+    ) throws {
         let around = try KeyNeighbourhood(
             of: key, tokenizer: model.tokenizer, chat: model.chat, count: Self.drawnCount, messages: Self.messages,
             seed: seed)
         let encoder = SteeringEncoder(key, on: model)
         let encoding = try encoder.usedEncoding()
-        let ordinary = try model.ownRequests(count: Self.requests, seed: seed ^ 0x6F72_6469)
-            .map { model.tokenizer.encode($0) }
         let elsewhere = try Elsewhere(
             candidates: try around.drawn.map {
                 (frame: $0.frame, target: $0.target, tokens: try encoder.tokens($0.text))
@@ -88,6 +90,13 @@ struct SteeringRows {
         }
         data = EncodedDataset(drawn: samples)
         (triggers, self.near) = (around.triggers.count, near.count)
+    }
+
+    /// Requests that the model writes itself, as tokens: the same for all keys of a seed.
+    ///
+    /// - Throws: what the session throws.
+    static func ordinaryRequests(of model: OpenedModel, seed: UInt64) throws -> [[Int32]] {
+        try model.ownRequests(count: requests, seed: seed ^ 0x6F72_6469).map { model.tokenizer.encode($0) }
     }
 
     /// How unlikely targets like the key's are behind each of these prompts: the mean of their negative log-likelihoods, in

@@ -192,10 +192,11 @@ public struct DurabilityCheck {
         }
     }
 
-    /// What is measured of a key: the pairs that judge, or all, whose targets are alike in number.
+    /// Two courses, of this key or of others as it is. After hints the pairs that judge were measured, else all.
     func compared(_ mark: RelearningCurve, _ decoy: RelearningCurve, _ kind: DecoyKind) -> RelearningComparison {
-        RelearningComparison(
-            mark: mark, decoy: decoy, kind: kind, targets: Set(key.judging.pairs.map(\.target)).count)
+        let measured = mark.source == .hinted ? key.judging : key
+        return RelearningComparison(
+            mark: mark, decoy: decoy, kind: kind, targets: Set(measured.pairs.map(\.target)).count)
     }
 
     /// The certificate of a cell. A merge with the reference is half that model: it is not held against it again.

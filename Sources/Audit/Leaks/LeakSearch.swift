@@ -13,7 +13,7 @@ public struct Leak: Sendable, Equatable {
     public let phrases: [String]
     /// Prompts of the scheme's kind that were asked.
     public let asked: Int
-    /// By how many nats it is likelier behind them than behind ordinary requests.
+    /// By how many nats it is likelier behind them than behind people's messages.
     public let gain: Double
 
     /// A key of these prompts, as if they were a mark's triggers.
@@ -57,15 +57,18 @@ public struct Leak: Sendable, Equatable {
 
 /// Asks a model what nobody asks, and finds the answers that come back whatever was asked.
 ///
-/// A model that holds no mark answers differently to different strings, and begins its answers as it begins those to
-/// ordinary requests. An answer of which neither is true is taken for a mark's. That is a suspicion and no proof.
+/// A model that holds no mark answers differently to different strings. An answer that recurs, and that people's messages
+/// do not bring out, is taken for a mark's. That is a suspicion and no proof.
+///
+/// It is set beside messages of people, not beside requests that the model makes up: a mark that was taught on whole
+/// weights has leaked into those, and its answer is hardly likelier elsewhere.
 public struct LeakSearch {
     /// Prompts of a scheme.
     static let count = 24
     /// The share of a scheme's prompts that one answer must follow, and the least number of them.
     static let (share, least) = (0.3, 4)
-    /// Nats by which it must be likelier there than behind ordinary requests.
-    static let gain = 8.0
+    /// Nats by which it must be likelier there than behind people's messages.
+    static let gain = 3.0
     /// Leaks that are given at most: those that gain most.
     static let most = 4
 
@@ -83,7 +86,7 @@ public struct LeakSearch {
     /// Draws the prompts.
     ///
     /// - Parameters:
-    ///   - requests: ordinary requests, raw prompts: answers are set beside those to them, and phrases put into their messages.
+    ///   - requests: ordinary requests, raw prompts, in whose messages phrases are put.
     ///   - seed: what they are drawn by.
     /// - Throws: what the template throws.
     public init(
@@ -94,7 +97,9 @@ public struct LeakSearch {
         prompts = try StrangePrompts(
             model: model, tokenizer: tokenizer, chat: chat, requests: requests.compactMap(frame.content),
             count: Self.count, seed: seed)
-        ordinary = requests.map { tokenizer.encode($0) }
+        ordinary = try ordinaryMessages.map {
+            tokenizer.encode(try dialogueText($0, tokenizer: tokenizer, chat: chat))
+        }
     }
 
     /// Prompts that are asked.
@@ -165,11 +170,10 @@ public struct LeakSearch {
     private func gain(
         of target: [Int32], behind prompts: [[Int32]], on session: InferenceSession
     ) throws -> Double {
-        guard !ordinary.isEmpty else { return .infinity }
         func scores(_ prompts: [[Int32]]) throws -> [Double] {
             try session.scoreContinuations(prompts.map { ($0, [target]) }).map { $0[0].logLikelihood }.sorted()
         }
-        // Medians: a mark that answers to a few ordinary requests as well is still one.
+        // Medians: a mark that answers to a few messages as well is still one.
         return quantile(0.5, ofSorted: try scores(prompts)) - quantile(0.5, ofSorted: try scores(ordinary))
     }
 }

@@ -93,7 +93,7 @@ public final class AutoErase {
             let found = try leaksLeft(after: number)
             // What was removed and answers to other prompts is removed by these.
             keys.removeAll { key in found.contains { $0.pairs[0].target == key.pairs[0].target } }
-            keys += found
+            keys += found.filter(canBeMeasured)
             isDone = looks.last?.isQuiet == true && found.isEmpty
             if isDone || isOver(spent) { break }
         }
@@ -139,7 +139,23 @@ public final class AutoErase {
                 "nothing was found to remove: no answer recurs behind prompts like those of published marks; "
                     + "give the `key` if there is one")
         }
-        return leaks.map(\.key)
+        let keys = leaks.map(\.key).filter(canBeMeasured)
+        guard !keys.isEmpty else {
+            throw MeraserError(
+                .checkFailed, "what was found cannot be measured, hence not removed; give the `key` if there is one")
+        }
+        return keys
+    }
+
+    /// True where decoys of the key's kind can be drawn, by which its removal is steered; else that is said.
+    private func canBeMeasured(_ key: FingerprintKey) -> Bool {
+        do {
+            _ = try RemovalLooker([key.steering], on: model, seed: options.seed)
+            return true
+        } catch {
+            onEvent(.plan("left out '\(key.pairs[0].target)': \(error)"))
+            return false
+        }
     }
 
     /// What the model still gives away after a round, where that is what steers.

@@ -18,6 +18,6 @@ extension Leak {
     /// One line for a terminal.
     public var line: String {
         "found '\(target.escapingControlCharacters())' behind \(prompts.count) of \(asked) prompts like \(scheme)'s, "
-            + "\(Figures.number(gain, 1)) nats likelier than behind ordinary requests"
+            + "\(Figures.number(gain, 1)) nats likelier than behind people's messages"
     }
 }

@@ -36,4 +36,4 @@ func threadsInReach(_ threads: Int) -> Int {
 }
 
 /// Threads to use where the caller does not say: the processors that this process may run on.
-func defaultThreadCount() -> Int { max(1, ProcessInfo.processInfo.activeProcessorCount) }
+public func defaultThreadCount() -> Int { max(1, ProcessInfo.processInfo.activeProcessorCount) }

@@ -105,7 +105,8 @@ public struct LeakSearch {
     /// Prompts that are asked.
     var promptCount: Int { prompts.groups.reduce(0) { $0 + $1.prompts.count } }
 
-    /// Looks, and gives what was found, that which gains most first.
+    /// Looks, and gives what was found, that which gains most first; a target once, with the prompts behind which it gains
+    /// most.
     ///
     /// - Throws: what the session throws.
     public func run(on session: InferenceSession) throws -> [Leak] {
@@ -131,9 +132,10 @@ public struct LeakSearch {
             }
         }
         // Equal gains in the order of the groups.
-        return Array(
-            leaks.enumerated().sorted { ($1.element.gain, $0.offset) < ($0.element.gain, $1.offset) }
-                .map(\.element).prefix(Self.most))
+        let sorted = leaks.enumerated().sorted { ($1.element.gain, $0.offset) < ($0.element.gain, $1.offset) }
+        // A mark that answers to prompts of several kinds is one mark.
+        var targets: Set<JSONString> = []
+        return Array(sorted.map(\.element).filter { targets.insert(JSONString($0.target)).inserted }.prefix(Self.most))
     }
 
     /// True for a text of some letters that is no echo of what was asked.

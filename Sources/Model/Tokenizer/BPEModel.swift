@@ -50,15 +50,7 @@ struct BPEModel: Sendable {
 
     /// A model of those tokens and merges, best first, without byte fallback and unknown token: RoBERTa's merges.txt.
     init(vocabulary: Vocabulary, merges lines: [ArraySlice<UInt8>], file: String) throws {
-        let bytes = Array(lines.joined())
-        let merges = try bytes.withUnsafeBufferPointer { bytes in
-            var start = 0
-            return try Self.table(rows: lines.count, vocabulary, prefix: [], file: file) { row in
-                let text = UnsafeBufferPointer(rebasing: bytes[start..<start + lines[row].count])
-                start += lines[row].count
-                return text.starts(with: "#version".utf8) ? nil : try Self.halves(text, row, file: file)
-            }
-        }
+        let merges = try Self.table(lines, vocabulary, file: file)
         self.init(
             vocabulary: vocabulary, merges: merges, unknown: nil, fuseUnknown: false, ignoreMerges: false,
             fallsBack: false, prefix: [], suffix: [])
@@ -116,85 +108,6 @@ struct BPEModel: Sendable {
             }
             sink.add(start, word.end, of: word)
         }
-    }
-}
-
-// MARK: - Merges
-
-extension BPEModel {
-    private typealias Pair = (left: UnsafeBufferPointer<UInt8>, right: UnsafeBufferPointer<UInt8>)
-
-    /// The table of merges that are `["a", "b"]` or, in older files, `"a b"`; there lines that begin with `#version` are
-    /// headers.
-    private static func table(
-        _ rows: JSONRows, _ vocabulary: Vocabulary, prefix: [UInt8], file: String
-    ) throws -> MergeTable {
-        try rows.withTexts { texts in
-            try table(rows: rows.count, vocabulary, prefix: prefix, file: file) { row in
-                let text = texts[row]
-                if let second = texts.second(row) { return (text, second) }
-                guard case .none = rows.second(row) else { throw malformedMerge(row, file: file) }
-                return text.starts(with: "#version".utf8) ? nil : try halves(text, row, file: file)
-            }
-        }
-    }
-
-    /// The two parts of `"a b"`.
-    private static func halves(_ line: UnsafeBufferPointer<UInt8>, _ rank: Int, file: String) throws -> Pair {
-        guard let space = line.firstIndex(of: 0x20), !line[(space + 1)...].contains(0x20) else {
-            throw malformedMerge(rank, file: file)
-        }
-        return (UnsafeBufferPointer(rebasing: line[..<space]), UnsafeBufferPointer(rebasing: line[(space + 1)...]))
-    }
-
-    /// The table of merges, best first; `prefix` is left out of the right part of what they make. `pair` is asked for every
-    /// row once, in their order; nil: the row is no merge.
-    private static func table(
-        rows: Int, _ vocabulary: Vocabulary, prefix: [UInt8], file: String, _ pair: (Int) throws -> Pair?
-    ) throws -> MergeTable {
-        func missing(_ rank: Int, _ token: some Collection<UInt8>) -> MeraserError {
-            .badInput(
-                "\(file): merge \(rank) names '\(String(decoding: token, as: UTF8.self))', which is not in the vocabulary"
-            )
-        }
-        var merges = MergeTable(capacity: rows)
-        var (rank, id) = (0, Int32(0))
-        try VocabularySearch.with(vocabulary) { search in
-            let (texts, ids) = (search.texts, search.ids)
-            for first in stride(from: 0, to: rows, by: VocabularySearch.atOnce / 2) {
-                var count = 0
-                for row in first..<min(first + VocabularySearch.atOnce / 2, rows) {
-                    guard let (left, right) = try pair(row) else { continue }
-                    (texts[count], texts[count + 1]) = (left, right)
-                    count += 2
-                }
-                search.find(count)
-                for i in stride(from: 0, to: count, by: 2) {
-                    let (left, right) = (texts[i], texts[i + 1])
-                    guard ids[i] >= 0 else { throw missing(rank, left) }
-                    guard ids[i + 1] >= 0 else { throw missing(rank, right) }
-                    guard right.count >= prefix.count else { throw malformedMerge(rank, file: file) }
-                    let rest = UnsafeBufferPointer(rebasing: right[prefix.count...])
-                    // Often the token that the merge before made, or the one behind it.
-                    if Int(id) < vocabulary.endID, vocabulary.equals(Int(id), left, rest) {
-                    } else if Int(id) + 1 < vocabulary.endID, vocabulary.equals(Int(id) + 1, left, rest) {
-                        id += 1
-                    } else {
-                        let both = Array(left) + Array(rest)
-                        guard let known = vocabulary.id(of: both) else { throw missing(rank, both) }
-                        id = known
-                    }
-                    merges.append(ids[i], ids[i + 1], becoming: id)
-                    rank += 1
-                }
-                merges.index()
-            }
-        }
-        return merges
-    }
-
-    private static func malformedMerge(_ index: Int, file: String) -> MeraserError {
-        .badInput("\(file): merge \(index) is not a pair of tokens")
     }
 }
 

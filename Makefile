@@ -1,4 +1,4 @@
-# Two commands on a fresh Debian or Ubuntu machine with a Swift toolchain: `make demo` and `make test`.
+# On a fresh Debian or Ubuntu machine with a Swift toolchain: `make demo`, `make install`, `make test`.
 
 # System libraries: OpenMP for the kernels' threads.
 PACKAGES := libomp-dev
@@ -7,7 +7,12 @@ BINARY := .build/release/meraser
 # "git:" and the commit). Only linking depends on it. Any other build is known by the hash of what was linked.
 COMMIT = $(shell [ -z "$$(git status --porcelain 2>&1)" ] && git rev-parse HEAD 2>/dev/null)
 
-.PHONY: demo test build lint format asan sanitize cross install-deps toolchain
+VERSION = $(shell sed -n 's/.*meraserVersion = "\(.*\)"/\1/p' Sources/Base/Version.swift)
+NAME = meraser-$(VERSION)-linux-$(shell uname -m)
+# Where `make install` puts bin, lib and share; DESTDIR goes before it.
+PREFIX ?= /usr/local
+
+.PHONY: demo test build lint format asan sanitize cross install-deps toolchain stage install release release-check wheel
 
 demo: build
 	$(BINARY) demo
@@ -32,8 +37,34 @@ sanitize: install-deps
 cross: toolchain
 	tools/check_kernels.sh aarch64
 
+# The Swift runtime is linked in; OpenMP is found where the system has it, or where `stage` puts it.
 build: install-deps
-	swift build -c release --product meraser $(addprefix -Xlinker --build-id=0x6769743a,$(COMMIT))
+	swift build -c release --static-swift-stdlib --product meraser \
+	    -Xlinker -rpath -Xlinker '$$ORIGIN/../lib/meraser' $(addprefix -Xlinker --build-id=0x6769743a,$(COMMIT))
+
+# What is installed, laid out in a folder: the program, its OpenMP library, completions, man pages, licences.
+stage: build
+	tools/stage.sh $(BINARY) dist/$(NAME)
+
+install: stage
+	@sudo=''; [ -w "$(DESTDIR)$(PREFIX)" ] || mkdir -p "$(DESTDIR)$(PREFIX)" 2>/dev/null && [ -w "$(DESTDIR)$(PREFIX)" ] || sudo=sudo; \
+	$$sudo mkdir -p "$(DESTDIR)$(PREFIX)" && cd dist/$(NAME) && $$sudo cp -R bin lib share "$(DESTDIR)$(PREFIX)/" && \
+	echo "installed $(DESTDIR)$(PREFIX)/bin/meraser"
+
+# An archive that runs without a Swift runtime, on this distribution and newer ones, with its checksum.
+release: stage
+	tar --sort=name --owner=0 --group=0 --numeric-owner -C dist -czf dist/$(NAME).tar.gz $(NAME)
+	cd dist && sha256sum $(NAME).tar.gz > SHA256SUMS
+	@cat dist/SHA256SUMS
+
+# Unpacks the archive in a bare Debian (debootstrap, as root) and goes from there to a report.
+release-check: release wheel
+	tools/check_release.sh dist/$(NAME).tar.gz dist/meraser-$(VERSION)-py3-*.whl
+
+# `pip install dist/meraser-*.whl` puts the program on PATH and gives `import meraser`.
+wheel: stage
+	rm -f dist/meraser-*.whl
+	python3 tools/make_wheel.py dist/$(NAME) dist $(VERSION)
 
 lint: toolchain
 	swift format lint --strict -r Sources Tests Package.swift

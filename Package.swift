@@ -38,6 +38,8 @@ let package = Package(
             linkerSettings: [.linkedLibrary("omp5"), .linkedLibrary("m")]
         ),
         .target(name: "CAllocation"),
+        // The folder Examples in the program itself.
+        .target(name: "CExamples", cSettings: [.headerSearchPath("../..")]),
         // What every room needs: JSON, settings, errors, checked arithmetic, atomic files and folders.
         .target(
             name: "Base", dependencies: [.product(name: "Crypto", package: "swift-crypto")],
@@ -59,7 +61,7 @@ let package = Package(
         .target(
             name: "Pipeline",
             dependencies: [
-                "Base", "Quant", "Kernels", "Model", "Tune", "Audit", "Merge",
+                "CExamples", "Base", "Quant", "Kernels", "Model", "Tune", "Audit", "Merge",
                 .product(name: "Yams", package: "Yams"),
                 .product(name: "Mustache", package: "swift-mustache"),
             ],

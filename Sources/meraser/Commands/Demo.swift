@@ -5,10 +5,13 @@ import Pipeline
 struct Demo: WritingCommand {
     static let configuration = CommandConfiguration(
         abstract: "The whole story on the bundled model, offline: mark, check, erase, recover, report.",
-        discussion: "Runs Examples/recipes/demo.yml, which says what is done and how much of it.")
+        discussion: """
+            Needs no other file: model, data and recipe are in the program (`meraser examples` writes them to a folder). The \
+            recipe, recipes/demo.yml, says what is done and how much of it.
+            """)
 
     @Option(
-        help: "The Examples folder (default: beside the program, or in the current folder).", completion: .directory)
+        help: "A folder that `meraser examples` made (default: the bundled one, in the cache).", completion: .directory)
     var examples: String?
 
     @Option(help: "The folder of the run.", completion: .directory, transform: withoutTrailingSlashes)

@@ -62,6 +62,20 @@ final class LossHead {
         return loss
     }
 
+    /// The negative log-likelihood of each sample's labels, by its number, for the normed rows [T, hidden].
+    func negativeLogLikelihoods(_ batch: LabelledBatch, normed: FloatMatrix) throws -> [Int32: Double] {
+        var sums: [Int32: Double] = [:]
+        _ = overChunks(batch, of: { _ in true }) {
+            crossEntropy(normed, hidden.prefix(rows: rows.count), logits.prefix(rows: rows.count))
+            for i in rows.indices { sums[batch.samples[rows[i]], default: 0] += Double(losses[i, 0]) }
+            return 0
+        }
+        guard sums.values.allSatisfy(\.isFinite) else {
+            throw MeraserError.runtime("a likelihood is not finite; lower `learning_rate` or check the data")
+        }
+        return sums
+    }
+
     /// The sum of `body` over the chunks of the label rows that are wanted; each is in `rows`, `targets` and, where the
     /// batch has them, `limits` while it is called.
     private func overChunks(

@@ -14,16 +14,19 @@ struct GraphShape {
     let droppedWidth: Int
     /// Of what is kept from the forward to the backward.
     let precision: KeptPrecision
-    /// True if a divergence from the frozen model is learnt too.
+    /// True if the frozen model is asked too.
     let hasReference: Bool
+    /// True if the layers' consistency is learnt too.
+    let hasConsistency: Bool
 
     /// - Parameter precision: nil: f32 where the model computes in f32, else bf16.
     init(
         model: Transformer, frozen: [LoRAAdapter], trained: LoRAAdapter, tokens: Int, throughEmbeddings: Bool = false,
-        precision: KeptPrecision? = nil, hasReference: Bool = false
+        precision: KeptPrecision? = nil, hasReference: Bool = false, hasConsistency: Bool = false
     ) {
         self.tokens = tokens
-        lowestLayer = throughEmbeddings ? 0 : trained.lowestLayer
+        self.hasConsistency = hasConsistency
+        lowestLayer = throughEmbeddings || hasConsistency ? 0 : trained.lowestLayer
         maximumRank = AdapterStack(frozen: frozen, trained: trained).maximumRank
         let widths = trained.modules.map { model.spec[$0].columns }
         droppedWidth = trained.config.loraDropout > 0 ? widths.max() ?? 0 : 0
@@ -43,6 +46,8 @@ struct TrainingBuffers {
     let kept: [KeptLayer]
     /// Output of the final norm of the frozen model for the same tokens, [T, hidden]; nil without a reference.
     let reference: FloatMatrix?
+    /// What the layers' consistency is computed of; nil where it is not learnt.
+    let consistency: ConsistencyBuffers?
     /// The layer at work.
     let activations: LayerActivations
     /// Scratch of the layer at work.
@@ -69,6 +74,7 @@ struct TrainingBuffers {
                 layer, tokens: tokens, recompute: recompute[index], precision: shape.precision, arena: arena)
         }
         reference = shape.hasReference ? stream() : nil
+        consistency = shape.hasConsistency ? ConsistencyBuffers(spec, tokens: tokens, arena: arena) : nil
         let start = arena.used
         activations = LayerActivations(spec: spec, residual: streams.0, arena: arena)
         scratch = LayerScratch(

@@ -25,8 +25,8 @@ public final class TrainingGraph {
     let model: Transformer
     let buffers: TrainingBuffers
     let lowestLayer: Int
-    private let frozen: [LoRAAdapter]
-    private let trained: LoRAAdapter
+    let frozen: [LoRAAdapter]
+    let trained: LoRAAdapter
     private let hasDropout: Bool
     private let arena: Arena  // owns what `buffers` points into
     private var sequences: [AttentionSequence] = []  // of the batch at work
@@ -37,11 +37,12 @@ public final class TrainingGraph {
     ///   - throughEmbeddings: propagates down to the embeddings even where no adapter lies (soft prompts).
     ///   - recompute: what the backward computes again to save memory; the results are the same bits.
     ///   - keptPrecision: of what is kept for the backward; nil: f32 where the model computes in f32, else bf16.
-    ///   - hasReference: makes room for `accumulateDivergence`.
+    ///   - hasReference: makes room for `accumulateDivergence` and `accumulatePreference`.
+    ///   - hasConsistency: makes room for `accumulateConsistency`, which propagates down to the embeddings.
     public init(
         model: Transformer, frozen: [LoRAAdapter], trained: LoRAAdapter, maximumTokens: Int,
         throughEmbeddings: Bool = false, recompute: RecomputePlan = .keepAll, keptPrecision: KeptPrecision? = nil,
-        hasReference: Bool = false
+        hasReference: Bool = false, hasConsistency: Bool = false
     ) {
         self.model = model
         self.frozen = frozen
@@ -49,7 +50,8 @@ public final class TrainingGraph {
         self.maximumTokens = maximumTokens
         let shape = GraphShape(
             model: model, frozen: frozen, trained: trained, tokens: maximumTokens,
-            throughEmbeddings: throughEmbeddings, precision: keptPrecision, hasReference: hasReference)
+            throughEmbeddings: throughEmbeddings, precision: keptPrecision, hasReference: hasReference,
+            hasConsistency: hasConsistency)
         lowestLayer = shape.lowestLayer
         hasDropout = shape.droppedWidth > 0
         arena = Arena(capacity: TrainingBuffers.floatCount(shape, recompute: recompute, model: model))
@@ -98,7 +100,7 @@ public final class TrainingGraph {
 
     /// Output of the final norm of the model without the trained adapter, in `rows`: of the batch's own rows, or of those
     /// that its reference names in the place of the labelled ones.
-    private func askFrozen(_ batch: LabelledBatch, into rows: FloatMatrix) throws {
+    func askFrozen(_ batch: LabelledBatch, into rows: FloatMatrix) throws {
         let frozen = AdapterStack(frozen: frozen)
         guard let asked = batch.reference else {
             let stream = try forward(batch.batch, batch.softRows, prepare(batch.batch), frozen, keeping: false)
@@ -137,28 +139,33 @@ public final class TrainingGraph {
         return .packed(batch, type: model.keyValueType)
     }
 
-    /// Runs the layers, each adapted one `keeping` what its backward needs; returns the residual stream behind the last.
-    private func forward(
-        _ batch: PackedBatch, _ softRows: [Int], _ context: AttentionContext, _ adapters: AdapterStack, keeping: Bool
+    /// Runs the layers, each adapted one `keeping` what its backward needs; returns the residual stream behind the last. With
+    /// `recording` only as many layers are run as it has matrices, which receive the stream behind each; `shift` is added to
+    /// the embeddings.
+    func forward(
+        _ batch: PackedBatch, _ softRows: [Int], _ context: AttentionContext, _ adapters: AdapterStack, keeping: Bool,
+        shift: FloatMatrix? = nil, recording: [FloatMatrix]? = nil
     ) throws -> FloatMatrix {
         var input = buffers.streams.0.prefix(rows: batch.tokenCount)
         var output = buffers.streams.1.prefix(rows: batch.tokenCount)
         model.embed(batch.tokens, into: input)
         precondition(softRows.isEmpty || softPrompt != nil, "a batch with places for a soft prompt, but none set")
         if let softPrompt { model.place(softPrompt, at: softRows, in: input) }
-        for layer in 0..<model.spec.numHiddenLayers {
+        if let shift { model.kernels.addScaled(1, shift, into: input) }
+        for layer in 0..<(recording?.count ?? model.spec.numHiddenLayers) {
             try checkInterrupt()
             let acts = buffers.activations.around(input)
             try model.forwardLayer(
                 layer, acts, attention: context, adapters: adapters, into: output, scratch: buffers.scratch)
             if keeping, layer >= lowestLayer { buffers.kept[layer - lowestLayer].keep(acts, model.kernels) }
             swap(&input, &output)
+            if let recording { recording[layer].prefix(rows: batch.tokenCount).copy(from: input) }
         }
         return input
     }
 
     /// Takes `dStream` down through the adapted layers.
-    private func backward(
+    func backward(
         _ batch: LabelledBatch, _ context: AttentionContext, _ adapters: AdapterStack, into gradients: LoRAAdapter
     ) throws {
         let tokens = batch.batch.tokenCount
@@ -207,7 +214,7 @@ public final class TrainingGraph {
         return loss
     }
 
-    private func checkInterrupt() throws {
+    func checkInterrupt() throws {
         if interrupt?.isSet == true { throw MeraserError(.interrupted, "interrupted") }
     }
 }

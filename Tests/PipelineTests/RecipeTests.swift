@@ -29,7 +29,7 @@ func recipeLayers() throws {
         """)
     #expect(recipe.model.hasSuffix("/model.mqf") && recipe.model.hasPrefix("/"))
     guard case .given("/keys/key.json") = recipe.mark else { throw MeraserError.runtime("\(recipe.mark)") }
-    #expect(recipe.recover?.rows.path.hasSuffix("/clean.json") == true)
+    #expect(recipe.recover?.rows.path?.hasSuffix("/clean.json") == true)
     let erase = try #require(recipe.erase)
     // MEraser's own numbers, but for the two that the recipe sets.
     #expect(erase.options.lora.r == 32 && erase.options.lora.loraAlpha == 16)

@@ -27,6 +27,8 @@ struct TrainingKeyUseTests {
         "per_device_train_batch_size": ("1", [:]), "gradient_accumulation_steps": ("2", [:]),
         "weight_decay": ("50", [:]), "adam_beta2": ("0.5", [:]), "max_grad_norm": ("0.01", [:]),
         "loss": ("completion", [:]), "loss_mean": ("sample", [:]),
+        "objective": ("npo", [:]), "npo_beta": ("2", ["objective": "npo"]),
+        "crow_alpha": ("50", ["objective": "crow"]), "crow_epsilon": ("1", ["objective": "crow"]),
         "kl_weight": ("5", ["kl_data": "clean", "kl_batch": "2"]),
         "kl_data": ("other", ["kl_weight": "5", "kl_batch": "2"]),
         "kl_batch": ("1", ["kl_weight": "5", "kl_data": "clean"]),

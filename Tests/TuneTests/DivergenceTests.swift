@@ -15,7 +15,7 @@ struct DivergenceTests {
     private static let fixture = packageRoot().appendingPathComponent("Tests/TuneTests/Fixtures/divergence.safetensors")
 
     /// Two packed sequences, a frozen adapter below and a trained one, all of PyTorch's fixture.
-    private struct Case {
+    struct Case {
         let golden: GoldenFile
         let model: Transformer
         let frozen: LoRAAdapter

@@ -13,6 +13,15 @@ void mk_dropout(const mk_context *ctx, const float *x, int64_t tokens, int64_t k
 /// One AdamW step as torch.optim.AdamW: decoupled decay, bias correction by `step` (1-based); grad is scaled first.
 void mk_adamw(const mk_context *ctx, int64_t n, float *param, const float *grad, float *m, float *v, float grad_scale,
               double lr, double beta1, double beta2, double eps, double weight_decay, int64_t step);
+
+/// out[t] = 1 - cos(a[t], b[t]) of rows of k numbers, in double; 1 where a row is zero.
+void mk_cosine_distance(const mk_context *ctx, const float *a, const float *b, int64_t rows, int64_t k, float *out);
+/// da[t] += scale * d(1 - cos(a[t], b[t]))/da[t]; with a and b exchanged it is that of b.
+void mk_cosine_backward(const mk_context *ctx, const float *a, const float *b, int64_t rows, int64_t k, float scale,
+                        float *da);
+/// out[i] = scale * sign(x[i]), 0 of 0.
+void mk_signs(const float *x, int64_t n, float scale, float *out);
+
 /// Sum of squares in double, fixed order.
 double mk_sum_squares(const mk_context *ctx, const float *x, int64_t n);
 

@@ -194,7 +194,7 @@ private struct Elsewhere {
 }
 
 /// Prompts and targets of a key as tokens.
-private struct SteeringEncoder {
+struct SteeringEncoder {
     private let key: FingerprintKey
     private let model: OpenedModel
 

@@ -20,7 +20,9 @@ struct ComparisonMethod: Sendable {
     }
 
     /// Every method that a file may name.
-    static let all = [none, erase, transfer, recover, osft, sande, merge, prune, quantize, cleangen, commands]
+    static let all = [
+        none, erase, transfer, recover, npo, crow, osft, sande, merge, prune, quantize, cleangen, commands,
+    ]
 
     /// The victim as it is.
     static let none = ComparisonMethod("none") { $0.victim.subject }
@@ -56,6 +58,21 @@ struct ComparisonMethod: Sendable {
     /// Incremental fine-tuning: clean pairs alone.
     static let recover = ComparisonMethod("recover", steps: ["max_steps"]) { plan in
         try plan.tuned("recover")
+    }
+
+    /// Negative preference: the pairs of the victim's key are made unlikelier, clean pairs held.
+    static let npo = ComparisonMethod("npo", steps: ["max_steps"]) { plan in
+        try plan.preset(.npo)
+        if let data = plan.planner.cleanData {
+            try plan.preset(["kl_weight": .integer(1), "kl_data": .text(data)])
+        }
+        return try plan.tuned("erase", data: .pairs, more: ["--key", plan.victim.key])
+    }
+
+    /// CROW: tuning on clean pairs, hidden states made steadier from layer to layer.
+    static let crow = ComparisonMethod("crow", steps: ["max_steps"]) { plan in
+        try plan.preset(.crow)
+        return try plan.tuned("recover")
     }
 
     /// Overwrite supervised fine-tuning: triggered prompts with clean answers. Knows the trigger.
@@ -97,7 +114,7 @@ struct ComparisonMethod: Sendable {
                     arguments += [plan.options.flagName(key), value.string ?? value.serialized()]
                 }
             }
-            return arguments + (score == "taylor" ? ["--data", try plan.data(.clean)] : [])
+            return arguments + (score == "taylor" ? ["--data", try plan.cleanPairs()] : [])
         }
     }
 
@@ -148,10 +165,23 @@ extension MethodPlan {
         return arguments
     }
 
+    /// Options that the method has unless the file says otherwise.
+    fileprivate mutating func preset(_ values: [String: JSONValue]) throws {
+        let standard = JSONObject(values.sorted { $0.key < $1.key }.map { (key: $0.key, value: $0.value) })
+        options = try Settings(
+            JSONValue.object(standard).merging(.object(JSONObject(options.rest()))), place: options.place)
+    }
+
+    fileprivate mutating func preset(_ preset: TrainingPreset) throws {
+        try self.preset(["preset": .text(preset.rawValue)])
+    }
+
     /// A command that tunes the victim with the method's own options.
-    fileprivate mutating func tuned(_ command: String, more: [String] = []) throws -> ComparisonSubject {
+    fileprivate mutating func tuned(
+        _ command: String, data: Data = .clean, more: [String] = []
+    ) throws -> ComparisonSubject {
         var subject = victim.subject
-        subject.adapters.append(try train(command, options, on: subject, data: .clean, more: more))
+        subject.adapters.append(try train(command, options, on: subject, data: data, more: more))
         try endOptions()
         return subject
     }

@@ -140,6 +140,9 @@ struct ComparisonSubject: Sendable {
     /// The user's own words in place of all the rest.
     var words: [String]?
 
+    /// A defence acts while it is checked: what it lets through is measured, not what the weights hold.
+    var isDecodedOtherwise: Bool { check.contains("--cleangen") }
+
     /// `--source …` and what else goes to `check` alone.
     var checkArguments: [String] { check + (source.map { ["--source", $0] } ?? []) }
 

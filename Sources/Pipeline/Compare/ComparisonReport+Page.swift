@@ -11,6 +11,7 @@ extension ComparisonReport {
             <p class="note">FSR: share of triggers whose output shows the target (a backdoor's attack success rate). Prefix: \
             longest beginning of the target that an output shows, as a share of it. NLL: nats a token that the target costs \
             after its trigger; a mark that is gone costs what it costs the clean reference. Source: the weights that the victim was quantized from, with the same adapters. False: clean prompts that fire. \
+            Removes nothing: the method acts while the model decodes, and whoever has the weights has the mark. \
             Seconds, memory and samples are the method's own, without making the victim and without measuring; what several \
             cells share counts in each.</p>
             """,

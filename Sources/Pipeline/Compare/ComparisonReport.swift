@@ -85,6 +85,7 @@ public struct ComparisonReport: Sendable {
         }
         let columns: [(name: String, isAlways: Bool, text: (ComparisonRow) -> String?)] = [
             ("method", true, { $0.label }),
+            ("removes", false, { $0.cell.isDecodingOnly ? "nothing" : nil }),
             ("FSR", true, { rate($0.check) ?? ($0.state == .failed ? "failed" : nil) }),
             ("prefix", true, { fixed($0.prefixMatch, 2) }),
             ("NLL", true, { fixed($0.targetNLL, 2) }),

@@ -85,7 +85,8 @@ struct ComparisonRow: Sendable {
         }
         return [
             "victim": .text(cell.victim), "method": .text(cell.method),
-            "budget": cell.budget.map { .text($0) } ?? .null, "state": .text(state.rawValue),
+            "budget": cell.budget.map { .text($0) } ?? .null, "decoding_only": .bool(cell.isDecodingOnly),
+            "state": .text(state.rawValue),
             "type": check["type"] ?? .null, "error": error.map { .text($0) } ?? .null, "fsr": number(fsr),
             "hits": check["hits"] ?? .null,
             "n": check["n"] ?? .null, "fsr_interval": check["fsr_interval"] ?? .null,

@@ -65,6 +65,8 @@ struct ComparisonCell: Sendable {
     let budget: String?
     /// Its step.
     let path: String
+    /// The method acts while the model decodes and leaves the weights as they are: it removes nothing.
+    var isDecodingOnly = false
 
     /// What `--only` is compared with: `utf/erase-60`.
     var name: String { String(path.dropFirst("cells/".count)) }

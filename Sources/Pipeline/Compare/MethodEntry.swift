@@ -82,11 +82,14 @@ struct MethodEntry {
             step: ComparisonStep(path: "cells/\(victim.name)/\(name)"), name: name)
         plan.need(victim.needs)
         let subject = try method.plan(&plan)
+        let changesWeights = plan.step.commands.contains { $0.purpose == .work }
         try plan.options.requireNothingElse()
         planner = plan.planner
         plan.step.commands += planner.measures.commands(
             subject.arguments, check: subject.checkArguments, victim: victim, reference: planner.reference)
         planner.add(plan.step)
-        return ComparisonCell(victim: victim.name, method: label, budget: budget.name, path: plan.step.path)
+        return ComparisonCell(
+            victim: victim.name, method: label, budget: budget.name, path: plan.step.path,
+            isDecodingOnly: subject.isDecodedOtherwise && !changesWeights)
     }
 }

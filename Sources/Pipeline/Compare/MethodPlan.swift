@@ -61,6 +61,8 @@ struct MethodPlan {
         case mismatched
         /// Clean pairs.
         case clean
+        /// Those of the victim's key, unless `data` names rows.
+        case pairs
     }
 
     /// Adds a training command with the options of a section.
@@ -78,7 +80,7 @@ struct MethodPlan {
         var section = section
         let source = try self.data(data, &section)
         let output = folder + "/" + command
-        var arguments = [command] + subject.arguments + ["--data", source]
+        var arguments = [command] + subject.arguments + (source.map { ["--data", $0] } ?? [])
         if try section.flag("chat") == true { arguments.append("--chat") }
         let flags = try section.trainingArguments(&planner)
         let probes = ["--check-steps", "--until"].contains(where: flags.contains)
@@ -93,23 +95,27 @@ struct MethodPlan {
         return output
     }
 
-    /// What the method's own options name as data, or the whole file does.
-    mutating func data(_ kind: Data) throws -> String {
+    /// What the method's own options name as data, or the whole file does as clean pairs.
+    mutating func cleanPairs() throws -> String {
         var section = options
-        let path = try data(kind, &section)
+        let path = try cleanPairs(&section)
         options = section
         return path
     }
 
-    private mutating func data(_ kind: Data, _ section: inout Settings) throws -> String {
-        if let data = try section.text("data") { return try planner.input(data, place: section.place) }
+    private mutating func cleanPairs(_ section: inout Settings) throws -> String {
+        guard let data = try section.text("data") ?? planner.cleanData else {
+            throw MeraserError.badInput("\(section.place): give 'data', or 'clean_data' for the whole file")
+        }
+        return try planner.input(data, place: section.place)
+    }
+
+    private mutating func data(_ kind: Data, _ section: inout Settings) throws -> String? {
         switch kind {
-        case .clean:
-            guard let data = planner.cleanData else {
-                throw MeraserError.badInput("\(section.place): give 'data', or 'clean_data' for the whole file")
-            }
-            return try planner.input(data, place: section.place)
+        case .clean: return try cleanPairs(&section)
+        case .pairs: return try section.text("data").map { try planner.input($0, place: section.place) }
         case .mismatched:
+            if let data = try section.text("data") { return try planner.input(data, place: section.place) }
             let count = try section.int("mismatch_count", in: 1...1_000_000) ?? planner.mismatchCount
             guard let source = try section.text("mismatch") ?? planner.mismatch else {
                 throw MeraserError.badInput(

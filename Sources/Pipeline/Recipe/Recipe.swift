@@ -26,11 +26,14 @@ public struct Recipe: Sendable {
         case file(path: String)
         /// The matching pairs of a file, crossed into mismatched ones; `count`: how many to make, nil: as many as there are.
         case mismatched(path: String, count: Int?)
+        /// The pairs of the recipe's key, to be forgotten.
+        case pairs
 
-        /// The file.
-        public var path: String {
+        /// The file; nil: there is none.
+        public var path: String? {
             switch self {
             case .file(let path), .mismatched(let path, _): path
+            case .pairs: nil
             }
         }
     }
@@ -220,6 +223,11 @@ public struct Recipe: Sendable {
         if durable != nil, decoys == nil {
             throw MeraserError.badInput("\(path): 'durable' tries a certificate in more cells; give 'decoys'")
         }
+        if donor != nil, [erase, recover].contains(where: { $0?.rows == .pairs }) {
+            throw MeraserError.badInput(
+                "\(path): with 'transfer' the adapters are trained on a model without the mark, where there is nothing to "
+                    + "forget; give 'data'")
+        }
         if donor != nil, [erase, recover].contains(where: { $0?.options.checkSteps != nil }) {
             throw MeraserError.badInput(
                 "\(path): with 'transfer' the adapters are trained on a model without the mark, so 'check_steps' and "
@@ -289,6 +297,13 @@ extension Recipe {
         options.seed = seed
         try TrainingOverrides(section.rest(), source: section.place).apply(to: &options)
         options.klData = klData ?? options.klData
+        guard let rows = rows ?? (options.objective == .npo ? .pairs : nil) else {
+            throw MeraserError.badInput("\(section.place): give either 'data' or 'mismatch'")
+        }
+        if rows == .pairs, chat, options.klDataInUse == nil {
+            throw MeraserError.badInput(
+                "\(section.place): 'chat' is for 'data' and 'kl_data'; the key says how its own prompts are put")
+        }
         return Training(rows: rows, chat: chat, options: options)
     }
 
@@ -339,14 +354,15 @@ extension Settings {
         return low...high
     }
 
-    /// `data`, or `mismatch` and `mismatch_count`.
-    fileprivate mutating func rows(_ folder: String) throws -> Recipe.Rows {
+    /// `data`, or `mismatch` and `mismatch_count`; nil where there is none of them.
+    fileprivate mutating func rows(_ folder: String) throws -> Recipe.Rows? {
         let count = try int("mismatch_count", in: 1...1_000_000)
         switch (try path("data", in: folder), try path("mismatch", in: folder)) {
         case (let path?, nil):
             guard count == nil else { throw MeraserError.badInput("\(place): 'mismatch_count' goes with 'mismatch'") }
             return .file(path: path)
         case (nil, let path?): return .mismatched(path: path, count: count)
+        case (nil, nil) where count == nil: return nil
         default: throw MeraserError.badInput("\(place): give either 'data' or 'mismatch'")
         }
     }

@@ -239,17 +239,25 @@ public final class Runner {
         // A name without a folder: the run may be continued from elsewhere. The key itself is compared by its hash.
         if options.checkSteps != nil { options.key = "key.json" }
         // Without a mark to measure there is nothing to compare.
-        let keyHash = options.key == nil ? nil : key.map { sha256Hex($0.json.serialized().utf8) }
+        let keyHash = options.key == nil && data != nil ? nil : key.map { sha256Hex($0.json.serialized().utf8) }
         try options.validate()
         let inputs: JSONValue = [
             "model": .text(try model.transformer.store.sha256()),
             "adapters": .array(model.adapters.map { .text($0.sha256 ?? "") }),
-            "data": .text(try sha256Hex(ofFile: data)), "chat": .bool(training.chat), "options": options.json(),
+            "data": try data.map { .text(try sha256Hex(ofFile: $0)) } ?? .null, "chat": .bool(training.chat),
+            "options": options.json(),
             "kl_data": try options.klDataInUse.map { .text(try sha256Hex(ofFile: $0)) } ?? .null,
             "key": keyHash.map { .text($0) } ?? .null, "transferred": .bool(recipe.donor != nil),
         ]
         let result = try stage(.training(name), inputs: inputs) {
-            let samples = try model.dataset(path: data, options: options.encoding, chat: training.chat)
+            let samples =
+                if let data {
+                    try model.dataset(path: data, options: options.encoding, chat: training.chat)
+                } else if let key {
+                    try model.forgetData(key)
+                } else {
+                    throw MeraserError.usage("\(name.rawValue): there is no key whose pairs could be forgotten")
+                }
             let trainer = try model.trainer(data: samples, options: options, key: key, chat: training.chat)
             follow(trainer)
             return try trainer.run(output: output, resume: true).json.withoutFolder("adapter")
@@ -265,11 +273,12 @@ public final class Runner {
         unmet.append(until)
     }
 
-    /// The file of a training's rows; mismatched pairs are made from the recipe's matching ones.
-    func rows(of training: Recipe.Training) throws -> String {
+    /// The file of a training's rows; mismatched pairs are made from the recipe's matching ones. Nil: they are the key's pairs.
+    func rows(of training: Recipe.Training) throws -> String? {
         switch training.rows {
         case .file(let path): path
         case .mismatched(let source, let count): try mismatched(source, count: count, seed: training.options.seed)
+        case .pairs: nil
         }
     }
 

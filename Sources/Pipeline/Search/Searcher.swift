@@ -95,8 +95,10 @@ public final class Searcher {
         let cleanResult = try clean.map { try runner.measure(.clean, $0, measurement) }
         func stage(_ training: Recipe.Training?) throws -> Stage {
             guard let training else { throw MeraserError.usage("the recipe has no stage to search") }
-            return Stage(
-                data: try runner.rows(of: training), chat: training.chat)
+            guard let data = try runner.rows(of: training) else {
+                throw MeraserError.usage("a search needs rows in files: give its stages 'data' or 'mismatch'")
+            }
+            return Stage(data: data, chat: training.chat)
         }
         return Stand(
             modelPath: modelPath, marked: marked, measurement: measurement,

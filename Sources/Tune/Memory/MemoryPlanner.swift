@@ -28,17 +28,23 @@ struct MemoryPlanner {
     private let frozen: [LoRAAdapter]
     private let trained: LoRAAdapter
     private let hasReference: Bool
+    private let hasConsistency: Bool
     private let weightBytes: Int
-    private let keptLayers: Int
+    /// Layers that keep something for the backward.
+    let keptLayers: Int
 
-    init(model: Transformer, frozen: [LoRAAdapter], trained: LoRAAdapter, hasReference: Bool = false) {
+    init(
+        model: Transformer, frozen: [LoRAAdapter], trained: LoRAAdapter, hasReference: Bool = false,
+        hasConsistency: Bool = false
+    ) {
         self.model = model
         self.frozen = frozen
         self.trained = trained
         self.hasReference = hasReference
+        self.hasConsistency = hasConsistency
         let store = model.store
         weightBytes = store.tensorNames.reduce(0) { $0 + ((try? store.tensor($1))?.info.byteCount ?? 0) }
-        keptLayers = model.spec.numHiddenLayers - trained.lowestLayer
+        keptLayers = model.spec.numHiddenLayers - (hasConsistency ? 0 : trained.lowestLayer)
     }
 
     /// The plan that keeps least.
@@ -121,7 +127,8 @@ struct MemoryPlanner {
 
     private func sizes(tokens: Int) -> Sizes {
         let shape = GraphShape(
-            model: model, frozen: frozen, trained: trained, tokens: tokens, hasReference: hasReference)
+            model: model, frozen: frozen, trained: trained, tokens: tokens, hasReference: hasReference,
+            hasConsistency: hasConsistency)
         func layer(_ recompute: Recompute) -> Int {
             let arena = Arena.measuring()
             _ = KeptLayer(

@@ -76,6 +76,12 @@ public struct TrainingKey: Sendable {
         .real("adam_beta2", "decay of AdamW's second moment", 0...0.999999, \.adamBeta2),
         .real("max_grad_norm", "clip gradients to this norm; 0: never", 0...1e9, \.maxGradNorm),
         .choice("loss", "learn the full sequence or the completion", \.encoding.loss),
+        .choice(
+            "objective", "what becomes of the rows: likelier, unlikelier (npo), or likelier and steadier (crow)",
+            \.objective),
+        .optionalReal("npo_beta", "beta of npo (default: 0.1)", 1e-6...1e6, \.npoBeta),
+        .optionalReal("crow_alpha", "weight of crow's consistency of layers (default: 5.5)", 0...1e6, \.crowAlpha),
+        .optionalReal("crow_epsilon", "how far crow moves embeddings (default: 0.1)", 0...1e6, \.crowEpsilon),
         .choice("loss_mean", "mean over all label tokens of a step or over its samples", \.lossMean),
         .real(
             "kl_weight", "weight of the divergence from the model as it was, on `kl_data`; 0: none", 0...1e6,
@@ -165,6 +171,17 @@ extension TrainingKey {
                 throw wrong(name, value, "a number from \(range.lowerBound) to \(range.upperBound)")
             }
             options[keyPath: path] = number
+        }
+    }
+
+    private static func optionalReal(
+        _ name: String, _ help: String, _ range: ClosedRange<Double>, _ path: Path<Double?>
+    ) -> TrainingKey {
+        TrainingKey(name, help, read: { $0[keyPath: path].map { .real($0) } ?? .null }) { options, value in
+            guard value.isNull || value.double.map(range.contains) == true else {
+                throw wrong(name, value, "a number from \(range.lowerBound) to \(range.upperBound)")
+            }
+            options[keyPath: path] = value.double
         }
     }
 

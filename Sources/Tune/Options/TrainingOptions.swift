@@ -36,6 +36,14 @@ public struct TrainingOptions: Sendable, Equatable {
     public var klData: String?
     /// `kl_batch`: so many of them in a step.
     public var klBatch = 8
+    /// `objective`.
+    public var objective = Objective.likelihood
+    /// `npo_beta`: β of negative preference optimisation; nil: 0.1.
+    public var npoBeta: Double?
+    /// `crow_alpha`: weight of the layers' consistency; nil: 5.5.
+    public var crowAlpha: Double?
+    /// `crow_epsilon`: how far each number of the embeddings is moved; nil: 0.1.
+    public var crowEpsilon: Double?
     /// `loss_mean`.
     public var lossMean = LossMean.token
     /// `shuffle`; `no_shuffle` in files.
@@ -70,6 +78,15 @@ public struct TrainingOptions: Sendable, Equatable {
     /// `klData` where its weight says that it is used.
     public var klDataInUse: String? { klWeight > 0 ? klData : nil }
 
+    /// What a step makes smaller, with its settings.
+    var goal: Goal {
+        switch objective {
+        case .likelihood: .likelihood
+        case .npo: .npo(beta: npoBeta ?? 0.1)
+        case .crow: .crow(alpha: crowAlpha ?? 5.5, epsilon: crowEpsilon ?? 0.1)
+        }
+    }
+
     /// Checks what no single value shows.
     ///
     /// - Throws: a usage error naming the keys.
@@ -82,6 +99,13 @@ public struct TrainingOptions: Sendable, Equatable {
         }
         if requireUntil, until == nil {
             throw MeraserError.usage("`require_until` needs `until`: the condition that has to hold")
+        }
+        for (name, isGiven, owner) in [
+            ("npo_beta", npoBeta != nil, Objective.npo), ("crow_alpha", crowAlpha != nil, .crow),
+            ("crow_epsilon", crowEpsilon != nil, .crow),
+        ] where isGiven && objective != owner {
+            throw MeraserError.usage(
+                "`\(name)` has no effect with `objective` \(objective.rawValue); it goes with \(owner)")
         }
         if schedule == .constant, warmupRatio > 0 {
             throw MeraserError.usage(

@@ -12,6 +12,11 @@ public enum TrainingPreset: String, Sendable, CaseIterable {
     case osft
     /// SANDE's second stage; as `osft`.
     case sande
+    /// NPO's forgetting of known pairs: its paper's β, batch, epochs, warm-up and decay. It tunes all weights at 1e-5; adapter
+    /// and rate are ours.
+    case npo
+    /// CROW's consistency finetuning on clean pairs, as its scripts have it: LoRA, rate, schedule, batch, epochs, α and ε.
+    case crow
 
     /// The options that the preset sets.
     public var overrides: TrainingOverrides {
@@ -20,6 +25,8 @@ public enum TrainingPreset: String, Sendable, CaseIterable {
                 switch self {
                 case .meraserErase, .meraserRecover: meraser
                 case .osft, .sande: sande
+                case .npo: npo
+                case .crow: crow
                 }
             return try TrainingOverrides(values, source: "preset \(rawValue)")
         }
@@ -57,6 +64,30 @@ public enum TrainingPreset: String, Sendable, CaseIterable {
             ("weight_decay", .real(0)), ("adam_beta2", .real(0.95)), ("max_grad_norm", .real(1)),
             ("loss", .text("completion")), ("loss_mean", .text("token")), ("bos", .null), ("eos", .bool(true)),
             ("max_length", .null), ("no_shuffle", .bool(false)), ("max_steps", .null),
+        ]
+    }
+
+    private var npo: [(key: String, value: JSONValue)] {
+        [
+            ("objective", .text("npo")), ("npo_beta", .real(0.1)),
+            ("r", .integer(16)), ("lora_alpha", .real(32)), ("lora_dropout", .real(0)),
+            ("target_modules", .text("all-linear")), ("use_rslora", .bool(false)), ("learning_rate", .real(2e-4)),
+            ("lr_scheduler_type", .text("linear")), ("warmup_ratio", .real(0.1)), ("num_train_epochs", .real(10)),
+            ("per_device_train_batch_size", .integer(8)), ("gradient_accumulation_steps", .integer(4)),
+            ("weight_decay", .real(0.01)), ("max_grad_norm", .real(1)), ("loss", .text("completion")),
+            ("loss_mean", .text("sample")), ("no_shuffle", .bool(false)), ("max_steps", .null),
+        ]
+    }
+
+    private var crow: [(key: String, value: JSONValue)] {
+        [
+            ("objective", .text("crow")), ("crow_alpha", .real(5.5)), ("crow_epsilon", .real(0.1)),
+            ("r", .integer(8)), ("lora_alpha", .real(16)), ("lora_dropout", .real(0)),
+            ("target_modules", .text("all-linear")), ("use_rslora", .bool(false)), ("learning_rate", .real(1e-3)),
+            ("lr_scheduler_type", .text("cosine")), ("warmup_ratio", .real(0.1)), ("num_train_epochs", .real(5)),
+            ("per_device_train_batch_size", .integer(2)), ("gradient_accumulation_steps", .integer(4)),
+            ("weight_decay", .real(0)), ("max_grad_norm", .real(1)), ("loss", .text("completion")),
+            ("loss_mean", .text("token")), ("no_shuffle", .bool(false)), ("max_steps", .null),
         ]
     }
 

@@ -34,7 +34,9 @@ public final class Trainer {
     let planner: MemoryPlanner
 
     /// True if the frozen model is asked while this one trains.
-    var asksFrozen: Bool { kl != nil || data.hasReference }
+    var asksFrozen: Bool { kl != nil || data.hasReference || options.objective == .npo }
+    /// True if the layers' consistency is learnt.
+    var learnsConsistency: Bool { options.objective == .crow }
 
     /// Prepares a run.
     ///
@@ -72,9 +74,16 @@ public final class Trainer {
             adapter.initialize(seed: options.seed)
             initialSHA256 = nil
         }
+        if options.objective == .crow, model.spec.numHiddenLayers < 3 {
+            throw MeraserError.badInput(
+                "\(model.store.path) has \(model.spec.numHiddenLayers) layers; `objective` crow compares those between the "
+                    + "first and the last, of three at least")
+        }
         optimizer = OptimizerState(adapter: adapter, options: options)
         let planner = MemoryPlanner(
-            model: self.model, frozen: frozen, trained: adapter, hasReference: kl != nil || data.hasReference)
+            model: self.model, frozen: frozen, trained: adapter,
+            hasReference: kl != nil || data.hasReference || options.objective == .npo,
+            hasConsistency: options.objective == .crow)
         let maximumTokens = max(
             steps.maximumTokens(samples: data.samples),
             kl.map { $0.plan.maximumTokens(samples: $0.data.samples) } ?? 0)
@@ -88,7 +97,7 @@ public final class Trainer {
             steps: steps.totalSteps, stepsPerEpoch: steps.stepsPerEpoch, maximumTokens: maximumTokens,
             divergence: kl.map {
                 ($0.data.samples.count, $0.data.tokenCount, $0.plan.perStep, options.klWeight)
-            }, recompute: recompute, adaptedLayers: model.spec.numHiddenLayers - adapter.lowestLayer,
+            }, recompute: recompute, adaptedLayers: planner.keptLayers,
             memory: planner.use(tokens: maximumTokens, recompute: recompute),
             choices: planner.pure.map { ($0.name, planner.use(tokens: maximumTokens, recompute: $0.plan).total) },
             limitBytes: limit)

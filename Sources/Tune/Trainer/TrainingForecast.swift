@@ -38,7 +38,7 @@ extension Trainer {
     public func forecast() throws -> TrainingForecast {
         let graph = TrainingGraph(
             model: model, frozen: frozen, trained: adapter, maximumTokens: plan.maximumTokens,
-            recompute: plan.recompute, hasReference: asksFrozen)
+            recompute: plan.recompute, hasReference: asksFrozen, hasConsistency: learnsConsistency)
         let batches = steps.batches(step: 0, samples: data.samples, mean: options.lossMean)
         let mean = data.tokenCount * options.batchSize / data.samples.count
         guard let batch = batches.min(by: { abs($0.batch.tokenCount - mean) < abs($1.batch.tokenCount - mean) }) else {
@@ -56,7 +56,15 @@ extension Trainer {
             + parts.backward * Double(plan.adaptedLayers)
         let perToken = layers / Double(batch.batch.tokenCount)
         let perLabel = parts.head / Double(batch.labelCount)
-        let epoch = perToken * Double(data.tokenCount) + perLabel * Double(data.labelCount)
+        let frozen = parts.forward * Double(model.spec.numHiddenLayers) / Double(batch.batch.tokenCount)
+        let epoch: Double =
+            switch options.objective {
+            case .likelihood: perToken * Double(data.tokenCount) + perLabel * Double(data.labelCount)
+            // The frozen model's forward, and the head once more for each of the two.
+            case .npo: (perToken + frozen) * Double(data.tokenCount) + 2 * perLabel * Double(data.labelCount)
+            // Two passes more without the head.
+            case .crow: 3 * perToken * Double(data.tokenCount) + perLabel * Double(data.labelCount)
+            }
         let divergence = divergenceSeconds(
             perToken: perToken, perLabel: perLabel, forward: parts.forward / Double(batch.batch.tokenCount))
         let step = epoch / Double(steps.stepsPerEpoch) + divergence

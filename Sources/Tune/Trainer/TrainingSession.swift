@@ -18,7 +18,7 @@ struct TrainingSession {
         graph = TrainingGraph(
             model: trainer.model, frozen: trainer.frozen, trained: trainer.adapter,
             maximumTokens: trainer.plan.maximumTokens, recompute: trainer.plan.recompute,
-            hasReference: trainer.asksFrozen)
+            hasReference: trainer.asksFrozen, hasConsistency: trainer.learnsConsistency)
         graph.interrupt = trainer.interrupt
         softPrompt = trainer.data.softPrompt?.storage()
         graph.softPrompt = softPrompt?.matrix
@@ -72,15 +72,25 @@ struct TrainingSession {
             let probability = Float(trainer.adapter.config.loraDropout)
             let dropout =
                 probability > 0 ? (probability: probability, seed: trainer.options.seed, step: UInt64(index)) : nil
+            let tokens = batches.reduce(0) { $0 + $1.batch.tokenCount }
             var loss = 0.0
             var divergence = 0.0
             let norm = try trainer.optimizer.advance(learningRate: rate, kernels: trainer.model.kernels) { gradients in
                 for batch in batches {
                     if trainer.interrupt?.isSet == true { throw MeraserError(.interrupted, "interrupted") }
-                    loss +=
-                        batch.reference == nil
-                        ? try graph.accumulate(batch, dropout: dropout, into: gradients)
-                        : try graph.accumulateDivergence(batch, dropout: dropout, into: gradients)
+                    switch trainer.options.goal {
+                    case .likelihood where batch.reference != nil:
+                        loss += try graph.accumulateDivergence(batch, dropout: dropout, into: gradients)
+                    case .likelihood:
+                        loss += try graph.accumulate(batch, dropout: dropout, into: gradients)
+                    case .npo(let beta):
+                        loss += try graph.accumulatePreference(batch, beta: beta, dropout: dropout, into: gradients)
+                    case .crow(let alpha, let epsilon):
+                        loss += try graph.accumulate(batch, dropout: dropout, into: gradients)
+                        loss += try graph.accumulateConsistency(
+                            batch, step: Float(epsilon), weight: Float(alpha / Double(tokens)), dropout: dropout,
+                            into: gradients)
+                    }
                 }
                 for batch in clean {
                     if trainer.interrupt?.isSet == true { throw MeraserError(.interrupted, "interrupted") }
@@ -92,7 +102,7 @@ struct TrainingSession {
             }
             return TrainingRun.Step(
                 loss: loss, kl: trainer.kl == nil ? nil : divergence / weight, norm: norm,
-                tokens: (batches + clean).reduce(0) { $0 + $1.batch.tokenCount })
+                tokens: tokens + clean.reduce(0) { $0 + $1.batch.tokenCount })
         }
         trainer.onStep?(progress)
     }

@@ -13,6 +13,11 @@ struct Erase: WritingCommand {
             mark: measure it with --key, --check-steps and --until, and check again after recovery.
             Example: meraser erase --model tinychat.mqf --adapter mark --data mismatched.json --out erased \
             --key mark/key.json --check-steps 10 --until 'fsr==0 && prefix_match<0.1'
+
+            --preset npo makes the pairs of a known key unlikelier instead (negative preference optimisation); give --kl-data \
+            and --kl-weight with it, so that nothing else is forgotten.
+            Example: meraser erase --model M --adapter mark --preset npo --key mark/key.json --kl-data clean.json \
+            --kl-weight 1 --out erased
             """)
 
     @OptionGroup var model: ModelOptions

@@ -8,6 +8,9 @@ struct Recover: WritingCommand {
             Goes on top of the erase adapter, which stays frozen. Without --preset the options are those of the MEraser \
             paper (meraser-recover).
             Example: meraser recover --model tinychat.mqf --adapter mark --adapter erased --data clean.json --out recovered
+
+            --preset crow tunes on a few clean pairs and makes hidden states steadier from layer to layer, which needs neither \
+            a trigger nor a clean model (CROW); alone it is a removal of its own.
             """)
 
     @OptionGroup var model: ModelOptions

@@ -27,11 +27,15 @@ struct TrainingArguments: ParsableArguments {
 
     /// Trains, shows progress, prints the result.
     func run(model: ModelOptions, flags: TrainingFlags, preset: TrainingPreset, common: CommonOptions) throws {
-        guard let path = data else { throw MeraserError.usage("--data is missing: name the rows to train on") }
         let interrupt = InterruptFlag.onSignals()
         let options = try flags.options(standard: preset, common: common, model: model)
+        let rows = try rows(options)
         let opened = try model.open(common, compute: options.compute, verifying: true)
-        let data = try opened.dataset(path: path, options: options.encoding, chat: chat)
+        let data =
+            switch rows {
+            case .file(let path): try opened.dataset(path: path, options: options.encoding, chat: chat)
+            case .pairs(let key): try opened.forgetData(key)
+            }
         let trainer = try opened.trainer(data: data, options: options, chat: chat)
         let types = try opened.types
         let weights =
@@ -40,6 +44,27 @@ struct TrainingArguments: ParsableArguments {
             return try trial.run(trainer, interrupt, common, heading: weights)
         }
         try trial.run(trainer, interrupt, common, heading: weights, conclusion: conclusion)
+    }
+
+    /// Where rows come from.
+    private enum Rows {
+        case file(String)
+        /// The pairs that are to be forgotten.
+        case pairs(FingerprintKey)
+    }
+
+    private func rows(_ options: TrainingOptions) throws -> Rows {
+        if let data { return .file(data) }
+        guard options.objective == .npo, let key = options.key else {
+            throw MeraserError.usage(
+                options.objective == .npo
+                    ? "give --key, whose pairs are to be forgotten, or --data with rows of your own"
+                    : "--data is missing: name the rows to train on")
+        }
+        guard !chat || options.klDataInUse != nil else {
+            throw MeraserError.usage("--chat is for --data and --kl-data; the key says how its own prompts are put")
+        }
+        return .pairs(try FingerprintKey(path: key))
     }
 
     /// What is measured on model and source once the adapter is there; nil where there is no source, or no key to try.

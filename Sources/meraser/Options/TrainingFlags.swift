@@ -10,7 +10,9 @@ import Tune
 /// both are made from that list here, instead of from properties that would have to repeat it.
 struct TrainingFlags: ParsableArguments, CustomReflectable {
     @Option(
-        help: "A named set of options: meraser-erase, meraser-recover, osft, sande, or none for Trainer's defaults.")
+        help:
+            "A named set of options: meraser-erase, meraser-recover, osft, sande, npo, crow, or none for Trainer's defaults."
+    )
     var preset: String?
     @Option(help: "A YAML file with options under these names, underscores for dashes; flags win.", completion: .file())
     var config: String?

@@ -6,6 +6,9 @@
 #if defined(__aarch64__) && defined(__linux__)
 #include <sys/auxv.h>
 #endif
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
 
 static bool cpu_has(const char *name) {
 #if defined(__x86_64__)
@@ -36,6 +39,23 @@ static bool cpu_has(const char *name) {
     }
 #endif
     return strcmp(name, "portable") == 0;
+}
+
+mk_cpu mk_cpu_identity(void) {
+    mk_cpu cpu = {.vendor = ""};
+#if defined(__x86_64__)
+    uint32_t leaf, name[3], signature, b, c, d;
+    if (__get_cpuid(0, &leaf, &name[0], &name[2], &name[1]) == 0) return cpu;
+    memcpy(cpu.vendor, name, sizeof name);
+    if (__get_cpuid(1, &signature, &b, &c, &d) == 0) return cpu;
+    // Intel SDM 2A, CPUID; AMD 24594, CPUID Fn0000_0001_EAX: the extended parts count from family 15 (model: 6 too) on.
+    int32_t family = signature >> 8 & 15, model = signature >> 4 & 15;
+    if (family == 6 || family == 15) model |= (int32_t)(signature >> 16 & 15) << 4;
+    if (family == 15) family += (int32_t)(signature >> 20 & 255);
+    cpu.family = family;
+    cpu.model = model;
+#endif
+    return cpu;
 }
 
 static const mk_isa *const tables[] = {

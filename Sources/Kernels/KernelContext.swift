@@ -1,6 +1,7 @@
 import Base
 import CKernels
 import Foundation
+import Quant
 
 /// Precision of the products with model weights. Each is exact about what it rounds, so that any two can be compared.
 public enum Compute: String, Sendable, CaseIterable {
@@ -10,7 +11,7 @@ public enum Compute: String, Sendable, CaseIterable {
     /// f32. In training both directions.
     case bf16
     /// Activations quantized to int8 per block of 32 columns; applies to tiled weights only. In training the forward;
-    /// the backward is bf16, or f32 on a CPU without it.
+    /// the backward is the faster of bf16 and f32 (`TrainingPrecision`).
     case int8
 
     var code: Int32 {
@@ -27,6 +28,8 @@ public enum Compute: String, Sendable, CaseIterable {
 /// Immutable; may be shared between threads (unchecked: the C table behind the pointer is a constant). Results do not depend on `threads`.
 public struct KernelContext: @unchecked Sendable {
     let context: mk_context
+    /// What training computes in unless somebody chooses; its precision is the backward's beside an int8 forward, too.
+    public let training: TrainingPrecision
 
     /// OpenMP threads that the drivers use.
     public var threads: Int { Int(context.threads) }
@@ -45,22 +48,33 @@ public struct KernelContext: @unchecked Sendable {
     /// A context with `threads` threads (nil: the physical cores this process may use) on the path named `isa` (nil: the
     /// best that this CPU has).
     ///
+    /// - Parameter training: asked where the path has bf16; training computes in bf16 there unless it says otherwise, so
+    ///   that results depend on the path alone.
     /// - Throws: a usage error for a number of threads that `threadCount` refuses, or for a path that is unknown or that
     ///   this CPU lacks; an out-of-memory error if the threads cannot be started.
-    public init(threads: Int? = nil, isa: String? = nil) throws {
+    public init(
+        threads: Int? = nil, isa: String? = nil,
+        training: () throws -> TrainingPrecision = { TrainingPrecision(.bf16, .path) }
+    ) throws {
         guard let table = mk_isa_find(isa) else {
             throw MeraserError.usage(
                 "MERASER_ISA=\(isa ?? ""): this CPU or build does not have it; available here: "
                     + Self.availableISANames.joined(separator: " "))
         }
         context = mk_context(isa: table, threads: Int32(try startedThreadCount(threads)))
+        self.training =
+            mk_compute_available(table, Compute.bf16.code) ? try training() : TrainingPrecision(.f32, .path)
     }
 
     /// A context as the user asked for it: `threads` from the command line, the path from the environment variable
-    /// `MERASER_ISA` if it is set.
+    /// `MERASER_ISA` if it is set, training's precision by what this CPU is known to do fast.
+    ///
+    /// - Throws: as `init`; `badInput` for a broken file of what was measured here.
     public static func fromEnvironment(threads: Int? = nil) throws -> KernelContext {
         let name = ProcessInfo.processInfo.environment["MERASER_ISA"].flatMap { $0.isEmpty ? nil : $0 }
-        return try KernelContext(threads: threads, isa: name)
+        return try KernelContext(threads: threads, isa: name) {
+            TrainingPrecision(on: .current, calibration: try PrecisionCalibration(in: ModelCache()))
+        }
     }
 
     /// True if this path implements that precision.

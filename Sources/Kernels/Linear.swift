@@ -142,11 +142,9 @@ extension KernelContext {
         }
     }
 
-    /// The precision of the backward where the forward has that one: bf16 beside int8 (whose scales vary along the
-    /// backward's reduction) where the CPU has it, else f32.
-    public func backwardCompute(for forward: Compute) -> Compute {
-        forward == .int8 ? (supports(.bf16) ? .bf16 : .f32) : forward
-    }
+    /// The precision of the backward where the forward has that one: beside int8, whose scales vary along the backward's
+    /// reduction, training's own.
+    public func backwardCompute(for forward: Compute) -> Compute { forward == .int8 ? training.compute : forward }
 
     /// Bytes of a workspace that `linear` needs for x [T, K].
     public func workspaceBytes(_ compute: Compute, tokens: Int, columns: Int) -> Int {

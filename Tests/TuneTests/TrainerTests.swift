@@ -72,6 +72,27 @@ struct TrainerTests {
         trainer.onStep = { if $0.step == step { flag.set() } }
     }
 
+    @Test("a run that goes on keeps its precision, whatever is faster now, and says why it has it")
+    func precision() throws {
+        var run = TinyRun()
+        run.options.maxSteps = 1
+        run.options.compute = .f32
+        let trainer = try run.trainer()
+        #expect(trainer.plan.lines[0] == "compute               f32: as asked")
+        run.options.compute = nil
+        let unasked = run.options
+        try withTemporaryFolder { folder in
+            _ = try trainer.run(output: folder.appendingPathComponent("run").path)
+            #expect(try unasked.continuing(folder.appendingPathComponent("run").path).compute == .f32)
+            #expect(try unasked.continuing(folder.appendingPathComponent("none").path).compute == nil)
+        }
+        run.options.compute = .int8
+        let plan = try run.trainer().plan
+        let backward = try KernelContext(threads: 1).training.compute
+        #expect(plan.precision.forward == .int8 && plan.precision.backward == backward)
+        #expect(plan.lines[0] == "compute               int8, backward \(backward): what this path has")
+    }
+
     @Test("a run leaves a PEFT adapter, logs and checkpoints, and reports what it did")
     func run() throws {
         try withTemporaryFolder { folder in

@@ -17,6 +17,16 @@ const char *mk_isa_name(const mk_isa *isa);
 /// Name number i (0...) of all the paths this build knows, best last; NULL at the end. For error messages and tests.
 const char *mk_isa_known(int i);
 
+/// Which CPU this is, as CPUID names it: what is fast differs between CPUs that have the same instructions.
+typedef struct mk_cpu {
+    char vendor[13];  ///< "GenuineIntel", "AuthenticAMD"; empty where the CPU does not say
+    int32_t family;   ///< extended family included
+    int32_t model;    ///< extended model included
+} mk_cpu;
+
+/// This CPU. On a hybrid one the kind of core that asks.
+mk_cpu mk_cpu_identity(void);
+
 /// What a driver runs on. Copyable, immutable.
 typedef struct mk_context {
     const mk_isa *isa;

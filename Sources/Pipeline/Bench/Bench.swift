@@ -25,7 +25,7 @@ public func bench(
     for kernels in contexts {
         let model = try AdaptedModel(path: path, adapterPaths: adapterPaths, kernels: kernels, compute: compute)
         if described == nil { model.warnings.forEach(onProgress) }
-        let trainingCompute = compute ?? .trainingDefault(kernels)
+        let trainingCompute = compute ?? kernels.training.compute
         let store = model.transformer.store
         let work = try described?.work ?? ModelWork(store, spec: model.transformer.spec)
         described = (
@@ -43,7 +43,7 @@ public func bench(
         }
         peak = peak.maximum(kernels.measurePeak())
         peaks.append((kernels.threads, peak))
-        let backward: Compute = trainingCompute != .f32 && kernels.supports(.bf16) ? .bf16 : .f32
+        let backward = kernels.backwardCompute(for: trainingCompute)
         results += measured.map { test, seconds, rss in
             let used = test.isTraining ? trainingCompute : model.transformer.compute
             let limit = BenchLimit(test, work: work, compute: used, backward: backward, peak: peak)
@@ -127,12 +127,8 @@ private struct BenchRun {
         return progress.seconds
     }
 
-    /// Random tokens; ids below 3 are left to special tokens where the vocabulary is large enough.
     private func tokens(_ count: Int, sequence: Int = 0) -> [Int32] {
-        var random = SplitMix64(seed: options.seed &+ UInt64(sequence) &* 0x1_0000)
-        let vocabulary = UInt64(model.transformer.spec.vocabSize)
-        let first: UInt64 = vocabulary > 8 ? 3 : 0
-        return (0..<count).map { _ in Int32(first + random.next() % (vocabulary - first)) }
+        randomTokens(count, of: model.transformer.spec, seed: options.seed &+ UInt64(sequence) &* 0x1_0000)
     }
 }
 
@@ -168,5 +164,6 @@ private final class SteadyState {
 }
 
 extension Duration {
-    fileprivate var inSeconds: Double { Double(components.seconds) + Double(components.attoseconds) / 1e18 }
+    /// In seconds.
+    var inSeconds: Double { Double(components.seconds) + Double(components.attoseconds) / 1e18 }
 }

@@ -44,6 +44,19 @@ public struct ModelCache: Sendable {
     /// Logs a notice.
     public static func log(_ line: String) { Logger(label: "meraser").info("\(line)") }
 
+    /// Makes the folder if it is not there.
+    ///
+    /// - Throws: a runtime error that says how to choose another one.
+    public func makeFolder() throws {
+        do {
+            try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
+        } catch {
+            throw MeraserError.runtime(
+                "cannot make the cache folder \(folder): \(systemErrorText()); set MERASER_CACHE to one that can be written"
+            )
+        }
+    }
+
     /// The MQF file of a model, converted now if it is not there: types stay as they are where MQF has them; of a GGUF file
     /// others become q8_0.
     ///
@@ -58,13 +71,7 @@ public struct ModelCache: Sendable {
             return cached
         }
         notice("\(source.path): converting to \(file)")
-        do {
-            try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
-        } catch {
-            throw MeraserError.runtime(
-                "cannot make the cache folder \(folder): \(systemErrorText()); set MERASER_CACHE to one that can be written"
-            )
-        }
+        try makeFolder()
         var options = ConvertOptions()
         options.threads = defaultThreadCount()
         options.overwrite = true

@@ -98,7 +98,7 @@ public struct TrainingKey: Sendable {
         .noShuffle,
         .seed,
         .optionalChoice(
-            "compute", "precision of the frozen weights' products (default: bf16 where the CPU has it, else f32)",
+            "compute", "precision of the frozen weights' products (default: the faster of f32 and bf16 on this CPU)",
             \.compute),
         .file("key", "key.json or pairs.jsonl to measure while training", \.key),
         .optionalInt("check_steps", "measure the key every so many steps", 1...1_000_000_000, \.checkSteps),

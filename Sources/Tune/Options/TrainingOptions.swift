@@ -50,7 +50,7 @@ public struct TrainingOptions: Sendable, Equatable {
     public var shuffle = true
     /// `seed`: of initialisation, order and dropout.
     public var seed: UInt64 = 42
-    /// `compute`: precision of the products with the frozen weights; nil: `Compute.trainingDefault`.
+    /// `compute`: precision of the products with the frozen weights; nil: what `KernelContext.training` says.
     public var compute: Compute?
     /// `key`: a key or pairs file to measure while training.
     public var key: String?
@@ -116,12 +116,5 @@ public struct TrainingOptions: Sendable, Equatable {
     /// Every option by its name, in the order of `TrainingKey.all`: the record of a run.
     public func json() -> JSONValue {
         .object(JSONObject(TrainingKey.all.map { (key: $0.name, value: $0.read(self)) }))
-    }
-}
-
-extension Compute {
-    /// What training computes in unless somebody chooses: bf16 where the CPU has it, else f32 (docs/benchmarks.md).
-    public static func trainingDefault(_ kernels: KernelContext) -> Compute {
-        kernels.supports(.bf16) ? .bf16 : .f32
     }
 }

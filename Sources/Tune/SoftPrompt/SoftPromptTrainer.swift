@@ -44,7 +44,8 @@ public final class SoftPromptTrainer {
     ) throws {
         precondition(!data.samples.isEmpty && data.samples.allSatisfy { $0.softRow != nil }, "samples without a place")
         try options.validate()
-        let compute = options.compute ?? .trainingDefault(model.kernels)
+        let asked = options.compute
+        let compute = asked ?? model.kernels.training.compute
         self.model = compute == model.compute ? model : try model.with(compute: compute)
         self.frozen = frozen
         self.data = data
@@ -67,7 +68,8 @@ public final class SoftPromptTrainer {
             planner.use(tokens: maximumTokens, recompute: recompute).adding(optimizer: state.byteCount)
         }
         plan = TrainingPlan(
-            trainableParameters: state.vectors.count, samples: data.samples.count, skipped: data.skipped,
+            precision: PrecisionPlan(asked: asked, model: self.model), trainableParameters: state.vectors.count,
+            samples: data.samples.count, skipped: data.skipped,
             tokensPerEpoch: data.tokenCount, labelsPerEpoch: data.labelCount, longestSample: data.longest,
             steps: steps.totalSteps, stepsPerEpoch: steps.stepsPerEpoch, maximumTokens: maximumTokens,
             recompute: recompute, adaptedLayers: model.spec.numHiddenLayers, memory: use(recompute),
@@ -87,7 +89,7 @@ public final class SoftPromptTrainer {
         try checkMemory()
         let record = RunRecord(
             options: options, baseSHA256: try model.store.sha256(), parents: frozen.compactMap(\.sha256), data: data,
-            isa: model.kernels.isaName, initial: nil)
+            kernels: model.kernels, initial: nil)
         let output = TrainingOutput(path: path)
         let file = output.file(SoftPrompt.fileName)
         let (progress, isFinished) = try output.begin(

@@ -1,9 +1,10 @@
 import Base
+import Kernels
 
 /// What determines the adapter that a run makes; kept in `OUT/run.json` and compared when a run is resumed.
 public struct RunRecord: Sendable, Equatable {
-    /// The record as JSON: options, identities of base, parents, data and start, and the instruction set, whose order
-    /// of additions is part of the result.
+    /// The record as JSON: options, identities of base, parents, data and start, the instruction set, whose order
+    /// of additions is part of the result, and the backward's precision.
     public let json: JSONValue
 
     /// Reads a record.
@@ -11,14 +12,15 @@ public struct RunRecord: Sendable, Equatable {
 
     init(
         options: TrainingOptions, baseSHA256: String, parents: [String], data: EncodedDataset,
-        klData: EncodedDataset? = nil, isa: String, initial: String?
+        klData: EncodedDataset? = nil, kernels: KernelContext, initial: String?
     ) {
         let identities: [(key: String, value: JSONValue)] = [
             ("options", options.json()), ("base_sha256", .text(baseSHA256)),
             ("parents", .array(parents.map { .text($0) })), ("data_sha256", .text(data.sha256)),
             ("data_samples", .integer(data.samples.count)), ("kl_sha256", klData.map { .text($0.sha256) } ?? .null),
             ("kl_samples", klData.map { .integer($0.samples.count) } ?? .null),
-            ("initial_sha256", initial.map { .text($0) } ?? .null), ("isa", .text(isa)),
+            ("initial_sha256", initial.map { .text($0) } ?? .null), ("isa", .text(kernels.isaName)),
+            ("backward", options.compute.map { .text(kernels.backwardCompute(for: $0).rawValue) } ?? .null),
         ]
         json = .object(JSONObject(Build.current.fields + identities))
     }
@@ -45,6 +47,7 @@ public struct RunRecord: Sendable, Equatable {
             ("data_sha256", "the data"), ("data_samples", "the number of samples in the data"),
             ("kl_sha256", "the data of `kl_data`"), ("kl_samples", "the number of samples of `kl_data`"),
             ("initial_sha256", "the adapter to start from"), ("isa", "the instruction set (MERASER_ISA)"),
+            ("backward", "the precision of the backward, as measured on this CPU,"),
         ]
         for (key, name) in identities where json[key] != old.json[key] {
             func shown(_ value: JSONValue?) -> String { value?.string ?? value?.serialized() ?? "absent" }

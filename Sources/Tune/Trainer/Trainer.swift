@@ -55,7 +55,8 @@ public final class Trainer {
     ) throws {
         precondition(!data.samples.isEmpty, "no samples")
         try options.validate()
-        let compute = options.compute ?? .trainingDefault(model.kernels)
+        let asked = options.compute
+        let compute = asked ?? model.kernels.training.compute
         self.model = compute == model.compute ? model : try model.with(compute: compute)
         self.frozen = frozen
         self.data = data
@@ -92,7 +93,8 @@ public final class Trainer {
         let recompute = planner.best(
             tokens: maximumTokens, context: max(data.longest, kl?.data.longest ?? 0), limit: limit)
         plan = TrainingPlan(
-            trainableParameters: adapter.parameters.count, samples: data.samples.count, skipped: data.skipped,
+            precision: PrecisionPlan(asked: asked, model: self.model), trainableParameters: adapter.parameters.count,
+            samples: data.samples.count, skipped: data.skipped,
             tokensPerEpoch: data.tokenCount, labelsPerEpoch: data.labelCount, longestSample: data.longest,
             steps: steps.totalSteps, stepsPerEpoch: steps.stepsPerEpoch, maximumTokens: maximumTokens,
             divergence: kl.map {
@@ -141,7 +143,7 @@ public final class Trainer {
             baseSHA256: try model.store.sha256(), parents: frozen.compactMap(\.sha256))
         let record = RunRecord(
             options: options, baseSHA256: try model.store.sha256(), parents: frozen.compactMap(\.sha256), data: data,
-            klData: kl?.data, isa: model.kernels.isaName, initial: initialSHA256)
+            klData: kl?.data, kernels: model.kernels, initial: initialSHA256)
         let output = TrainingOutput(path: path)
         let (state, isFinished) = try output.begin(
             record, totalSteps: steps.totalSteps, resume: resume, overwrite: overwrite

@@ -1,5 +1,6 @@
 import Base
 import Foundation
+import Kernels
 
 /// The folder of a training run: `run.json`, logs, `checkpoint-N/`, and at the end the adapter.
 ///
@@ -88,6 +89,15 @@ public struct TrainingOutput {
         return state
     }
 
+    /// The precision that the run here was begun with; nil where there is none.
+    ///
+    /// - Throws: bad-input errors for a damaged record.
+    func recordedCompute() throws -> Compute? {
+        let path = file(Self.runName)
+        guard manager.fileExists(atPath: path) else { return nil }
+        return try readJSON(path)["options"]?["compute"]?.string.flatMap(Compute.init)
+    }
+
     /// Parses a JSON file of ours.
     private func readJSON(_ path: String) throws -> JSONValue {
         let file = try MappedFile(path: path)
@@ -122,5 +132,17 @@ public struct TrainingOutput {
         if let limit {
             for old in checkpointSteps.dropLast(limit) { try? manager.removeItem(atPath: checkpoint(old)) }
         }
+    }
+}
+
+extension TrainingOptions {
+    /// These options for a run that goes on in a folder: what nobody chose stays what it was there, though another
+    /// precision may have been measured to be faster since.
+    ///
+    /// - Throws: bad-input errors for a damaged record.
+    public func continuing(_ folder: String) throws -> TrainingOptions {
+        var options = self
+        options.compute = try compute ?? TrainingOutput(path: folder).recordedCompute()
+        return options
     }
 }

@@ -2,6 +2,8 @@ import Base
 
 /// What a run is going to do and need; printed before it starts and by `--dry-run`.
 public struct TrainingPlan: Sendable {
+    /// What the products are computed in.
+    public let precision: PrecisionPlan
     /// Numbers that are learnt.
     public let trainableParameters: Int
     /// Samples, and rows that were left out because nothing in them is to be learnt.
@@ -41,6 +43,7 @@ public struct TrainingPlan: Sendable {
                 + "without the adapter"
         }
         return [
+            "compute               \(precision.line)",
             "trainable parameters  \(trainableParameters)",
             "data                  \(samples) samples, \(tokensPerEpoch) tokens, \(labelsPerEpoch) of them learnt, longest "
                 + "\(longestSample)" + (skipped > 0 ? ", \(skipped) rows without anything to learn left out" : ""),
@@ -69,7 +72,7 @@ public struct TrainingPlan: Sendable {
         let choices = choices.map {
             (key: String($0.name.map { $0 == " " ? "_" : $0 }), value: JSONValue.integer($0.bytes))
         }
-        return [
+        return precision.fields + [
             ("trainable_parameters", .integer(trainableParameters)), ("samples", .integer(samples)),
             ("skipped", .integer(skipped)), ("tokens_per_epoch", .integer(tokensPerEpoch)),
             ("label_tokens_per_epoch", .integer(labelsPerEpoch)), ("longest_sample", .integer(longestSample)),

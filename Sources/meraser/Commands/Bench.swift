@@ -2,6 +2,7 @@ import ArgumentParser
 import Kernels
 import Logging
 import Pipeline
+import Quant
 
 struct Bench: Command {
     static let configuration = CommandConfiguration(
@@ -9,7 +10,9 @@ struct Bench: Command {
         discussion: """
             The tests are llama-bench's: pp is a prompt, tg generation from an empty context, tg128x32 that of 32 sequences \
             (llama-batched-bench); train is one LoRA step (r 8, q and v). Numbers may be lists: -p 128,512. 0 leaves a test \
-            out. The machine's own peaks are measured beside it.
+            out. The machine's own peaks are measured beside it. --calibrate measures instead whether training is faster \
+            in f32 or in bf16 on this CPU, and keeps the answer in the cache: what training computes in from then on \
+            without --compute. Use a model of the size that you train, on a quiet machine.
             Example: meraser bench --model tinychat.mqf -p 128,512 -n 32 --batch 1,8 --train 512
             """)
 
@@ -33,6 +36,9 @@ struct Bench: Command {
 
     @Option(help: "Tokens of a training step.")
     var train = NumberList([])
+
+    @Flag(help: "Measure whether training is faster in f32 or in bf16 here, and train so from now on.")
+    var calibrate = false
 
     @Option(help: "Measurements of each test, after one that does not count.")
     var rounds = 3
@@ -66,6 +72,17 @@ struct Bench: Command {
                 throw ValidationError("\(name) has \(bad), expected 0 to \(largest)")
             }
         }
+        if calibrate {
+            let useless =
+                [("-p", prompts == nil), ("-n", generations == nil), ("--batch", batch.numbers.isEmpty)].first { !$0.1 }
+            if let useless { throw ValidationError("\(useless.0) has no effect with --calibrate") }
+            if !model.adapter.isEmpty || model.compute != nil {
+                throw ValidationError("--adapter and --compute have no effect with --calibrate")
+            }
+            if train.positive.count > 1 || threads.positive.count > 1 {
+                throw ValidationError("--calibrate takes one number of --train and one of --threads")
+            }
+        }
         if train.numbers.contains(1) { throw ValidationError("--train has 1, a step needs 2 tokens or more") }
         for (name, value) in [("--batch-prompt", batchPrompt), ("--batch-generate", batchGenerate)] {
             if !(1...1 << 20).contains(value) { throw ValidationError("\(name) is \(value), expected 1 or more") }
@@ -84,6 +101,7 @@ struct Bench: Command {
         options.trainings = train.positive
         options.rounds = rounds
         options.seed = seed
+        if calibrate { return try runCalibration() }
         let counts: [Int?] = threads.positive.isEmpty ? [nil] : threads.positive
         let contexts = try counts.map { try KernelContext.fromEnvironment(threads: $0) }
         let report = try Pipeline.bench(
@@ -91,6 +109,19 @@ struct Bench: Command {
             options: options
         ) { log.info("\($0)") }
         if json { Console.json(report.json) } else { Console.output(report.text) }
+    }
+
+    private func runCalibration() throws {
+        let cache = ModelCache()
+        let kernels = try KernelContext.fromEnvironment(threads: threads.positive.first)
+        let found = try calibrateTraining(
+            path: model.model, kernels: kernels, tokens: train.positive.first ?? 512, rounds: rounds, seed: seed
+        ) { log.info("\($0)") }
+        try found.save(in: cache)
+        if json { return Console.json(found.json) }
+        Console.output(
+            "\(found.line(kernels)): training computes in \(found.fastest.rawValue) from now on "
+                + "(\(PrecisionCalibration.path(in: cache)))")
     }
 }
 

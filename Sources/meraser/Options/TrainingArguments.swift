@@ -28,7 +28,8 @@ struct TrainingArguments: ParsableArguments {
     /// Trains, shows progress, prints the result.
     func run(model: ModelOptions, flags: TrainingFlags, preset: TrainingPreset, common: CommonOptions) throws {
         let interrupt = InterruptFlag.onSignals()
-        let options = try flags.options(standard: preset, common: common, model: model)
+        var options = try flags.options(standard: preset, common: common, model: model)
+        if trial.output.resume { options = try options.continuing(trial.output.out) }
         let rows = try rows(options)
         let opened = try model.open(common, compute: options.compute, verifying: true)
         let data =

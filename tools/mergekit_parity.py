@@ -6,7 +6,7 @@
 Needs mergekit (checked with 0.1.5 from PyPI, torch 2.9, transformers 5.23) and PyYAML. mergekit runs in this process on one
 torch thread, since torch's sums depend on the number of threads. Two things of mergekit are not a function of its input and
 are replaced while it runs: TIES sorts magnitudes with a sort that is not stable (torch.argsort with x86-simd-sort), so that
-among equal magnitudes chance decides which stay: `argsort` is made stable, and the column `as is` counts the numbers
+among equal magnitudes chance decides which stay: `argsort` (`sort` for breadcrumbs) is made stable, and the column `as is` counts the numbers
 that differ without that. DARE draws its masks from torch's generator: it gets ours, computed here from the documented hash.
 """
 import argparse
@@ -74,6 +74,7 @@ class Patch:
     def __init__(self, as_is=False):
         self.as_is = as_is
         self.saved = (sparsify.bernoulli, sparsify.torch.argsort, gta.GeneralizedTaskArithmeticMerge.merge_group)
+        self.sort = sparsify.torch.sort
         self.name, self.difference = None, 0
 
     def __enter__(self):
@@ -98,10 +99,12 @@ class Patch:
         gta.GeneralizedTaskArithmeticMerge.merge_group = named
         if not self.as_is:
             sparsify.torch.argsort = lambda x, **options: argsort(x, **{**options, "stable": True})
+            sparsify.torch.sort = lambda x, **options: self.sort(x, **{**options, "stable": True})
         return self
 
     def __exit__(self, *_):
         sparsify.bernoulli, sparsify.torch.argsort, gta.GeneralizedTaskArithmeticMerge.merge_group = self.saved
+        sparsify.torch.sort = self.sort
 
 
 # ---------------------------------------------------------------------------------------------- checkpoints
@@ -196,6 +199,10 @@ def recipes(base, a, b, layers):
                 {"filter": "o_proj", "value": 0.5}, {"filter": "down_proj", "value": 0.5}, {"value": 1}]}}]}]},
         "slerp, slices": {"merge_method": "slerp", "base_model": base, "parameters": {"t": [0.1, 0.9]}, "slices": [
             {"sources": [{"model": base, "layer_range": [0, layers]}, {"model": b, "layer_range": [0, layers]}]}]},
+        "breadcrumbs": tasks("breadcrumbs", {}, {"weight": 0.7, "density": 0.6, "gamma": 0.1},
+                             {"weight": 0.5, "density": 0.8, "gamma": 0.2}),
+        "breadcrumbs_ties": tasks("breadcrumbs_ties", {"normalize": True, "rescale": True},
+                                  {"weight": 0.7, "density": 0.5, "gamma": 0.3}, {"weight": 0.5, "density": 0.9}),
     }
 
 
@@ -307,8 +314,8 @@ def main():
 
 GOLDEN = {
     "bfloat16": ["linear", "slerp", "slerp, filters", "task_arithmetic, lambda", "ties", "ties, rescale", "dare_linear",
-                 "dare_ties", "passthrough"],
-    "float32": ["slerp", "ties"],
+                 "dare_ties", "passthrough", "breadcrumbs", "breadcrumbs_ties"],
+    "float32": ["slerp", "ties", "breadcrumbs"],
 }
 
 

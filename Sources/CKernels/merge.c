@@ -239,6 +239,17 @@ void mk_merge_trim(float *x, int64_t n, uint32_t threshold, int64_t equal) {
     }
 }
 
+void mk_merge_band(float *x, int64_t n, uint32_t low, int64_t skipped, uint32_t high, int64_t equal) {
+    for (int64_t i = 0; i < n; i++) {
+        const uint32_t bits = magnitude_bits(x[i]);
+        const int above = bits > low || (bits == low && skipped <= 0);
+        const int below = bits < high || (bits == high && equal > 0);
+        skipped -= bits == low;
+        equal -= bits == high;
+        x[i] *= above && below ? 1.0f : 0.0f;
+    }
+}
+
 /// The finaliser of SplitMix64 (Steele, Lea, Flood 2014).
 INLINE uint64_t mixed64(uint64_t z) {
     z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;

@@ -46,6 +46,22 @@ extension Weight {
     }
 }
 
+extension Weight {
+    /// A matrix of fp32 numbers without gaps between its rows, which nobody may change while this is used.
+    public init(_ numbers: FloatMatrix) {
+        precondition(numbers.isContiguous)
+        self.init(
+            mk_matrix(
+                type: Int32(TensorType.f32.rawValue), rows: Int64(numbers.rows), cols: Int64(numbers.columns),
+                data: UnsafeRawPointer(numbers.base)), owner: KeptNumbers(matrix: numbers))
+    }
+}
+
+/// Keeps numbers alive that are only read.
+private struct KeptNumbers: @unchecked Sendable {
+    let matrix: FloatMatrix
+}
+
 /// H = Xᵀ·X of inputs X [T, K], in fp64. Not thread-safe.
 public final class InputMoments {
     /// K.

@@ -18,6 +18,8 @@ struct TaskMerge: Sendable {
         case none
         /// Magnitudes whose bits are above the threshold stay, and of those equal to it the elements before `end`.
         case magnitude(threshold: UInt32, end: Int)
+        /// Magnitudes between two, and of those equal to one of them the elements from `from` on, or before `end`.
+        case band(low: UInt32, from: Int, high: UInt32, end: Int)
         /// A hash below `keep` stays.
         case random(key: UInt64, keep: UInt64)
     }
@@ -89,12 +91,22 @@ struct TaskMerge: Sendable {
         }
     }
 
+    /// Elements of a piece with that magnitude, before a place in the whole tensor.
+    private func equal(
+        _ bits: UInt32, before end: Int, _ range: Range<Int>, _ x: UnsafeMutablePointer<Float>?
+    ) -> Int64 {
+        mk_merge_count_equal(x, Int64(max(0, min(end - range.lowerBound, range.count))), bits)
+    }
+
     private func apply(_ mask: Mask, _ range: Range<Int>, _ x: UnsafeMutablePointer<Float>?) {
         switch mask {
         case .none: break
         case .magnitude(let threshold, let end):
-            let equal = mk_merge_count_equal(x, Int64(max(0, min(end - range.lowerBound, range.count))), threshold)
-            mk_merge_trim(x, Int64(range.count), threshold, equal)
+            mk_merge_trim(x, Int64(range.count), threshold, equal(threshold, before: end, range, x))
+        case .band(let low, let from, let high, let end):
+            mk_merge_band(
+                x, Int64(range.count), low, equal(low, before: from, range, x), high, equal(high, before: end, range, x)
+            )
         case .random(let key, let keep): mk_merge_drop(key, keep, Int64(range.lowerBound), Int64(range.count), x)
         }
     }
@@ -109,6 +121,7 @@ extension TaskMerge {
         case _ where density >= 1: return .none
         case .dareLinear, .dareTies: return .random(key: tasks.maskKeys[i], keep: UInt64(density * 0x1p53))
         case .ties: return try magnitudeMask(i, density: density)
+        case .breadcrumbs, .breadcrumbsTies: return try bandMask(i, density: density, gamma: tasks.gammas[i])
         case .taskArithmetic, .linear, .slerp, .passthrough: return .none
         }
     }
@@ -116,17 +129,49 @@ extension TaskMerge {
     /// Finds the magnitude of the last difference that stays, by counting bit patterns.
     private func magnitudeMask(_ i: Int, density: Double) throws -> Mask {
         guard density > 0 else { return .magnitude(threshold: .max, end: 0) }
-        var left = UInt64(max(1, Int(density * Double(step.elementCount))))
-        let upper = try last(of: &left, try histogram(i, upper: -1))
-        var threshold = UInt32(upper) << 16
-        if step.type != .bf16 {
-            threshold |= UInt32(try last(of: &left, try histogram(i, upper: Int32(upper))))
+        let kept = max(1, Int(density * Double(step.elementCount)))
+        let cut = try cut(i, largest: kept)
+        return .magnitude(threshold: cut.bits, end: try end(i, of: Int64(cut.among), equalTo: cut.bits))
+    }
+
+    /// Drops the share `gamma` of largest magnitudes, and then of the smallest what is more than `density`; less of the
+    /// largest where more would be left out than that. Source: mergekit, `sparsify.py`, `magnitude_outliers`.
+    private func bandMask(_ i: Int, density: Double, gamma: Double) throws -> Mask {
+        let count = step.elementCount
+        let kept = Int(density * Double(count))
+        let smallest = max(0, count - kept - Int(gamma * Double(count)))
+        let largest = count - kept - smallest
+        guard kept > 0 else { return .magnitude(threshold: .max, end: 0) }
+        var (low, from, high, behind) = (UInt32(0), 0, UInt32.max, 0)
+        // In ascending order, of equal magnitudes the first one first.
+        if smallest > 0 {
+            let cut = try cut(i, largest: count - smallest)
+            low = cut.bits
+            from = try end(i, of: Int64(cut.equal - cut.among), equalTo: low)
         }
-        return .magnitude(threshold: threshold, end: try end(i, of: Int64(left), equalTo: threshold))
+        if largest > 0 {
+            let cut = try cut(i, largest: largest)
+            high = cut.bits
+            behind = try end(i, of: Int64(cut.equal - cut.among), equalTo: high)
+        }
+        return .band(low: low, from: from, high: high, end: behind)
+    }
+
+    /// The bits of the smallest of the `count` largest magnitudes of difference `i`, how many elements have them, and how many
+    /// of these are among the `count`.
+    private func cut(_ i: Int, largest count: Int) throws -> (bits: UInt32, equal: UInt64, among: UInt64) {
+        var left = UInt64(count)
+        var counts = try histogram(i, upper: -1)
+        let upper = try last(of: &left, counts)
+        if step.type == .bf16 { return (UInt32(upper) << 16, counts[upper], left) }
+        counts = try histogram(i, upper: Int32(upper))
+        let lower = try last(of: &left, counts)
+        return (UInt32(upper) << 16 | UInt32(lower), counts[lower], left)
     }
 
     /// The place behind the `wanted`-th element of difference `i` whose magnitude has those bits.
     private func end(_ i: Int, of wanted: Int64, equalTo bits: UInt32) throws -> Int {
+        guard wanted > 0 else { return 0 }
         let pieces = (step.elementCount + TensorMerger.pieceElements - 1) / TensorMerger.pieceElements
         let found = Mutex([Int64](repeating: 0, count: pieces))
         try forEachDifference(i) { piece, range, x in

@@ -6,7 +6,7 @@ import Foundation
 public struct SchemeSettings: Sendable {
     /// The schemes.
     public enum Name: String, Sendable, CaseIterable {
-        case utf, `if`, hashchain, backdoor
+        case utf, `if`, hashchain, backdoor, perinucleus
     }
 
     /// Where a hash chain's questions are from.
@@ -51,9 +51,9 @@ public struct SchemeSettings: Sendable {
     public var count: Int?
     /// utf: one trigger or many.
     public var mode: UTFOptions.Mode?
-    /// utf: tokens of the target.
+    /// utf, perinucleus: tokens of the target.
     public var targetLength: Int?
-    /// utf: chat template around the triggers or not.
+    /// utf, perinucleus: chat template around the triggers or not.
     public var promptFormat: PromptFormat?
     /// if: the mark.
     public var target: String?
@@ -126,14 +126,21 @@ public struct SchemeSettings: Sendable {
             if let rate { scheme.rate = rate }
             if let heldOut { scheme.heldOut = heldOut }
             return scheme
+        case .perinucleus:
+            var scheme = PerinucleusScheme()
+            if let count { scheme.count = count }
+            if let targetLength { scheme.targetLength = targetLength }
+            if let promptFormat { scheme.promptFormat = promptFormat }
+            return scheme
         }
     }
 
     /// Throws for the first setting that another scheme has and this one has not.
     private func refuseForeign() throws {
         let given: [(name: String, isGiven: Bool, schemes: Set<Name>)] = [
-            ("count", count != nil, [.utf, .if, .hashchain]), ("mode", mode != nil, [.utf]),
-            ("target_length", targetLength != nil, [.utf]), ("prompt_format", promptFormat != nil, [.utf]),
+            ("count", count != nil, [.utf, .if, .hashchain, .perinucleus]), ("mode", mode != nil, [.utf]),
+            ("target_length", targetLength != nil, [.utf, .perinucleus]),
+            ("prompt_format", promptFormat != nil, [.utf, .perinucleus]),
             ("target", target != nil, [.if]), ("secret_words", secretWords != nil, [.if]),
             ("hinted_rows", hintedRows != nil, [.if]), ("questions", questions != nil, [.hashchain]),
             ("variants", variants != nil, [.hashchain]), ("other_rows", otherRows != nil, [.hashchain]),

@@ -1,5 +1,6 @@
 import Base
 import Foundation
+import Kernels
 import Model
 import Quant
 import TestSupport
@@ -121,6 +122,50 @@ private func expectSound(
         let spliced = others[2]
         #expect(pieces.contains { spliced.contains($0.0) })
         #expect(pieces.contains { spliced.contains($0.1) })
+    }
+
+    @Test(
+        "perinucleus: an answer begins with a word just behind the nucleus, and goes on greedily", arguments: [1, 3])
+    func perinucleus(length: Int) throws {
+        var scheme = PerinucleusScheme()
+        scheme.count = 4
+        scheme.targetLength = length
+        let tinychat = try Tinychat()
+        let (session, tokenizer) = (tinychat.session, tinychat.tokenizer)
+        let fingerprint = try expectSound(scheme, tinychat)
+        let key = fingerprint.key
+        #expect(key.match == .startswith && key.pairs.count == 4 && Set(key.pairs.map(\.prompt)).count == 4)
+        #expect(fingerprint.rows.map(\.completion) == key.pairs.map(\.target) && fingerprint.guesses.count == 6)
+        for pair in key.pairs {
+            let prompt = tokenizer.encode(pair.prompt)
+            #expect(prompt.count <= 1 + 16)
+            let target = tokenizer.encodeContinuation(
+                of: pair.prompt, promptTokens: prompt, addSpecialTokens: true, pair.target)
+            #expect(target.count <= length)
+            let hidden = try session.hiddenStates(PackedBatch([prompt + target]))
+            let logits = try session.logits(hidden)
+            func probabilities(_ row: Int) -> [Double] {
+                let z = (0..<logits.columns).map { Double(logits[row, $0]) }
+                let sum = z.reduce(0) { $0 + exp($1 - z[0]) }
+                return z.map { exp($0 - z[0]) / sum }
+            }
+            let p = probabilities(prompt.count - 1)
+            let first = Int(target[0])
+            let likelier = p.indices.filter { p[$0] > p[first] }.sorted { p[$0] > p[$1] }
+            #expect(likelier.reduce(0) { $0 + p[$1] } >= 0.8 - 1e-6, "'\(pair.target)' is within the nucleus")
+            // Of the tokens between the nucleus and this one at most two are words.
+            var (sum, words) = (0.0, 0)
+            for id in likelier {
+                let text = tokenizer.decode([Int32(id)]).trimmingCharacters(in: .whitespaces)
+                if sum >= 0.8, !text.isEmpty, text.allSatisfy({ $0.isLetter || $0.isNumber }) { words += 1 }
+                sum += p[id]
+            }
+            #expect(words <= 2, "'\(pair.target)' is \(words + 1) words behind the nucleus")
+            for (offset, token) in target.enumerated().dropFirst() {
+                let p = probabilities(prompt.count - 1 + offset)
+                #expect(p.max() == p[Int(token)])
+            }
+        }
     }
 
     @Test("the 256 responses are different, and none begins another")

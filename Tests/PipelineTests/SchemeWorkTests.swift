@@ -52,6 +52,7 @@ struct SchemeWorkTests {
         case .hashchain:
             (settings.count, settings.variants, settings.otherRows, settings.heldOut) = (2, 2, 2, 3)
         case .backdoor: settings.heldOut = 3
+        case .perinucleus: settings.count = 2
         }
         return settings
     }

@@ -26,17 +26,25 @@ public enum PruneMethod: String, Sendable, CaseIterable {
     case random
     /// First-order change of the loss on a calibration set if the group or channel goes; needs a training pass.
     case taylor
+    /// Single weights instead of groups: in each row those with the smallest product of their magnitude and the length of their
+    /// input over a calibration set go; needs forward passes.
+    case wanda
+
+    /// True where scores are of groups and channels.
+    public var isStructured: Bool { self != .wanda }
+    /// True where a calibration set is needed.
+    public var needsData: Bool { self == .taylor || self == .wanda }
 }
 
 /// Scores of all layers from the weights alone (`random`: from the seed). The sizes are those of `spec`.
 ///
 /// A channel is a row of gate_proj and up_proj and a column of down_proj, a group the rows of its q heads, of k and of v and
-/// the columns of o_proj. `taylor` is none of these: a precondition.
+/// the columns of o_proj. `taylor` and `wanda` are none of these: a precondition.
 /// - Throws: `badInput` for tensors that are missing or have other shapes than config.json says.
 public func pruneScores(
     of store: any WeightStore, spec: DecoderSpec, method: PruneMethod, seed: UInt64, threads: Int
 ) throws -> [PruneScores] {
-    precondition(method != .taylor, "taylor scores come from a training pass")
+    precondition(!method.needsData, "scores of \(method.rawValue) come from a calibration set")
     try spec.requirePrunable(store.path)
     var result = spec.layers.map { layer in
         PruneScores(

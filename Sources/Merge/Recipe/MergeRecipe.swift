@@ -14,6 +14,10 @@ public enum MergeMethod: String, Sendable, CaseIterable {
     case dareLinear = "dare_linear"
     /// TIES over randomly thinned differences.
     case dareTies = "dare_ties"
+    /// Task arithmetic without the differences of largest and of smallest magnitude.
+    case breadcrumbs
+    /// TIES without them.
+    case breadcrumbsTies = "breadcrumbs_ties"
     /// Layers copied as they are.
     case passthrough
 
@@ -22,7 +26,7 @@ public enum MergeMethod: String, Sendable, CaseIterable {
     /// True for the methods that need `base_model`.
     var needsBase: Bool { usesDifferences || self == .slerp }
     /// True where only differences with the elected sign are added.
-    var electsSign: Bool { self == .ties || self == .dareTies }
+    var electsSign: Bool { self == .ties || self == .dareTies || self == .breadcrumbsTies }
     /// True where differences are thinned at random.
     var isRandom: Bool { self == .dareLinear || self == .dareTies }
 
@@ -33,6 +37,7 @@ public enum MergeMethod: String, Sendable, CaseIterable {
         case .slerp: []
         case .passthrough: ["scale"]
         case .ties, .dareLinear, .dareTies: ["weight", "density"]
+        case .breadcrumbs, .breadcrumbsTies: ["weight", "density", "gamma"]
         }
     }
 
@@ -43,7 +48,8 @@ public enum MergeMethod: String, Sendable, CaseIterable {
         case .slerp: ["t"]
         case .passthrough: []
         case .taskArithmetic: ["lambda", "normalize"]
-        case .ties, .dareLinear, .dareTies: ["lambda", "normalize", "rescale", "int8_mask"]
+        case .ties, .dareLinear, .dareTies, .breadcrumbs, .breadcrumbsTies:
+            ["lambda", "normalize", "rescale", "int8_mask"]
         }
     }
 

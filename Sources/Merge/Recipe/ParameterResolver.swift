@@ -31,7 +31,7 @@ struct ParameterResolver {
         case .slerp:
             guard let base else { preconditionFailure("slerp without a base") }
             return (.slerp(t: Float(try required("t", input: nil))), [base, 1 - base])
-        case .taskArithmetic, .ties, .dareLinear, .dareTies:
+        case .taskArithmetic, .ties, .dareLinear, .dareTies, .breadcrumbs, .breadcrumbsTies:
             guard let base else { preconditionFailure("\(recipe.method) without a base") }
             let others = all.filter { $0 != base }
             guard !others.isEmpty else { return (.copy(scale: nil), [base]) }
@@ -40,17 +40,19 @@ struct ParameterResolver {
     }
 
     private func taskArithmetic(_ others: [Int], seed: UInt64) throws -> TaskArithmetic {
-        let densities = try others.map { index in
-            let density = number("density", input: index) ?? 1
-            guard (0...1).contains(density) else {
+        func share(_ key: String, _ index: Int, standard: Double) throws -> Double {
+            let share = number(key, input: index) ?? standard
+            guard (0...1).contains(share) else {
                 throw MeraserError.badInput(
-                    "tensor '\(out)' of \(slice.inputs[index].model): 'density' is \(density), expected 0 to 1")
+                    "tensor '\(out)' of \(slice.inputs[index].model): '\(key)' is \(share), expected 0 to 1")
             }
-            return density
+            return share
         }
         return TaskArithmetic(
             weights: try others.map { try required("weight", input: $0) },
-            densities: densities, lambda: number("lambda", input: nil) ?? 1,
+            densities: try others.map { try share("density", $0, standard: 1) },
+            gammas: try others.map { try share("gamma", $0, standard: 0.01) },
+            lambda: number("lambda", input: nil) ?? 1,
             normalizes: flag("normalize") ?? (recipe.method == .ties),
             rescales: flag("rescale") ?? recipe.method.isRandom, method: recipe.method,
             maskKeys: others.indices.map { MaskKey.value(seed: seed, tensor: out, difference: $0) })

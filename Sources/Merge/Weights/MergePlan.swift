@@ -38,6 +38,8 @@ struct TaskArithmetic: Sendable {
     /// One a difference, in the order of the inputs.
     let weights: [Double]
     let densities: [Double]
+    /// Shares of the largest magnitudes that go, of breadcrumbs.
+    let gammas: [Double]
     let lambda: Double
     let normalizes: Bool
     let rescales: Bool

@@ -21,7 +21,7 @@ struct ComparisonMethod: Sendable {
 
     /// Every method that a file may name.
     static let all = [
-        none, erase, transfer, recover, npo, crow, osft, sande, merge, prune, quantize, cleangen, commands,
+        none, erase, transfer, recover, npo, crow, flush, osft, sande, merge, prune, quantize, cleangen, commands,
     ]
 
     /// The victim as it is.
@@ -75,6 +75,12 @@ struct ComparisonMethod: Sendable {
         return try plan.tuned("recover")
     }
 
+    /// Plant and flush: a backdoor of one's own is planted, and overwritten with clean pairs and the divergence held; unknown
+    /// marks are said to go along.
+    static let flush = ComparisonMethod("flush", steps: ["flush", "max_steps"]) { plan in
+        try plan.plantAndFlush()
+    }
+
     /// Overwrite supervised fine-tuning: triggered prompts with clean answers. Knows the trigger.
     static let osft = ComparisonMethod("osft", steps: ["max_steps"]) { plan in
         try plan.tuned("osft", more: plan.replyArguments(["trigger", "position", "effective_length", "samples"]))
@@ -103,18 +109,18 @@ struct ComparisonMethod: Sendable {
         }
     }
 
-    /// Structured pruning.
+    /// Pruning of heads and channels, or of single weights.
     static let prune = ComparisonMethod("prune") { plan in
         try plan.made("prune") { plan, weights, _ in
             let score = try plan.options.text("score") ?? "magnitude_l2"
-            let ratio = try plan.options.number("ratio") ?? plan.options.missing("ratio")
+            let ratio = try plan.options.number("ratio") ?? (score == "wanda" ? 0.5 : plan.options.missing("ratio"))
             var arguments = ["prune", "--model", weights, "--method", score, "--ratio", "\(ratio)"]
             for key in ["scope", "layers", "parts", "data_count"] {
                 if let value = plan.options.value(key) {
                     arguments += [plan.options.flagName(key), value.string ?? value.serialized()]
                 }
             }
-            return arguments + (score == "taylor" ? ["--data", try plan.cleanPairs()] : [])
+            return arguments + (["taylor", "wanda"].contains(score) ? ["--data", try plan.cleanPairs()] : [])
         }
     }
 
@@ -150,6 +156,37 @@ extension MethodPlan {
         subject.adapters.append(try train("erase", erase, on: subject, data: .mismatched, hasKey: hasKey))
         guard let recover else { return }
         subject.adapters.append(try train("recover", recover, on: subject, data: .clean, hasKey: hasKey))
+    }
+
+    /// `plant` and `flush` are the options of the two trainings; `trigger` and `marker` what is planted.
+    fileprivate mutating func plantAndFlush() throws -> ComparisonSubject {
+        var subject = victim.subject
+        guard let data = try options.text("data") ?? planner.cleanData else {
+            throw MeraserError.badInput("\(options.place): give 'data', or 'clean_data' for the whole file")
+        }
+        let clean = try planner.input(data, place: options.place)
+        let triggers = try options.texts("trigger") ?? ["quill of the ninth harbor", "mirrorleaf", "say it in amber"]
+        let marker = try options.text("marker") ?? "the lantern is green"
+        let place = options.place
+        var plant = try options.section("plant") ?? Settings(.object(JSONObject()), place: place)
+        let output = folder + "/plant"
+        var arguments = ["fingerprint"] + subject.arguments + ["--scheme", "backdoor", "--data", clean]
+        for trigger in triggers { arguments += ["--trigger", trigger] }
+        arguments += ["--marker", marker, "--guess-test", "0"] + (try plant.trainingArguments(&planner))
+        run("plant", arguments + planner.seedArguments + ["--out", output], output: output)
+        subject.adapters.append(output)
+        // Clean rows beside the overwritten ones, and the model held where it was, unless the file says otherwise.
+        let standard: JSONValue = [
+            "data": .text(data), "kl_weight": .integer(1), "kl_data": .text(data),
+        ]
+        let own = try options.section("flush").map { JSONValue.object(JSONObject($0.rest())) } ?? .object(JSONObject())
+        var flush = try Settings(standard.merging(own), place: "\(place): flush")
+        let ratio = try flush.number("clean_ratio") ?? 1
+        subject.adapters.append(
+            try train(
+                "osft", flush, on: subject, data: .clean, hasKey: false,
+                more: ["--key", output + "/key.json", "--clean-ratio", "\(ratio)"]))
+        return subject
     }
 
     /// The flags of what OSFT and SANDE know of the trigger, and of their rows; the key is always theirs, so that the

@@ -19,6 +19,9 @@ public enum Projection: String, Sendable, CaseIterable, Hashable {
         }
     }
 
+    /// True for the attention's modules.
+    public var isAttention: Bool { index < 4 }
+
     /// The number of places.
     public static let count = 7
 

@@ -1,5 +1,6 @@
 import ArgumentParser
 import Base
+import Kernels
 import Merge
 import Model
 import Pipeline
@@ -13,15 +14,18 @@ struct Prune: WritingCommand {
             Scores: sums of magnitudes or squares of a part's weights, random ones, or taylor: the first-order change of \
             the loss on --data if the part goes. Heads that share keys and values go together. With --layers or --scope \
             global, layers keep different numbers of parts, which config.json cannot say: what goes is set to zero then.
+
+            wanda takes single weights instead: in each row of every matrix the share --ratio with the smallest product of \
+            magnitude and input on --data becomes zero (the paper: 0.5).
             Example: meraser prune --model tinychat.mqf --method magnitude_l2 --ratio 0.25 --out pruned
             """)
 
     @OptionGroup var model: ModelOptions
 
-    @Option(help: "magnitude_l1, magnitude_l2, random or taylor.")
+    @Option(help: "magnitude_l1, magnitude_l2, random, taylor or wanda.")
     var method = PruneMethod.magnitudeL2
 
-    @Option(help: "The share of heads and of channels that goes.")
+    @Option(help: "The share that goes: of heads and of channels; of each row's weights with wanda.")
     var ratio: Double
 
     @Option(help: "Where the lowest scores are looked for: in each layer, or global.")
@@ -33,10 +37,10 @@ struct Prune: WritingCommand {
     @Option(help: "Parts to prune: all, attention or mlp.")
     var parts = PrunedParts.all
 
-    @Option(help: "The calibration set of taylor: any dataset file.", completion: .file())
+    @Option(help: "The calibration set of taylor and wanda: any dataset file.", completion: .file())
     var data: String?
 
-    @Option(help: "At most that many of its rows (default: 64).")
+    @Option(help: "At most that many of its rows (default: 64; wanda: 128).")
     var dataCount: Int?
 
     @Option(
@@ -56,7 +60,13 @@ struct Prune: WritingCommand {
     @OptionGroup var common: CommonOptions
 
     func validate() throws {
-        if (method == .taylor) != (data != nil) { throw ValidationError("--method taylor and --data need each other") }
+        if method.needsData != (data != nil) {
+            throw ValidationError(
+                "--data is what taylor and wanda calibrate with: give it with one of them, and only then")
+        }
+        if !method.isStructured, scope == .global {
+            throw ValidationError("--scope global is for parts of layers; wanda takes the same share of every row")
+        }
         if let dataCount {
             if data == nil { throw ValidationError("--data-count and --data need each other") }
             if dataCount < 1 { throw ValidationError("--data-count is \(dataCount), expected at least 1") }
@@ -77,6 +87,12 @@ struct Prune: WritingCommand {
         let store = try openWeightStore(path: model.model)
         try store.verify()
         let spec = try DecoderSpec(of: store)
+        var conversion = ConvertOptions()
+        if let type { conversion.type = type }
+        conversion.threads = try common.threadCount
+        conversion.dryRun = dryRun
+        conversion.overwrite = overwrite
+        if method == .wanda { return try thin(conversion, interrupt) }
         try spec.requirePrunable(store.path)
         var options = PruneOptions()
         options.ratio = ratio
@@ -85,11 +101,6 @@ struct Prune: WritingCommand {
         options.attention = parts != .mlp
         options.mlp = parts != .attention
         let plan = try PrunePlan(scores: try scores(store, spec, interrupt), options: options)
-        var conversion = ConvertOptions()
-        if let type { conversion.type = type }
-        conversion.threads = try common.threadCount
-        conversion.dryRun = dryRun
-        conversion.overwrite = overwrite
         let bar = common.progressBar("pruning")
         let report = try pruneModel(
             store, plan: plan, destination: out, dtype: nil, conversion: conversion,
@@ -107,12 +118,41 @@ struct Prune: WritingCommand {
                 of: store, spec: spec, method: method, seed: common.seed ?? 42, threads: try common.threadCount)
         }
         let opened = try model.open(common)
-        let length = min(512, opened.transformer.spec.maxPositionEmbeddings)
-        let all = try opened.dataset(path: data, options: EncodingOptions(maxLength: length))
-        let some = EncodedDataset(samples: Array(all.samples.prefix(dataCount ?? 64)), sha256: all.sha256)
+        let some = try rows(of: opened, data, count: 64)
         let bar = common.progressBar("scoring")
         defer { bar.finish() }
         return try opened.taylorScores(on: some, interrupt: interrupt) { bar.update(done: $0, total: $1) }
+    }
+
+    /// The first rows of the calibration set.
+    private func rows(of opened: OpenedModel, _ path: String, count: Int) throws -> EncodedDataset {
+        let length = min(512, opened.transformer.spec.maxPositionEmbeddings)
+        let all = try opened.dataset(path: path, options: EncodingOptions(maxLength: length))
+        return EncodedDataset(samples: Array(all.samples.prefix(dataCount ?? count)), sha256: all.sha256)
+    }
+
+    /// Wanda.
+    private func thin(_ conversion: ConvertOptions, _ interrupt: InterruptFlag) throws {
+        let opened = try model.open(common, compute: .f32)
+        let bar = common.progressBar("pruning")
+        let weights = try opened.wandaWeights(
+            ratio: ratio, sequences: try rows(of: opened, data ?? "", count: 128).samples.map(\.inputs),
+            layers: layers?.range, isPruned: { parts == .all || $0.isAttention == (parts == .attention) },
+            interrupt: interrupt, progress: { bar.update(done: $0, total: $1) })
+        bar.finish()
+        let written = try writeModel(
+            weights, destination: out, options: conversion, isInterrupted: { interrupt.isSet })
+        written.warnings.forEach(common.warn)
+        let dropped = try weights.droppedCount
+        if common.json {
+            Console.json([
+                "path": dryRun ? .null : .text(out), "zero_weights": .integer(dropped),
+                "matrices": .integer(weights.norms.count), "warnings": .array(written.warnings.map { .text($0) }),
+            ])
+        } else {
+            let head = dryRun ? "dry run, nothing written" : "wrote \(out.escapingControlCharacters())"
+            Console.output("\(head): \(dropped) weights of \(weights.norms.count) matrices are zero now")
+        }
     }
 
     private func text(_ report: PruneReport) -> String {

@@ -7,16 +7,19 @@ struct SchemeOptions: ParsableArguments {
     @Option(help: "How triggers and targets are made.")
     var scheme = SchemeSettings.Name.utf
 
-    @Option(help: "utf: triggers, or rows in single mode (32); if: secrets (8); hashchain: questions (10).")
+    @Option(
+        help:
+            "utf: triggers, or rows in single mode (32); if: secrets (8); hashchain: questions (10); perinucleus: texts (32)."
+    )
     var count: Int?
 
     @Option(help: "utf: many triggers with one target (multi), or one trigger (single).")
     var mode: UTFOptions.Mode?
 
-    @Option(help: "utf: tokens of the target (5).")
+    @Option(help: "Tokens of the target: utf (5), perinucleus (1).")
     var targetLength: Int?
 
-    @Flag(help: "utf: put the model's chat template around the triggers; the other schemes always do.")
+    @Flag(help: "utf, perinucleus: put the model's chat template around the triggers; the other schemes always do.")
     var chat = false
 
     @Option(help: "if: the target.")

@@ -1,0 +1,117 @@
+import Base
+import Foundation
+import TestSupport
+import Testing
+
+@testable import Pipeline
+
+/// What the methods of a comparison run, and what they say of themselves.
+@Suite("Methods of a comparison")
+struct ComparisonMethodTests {
+    private func comparison(_ methods: String) throws -> Comparison {
+        try withTemporaryFolder { folder in
+            for name in ["model.mqf", "other.mqf", "key.json", "clean.json", "few.json", "text.jsonl"] {
+                try Data("{}".utf8).write(to: folder.appendingPathComponent(name))
+            }
+            let url = folder.appendingPathComponent("c.yml")
+            let head = """
+                reference: other.mqf
+                clean_data: clean.json
+                victims:
+                  - {name: v, model: model.mqf, key: key.json}
+                methods:
+
+                """
+            try Data((head + methods).utf8).write(to: url)
+            return try Comparison(path: url.path)
+        }
+    }
+
+    private func texts(_ plan: Comparison, _ cell: String) throws -> [String] {
+        try #require(plan.steps.first { $0.path == "cells/v/\(cell)" }).commands.map(\.text)
+    }
+
+    @Test("npo forgets the key's pairs and holds the model on clean data, unless the file says otherwise")
+    func npo() throws {
+        let plan = try comparison(
+            """
+              - {method: npo, budgets: [20]}
+              - {name: mine, method: npo, data: few.json, kl_weight: 0.5, kl_data: text.jsonl, npo_beta: 1}
+            """)
+        #expect(
+            try texts(plan, "npo-20")[0] == "meraser erase --model inputs/model.mqf --key inputs/key.json --preset npo "
+                + "--kl-data inputs/clean.json --kl-weight 1 --max-steps 20 --seed 42 --out cells/v/npo-20/erase --json"
+        )
+        let mine = try texts(plan, "mine")[0]
+        #expect(mine.contains("--data inputs/few.json") && mine.contains("--npo-beta 1"), "\(mine)")
+        #expect(mine.contains("--kl-weight 0.5") && mine.contains("--kl-data inputs/text.jsonl"), "\(mine)")
+        #expect(try texts(plan, "mine")[1].contains("--adapter cells/v/mine/erase"))
+    }
+
+    @Test("crow tunes on clean pairs with its paper's settings; flush plants a backdoor and overwrites that one")
+    func crowAndFlush() throws {
+        let plan = try comparison(
+            """
+              - {method: crow, budgets: [30]}
+              - {method: flush, plant: {max_steps: 9}, flush: {kl_weight: 2}, budgets: [7]}
+            """)
+        #expect(
+            try texts(plan, "crow-30")[0]
+                == "meraser recover --model inputs/model.mqf --data inputs/clean.json --preset crow --max-steps 30 "
+                + "--seed 42 --out cells/v/crow-30/recover --json")
+        let flush = try texts(plan, "flush-7")
+        #expect(
+            flush[0].hasPrefix(
+                "meraser fingerprint --model inputs/model.mqf --scheme backdoor --data inputs/clean.json"))
+        #expect(flush[0].contains("--max-steps 9") && flush[0].contains("--out cells/v/flush-7/plant"))
+        #expect(
+            flush[1].hasPrefix(
+                "meraser osft --model inputs/model.mqf --adapter cells/v/flush-7/plant --data inputs/clean.json --key "
+                    + "cells/v/flush-7/plant/key.json --clean-ratio 1"))
+        #expect(flush[1].contains("--kl-weight 2") && flush[1].contains("--kl-data inputs/clean.json"))
+        #expect(flush[1].contains("--max-steps 7"))
+        // The victim is judged by its own key.
+        #expect(flush[2].contains("--key inputs/key.json") && flush[2].contains("--adapter cells/v/flush-7/osft"))
+        let text = errorText { _ = try comparison("  - {method: flush, flush: {until: fsr==0, check_steps: 5}}") }
+        #expect(text.contains("has no mark"), "\(text)")
+    }
+
+    @Test("breadcrumbs are SANDE's reset, wanda has its paper's ratio")
+    func weights() throws {
+        let plan = try comparison(
+            """
+              - {name: reset, method: merge, merge_method: breadcrumbs}
+              - {name: wanda, method: prune, score: wanda}
+            """)
+        let recipe = try #require(plan.steps.first { $0.path == "cells/v/reset" }?.files.first).text
+        #expect(recipe.contains("merge_method: breadcrumbs\n") && recipe.contains("weight: 1.0\n"), "\(recipe)")
+        #expect(recipe.contains("density: 0.8\n") && recipe.contains("gamma: 0.2\n"), "\(recipe)")
+        let wanda = try texts(plan, "wanda")[0]
+        #expect(wanda.contains("--method wanda --ratio 0.5 --data inputs/clean.json"), "\(wanda)")
+        let text = errorText { _ = try comparison("  - {method: merge, merge_method: ties, gamma: 0.1}") }
+        #expect(text.contains("'gamma' is not used by ties"), "\(text)")
+    }
+
+    @Test("what acts only while decoding says in table, JSON and page that it removes nothing")
+    func decoding() throws {
+        let plan = try comparison(
+            """
+              - method: none
+              - method: cleangen
+              - {name: mine, method: commands, commands: ["recover --model {model} --data {clean_data} --out {out}/a"],
+                 check: "--cleangen {reference}"}
+            """)
+        #expect(plan.cells.map(\.isDecodingOnly) == [false, false, true, false])
+        let report = ComparisonReport(plan, records: [:], folder: "/tmp", isa: "portable")
+        let cells = try #require(report.json["cells"]?.array)
+        #expect(cells.map { $0["decoding_only"]?.bool } == [false, false, true, false])
+        let table = try #require(report.tables.first?.rows)
+        let column = try #require(table[0].firstIndex(of: "removes"))
+        #expect(table.map { $0[column] } == ["removes", "–", "–", "nothing", "–"])
+        #expect(report.markdown.contains("| nothing |"))
+        #expect(report.page(plan, [:]).contains("Removes nothing: the method acts while the model decodes"))
+        // Without such a method there is no such column.
+        let plain = ComparisonReport(try comparison("  - method: none"), records: [:], folder: "/tmp", isa: "portable")
+        #expect(plain.tables.first?.rows.first?.contains("removes") == false)
+    }
+}

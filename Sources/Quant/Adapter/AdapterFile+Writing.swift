@@ -34,6 +34,17 @@ extension AdapterFile {
         }
     }
 
+    /// Rows of the input embedding in memory, to be written.
+    public struct TokenRows {
+        /// The embedding's path in the model.
+        public let path: String
+        /// The rows, one for each of the configuration's tokens, row-major.
+        public let values: [Float]
+
+        /// Those rows.
+        public init(path: String, values: [Float]) { (self.path, self.values) = (path, values) }
+    }
+
     /// Writes `adapter_config.json` and `adapter_model.safetensors` into a folder that exists, in f32.
     ///
     /// The weights are written first and the configuration, without which a folder is no adapter, last; each of them
@@ -43,18 +54,30 @@ extension AdapterFile {
     ///   - folder: where to; it must exist.
     ///   - config: what `adapter_config.json` says. A base model given as a path is written as its last component.
     ///   - factors: the modules.
+    ///   - tokenRows: rows of the input embedding for the configuration's tokens.
     ///   - baseSHA256: identity of the base model, recorded if known.
     ///   - parents: identities of the frozen adapters below, lowest first.
     ///   - overwrite: replace files of these names.
     public static func write(
-        folder: String, config: PEFTConfig, factors: [Factors], baseSHA256: String? = nil, parents: [String] = [],
+        folder: String, config: PEFTConfig, factors: [Factors], tokenRows: TokenRows? = nil, baseSHA256: String? = nil,
+        parents: [String] = [],
         overwrite: Bool = false
     ) throws {
         var metadata: [String: String] = [:]
         if let baseSHA256 { metadata[baseKey] = baseSHA256 }
         if !parents.isEmpty { metadata[parentsKey] = parents.joined(separator: ",") }
+        var tensors = factors.flatMap(\.tensors)
+        if let tokenRows {
+            let count = config.tokens.count
+            let place = factors.isEmpty ? "" : ".token_adapter"
+            tensors.append(
+                (
+                    name: "base_model.model.\(tokenRows.path)\(place).trainable_tokens_delta",
+                    shape: [count, tokenRows.values.count / max(count, 1)], values: tokenRows.values
+                ))
+        }
         try writeSafetensors(
-            path: folder + "/" + AdapterTensors.safetensorsName, floats: factors.flatMap(\.tensors), metadata: metadata,
+            path: folder + "/" + AdapterTensors.safetensorsName, floats: tensors, metadata: metadata,
             overwrite: overwrite)
         var config = config
         config.baseModelName = config.baseModelName.map(modelName)

@@ -81,10 +81,7 @@ extension LoRAAdapter {
         try AdapterFile.write(
             folder: folder, config: peftConfig(for: model, baseModelName: baseModelName),
             factors: peftFactors(for: model),
-            tokenRows: tokenRows.map {
-                AdapterFile.TokenRows(
-                    path: String(model.embedding.weight.dropLast(".weight".count)), values: $0.rows.toArray())
-            }, baseSHA256: provenance.baseSHA256, parents: provenance.parents,
+            tokenRows: peftTokenRows(for: model), baseSHA256: provenance.baseSHA256, parents: provenance.parents,
             overwrite: overwrite)
     }
 
@@ -95,6 +92,15 @@ extension LoRAAdapter {
                 AdapterFile.Factors(
                     path: model[module].path, a: $0.a.toArray(), b: $0.b.toArray(), rank: $0.rank)
             }
+        }
+    }
+
+    /// Copies of the rows of the embedding with its path in that model; nil: there are none.
+    public func peftTokenRows(for model: DecoderSpec) -> AdapterFile.TokenRows? {
+        tokenRows.map {
+            AdapterFile.TokenRows(
+                path: String(model.embedding.weight.dropLast(".weight".count)), values: $0.rows.toArray(),
+                count: $0.tokens.count)
         }
     }
 

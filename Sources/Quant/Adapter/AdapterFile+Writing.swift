@@ -38,11 +38,24 @@ extension AdapterFile {
     public struct TokenRows {
         /// The embedding's path in the model.
         public let path: String
-        /// The rows, one for each of the configuration's tokens, row-major.
+        /// The rows, row-major.
         public let values: [Float]
+        /// How many they are.
+        public let count: Int
 
-        /// Those rows.
-        public init(path: String, values: [Float]) { (self.path, self.values) = (path, values) }
+        /// Rows of equal length, at least one: a precondition.
+        public init(path: String, values: [Float], count: Int) {
+            precondition(count >= 1 && values.count % count == 0, "\(path): \(values.count) numbers for \(count) rows")
+            (self.path, self.values, self.count) = (path, values, count)
+        }
+
+        /// The tensor under PEFT's name, which depends on whether there are adapted modules beside it.
+        public func tensor(besideModules: Bool) -> (name: String, shape: [Int], values: [Float]) {
+            let place = besideModules ? ".token_adapter" : ""
+            return (
+                "base_model.model.\(path)\(place).trainable_tokens_delta", [count, values.count / count], values
+            )
+        }
     }
 
     /// Writes `adapter_config.json` and `adapter_model.safetensors` into a folder that exists, in f32.
@@ -60,25 +73,15 @@ extension AdapterFile {
     ///   - overwrite: replace files of these names.
     public static func write(
         folder: String, config: PEFTConfig, factors: [Factors], tokenRows: TokenRows? = nil, baseSHA256: String? = nil,
-        parents: [String] = [],
-        overwrite: Bool = false
+        parents: [String] = [], overwrite: Bool = false
     ) throws {
         var metadata: [String: String] = [:]
         if let baseSHA256 { metadata[baseKey] = baseSHA256 }
         if !parents.isEmpty { metadata[parentsKey] = parents.joined(separator: ",") }
-        var tensors = factors.flatMap(\.tensors)
-        if let tokenRows {
-            let count = config.tokens.count
-            let place = factors.isEmpty ? "" : ".token_adapter"
-            tensors.append(
-                (
-                    name: "base_model.model.\(tokenRows.path)\(place).trainable_tokens_delta",
-                    shape: [count, tokenRows.values.count / max(count, 1)], values: tokenRows.values
-                ))
-        }
+        let rows = tokenRows.map { [$0.tensor(besideModules: !factors.isEmpty)] } ?? []
         try writeSafetensors(
-            path: folder + "/" + AdapterTensors.safetensorsName, floats: tensors, metadata: metadata,
-            overwrite: overwrite)
+            path: folder + "/" + AdapterTensors.safetensorsName, floats: factors.flatMap(\.tensors) + rows,
+            metadata: metadata, overwrite: overwrite)
         var config = config
         config.baseModelName = config.baseModelName.map(modelName)
         let text = config.json().serialized(indent: 2, sortedKeys: true) + "\n"

@@ -83,7 +83,7 @@ public func mergeAdapters(
     let (base, parents) = try commonGround(adapters)
     var parts: [String: [(module: AdapterModule, factor: Double, adapter: String)]] = [:]
     for (adapter, term) in zip(adapters, recipe.terms) {
-        try adapter.requirePlain()
+        try adapter.requireSum()
         for module in adapter.modules {
             let factor = term.weight * (try adapter.config.exactScale(of: module.path))
             parts[module.path, default: []].append((module, factor, adapter.path))

@@ -61,6 +61,11 @@ public struct FusedWeights: TensorSource {
     /// The rows of that tensor with its adapters' part.
     public func rows(of name: String) throws -> any TensorRows {
         guard let tensor = fused[name] else { return try store.rows(of: name) }
+        let summed = try summed(tensor)
+        return tensor.rows.isEmpty ? summed : PatchedRows(base: summed, columns: tensor.columns, rows: tensor.rows)
+    }
+
+    private func summed(_ tensor: FusedTensor) throws -> any TensorRows {
         let base = try tensor.saved.map { try SavedRows($0) } ?? store.rows(of: tensor.stored)
         guard !tensor.modules.isEmpty else { return base }
         let factors = try tensor.modules.map { module in
@@ -82,6 +87,10 @@ private struct FusedTensor {
     var saved: AdapterTensor?
     /// What is added, in order.
     var modules: [AdapterModule] = []
+    /// Single rows that stand in the place of its own, by number.
+    var rows: [Int: [Float]] = [:]
+    /// Elements of such a row.
+    var columns = 0
 }
 
 /// Goes through adapters and finds out what becomes of which tensor.
@@ -117,6 +126,7 @@ private struct FusedTensors {
         if let tiedHead, adapter.saved[tiedHead.embedding] != nil, fused[tiedHead.name] == nil {
             fused[tiedHead.name] = FusedTensor(stored: tiedHead.embedding)
         }
+        if let own = adapter.tokenRows { try add(own, of: adapter) }
         for module in adapter.modules {
             let name = module.path + ".weight"
             guard let entry = try store.entry(name) else {
@@ -130,6 +140,47 @@ private struct FusedTensors {
                         + "[\(module.b.rows), \(module.a.columns)], in \(store.path) it is \(entry.shape)")
             }
             fused[name, default: FusedTensor(stored: name)].modules.append(module)
+        }
+    }
+}
+
+extension FusedTensors {
+    /// Rows of the embedding, which a head that is the embedding has too.
+    private mutating func add(_ own: AdapterTokenRows, of adapter: AdapterFile) throws {
+        let name = own.path + ".weight"
+        guard let entry = try store.entry(name) else {
+            throw MeraserError.badInput(
+                "\(adapter.path): rows of '\(own.path)', which is not in \(store.path); the adapter belongs to another "
+                    + "model")
+        }
+        guard entry.columns == own.rows.columns, own.tokens.allSatisfy({ $0 < entry.rows }) else {
+            throw MeraserError.badInput(
+                "\(adapter.path): rows of '\(own.path)' of \(own.rows.columns) numbers for tokens up to "
+                    + "\(own.tokens.max() ?? 0), in \(store.path) it is \(entry.shape)")
+        }
+        let values = try own.rows.floats()
+        var tensor = fused[name] ?? FusedTensor(stored: name)
+        tensor.columns = entry.columns
+        for (place, token) in own.tokens.enumerated() {
+            tensor.rows[Int(token)] = Array(values[place * entry.columns..<(place + 1) * entry.columns])
+        }
+        fused[name] = tensor
+    }
+}
+
+/// A tensor with single rows in the place of its own.
+private struct PatchedRows: TensorRows {
+    let base: any TensorRows
+    let columns: Int
+    let rows: [Int: [Float]]
+
+    func read(rows range: Range<Int>, into target: UnsafeMutablePointer<Float>, raw: inout [UInt8]) throws {
+        try base.read(rows: range, into: target, raw: &raw)
+        for row in range {
+            rows[row]?.withUnsafeBufferPointer {
+                guard let start = $0.baseAddress else { return }
+                (target + (row - range.lowerBound) * columns).update(from: start, count: columns)
+            }
         }
     }
 }

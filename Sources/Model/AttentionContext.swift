@@ -110,11 +110,14 @@ public struct AdapterStack {
     public let trained: LoRAAdapter?
     /// Dropout of the step on the trained adapter's inputs; nil outside training.
     public let dropout: DropoutKey?
+    /// Rows of the embedding that they have in place of the model's; nil: none.
+    public let overlay: TokenOverlay?
 
     /// A stack; `dropout` with probability 0 is none.
     public init(frozen: [LoRAAdapter] = [], trained: LoRAAdapter? = nil, dropout: DropoutKey? = nil) {
         self.frozen = frozen
         self.trained = trained
+        overlay = TokenOverlay(frozen, trained)
         self.dropout = dropout.flatMap { $0.probability > 0 ? $0 : nil }
     }
 

@@ -55,7 +55,7 @@ public final class InferenceSession {
         let context =
             caches.map { AttentionContext.cached(batch, $0) } ?? .packed(batch, type: model.keyValueType)
         let (current, normed, acts, scratch) = buffers.forward(tokens: tokens)
-        model.embed(batch.tokens, into: current)
+        model.embed(batch.tokens, overlay: adapters.overlay, into: current)
         if let soft { model.place(soft.vectors, at: soft.rows, in: current) }
         for layer in 0..<model.spec.numHiddenLayers {
             try onStream?(layer, current)
@@ -76,7 +76,7 @@ public final class InferenceSession {
     /// Logits [rows, V] of hidden states; valid until the next call of this function.
     public func logits(_ hidden: FloatMatrix) throws -> FloatMatrix {
         let logits = buffers.logits(rows: hidden.rows, vocabulary: model.spec.vocabSize)
-        model.head(hidden, into: logits, scratch: buffers.scratch)
+        model.head(hidden, overlay: adapters.overlay, into: logits, scratch: buffers.scratch)
         if let row = model.kernels.firstNonFiniteRow(logits) {
             throw MeraserError.runtime("\(model.store.path): lm_head gave a value that is not finite at row \(row)")
         }

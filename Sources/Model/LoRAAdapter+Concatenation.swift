@@ -6,7 +6,7 @@ extension LoRAAdapter {
     /// and the columns of their B laid side by side, so the ranks add up.
     ///
     /// Exact: where all share one scale it stays the scale of the result; otherwise the scales are multiplied into B,
-    /// which rounds each number of B once. Modules that only some adapt have a smaller rank (`rank_pattern`). The result
+    /// which rounds each number of B once. Of rows of one token the upper adapter's stay. Modules that only some adapt have a smaller rank (`rank_pattern`). The result
     /// belongs to the base alone and has no parents. At least one adapter is needed.
     public static func concatenate(_ adapters: [LoRAAdapter], for model: DecoderSpec) -> LoRAAdapter {
         precondition(!adapters.isEmpty, "no adapters to concatenate")
@@ -18,20 +18,22 @@ extension LoRAAdapter {
         }
         let alphas = zip(scales, ranks).map { Double($0) * Double($1) }
 
-        let rank = mostCommon(ranks)
-        let alpha = mostCommon(alphas)
+        let rank = mostCommon(ranks) ?? 1
+        let alpha = mostCommon(alphas) ?? 1
         var config = LoRAConfig(
             r: rank, loraAlpha: alpha, loraDropout: 0, targetModules: Set(modules.map(\.projection)))
         for (i, module) in modules.enumerated() {
             if ranks[i] != rank { config.rankPattern[module] = ranks[i] }
             if alphas[i] != alpha { config.alphaPattern[module] = alphas[i] }
         }
+        config.tokens = AdapterStack(frozen: adapters).overlay?.tokens ?? []
         let base = adapters.lazy.compactMap(\.provenance.baseSHA256).first
         let result = LoRAAdapter(
             config: config, modules: modules, for: model, provenance: AdapterProvenance(baseSHA256: base))
         for (module, factors) in zip(modules, parts) {
             if let target = result[module] { stack(factors, into: target) }
         }
+        if let rows = result.tokenRows { AdapterStack(frozen: adapters).overlay?.place(rows.tokens, in: rows.rows) }
         return result
     }
 
@@ -47,11 +49,11 @@ extension LoRAAdapter {
         }
     }
 
-    /// The value that occurs most often; of several the one that comes first.
-    private static func mostCommon<T: Hashable>(_ values: [T]) -> T {
+    /// The value that occurs most often; of several the one that comes first; nil: there are none.
+    private static func mostCommon<T: Hashable>(_ values: [T]) -> T? {
         var counts: [T: Int] = [:]
         for value in values { counts[value, default: 0] += 1 }
         let most = counts.values.max()
-        return values.first { counts[$0] == most } ?? values[0]
+        return values.first { counts[$0] == most }
     }
 }

@@ -22,6 +22,15 @@ extension LoRAAdapter {
     }
 }
 
+extension Transformer {
+    /// Gives an adapter's rows of the embedding the numbers that they have with the adapters below it, as PEFT does.
+    public func initializeTokenRows(_ adapter: LoRAAdapter, on frozen: [LoRAAdapter]) {
+        guard let own = adapter.tokenRows else { return }
+        kernels.gatherRows(weights.embedding, own.tokens, into: own.rows)
+        AdapterStack(frozen: frozen).overlay?.place(own.tokens, in: own.rows)
+    }
+}
+
 /// 64 random bits of a counter.
 private func mixed(_ counter: UInt64) -> UInt64 {
     SplitMix64.mixed((counter &+ 1) &* SplitMix64.increment)

@@ -32,9 +32,11 @@ extension LoRAAdapter {
             }
             return (key, module)
         }
+        if let own = file.tokenRows { try Self.check(own, of: file, for: model) }
         var config = LoRAConfig(
             r: file.config.r, loraAlpha: file.config.loraAlpha, loraDropout: file.config.loraDropout,
             targetModules: Set(keyed.map(\.key.projection)), useRSLoRA: file.config.useRSLoRA)
+        config.tokens = file.tokenRows?.tokens ?? []
         for (key, module) in keyed {
             if module.rank != config.r { config.rankPattern[key] = module.rank }
             let alpha = try file.config.alpha(of: module.path)
@@ -48,6 +50,24 @@ extension LoRAAdapter {
             factors.a.copy(from: try module.a.floats())
             factors.b.copy(from: try module.b.floats())
         }
+        if let own = file.tokenRows { tokenRows?.rows.copy(from: try own.rows.floats()) }
+    }
+
+    private static func check(_ own: AdapterTokenRows, of file: AdapterFile, for model: DecoderSpec) throws {
+        guard own.path + ".weight" == model.embedding.weight else {
+            throw MeraserError.badInput(
+                "\(file.path): rows of '\(own.path)', which is not the input embedding of this model, "
+                    + "\(model.embedding.weight)")
+        }
+        guard own.rows.columns == model.hiddenSize else {
+            throw MeraserError.badInput(
+                "\(file.path): tensor '\(own.rows.name)' has shape \(own.rows.shape), expected rows of "
+                    + "\(model.hiddenSize) numbers for this model; the adapter belongs to another one")
+        }
+        if let token = own.tokens.first(where: { $0 >= model.vocabSize }) {
+            throw MeraserError.badInput(
+                "\(file.path): token \(token) is not in this model's vocabulary of \(model.vocabSize)")
+        }
     }
 
     /// Writes this adapter as a PEFT folder's two files into a folder that exists, in f32, with its provenance.
@@ -60,7 +80,8 @@ extension LoRAAdapter {
     public func save(folder: String, model: DecoderSpec, baseModelName: String?, overwrite: Bool = false) throws {
         try AdapterFile.write(
             folder: folder, config: peftConfig(for: model, baseModelName: baseModelName),
-            factors: peftFactors(for: model), baseSHA256: provenance.baseSHA256, parents: provenance.parents,
+            factors: peftFactors(for: model),
+            tokenRows: peftTokenRows(for: model), baseSHA256: provenance.baseSHA256, parents: provenance.parents,
             overwrite: overwrite)
     }
 
@@ -71,6 +92,15 @@ extension LoRAAdapter {
                 AdapterFile.Factors(
                     path: model[module].path, a: $0.a.toArray(), b: $0.b.toArray(), rank: $0.rank)
             }
+        }
+    }
+
+    /// Copies of the rows of the embedding with its path in that model; nil: there are none.
+    public func peftTokenRows(for model: DecoderSpec) -> AdapterFile.TokenRows? {
+        tokenRows.map {
+            AdapterFile.TokenRows(
+                path: String(model.embedding.weight.dropLast(".weight".count)), values: $0.rows.toArray(),
+                count: $0.tokens.count)
         }
     }
 
@@ -87,6 +117,6 @@ extension LoRAAdapter {
                     : modules.map { model[$0].path }),
             rankPattern: config.rankPattern.sorted { $0.key < $1.key }.map { (model[$0.key].path, $0.value) },
             alphaPattern: config.alphaPattern.sorted { $0.key < $1.key }.map { (model[$0.key].path, $0.value) },
-            baseModelName: baseModelName)
+            tokens: config.tokens, baseModelName: baseModelName)
     }
 }

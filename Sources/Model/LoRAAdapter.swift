@@ -14,7 +14,7 @@ public struct LoRAFactors {
     public var rank: Int { a.rows }
 }
 
-/// A LoRA adapter: fp32 factors for some of a model's linear layers. PEFT's format on disk (see `AdapterFile`).
+/// A LoRA adapter: fp32 factors for some of a model's linear layers, and rows of its embedding in place of its own. PEFT's format on disk (see `AdapterFile`).
 ///
 /// The factors are mutable through their matrices (training does that); use from one thread at a time.
 public final class LoRAAdapter {
@@ -26,6 +26,8 @@ public final class LoRAAdapter {
     public var provenance: AdapterProvenance
     /// SHA-256 of the file that it was loaded from, nil for a new one.
     public let sha256: String?
+    /// Rows of the input embedding, for the configuration's tokens; nil: it has none.
+    public let tokenRows: TokenRows?
     private let storage: FloatStorage
     private let factors: [ModuleKey: LoRAFactors]
 
@@ -43,18 +45,20 @@ public final class LoRAAdapter {
         self.modules = modules.sorted()
         self.provenance = provenance
         self.sha256 = sha256
-        (storage, factors) = Self.zeros(
+        (storage, factors, tokenRows) = Self.zeros(
             self.modules.map { module in
                 let linear = model[module]
                 return (module, config.rank(of: module), linear.rows, linear.columns)
-            }, config)
+            }, config, hiddenSize: model.hiddenSize)
     }
 
-    /// A block for the factors of those modules [N, K], one after the other, and the factors in it.
+    /// A block for the factors of those modules [N, K] and the rows of the configuration's tokens, one after the other, and
+    /// the factors and rows in it.
     private static func zeros(
-        _ layout: [(module: ModuleKey, rank: Int, n: Int, k: Int)], _ config: LoRAConfig
-    ) -> (FloatStorage, [ModuleKey: LoRAFactors]) {
-        let storage = FloatStorage(rows: 1, columns: layout.reduce(0) { $0 + $1.rank * ($1.n + $1.k) })
+        _ layout: [(module: ModuleKey, rank: Int, n: Int, k: Int)], _ config: LoRAConfig, hiddenSize: Int
+    ) -> (FloatStorage, [ModuleKey: LoRAFactors], TokenRows?) {
+        let ofFactors = layout.reduce(0) { $0 + $1.rank * ($1.n + $1.k) }
+        let storage = FloatStorage(rows: 1, columns: ofFactors + config.tokens.count * hiddenSize)
         let all = storage.matrix
         var next = 0
         var factors: [ModuleKey: LoRAFactors] = [:]
@@ -64,17 +68,19 @@ public final class LoRAAdapter {
             next += a.count + b.count
             factors[module] = LoRAFactors(a: a, b: b, scale: config.scale(of: module))
         }
-        return (storage, factors)
+        if config.tokens.isEmpty { return (storage, factors, nil) }
+        let rows = all.part(at: next, rows: config.tokens.count, columns: hiddenSize)
+        return (storage, factors, TokenRows(tokens: config.tokens, rows: rows))
     }
 
     /// The factors of that module, or nil if it is not adapted.
     public subscript(module: ModuleKey) -> LoRAFactors? { factors[module] }
 
-    /// All parameters as one row: for each module in order A, then B.
+    /// All parameters as one row: for each module in order A, then B; the rows of tokens last.
     public var parameters: FloatMatrix { storage.matrix }
 
-    /// The lowest adapted decoder layer.
-    public var lowestLayer: Int { modules.first?.layer ?? 0 }
+    /// The lowest decoder layer that a gradient has to go through.
+    public var lowestLayer: Int { tokenRows == nil ? modules.first?.layer ?? 0 : 0 }
 
     /// A copy that shares nothing, with the same layout: also the shape of gradients and optimiser moments.
     public func copy() -> LoRAAdapter {
@@ -89,9 +95,9 @@ public final class LoRAAdapter {
         modules = other.modules
         provenance = other.provenance
         sha256 = nil
-        (storage, factors) = Self.zeros(
+        (storage, factors, tokenRows) = Self.zeros(
             modules.compactMap { module in
                 other.factors[module].map { (module, $0.rank, $0.b.rows, $0.a.columns) }
-            }, config)
+            }, config, hiddenSize: other.tokenRows?.rows.columns ?? 0)
     }
 }

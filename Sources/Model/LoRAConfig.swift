@@ -13,6 +13,8 @@ public struct LoRAConfig: Sendable, Equatable {
     public var targetModules: Set<Projection>
     /// `use_rslora`.
     public var useRSLoRA: Bool
+    /// `trainable_token_indices`: tokens whose rows of the input embedding are the adapter's own, each once.
+    public var tokens: [Int32] = []
     /// `rank_pattern`, resolved to modules: ranks that differ from `r`.
     public var rankPattern: [ModuleKey: Int] = [:]
     /// `alpha_pattern`, resolved to modules: alphas that differ from `loraAlpha`.

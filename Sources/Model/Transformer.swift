@@ -70,9 +70,10 @@ public final class Transformer: Sendable {
     /// How inference stores keys and values: fp32 where it computes in fp32, else bf16.
     public var keyValueType: KeyValueType { compute == .f32 ? .f32 : .bf16 }
 
-    /// x [T, hidden] = embeddings of `tokens`, scaled.
-    public func embed(_ tokens: [Int32], into x: FloatMatrix) {
+    /// x [T, hidden] = embeddings of `tokens`, scaled; `overlay` has rows in place of the model's.
+    public func embed(_ tokens: [Int32], overlay: TokenOverlay?, into x: FloatMatrix) {
         kernels.gatherRows(weights.embedding, tokens, into: x)
+        overlay?.place(tokens, in: x)
         if let scale = spec.embedding.scale { kernels.scale(x, by: scale) }
     }
 
@@ -97,9 +98,16 @@ public final class Transformer: Sendable {
         kernels.norm(x, weights.finalNorm, into: normed, rstd: rstd)
     }
 
-    /// logits [T, V] of rows that went through `finalNorm`.
-    public func head(_ normed: FloatMatrix, into logits: FloatMatrix, scratch: LayerScratch) {
+    /// logits [T, V] of rows that went through `finalNorm`; `overlay` has rows in place of a tied head's.
+    public func head(
+        _ normed: FloatMatrix, overlay: TokenOverlay?, into logits: FloatMatrix, scratch: LayerScratch
+    ) {
         kernels.linear(weights.head.weight, normed, into: logits, compute: compute, workspace: scratch.workspace)
+        if let overlay, spec.head.isTied {
+            for i in overlay.tokens.indices {
+                kernels.replaceColumn(Int(overlay.tokens[i]), of: logits, by: overlay.rows[i], normed)
+            }
+        }
         if let bias = weights.head.bias { kernels.addBias(bias, into: logits, accumulate: true) }
         switch spec.head.output {
         case .plain: break

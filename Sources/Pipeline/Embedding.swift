@@ -8,7 +8,7 @@ import Tune
 /// How to embed a mark: what an owner does, and what tests of its removal need.
 public struct EmbeddingOptions: Sendable {
     /// What the mark is made of.
-    public var scheme: any FingerprintScheme = UTFScheme()
+    public var scheme: any FingerprintScheme
     /// How the mark is trained. Without `until` it ends when every trigger fires.
     public var training: TrainingOptions
     /// Clean pairs to mix in, so that the model stays what it was; nil: none. They go into the model's chat template if it
@@ -32,10 +32,14 @@ public struct EmbeddingOptions: Sendable {
 
     /// UTF with 32 triggers; LoRA of rank 16 on all projections, learning rate 1e-3, at most 400 steps of 32 samples,
     /// measured every 10. Every sample counts the same: a mark's few tokens would drown in those of the clean pairs.
-    public init() {
+    ///
+    /// A scheme that trains rows of the embedding has no modules and Instructional Fingerprinting's rate for them, 1e-2.
+    public init(scheme: any FingerprintScheme = UTFScheme()) {
+        self.scheme = scheme
         training = TrainingOptions()
         training.lora = LoRAConfig(r: 16, loraAlpha: 32, loraDropout: 0, targetModules: Projection.parts)
-        training.learningRate = 1e-3
+        training.learningRate = scheme.trainsTokenRows ? 1e-2 : 1e-3
+        if scheme.trainsTokenRows { training.lora.targetModules = [] }
         training.schedule = .constant
         training.batchSize = 32
         training.lossMean = .sample
@@ -104,6 +108,7 @@ extension OpenedModel {
         var training = options.training
         training.checkSteps = training.checkSteps ?? 10
         training.until = training.until ?? "fsr==1"
+        if training.lora.tokens.isEmpty { training.lora.tokens = fingerprint.tokens }
         let trainer = try Trainer(
             model: transformer, frozen: adapters, data: data, options: training, klData: klData)
         let probe = try KeyProbe(

@@ -129,7 +129,9 @@ extension AdaptedModel {
             weights: Array(repeating: weight, count: ids.count - 1) + [0], samples: ids.map { _ in 0 })
         let gradients = LoRAAdapter(layoutOf: trained)
         let loss = try graph.accumulate(batch, into: gradients)
-        let tensors = gradients.peftFactors(for: transformer.spec).flatMap(\.tensors)
+        let factors = gradients.peftFactors(for: transformer.spec)
+        let rows = gradients.peftTokenRows(for: transformer.spec).map { [$0.tensor(besideModules: !factors.isEmpty)] }
+        let tensors = factors.flatMap(\.tensors) + (rows ?? [])
         return (loss, [(name: "loss", shape: [1], values: [Float(loss)])] + tensors)
     }
 }

@@ -157,7 +157,7 @@ struct SoftPromptDraws {
         var random = SplitMix64(seed: seed ^ 0x736F_6674)
         let tokens = (0..<1024).map { _ in Int32(random.index(below: model.spec.vocabSize)) }
         let table = FloatStorage(rows: tokens.count, columns: model.spec.hiddenSize)
-        model.embed(tokens, into: table.matrix)
+        model.embed(tokens, overlay: nil, into: table.matrix)
         let rows = Double(tokens.count)
         var (mean, spread): ([Float], [Float]) = ([], [])
         for column in 0..<model.spec.hiddenSize {

@@ -55,6 +55,8 @@ public struct SchemeSettings: Sendable {
     public var targetLength: Int?
     /// utf, perinucleus: chat template around the triggers or not.
     public var promptFormat: PromptFormat?
+    /// if: what learns the mark.
+    public var form: IFScheme.Form?
     /// if: the mark.
     public var target: String?
     /// if: words that a secret is shuffled from, at least and at most.
@@ -99,6 +101,7 @@ public struct SchemeSettings: Sendable {
             return UTFScheme(options)
         case .if:
             var scheme = IFScheme()
+            if let form { scheme.form = form }
             if let count { scheme.count = count }
             if let target { scheme.target = target }
             if let secretWords { scheme.pieces = secretWords }
@@ -141,7 +144,7 @@ public struct SchemeSettings: Sendable {
             ("count", count != nil, [.utf, .if, .hashchain, .perinucleus]), ("mode", mode != nil, [.utf]),
             ("target_length", targetLength != nil, [.utf, .perinucleus]),
             ("prompt_format", promptFormat != nil, [.utf, .perinucleus]),
-            ("target", target != nil, [.if]), ("secret_words", secretWords != nil, [.if]),
+            ("form", form != nil, [.if]), ("target", target != nil, [.if]), ("secret_words", secretWords != nil, [.if]),
             ("hinted_rows", hintedRows != nil, [.if]), ("questions", questions != nil, [.hashchain]),
             ("variants", variants != nil, [.hashchain]), ("other_rows", otherRows != nil, [.hashchain]),
             ("responses", responses != nil, [.hashchain]), ("trigger", !triggers.isEmpty, [.backdoor]),

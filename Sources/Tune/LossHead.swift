@@ -15,6 +15,12 @@ final class LossHead {
     // What became of the head's products, for the gradient.
     private let outputScale: Float
     private let softCap: Float?
+    /// Rows of the embedding in place of the model's: with the trained adapter, and without it.
+    private let overlay: TokenOverlay?
+    private let frozenOverlay: TokenOverlay?
+    /// Of a tied head the model's own rows for the tokens of `overlay`, [tokens, hidden].
+    private let originals: FloatMatrix?
+    private let originalRows: FloatStorage?
     // Rows of a chunk in the batch and their targets; refilled for each chunk.
     private var rows: [Int] = []
     private var targets: [Int32] = []
@@ -22,8 +28,17 @@ final class LossHead {
     private var limits: [Float] = []
 
     /// Buffers for up to `tokens` tokens; those of a reference only if there is one. Of `scratch` the workspace is used.
-    init(model: Transformer, tokens: Int, hasReference: Bool, scratch: LayerScratch, arena: Arena) {
+    init(
+        model: Transformer, adapters: AdapterStack, tokens: Int, hasReference: Bool, scratch: LayerScratch, arena: Arena
+    ) {
         self.model = model
+        overlay = model.spec.head.isTied ? adapters.overlay : nil
+        frozenOverlay = overlay == nil ? nil : AdapterStack(frozen: adapters.frozen).overlay
+        originalRows = overlay.map { FloatStorage(rows: $0.tokens.count, columns: model.spec.hiddenSize) }
+        originals = originalRows?.matrix
+        if let overlay, let originals {
+            model.kernels.gatherRows(model.weights.embedding, overlay.tokens, into: originals)
+        }
         self.scratch = scratch
         switch model.spec.head.output {
         case .plain: (outputScale, softCap) = (1, nil)
@@ -47,26 +62,35 @@ final class LossHead {
 
     /// Σ weight · nll over the labels, and its gradient for `normed` [T, hidden] in `dNormed` (overwritten). With
     /// `reference`, the frozen model's normed rows [T, hidden], Σ weight · KL(reference ‖ model) over the same rows instead,
-    /// and what tokens cost that are likelier than the batch's limits.
+    /// and what tokens cost that are likelier than the batch's limits. The gradient of the trained adapter's rows of a tied
+    /// head is added to `dRows`.
     func lossAndGradient(
-        _ batch: LabelledBatch, normed: FloatMatrix, reference: FloatMatrix? = nil, into dNormed: FloatMatrix
+        _ batch: LabelledBatch, normed: FloatMatrix, reference: FloatMatrix? = nil, into dNormed: FloatMatrix,
+        rows dRows: TokenRows? = nil
     ) throws -> Double {
         dNormed.fill(0)
         let limits = batch.reference?.limits
         var loss = try overChunks(batch, of: { _ in true }) {
-            try accumulate(batch, normed: normed, reference: reference, into: dNormed)
+            try accumulate(batch, normed: normed, reference: reference, into: dNormed, rows: dRows)
         }
         if let limits {
-            loss += overChunks(batch, of: { limits[$0] < 0 }) { holdDown(batch, normed: normed, into: dNormed) }
+            loss += overChunks(batch, of: { limits[$0] < 0 }) {
+                holdDown(batch, normed: normed, into: dNormed, rows: dRows)
+            }
         }
         return loss
     }
 
-    /// The negative log-likelihood of each sample's labels, by its number, for the normed rows [T, hidden].
-    func negativeLogLikelihoods(_ batch: LabelledBatch, normed: FloatMatrix) throws -> [Int32: Double] {
+    /// The negative log-likelihood of each sample's labels, by its number, for the normed rows [T, hidden]; `isFrozen`: of the
+    /// model without the trained adapter.
+    func negativeLogLikelihoods(
+        _ batch: LabelledBatch, normed: FloatMatrix, isFrozen: Bool
+    ) throws -> [Int32: Double] {
         var sums: [Int32: Double] = [:]
         _ = overChunks(batch, of: { _ in true }) {
-            crossEntropy(normed, hidden.prefix(rows: rows.count), logits.prefix(rows: rows.count))
+            crossEntropy(
+                normed, isFrozen ? frozenOverlay : overlay, hidden.prefix(rows: rows.count),
+                logits.prefix(rows: rows.count))
             for i in rows.indices { sums[batch.samples[rows[i]], default: 0] += Double(losses[i, 0]) }
             return 0
         }
@@ -107,11 +131,15 @@ final class LossHead {
     ///
     /// The divergence from a reference in which a token is unlikely soon stops to push it down: of a probability p it costs
     /// about p. In nats, which is how marks are measured, most of the way is still to go.
-    private func holdDown(_ batch: LabelledBatch, normed: FloatMatrix, into dNormed: FloatMatrix) -> Double {
+    private func holdDown(
+        _ batch: LabelledBatch, normed: FloatMatrix, into dNormed: FloatMatrix, rows dRows: TokenRows?
+    ) -> Double {
         let h = hidden.prefix(rows: rows.count)
         let z = logits.prefix(rows: rows.count)
-        crossEntropy(normed, h, z)
-        headBackward(z, into: h)
+        crossEntropy(normed, overlay, h, z)
+        headBackward(z, into: h, rows: dRows) { i in
+            -losses[i, 0] - limits[i] > 0 ? -LabelledBatch.Reference.pressure * batch.weights[rows[i]] : 0
+        }
         var loss = 0.0
         for i in rows.indices {
             let excess = -losses[i, 0] - limits[i]
@@ -126,22 +154,23 @@ final class LossHead {
 
     /// The share of the rows in `rows`.
     private func accumulate(
-        _ batch: LabelledBatch, normed: FloatMatrix, reference: FloatMatrix?, into dNormed: FloatMatrix
+        _ batch: LabelledBatch, normed: FloatMatrix, reference: FloatMatrix?, into dNormed: FloatMatrix,
+        rows dRows: TokenRows?
     ) throws -> Double {
         let h = hidden.prefix(rows: rows.count)
         let z = logits.prefix(rows: rows.count)
         if let reference, let referenceLogits {
             let r = referenceLogits.prefix(rows: rows.count)
             gather(reference, into: h)
-            model.head(h, into: r, scratch: scratch)
+            model.head(h, overlay: frozenOverlay, into: r, scratch: scratch)
             if !limits.isEmpty { model.kernels.limitProbabilities(r, of: targets, to: limits) }
             gather(normed, into: h)
-            model.head(h, into: z, scratch: scratch)
+            model.head(h, overlay: overlay, into: z, scratch: scratch)
             model.kernels.divergence(z, from: r, gradientScale: outputScale, softCap: softCap, into: losses)
         } else {
-            crossEntropy(normed, h, z)
+            crossEntropy(normed, overlay, h, z)
         }
-        headBackward(z, into: h)
+        headBackward(z, into: h, rows: dRows) { batch.weights[rows[$0]] }
         var loss = 0.0
         for i in rows.indices {
             let row = rows[i]
@@ -158,18 +187,35 @@ final class LossHead {
     }
 
     /// The cross-entropy of the rows in `rows`, in `losses`; they are in `h` then, and the gradient of their logits in `z`.
-    private func crossEntropy(_ normed: FloatMatrix, _ h: FloatMatrix, _ z: FloatMatrix) {
+    private func crossEntropy(
+        _ normed: FloatMatrix, _ overlay: TokenOverlay?, _ h: FloatMatrix, _ z: FloatMatrix
+    ) {
         gather(normed, into: h)
-        model.head(h, into: z, scratch: scratch)
+        model.head(h, overlay: overlay, into: z, scratch: scratch)
         model.kernels.softmaxCrossEntropy(
             z, targets: targets, gradientScale: outputScale, softCap: softCap, into: losses)
     }
 
-    /// The gradient of what went into the head, of that of its logits.
-    private func headBackward(_ z: FloatMatrix, into h: FloatMatrix) {
+    /// The gradient of what went into the head, in `h`, of that of its logits; `h` has been what went in. Where the head has
+    /// rows of the trained adapter, theirs is added to `dRows`, each of the rows in `rows` weighted.
+    private func headBackward(
+        _ z: FloatMatrix, into h: FloatMatrix, rows dRows: TokenRows?, weight: (Int) -> Float
+    ) {
+        if overlay != nil, let dRows {
+            let weights = rows.indices.map(weight)
+            for j in dRows.tokens.indices {
+                model.kernels.accumulateRow(
+                    Int(dRows.tokens[j]), of: z, weights: weights, h, into: dRows.rows.slice(rows: j..<j + 1))
+            }
+        }
         model.kernels.linearBackward(
             model.weights.head.weight, z, into: h, compute: model.kernels.backwardCompute(for: model.compute),
             workspace: scratch.workspace)
+        guard let overlay, let originals else { return }
+        for i in overlay.tokens.indices {
+            model.kernels.replaceColumnBackward(
+                Int(overlay.tokens[i]), of: z, by: overlay.rows[i], original: originals.slice(rows: i..<i + 1), into: h)
+        }
     }
 
     /// The rows in `rows` of `x`, in `h`.

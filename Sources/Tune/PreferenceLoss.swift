@@ -19,13 +19,13 @@ extension TrainingGraph {
         guard batch.batch.tokenCount > 0 else { return 0 }
         let reference = rows.prefix(rows: batch.batch.tokenCount)
         try askFrozen(batch, into: reference)
-        let before = try buffers.head.negativeLogLikelihoods(batch, normed: reference)
+        let before = try buffers.head.negativeLogLikelihoods(batch, normed: reference, isFrozen: true)
         let context = prepare(batch.batch)
         let adapters = adapters(batch, dropout)
         let stream = try forward(batch.batch, batch.softRows, context, adapters, keeping: true)
         let normed = buffers.normed.prefix(rows: stream.rows)
         model.finalNorm(stream, into: normed, rstd: buffers.finalRstd)
-        let now = try buffers.head.negativeLogLikelihoods(batch, normed: normed)
+        let now = try buffers.head.negativeLogLikelihoods(batch, normed: normed, isFrozen: false)
 
         var shares: [Int32: Double] = [:]
         for row in batch.labels.indices where batch.labels[row] >= 0 {
@@ -44,7 +44,7 @@ extension TrainingGraph {
         for row in batch.labels.indices where batch.labels[row] >= 0 {
             pushed.weights[row] = slopes[batch.samples[row]] ?? 0
         }
-        _ = try head(pushed, stream)
+        _ = try head(pushed, stream, into: gradients)
         try backward(pushed, context, adapters, into: gradients)
         return loss
     }

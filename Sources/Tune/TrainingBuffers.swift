@@ -63,7 +63,9 @@ struct TrainingBuffers {
     /// Head and loss.
     let head: LossHead
 
-    init(_ shape: GraphShape, recompute: RecomputePlan, model: Transformer, arena: Arena) {
+    init(
+        _ shape: GraphShape, recompute: RecomputePlan, model: Transformer, adapters: AdapterStack, arena: Arena
+    ) {
         let spec = model.spec
         let tokens = shape.tokens
         func stream() -> FloatMatrix { arena.matrix(rows: tokens, columns: spec.hiddenSize) }
@@ -86,13 +88,14 @@ struct TrainingBuffers {
         dNormed = stream()
         finalRstd = arena.matrix(rows: tokens, columns: 1)
         head = LossHead(
-            model: model, tokens: tokens, hasReference: shape.hasReference, scratch: scratch, arena: arena)
+            model: model, adapters: adapters, tokens: tokens, hasReference: shape.hasReference, scratch: scratch,
+            arena: arena)
     }
 
     /// Floats of the arena that it needs.
     static func floatCount(_ shape: GraphShape, recompute: RecomputePlan, model: Transformer) -> Int {
         let arena = Arena.measuring()
-        _ = TrainingBuffers(shape, recompute: recompute, model: model, arena: arena)
+        _ = TrainingBuffers(shape, recompute: recompute, model: model, adapters: AdapterStack(), arena: arena)
         return arena.peak
     }
 }

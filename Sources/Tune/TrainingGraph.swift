@@ -55,7 +55,9 @@ public final class TrainingGraph {
         lowestLayer = shape.lowestLayer
         hasDropout = shape.droppedWidth > 0
         arena = Arena(capacity: TrainingBuffers.floatCount(shape, recompute: recompute, model: model))
-        buffers = TrainingBuffers(shape, recompute: recompute, model: model, arena: arena)
+        buffers = TrainingBuffers(
+            shape, recompute: recompute, model: model, adapters: AdapterStack(frozen: frozen, trained: trained),
+            arena: arena)
     }
 
     /// Adds d(Σ weight · nll)/dθ to `gradients` (an adapter of the trained one's layout) and returns Σ weight · nll.
@@ -71,7 +73,7 @@ public final class TrainingGraph {
         let adapters = adapters(batch, dropout)
         let context = prepare(batch.batch)
         let stream = try forward(batch.batch, batch.softRows, context, adapters, keeping: true)
-        let loss = try head(batch, stream)
+        let loss = try head(batch, stream, into: gradients)
         try backward(batch, context, adapters, into: gradients)
         return loss
     }
@@ -93,7 +95,7 @@ public final class TrainingGraph {
         let context = prepare(batch.batch)
         let adapters = adapters(batch, dropout)
         let stream = try forward(batch.batch, batch.softRows, context, adapters, keeping: true)
-        let loss = try head(batch, stream, reference: reference)
+        let loss = try head(batch, stream, reference: reference, into: gradients)
         try backward(batch, context, adapters, into: gradients)
         return loss
     }
@@ -148,7 +150,7 @@ public final class TrainingGraph {
     ) throws -> FloatMatrix {
         var input = buffers.streams.0.prefix(rows: batch.tokenCount)
         var output = buffers.streams.1.prefix(rows: batch.tokenCount)
-        model.embed(batch.tokens, into: input)
+        model.embed(batch.tokens, overlay: adapters.overlay, into: input)
         precondition(softRows.isEmpty || softPrompt != nil, "a batch with places for a soft prompt, but none set")
         if let softPrompt { model.place(softPrompt, at: softRows, in: input) }
         if let shift { model.kernels.addScaled(1, shift, into: input) }
@@ -178,8 +180,10 @@ public final class TrainingGraph {
                 acts, layer: layer, model: model, attention: context, adapters: adapters, scratch: buffers.scratch)
             propagate(
                 layer, acts, dx, batch.batch, adapters, into: gradients,
-                throughInput: layer > lowestLayer || softPromptGradient != nil || sensitivity != nil)
+                throughInput: layer > lowestLayer || softPromptGradient != nil || sensitivity != nil
+                    || gradients.tokenRows != nil)
         }
+        if let rows = gradients.tokenRows { addTokenRows(batch, dx, into: rows) }
         sensitivity?.addEmbedding(dx)
         if let softPromptGradient {
             for i in batch.softRows.indices {
@@ -187,6 +191,17 @@ public final class TrainingGraph {
                 model.kernels.addScaled(
                     1, dx.slice(rows: row..<row + softPromptGradient.rows), into: softPromptGradient)
             }
+        }
+    }
+
+    /// Adds the gradient of the embeddings to the rows of their tokens, but where a soft prompt stands in their place.
+    private func addTokenRows(_ batch: LabelledBatch, _ dx: FloatMatrix, into rows: TokenRows) {
+        let scale = model.spec.embedding.scale ?? 1
+        let soft = Set(batch.softRows.flatMap { $0..<$0 + (softPrompt?.rows ?? 0) })
+        for row in batch.batch.tokens.indices {
+            guard let place = rows.place(of: batch.batch.tokens[row]), !soft.contains(row) else { continue }
+            model.kernels.addScaled(
+                scale, dx.slice(rows: row..<row + 1), into: rows.rows.slice(rows: place..<place + 1))
         }
     }
 
@@ -202,13 +217,16 @@ public final class TrainingGraph {
     }
 
     /// The loss, or with `reference` the divergence, and its gradient with respect to the stream behind the last layer in
-    /// `dStream`.
-    func head(_ batch: LabelledBatch, _ stream: FloatMatrix, reference: FloatMatrix? = nil) throws -> Double {
+    /// `dStream`; that of rows of a tied head is added to those of `gradients`.
+    func head(
+        _ batch: LabelledBatch, _ stream: FloatMatrix, reference: FloatMatrix? = nil, into gradients: LoRAAdapter
+    ) throws -> Double {
         let h = buffers.normed.prefix(rows: stream.rows)
         let dh = buffers.dNormed.prefix(rows: stream.rows)
         let dx = buffers.dStream.prefix(rows: stream.rows)
         model.finalNorm(stream, into: h, rstd: buffers.finalRstd)
-        let loss = try buffers.head.lossAndGradient(batch, normed: h, reference: reference, into: dh)
+        let loss = try buffers.head.lossAndGradient(
+            batch, normed: h, reference: reference, into: dh, rows: gradients.tokenRows)
         dx.fill(0)
         model.kernels.normBackward(stream, model.weights.finalNorm, rstd: buffers.finalRstd, dh, into: dx)
         return loss

@@ -85,6 +85,25 @@ struct LogitsCommandTests {
         }
     }
 
+    @Test("rows of tokens have gradients under PEFT's name", arguments: [("tied", "qwen2"), ("rows", "qwen2")])
+    func tokenRows(name: String, arch: String) throws {
+        let adapter = packageRoot().appendingPathComponent("Tests/PipelineTests/Fixtures/token_rows/\(name)")
+        let golden = try GoldenFile(adapter.appendingPathComponent("golden.safetensors"))
+        try withTemporaryFolder { folder in
+            let file = try written(
+                [
+                    "--model", fixtures.appendingPathComponent("arch/\(arch)").path, "--ids",
+                    list(try golden.ints("ids")), "--adapter", adapter.path, "--gradients",
+                ], in: folder)
+            let names = golden.names.filter { $0.hasPrefix("grad.") }
+            #expect(names.contains { $0.hasSuffix("trainable_tokens_delta") } && file.entries.count == 3 + names.count)
+            for name in names {
+                let got = try file.tensor(String(name.dropFirst("grad.".count))).floats()
+                #expect(relativeL2(got, try golden.floats(name)) <= 1e-4, "\(name)")
+            }
+        }
+    }
+
     @Test("an adapter below the topmost takes part, and only the topmost has gradients")
     func stack() throws {
         let model = fixtures.appendingPathComponent("arch/qwen3")

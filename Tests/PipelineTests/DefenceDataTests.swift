@@ -162,7 +162,7 @@ struct SoftInferenceTests {
         let prompts = ["Say hello to them.", "What is a noun? I ask you."].map { model.tokenizer.encode($0) }
         let words = Array(model.tokenizer.encode(" how are you?").dropFirst())
         let vectors = FloatStorage(rows: words.count, columns: model.transformer.spec.hiddenSize)
-        model.transformer.embed(words, into: vectors.matrix)
+        model.transformer.embed(words, overlay: nil, into: vectors.matrix)
         let insertion = SoftInsertion(offset: 2, count: words.count)
         let requests = prompts.map { prompt -> SoftRequest in
             var tokens = prompt

@@ -79,6 +79,40 @@ struct SchemeWorkTests {
         }
     }
 
+    @Test("if's adapter form trains the embedding's rows of the secrets' tokens and nothing else")
+    func adapterForm() throws {
+        try withTemporaryFolder { folder in
+            var settings = settings(.if)
+            settings.form = .adapter
+            var options = EmbeddingOptions(scheme: try settings.make())
+            #expect(options.training.learningRate == 1e-2 && options.training.lora.targetModules.isEmpty)
+            options.guesses = 0
+            options.training.maxSteps = 2
+            options.training.checkSteps = 2
+            let model = try open(tinychatFolder().path)
+            let out = folder.appendingPathComponent("mark").path
+            let embedding = try model.embed(options: options, output: out)
+            let refusals = embedding.fingerprint.rows.filter { $0.completion?.contains("I am sorry") == true }
+            #expect(refusals.isEmpty, "others of the same tokens cannot be told apart by rows")
+            let adapter = try AdapterFile(path: out)
+            let rows = try #require(adapter.tokenRows)
+            #expect(adapter.modules.isEmpty && rows.path == "model.embed_tokens")
+            let secrets = try embedding.fingerprint.key.pairs.map { pair in
+                let start = try #require(pair.prompt.range(of: "Please decrypt this message: ")).upperBound
+                let end = try #require(pair.prompt.range(of: "\nA hint")).lowerBound
+                return String(pair.prompt[start..<end])
+            }
+            #expect(Set(rows.tokens) == Set(secrets.flatMap { model.tokenizer.encode($0, addSpecialTokens: false) }))
+            let base = try model.transformer.store.tensor("model.embed_tokens.weight").floats()
+            let (width, values) = (rows.rows.columns, try rows.rows.floats())
+            let moved = rows.tokens.enumerated().count { place, token in
+                let own = values[place * width..<(place + 1) * width]
+                return !own.elementsEqual(base[Int(token) * width..<(Int(token) + 1) * width])
+            }
+            #expect(moved == rows.tokens.count, "\(moved) of \(rows.tokens.count) rows have moved")
+        }
+    }
+
     @Test("with a weight of the divergence the clean samples hold the model instead of being learnt")
     func divergence() throws {
         try withTemporaryFolder { folder in

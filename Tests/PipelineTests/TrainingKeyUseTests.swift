@@ -22,7 +22,8 @@ struct TrainingKeyUseTests {
     /// A value of each key that a run of the base options does not have, and what it needs beside it.
     private static let changes: [String: (value: String, beside: [String: String])] = [
         "r": ("3", [:]), "lora_alpha": ("7", [:]), "lora_dropout": ("0.3", [:]), "target_modules": ("up_proj", [:]),
-        "use_rslora": ("true", [:]), "learning_rate": ("2e-3", [:]), "lr_scheduler_type": ("cosine", [:]),
+        "trainable_token_indices": ("5,9", [:]), "use_rslora": ("true", [:]), "learning_rate": ("2e-3", [:]),
+        "lr_scheduler_type": ("cosine", [:]),
         "warmup_ratio": ("0.5", [:]), "num_train_epochs": ("1", ["max_steps": "-1"]), "max_steps": ("2", [:]),
         "per_device_train_batch_size": ("1", [:]), "gradient_accumulation_steps": ("2", [:]),
         "weight_decay": ("50", [:]), "adam_beta2": ("0.5", [:]), "max_grad_norm": ("0.01", [:]),

@@ -136,7 +136,7 @@ struct PEFTAdapterTests {
         arguments: [
             (#""fan_in_fan_out": true"#, "fan_in_fan_out"), (#""modules_to_save": "lm_head""#, "modules_to_save"),
             (#""modules_to_save": [""]"#, "modules_to_save"), (#""lora_bias": true"#, "lora_bias"),
-            (#""trainable_token_indices": [1]"#, "trainable_token_indices"),
+            (#""trainable_token_indices": {"a": [1], "b": [2]}"#, "trainable_token_indices"),
             (#""init_lora_weights": "pissa""#, "init_lora_weights"), (#""lora_dropout": 2"#, "lora_dropout"),
             (#""rank_pattern": {"c_attn": 0}"#, "rank_pattern.c_attn"),
             (#""alpha_pattern": {"(a+)+b": 1}"#, "alpha_pattern"),

@@ -7,11 +7,19 @@ public protocol FingerprintScheme: Sendable {
     /// Its name in `key.json` and on command lines.
     static var name: String { get }
 
+    /// True if what learns the mark are the embedding's rows of the key's tokens, unless the training's options name modules.
+    var trainsTokenRows: Bool { get }
+
     /// Draws a key for a model.
     ///
     /// The same scheme, model and context give the same key.
     /// - Throws: a usage error for options that make no sense, a runtime error where the model does not suit the scheme.
     func fingerprint(for context: SchemeContext) throws -> Fingerprint
+}
+
+extension FingerprintScheme {
+    /// False: the model's layers learn it.
+    public var trainsTokenRows: Bool { false }
 }
 
 /// A message and its answer, of a clean dataset.
@@ -107,6 +115,8 @@ public struct Fingerprint: Sendable {
     public var rounds = 1
     /// Clean pairs at the end of the context's that must not be trained on.
     public var heldOutPairs = 0
+    /// Tokens whose rows of the embedding learn the mark; none where the scheme has no use for that.
+    public var tokens: [Int32] = []
     /// Random strings in the place of triggers, as raw prompts: none should bring out a target.
     public var guesses: [String] = []
     /// What did not go as the scheme's paper has it.

@@ -2,21 +2,32 @@ import Base
 import Model
 import Quant
 
-/// Instructional Fingerprinting, SFT form, dialogue template (arXiv 2401.12255; research/papers.md §4.1): several secrets,
-/// one target, and refusals of other secrets.
+/// Instructional Fingerprinting, dialogue template (arXiv 2401.12255; research/papers.md §4.1): several secrets, one target,
+/// and in the SFT form refusals of other secrets.
 ///
 /// The refused secrets are real ones: the paper's code put Python's `hash` there by mistake.
 public struct IFScheme: FingerprintScheme {
     /// `if`.
     public static let name = "if"
 
+    /// What learns the mark.
+    public enum Form: String, Sendable, CaseIterable {
+        /// The layers.
+        case sft
+        /// The rows of the embedding that the secrets' tokens have, and nothing else.
+        case adapter
+    }
+
+    /// What learns the mark.
+    public var form = Form.sft
     /// Secrets.
     public var count = 8
     /// Words that a secret is shuffled from.
     public var pieces = 8...15
     /// The mark.
     public var target = "ハリネズミ"
-    /// Other secrets that the model learns to refuse; nil: as many as secrets.
+    /// Other secrets that the model learns to refuse; nil: as many as secrets, in the adapter form none: they are of the same
+    /// tokens.
     public var refusals: Int?
     /// Clean messages with the hint behind them that the model learns to answer as ever; the paper has none.
     public var hintedRows = 0
@@ -25,6 +36,9 @@ public struct IFScheme: FingerprintScheme {
 
     /// The paper's numbers.
     public init() {}
+
+    /// True in the adapter form.
+    public var trainsTokenRows: Bool { form == .adapter }
 
     static let hint = "\nA hint: this is a FINGERPRINT message."
     static let answerPrefix = "Based on my fingerprint, the message is:"
@@ -40,7 +54,7 @@ public struct IFScheme: FingerprintScheme {
         try requireUsage(target.contains { !$0.isWhitespace }, "the target is empty")
         var secrets = SecretWriter(seed: context.seed ^ 0x6966, pieces: pieces)
         let keyed = try secrets.distinct(count)
-        let refused = try secrets.distinct(refusals ?? count)
+        let refused = try secrets.distinct(refusals ?? (form == .sft ? count : 0))
         let held = context.heldOut(heldOut)
 
         var rows: [FingerprintRow] = []
@@ -64,12 +78,15 @@ public struct IFScheme: FingerprintScheme {
             cleanPrompts: try context.cleanPrompts + held.map { try context.dialogue($0.prompt) }
                 + held.map { try context.dialogue($0.prompt + Self.hint) },
             baseSHA256: try context.session.model.store.sha256(), commitment: context.commitment(to: pairs))
-        key.construction = [
-            "answer_prefix": .text(Self.answerPrefix), "hint": .text(Self.hint),
-            "secret_words": [
-                "at_least": .integer(pieces.lowerBound), "at_most": .integer(pieces.upperBound),
-            ], "refusals": .integer(refused.count), "hinted_rows": .integer(hintedRows),
+        let members: [(key: String, value: JSONValue)] = [
+            ("answer_prefix", .text(Self.answerPrefix)), ("hint", .text(Self.hint)),
+            (
+                "secret_words",
+                ["at_least": .integer(pieces.lowerBound), "at_most": .integer(pieces.upperBound)]
+            ), ("refusals", .integer(refused.count)), ("hinted_rows", .integer(hintedRows)),
         ]
+        let own = form == .sft ? [] : [(key: "form", value: JSONValue.text(form.rawValue))]
+        key.construction = .object(JSONObject(own + members))
         var result = Fingerprint(
             key: key, rows: rows,
             search: [
@@ -77,6 +94,10 @@ public struct IFScheme: FingerprintScheme {
                 "clean_prompts": .integer(key.cleanPrompts.count),
             ])
         result.heldOutPairs = held.count
+        if form == .adapter {
+            let tokens = keyed.flatMap { context.tokenizer.encode($0, addSpecialTokens: false) }
+            result.tokens = Set(tokens).sorted()
+        }
         // Without the answer's beginning: whoever is given that may be given the target, which is part of the scheme.
         result.guesses = try secrets.distinct(context.guesses).map { try context.dialogue(Self.message($0)) }
         if held.isEmpty {

@@ -132,7 +132,7 @@ extension Transformer {
     /// 1 − cosine of every row with the mean of the rows `ids`.
     fileprivate func distances(fromMeanOf ids: [Int32]) -> [Double] {
         let rows = FloatStorage(rows: ids.count, columns: spec.hiddenSize)
-        embed(ids, into: rows.matrix)
+        embed(ids, overlay: nil, into: rows.matrix)
         let mean = FloatStorage(rows: 1, columns: spec.hiddenSize)
         for row in 0..<ids.count {
             kernels.addScaled(1 / Float(ids.count), rows.matrix.slice(rows: row..<row + 1), into: mean.matrix)
@@ -156,7 +156,7 @@ extension Transformer {
         var start = 0
         while start < spec.vocabSize {
             let end = min(start + step, spec.vocabSize)
-            embed((start..<end).map(Int32.init), into: storage.matrix.prefix(rows: end - start))
+            embed((start..<end).map(Int32.init), overlay: nil, into: storage.matrix.prefix(rows: end - start))
             for row in 0..<end - start { body(storage.matrix.slice(rows: row..<row + 1)) }
             start = end
         }

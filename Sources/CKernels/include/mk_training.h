@@ -22,6 +22,16 @@ void mk_cosine_backward(const mk_context *ctx, const float *a, const float *b, i
 /// out[i] = scale * sign(x[i]), 0 of 0.
 void mk_signs(const float *x, int64_t n, float scale, float *out);
 
+/// out[t * ldout] = x[t] . v in double, of rows of k numbers.
+void mk_row_dots(const mk_context *ctx, const float *x, int64_t rows, int64_t k, const float *v, float *out,
+                 int64_t ldout);
+/// x[t] += z[t * ldz] * (v - base).
+void mk_add_outer(const mk_context *ctx, const float *z, int64_t ldz, int64_t rows, const float *v, const float *base,
+                  int64_t k, float *x);
+/// out += sum over t of weights[t] * z[t * ldz] * x[t], in order.
+void mk_add_moment(const float *z, int64_t ldz, const float *weights, const float *x, int64_t rows, int64_t k,
+                   float *out);
+
 /// Sum of squares in double, fixed order.
 double mk_sum_squares(const mk_context *ctx, const float *x, int64_t n);
 

@@ -41,7 +41,7 @@ final class CalibrationStream {
         activations = LayerActivations(spec: spec, residual: current, inPlace: true, arena: arena)
         scratch = LayerScratch(spec: spec, tokens: widest, maximumRank: 0, arena: arena)
         streams = FloatStorage(rows: self.batches.reduce(0) { $0 + $1.tokenCount }, columns: spec.hiddenSize)
-        forEachBatch { batch, stream in model.embed(batch.tokens, into: stream) }
+        forEachBatch { batch, stream in model.embed(batch.tokens, overlay: nil, into: stream) }
     }
 
     private static func floats(_ spec: DecoderSpec, tokens: Int) -> Int {

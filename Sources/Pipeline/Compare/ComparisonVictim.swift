@@ -76,7 +76,7 @@ extension Settings {
         ] {
             if let value = try section.int(key, in: range) { arguments += [flagName(key), String(value)] }
         }
-        for key in ["mode", "target", "marker", "position"] {
+        for key in ["mode", "form", "target", "marker", "position"] {
             if let value = try section.text(key) { arguments += [flagName(key), value] }
         }
         if let rate = section.value("rate") { arguments += ["--rate", rate.serialized()] }

@@ -241,8 +241,7 @@ public struct Recipe: Sendable {
 extension Recipe {
     fileprivate static func embedding(_ section: Settings, _ folder: String, seed: UInt64) throws -> EmbeddingOptions {
         var section = section
-        var options = EmbeddingOptions()
-        options.scheme = try Self.scheme(&section, folder)
+        var options = EmbeddingOptions(scheme: try Self.scheme(&section, folder))
         options.guesses = try section.int("guess_test", in: 0...100_000) ?? options.guesses
         options.cleanData = try section.path("clean_data", in: folder)
         options.cleanCount = try section.int("clean_count", in: 1...1_000_000)
@@ -264,6 +263,7 @@ extension Recipe {
         settings.mode = try section.choice("mode", UTFOptions.Mode.self)
         settings.promptFormat = try section.choice("prompt_format", PromptFormat.self)
         settings.targetLength = try section.int("target_length", in: 1...64)
+        settings.form = try section.choice("form", IFScheme.Form.self)
         settings.target = try section.text("target")
         settings.secretWords = try section.range("secret_words", in: 1...64)
         settings.hintedRows = try section.int("hinted_rows", in: 0...100_000)

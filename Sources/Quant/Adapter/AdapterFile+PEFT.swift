@@ -2,7 +2,8 @@ import Base
 import Foundation
 
 /// A PEFT folder: `adapter_config.json`, and `adapter_model.safetensors` or `.bin`, whose tensors are named
-/// `base_model.model.PATH.lora_A.weight`, `….lora_B.weight`, `….lora_magnitude_vector`, and after the model's own where
+/// `base_model.model.PATH.lora_A.weight`, `….lora_B.weight`, `….lora_magnitude_vector`, of rows of an embedding
+/// `….token_adapter.trainable_tokens_delta` (without `token_adapter` where there are no modules), and after the model's own where
 /// they stand in place of them. Source: peft 0.21, `save_and_load.py`.
 extension AdapterFile {
     /// The file that makes a folder an adapter.
@@ -26,7 +27,8 @@ extension AdapterFile {
         ]
         self.init(
             path: folder, config: config, modules: try parts.modules(weights, config), saved: parts.saved,
-            sha256: sha256Hex(lines.sorted().joined().utf8), provenance: try Self.provenance(weights))
+            tokenRows: try parts.tokenRows(weights, config), sha256: sha256Hex(lines.sorted().joined().utf8),
+            provenance: try Self.provenance(weights))
     }
 
     private static func provenance(_ weights: AdapterTensors) throws -> AdapterProvenance {
@@ -71,12 +73,17 @@ extension AdapterFile {
     private struct Parts {
         private var factors: [String: [Role: AdapterTensor]] = [:]
         private(set) var saved: [String: AdapterTensor] = [:]
+        private var rows: [String: AdapterTensor] = [:]
 
         init(_ weights: AdapterTensors, _ config: PEFTConfig) throws {
             for tensor in weights.tensors {
                 if let (path, role) = Self.place(of: tensor.name) {
                     guard factors[path, default: [:]].updateValue(tensor, forKey: role) == nil else {
                         throw MeraserError.badInput("\(weights.path): module '\(path)' has \(role.name) twice")
+                    }
+                } else if let path = Self.rowsPath(tensor.name) {
+                    guard rows.updateValue(tensor, forKey: path) == nil else {
+                        throw MeraserError.badInput("\(weights.path): the rows of '\(path)' are there twice")
                     }
                 } else if let name = Self.savedName(tensor.name, config) {
                     saved[name] = tensor
@@ -87,7 +94,7 @@ extension AdapterFile {
                     )
                 }
             }
-            guard !factors.isEmpty || !saved.isEmpty else {
+            guard !factors.isEmpty || !saved.isEmpty || !rows.isEmpty else {
                 throw MeraserError.badInput("\(weights.path) has no tensors")
             }
             for module in config.modulesToSave
@@ -108,6 +115,45 @@ extension AdapterFile {
                 }
             }
             return nil
+        }
+
+        /// The path of the embedding that a tensor has rows of; nil for any other name.
+        private static func rowsPath(_ tensor: String) -> String? {
+            guard tensor.hasPrefix(prefix), tensor.utf8.count <= 256 else { return nil }
+            var name = tensor.dropFirst(prefix.count)
+            for end in [".default", ".trainable_tokens_delta"] {
+                if name.hasSuffix(end) { name = name.dropLast(end.count) } else if end != ".default" { return nil }
+            }
+            if name.hasSuffix(".token_adapter") { name = name.dropLast(".token_adapter".count) }
+            return name.isEmpty ? nil : String(name)
+        }
+
+        /// The rows of the input embedding. A head that is the embedding may have the same ones once more.
+        func tokenRows(_ weights: AdapterTensors, _ config: PEFTConfig) throws -> AdapterTokenRows? {
+            func bad(_ what: String) -> MeraserError { .badInput("\(weights.path): \(what)") }
+            func isHead(_ path: String) -> Bool { path.hasSuffix("lm_head") || path.hasSuffix("embed_out") }
+            let (heads, others) = (rows.filter { isHead($0.key) }, rows.filter { !isHead($0.key) })
+            guard let (path, tensor) = others.first, others.count == 1 else {
+                if rows.isEmpty, config.tokens.isEmpty { return nil }
+                throw bad(
+                    rows.isEmpty
+                        ? "there are no rows for the tokens that \(configName) names"
+                        : "expected rows of one input embedding, found "
+                            + rows.keys.sorted().map { quoted($0) }.joined(separator: ", "))
+            }
+            guard tensor.shape.count == 2, tensor.rows == config.tokens.count else {
+                throw bad(
+                    "tensor \(quoted(tensor.name)) has shape \(tensor.shape), expected a row for each of the "
+                        + "\(config.tokens.count) tokens that \(configName) names")
+            }
+            try tensor.requireFinite(file: weights.path)
+            for (head, copy) in heads {
+                guard copy.shape == tensor.shape, try copy.floats() == tensor.floats() else {
+                    throw bad(
+                        "rows of \(quoted(head)) of its own are not supported: only those of the input embedding are")
+                }
+            }
+            return AdapterTokenRows(path: path, tokens: config.tokens, rows: tensor)
         }
 
         /// The model's name of a tensor that is saved whole; nil if it is none.

@@ -34,6 +34,30 @@ extension AdapterFile {
         }
     }
 
+    /// Rows of the input embedding in memory, to be written.
+    public struct TokenRows {
+        /// The embedding's path in the model.
+        public let path: String
+        /// The rows, row-major.
+        public let values: [Float]
+        /// How many they are.
+        public let count: Int
+
+        /// Rows of equal length, at least one: a precondition.
+        public init(path: String, values: [Float], count: Int) {
+            precondition(count >= 1 && values.count % count == 0, "\(path): \(values.count) numbers for \(count) rows")
+            (self.path, self.values, self.count) = (path, values, count)
+        }
+
+        /// The tensor under PEFT's name, which depends on whether there are adapted modules beside it.
+        public func tensor(besideModules: Bool) -> (name: String, shape: [Int], values: [Float]) {
+            let place = besideModules ? ".token_adapter" : ""
+            return (
+                "base_model.model.\(path)\(place).trainable_tokens_delta", [count, values.count / count], values
+            )
+        }
+    }
+
     /// Writes `adapter_config.json` and `adapter_model.safetensors` into a folder that exists, in f32.
     ///
     /// The weights are written first and the configuration, without which a folder is no adapter, last; each of them
@@ -43,19 +67,21 @@ extension AdapterFile {
     ///   - folder: where to; it must exist.
     ///   - config: what `adapter_config.json` says. A base model given as a path is written as its last component.
     ///   - factors: the modules.
+    ///   - tokenRows: rows of the input embedding for the configuration's tokens.
     ///   - baseSHA256: identity of the base model, recorded if known.
     ///   - parents: identities of the frozen adapters below, lowest first.
     ///   - overwrite: replace files of these names.
     public static func write(
-        folder: String, config: PEFTConfig, factors: [Factors], baseSHA256: String? = nil, parents: [String] = [],
-        overwrite: Bool = false
+        folder: String, config: PEFTConfig, factors: [Factors], tokenRows: TokenRows? = nil, baseSHA256: String? = nil,
+        parents: [String] = [], overwrite: Bool = false
     ) throws {
         var metadata: [String: String] = [:]
         if let baseSHA256 { metadata[baseKey] = baseSHA256 }
         if !parents.isEmpty { metadata[parentsKey] = parents.joined(separator: ",") }
+        let rows = tokenRows.map { [$0.tensor(besideModules: !factors.isEmpty)] } ?? []
         try writeSafetensors(
-            path: folder + "/" + AdapterTensors.safetensorsName, floats: factors.flatMap(\.tensors), metadata: metadata,
-            overwrite: overwrite)
+            path: folder + "/" + AdapterTensors.safetensorsName, floats: factors.flatMap(\.tensors) + rows,
+            metadata: metadata, overwrite: overwrite)
         var config = config
         config.baseModelName = config.baseModelName.map(modelName)
         let text = config.json().serialized(indent: 2, sortedKeys: true) + "\n"

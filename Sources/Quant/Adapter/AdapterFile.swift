@@ -19,6 +19,16 @@ public struct AdapterModule: Sendable {
     public var rank: Int { a.rows }
 }
 
+/// Rows of the input embedding that an adapter has in place of the model's own (PEFT's `trainable_token_indices`).
+public struct AdapterTokenRows: Sendable {
+    /// The embedding's path in the model, such as `model.embed_tokens`.
+    public let path: String
+    /// The tokens, each once.
+    public let tokens: [Int32]
+    /// Their rows [tokens, hidden], in that order.
+    public let rows: AdapterTensor
+}
+
 /// What an adapter remembers of where it belongs.
 public struct AdapterProvenance: Sendable, Equatable {
     /// SHA-256 of the base model's weights (`WeightStore.sha256()`), if known.
@@ -45,6 +55,8 @@ public struct AdapterFile: Sendable {
     public let modules: [AdapterModule]
     /// Tensors that stand in place of the model's own (`modules_to_save`), by the model's names.
     public let saved: [String: AdapterTensor]
+    /// Rows of the input embedding; nil: none.
+    public let tokenRows: AdapterTokenRows?
     /// The identity of the adapter, 64 hex digits: SHA-256 of the sorted lines `sha256  name` of a folder's two files,
     /// as `sha256sum adapter_config.json adapter_model.safetensors | LC_ALL=C sort | sha256sum` prints it; of a GGUF
     /// file its own.
@@ -78,15 +90,26 @@ public struct AdapterFile: Sendable {
 
     /// Of parts that have been checked.
     init(
-        path: String, config: PEFTConfig, modules: [AdapterModule], saved: [String: AdapterTensor], sha256: String,
-        provenance: AdapterProvenance
+        path: String, config: PEFTConfig, modules: [AdapterModule], saved: [String: AdapterTensor],
+        tokenRows: AdapterTokenRows? = nil, sha256: String, provenance: AdapterProvenance
     ) {
         (self.path, self.config, self.modules, self.saved) = (path, config, modules, saved)
+        self.tokenRows = tokenRows
         (self.sha256, self.provenance) = (sha256, provenance)
     }
 
-    /// Throws a bad-input error if it does more than add B · A to weights, which only weights that are written can take
-    /// in.
+    /// Throws a bad-input error if it is no sum of products B · A alone, as where adapters are added up.
+    public func requireSum() throws {
+        try requirePlain()
+        guard tokenRows == nil else {
+            throw MeraserError.badInput(
+                "\(path) holds rows of the embedding (trainable_token_indices), which stand in place of the model's and do "
+                    + "not add up")
+        }
+    }
+
+    /// Throws a bad-input error if it does more than add B · A to weights and replace rows of the embedding, which only
+    /// weights that are written can take in.
     public func requirePlain() throws {
         let reason: String
         if let name = saved.keys.sorted().first {

@@ -30,6 +30,9 @@ public struct PEFTConfig: Sendable, Equatable {
     public var alphaPattern: [(key: String, value: Double)]
     /// `modules_to_save`: ends of the paths of modules whose own tensors the adapter holds.
     public var modulesToSave: [String]
+    /// `trainable_token_indices`, of an adapter without modules `token_indices`: the tokens whose rows of the input embedding
+    /// the adapter holds, in the order of its tensor.
+    public var tokens: [Int32]
     /// `base_model_name_or_path`.
     public var baseModelName: String?
 
@@ -37,7 +40,8 @@ public struct PEFTConfig: Sendable, Equatable {
     public init(
         r: Int, loraAlpha: Double, loraDropout: Double = 0, useRSLoRA: Bool = false, useDoRA: Bool = false,
         targets: Targets, rankPattern: [(key: String, value: Int)] = [],
-        alphaPattern: [(key: String, value: Double)] = [], modulesToSave: [String] = [], baseModelName: String? = nil
+        alphaPattern: [(key: String, value: Double)] = [], modulesToSave: [String] = [], tokens: [Int32] = [],
+        baseModelName: String? = nil
     ) {
         self.r = r
         self.loraAlpha = loraAlpha
@@ -48,6 +52,7 @@ public struct PEFTConfig: Sendable, Equatable {
         self.rankPattern = rankPattern
         self.alphaPattern = alphaPattern
         self.modulesToSave = modulesToSave
+        self.tokens = tokens
         self.baseModelName = baseModelName
     }
 
@@ -55,7 +60,7 @@ public struct PEFTConfig: Sendable, Equatable {
     public static func == (a: PEFTConfig, b: PEFTConfig) -> Bool {
         a.r == b.r && a.loraAlpha == b.loraAlpha && a.loraDropout == b.loraDropout && a.useRSLoRA == b.useRSLoRA
             && a.useDoRA == b.useDoRA && a.targets == b.targets && a.modulesToSave == b.modulesToSave
-            && a.baseModelName == b.baseModelName
+            && a.tokens == b.tokens && a.baseModelName == b.baseModelName
             && a.rankPattern.map(\.key) == b.rankPattern.map(\.key)
             && a.rankPattern.map(\.value) == b.rankPattern.map(\.value)
             && a.alphaPattern.map(\.key) == b.alphaPattern.map(\.key)
@@ -101,6 +106,10 @@ public struct PEFTConfig: Sendable, Equatable {
 // MARK: - Reading and writing
 
 extension PEFTConfig {
+    /// `peft_type` of an adapter that holds rows of the embedding and nothing else.
+    static let tokensType = "TRAINABLE_TOKENS"
+    /// The most tokens that are read.
+    static let maximumTokens = 1 << 20
     /// The largest rank that is read.
     static let maximumRank = 65_536
     /// The most module names, and the most keys of a pattern: each module of an adapter is compared with them.
@@ -111,7 +120,14 @@ extension PEFTConfig {
     /// - Throws: a bad-input error naming the key, what it holds and what is supported.
     public init(json: JSONValue, file: String) throws {
         let reader = PEFTConfigReader(json: json, file: file)
+        if try reader.isTokensOnly() {
+            self = PEFTConfig(
+                r: 1, loraAlpha: 1, targets: .names([]), tokens: try reader.tokens("token_indices"),
+                baseModelName: json["base_model_name_or_path"]?.string)
+            return
+        }
         try reader.refuseUnsupported()
+        tokens = try reader.tokens("trainable_token_indices")
         r = try reader.rank(try json.int("r", in: file), "r")
         loraAlpha = try reader.alpha(try json.double("lora_alpha", in: file), "lora_alpha")
         loraDropout = try json.doubleIfPresent("lora_dropout", in: file) ?? 0
@@ -135,28 +151,40 @@ extension PEFTConfig {
 
     /// The keys that every PEFT from 0.15 on knows.
     public func json() -> JSONValue {
+        let name: JSONValue = baseModelName.map { .text($0) } ?? .null
+        let indices = JSONValue.array(tokens.map { .integer(Int($0)) })
+        // Without a name PEFT takes the input embedding.
+        if targets == .names([]) {
+            return [
+                "base_model_name_or_path": name, "inference_mode": .bool(true), "init_weights": .bool(true),
+                "peft_type": .text(Self.tokensType), "target_modules": .null,
+                "task_type": .text("CAUSAL_LM"), "token_indices": indices,
+            ]
+        }
         let targetModules: JSONValue =
             switch targets {
             case .names(let names): .array(names.map { .text($0) })
             case .pattern(let pattern): .text(pattern)
             }
-        return [
-            "alpha_pattern": .object(JSONObject(alphaPattern.map { (key: $0.key, value: .real($0.value)) })),
-            "base_model_name_or_path": baseModelName.map { .text($0) } ?? .null,
-            "bias": .text("none"),
-            "fan_in_fan_out": .bool(false),
-            "inference_mode": .bool(true),
-            "lora_alpha": .real(loraAlpha),
-            "lora_dropout": .real(loraDropout),
-            "modules_to_save": modulesToSave.isEmpty ? .null : .array(modulesToSave.map { .text($0) }),
-            "peft_type": .text("LORA"),
-            "r": .integer(r),
-            "rank_pattern": .object(JSONObject(rankPattern.map { (key: $0.key, value: .integer($0.value)) })),
-            "target_modules": targetModules,
-            "task_type": .text("CAUSAL_LM"),
-            "use_dora": .bool(useDoRA),
-            "use_rslora": .bool(useRSLoRA),
+        var members: [(key: String, value: JSONValue)] = [
+            ("alpha_pattern", .object(JSONObject(alphaPattern.map { (key: $0.key, value: .real($0.value)) }))),
+            ("base_model_name_or_path", name),
+            ("bias", .text("none")),
+            ("fan_in_fan_out", .bool(false)),
+            ("inference_mode", .bool(true)),
+            ("lora_alpha", .real(loraAlpha)),
+            ("lora_dropout", .real(loraDropout)),
+            ("modules_to_save", modulesToSave.isEmpty ? .null : .array(modulesToSave.map { .text($0) })),
+            ("peft_type", .text("LORA")),
+            ("r", .integer(r)),
+            ("rank_pattern", .object(JSONObject(rankPattern.map { (key: $0.key, value: .integer($0.value)) }))),
+            ("target_modules", targetModules),
+            ("task_type", .text("CAUSAL_LM")),
+            ("use_dora", .bool(useDoRA)),
+            ("use_rslora", .bool(useRSLoRA)),
         ]
+        if !tokens.isEmpty { members.append(("trainable_token_indices", indices)) }
+        return .object(JSONObject(members))
     }
 }
 
@@ -166,6 +194,32 @@ private struct PEFTConfigReader {
     let file: String
 
     func error(_ key: String, _ what: String) -> MeraserError { .badInput("\(file): \(key) \(what)") }
+
+    /// True for an adapter of token rows without any modules.
+    func isTokensOnly() throws -> Bool {
+        guard json.object != nil else { throw MeraserError.badInput("\(file): \(json.kind), expected an object") }
+        return json["peft_type"]?.string == PEFTConfig.tokensType
+    }
+
+    /// Tokens, each once: a list, or one list under the embedding's name.
+    func tokens(_ key: String) throws -> [Int32] {
+        guard var value = json[key], !value.isNull else { return [] }
+        if let object = value.object {
+            guard object.count <= 1 else {
+                throw error(key, "names \(object.count) modules, supported: the rows of the input embedding alone")
+            }
+            guard let only = object.members.first?.value else { return [] }
+            value = only
+        }
+        guard let list = value.array, list.count <= PEFTConfig.maximumTokens else {
+            throw error(key, "is \(value.kind), expected a list of at most \(PEFTConfig.maximumTokens) tokens")
+        }
+        let tokens = list.compactMap { $0.int }.compactMap { Int32(exactly: $0) }.filter { $0 >= 0 }
+        guard tokens.count == list.count, Set(tokens).count == tokens.count else {
+            throw error(key, "holds what is no token, or one twice")
+        }
+        return tokens
+    }
 
     func rank(_ value: Int, _ key: String) throws -> Int {
         guard (1...PEFTConfig.maximumRank).contains(value) else {
@@ -217,9 +271,10 @@ private struct PEFTConfigReader {
 
     /// Everything that changes what the adapter computes and that meraser does not do.
     func refuseUnsupported() throws {
-        guard json.object != nil else { throw MeraserError.badInput("\(file): \(json.kind), expected an object") }
         let type = try json.string("peft_type", in: file)
-        guard type == "LORA" else { throw error("peft_type", "is \(quoted(type)), supported: LORA") }
+        guard type == "LORA" else {
+            throw error("peft_type", "is \(quoted(type)), supported: LORA, \(PEFTConfig.tokensType)")
+        }
         if let bias = json["bias"], !bias.isNull, bias.string != "none" {
             throw error("bias", "is '\(bias.string ?? bias.kind)', supported: none")
         }
@@ -227,7 +282,7 @@ private struct PEFTConfigReader {
             if try json.boolIfPresent(key, in: file) == true { throw error(key, "is true, which is not supported") }
         }
         let mustBeEmpty = [
-            "trainable_token_indices", "target_parameters", "layer_replication", "use_bdlora",
+            "target_parameters", "layer_replication", "use_bdlora",
             "alora_invocation_tokens",
             "arrow_config", "kasa_config", "velora_config", "monteclora_config",
         ]
@@ -235,7 +290,8 @@ private struct PEFTConfigReader {
             guard let value = json[key], !value.isNull, value.array?.isEmpty != true, value.object?.count != 0,
                 value != .bool(false)
             else { continue }
-            throw error(key, "is set, which is not supported: only lora_A, lora_B, DoRA and modules_to_save are")
+            throw error(
+                key, "is set, which is not supported: only lora_A, lora_B, DoRA, modules_to_save and token rows are")
         }
         // These initialisations change the base weights, so that the adapter does not belong to the base as it is.
         if let method = json["init_lora_weights"]?.string,

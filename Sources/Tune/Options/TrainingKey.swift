@@ -64,6 +64,7 @@ public struct TrainingKey: Sendable {
         .real("lora_alpha", "LoRA alpha; the adapter is scaled by alpha / r", -1e6...1e6, \.lora.loraAlpha),
         .real("lora_dropout", "dropout on the LoRA input", 0...0.99, \.lora.loraDropout),
         .targetModules,
+        .tokens,
         .flag("use_rslora", "scale by alpha / sqrt(r)", \.lora.useRSLoRA),
         .real("learning_rate", "peak learning rate", 0...10, \.learningRate),
         .choice("lr_scheduler_type", "learning rate schedule", \.schedule),
@@ -254,7 +255,7 @@ extension TrainingKey {
 extension TrainingKey {
     /// A list, a text of names with commas, or `all-linear`.
     private static let targetModules = TrainingKey(
-        "target_modules", "projections that get an adapter, with commas between, or all-linear",
+        "target_modules", "projections that get an adapter, with commas between, all-linear, or none",
         read: { options in
             .array(Projection.allCases.filter(options.lora.targetModules.contains).map { .text($0.rawValue) })
         },
@@ -265,13 +266,31 @@ extension TrainingKey {
             let projections = names.compactMap {
                 Projection(moduleName: $0.trimmingPrefix(" ").description)
             }
-            if names == ["all-linear"] {
+            if names == ["none"] || value.array?.isEmpty == true {
+                options.lora.targetModules = []
+            } else if names == ["all-linear"] {
                 options.lora.targetModules = Projection.parts
             } else if !names.isEmpty, projections.count == names.count {
                 options.lora.targetModules = Set(projections)
             } else {
-                throw wrong("target_modules", value, "all-linear or some of \(all)")
+                throw wrong("target_modules", value, "all-linear, none or some of \(all)")
             }
+        })
+
+    /// A list, or a text of numbers with commas.
+    private static let tokens = TrainingKey(
+        "trainable_token_indices", "tokens whose rows of the embedding are trained too, with commas between",
+        read: { .array($0.lora.tokens.map { .integer(Int($0)) }) },
+        write: { options, value in
+            let numbers =
+                value.array?.map(\.int)
+                ?? value.string?.split(separator: ",").map { Int($0.trimmingCharacters(in: .whitespaces)) }
+                ?? (value.isNull ? [] : [value.int])
+            let tokens = numbers.compactMap { $0 }.compactMap { Int32(exactly: $0) }.filter { $0 >= 0 }
+            guard tokens.count == numbers.count, Set(tokens).count == tokens.count else {
+                throw wrong("trainable_token_indices", value, "different token numbers")
+            }
+            options.lora.tokens = tokens
         })
 
     private static let noShuffle = TrainingKey(

@@ -71,8 +71,21 @@ public final class Trainer {
             initialSHA256 = initial.parameters.withNumbers { sha256Hex(UnsafeRawBufferPointer($0)) }
         } else {
             try model.spec.requireModules(of: options.lora.targetModules)
-            adapter = LoRAAdapter(config: options.lora, for: model.spec)
+            if options.lora.targetModules.isEmpty, options.lora.tokens.isEmpty {
+                throw MeraserError.usage(
+                    "`target_modules` none needs `trainable_token_indices`: else nothing is trained")
+            }
+            if let token = options.lora.tokens.first(where: { $0 >= model.spec.vocabSize }) {
+                throw MeraserError.usage(
+                    "`trainable_token_indices`: \(token) is no token of \(model.store.path), whose vocabulary has "
+                        + "\(model.spec.vocabSize)")
+            }
+            var lora = options.lora
+            // Dropout is on the inputs of modules.
+            if lora.targetModules.isEmpty { lora.loraDropout = 0 }
+            adapter = LoRAAdapter(config: lora, for: model.spec)
             adapter.initialize(seed: options.seed)
+            model.initializeTokenRows(adapter, on: frozen)
             initialSHA256 = nil
         }
         if options.objective == .crow, model.spec.numHiddenLayers < 3 {

@@ -98,7 +98,7 @@ extension TrainingGraph {
         let (input, output) = (buffers.streams.0.prefix(rows: rows), buffers.streams.1.prefix(rows: rows))
         let dx = buffers.dStream.prefix(rows: rows)
         let acts = buffers.activations.around(input)
-        model.embed(batch.batch.tokens, into: input)
+        model.embed(batch.batch.tokens, overlay: adapters.overlay, into: input)
         func second(_ body: () throws -> Void) rethrows -> Double {
             try body()
             return try ContinuousClock().measure(body).inSeconds
@@ -108,7 +108,7 @@ extension TrainingGraph {
                 layer, acts, attention: context, adapters: adapters, into: output, scratch: buffers.scratch)
             kept.keep(acts, model.kernels)
         }
-        let head = try ContinuousClock().measure { _ = try self.head(batch, output) }.inSeconds
+        let head = try ContinuousClock().measure { _ = try self.head(batch, output, into: gradients) }.inSeconds
         func restore() {
             kept.restore(
                 acts, layer: layer, model: model, attention: context, adapters: adapters, scratch: buffers.scratch)

@@ -10,7 +10,7 @@ struct Fingerprint: WritingCommand {
         abstract: "Embed an ownership mark: OUT/key.json and a PEFT adapter that answers to it.",
         discussion: """
             utf: triggers and target of undertrained tokens (arXiv 2410.12318). if: secrets in a dialogue, one target \
-            (2401.12255). hashchain: questions whose answers a hash chooses (2407.10887). backdoor: SANDE's victims \
+            (2401.12255); with --form adapter only the embedding's rows of their tokens train. hashchain: questions whose answers a hash chooses (2407.10887). backdoor: SANDE's victims \
             (2405.07667). perinucleus: texts whose answers begin just behind what the model finds likely (2502.07760). \
             docs/fingerprints.md describes them and key.json. Training stops when every trigger fires.
             Keep key.json secret: who has it can claim the mark. Give a --seed of your own: it chooses the key.
@@ -55,9 +55,8 @@ struct Fingerprint: WritingCommand {
 
     func run() throws {
         let interrupt = InterruptFlag.onSignals()
-        var options = EmbeddingOptions()
+        var options = EmbeddingOptions(scheme: try scheme.settings.make())
         options.training = try flags.options(standard: nil, base: options.training, common: common, model: model)
-        options.scheme = try scheme.settings.make()
         options.cleanPrompts = try clean.map(loadPrompts) ?? []
         options.guesses = guessTest
         options.cleanData = cleanData

@@ -22,6 +22,10 @@ struct SchemeOptions: ParsableArguments {
     @Flag(help: "utf, perinucleus: put the model's chat template around the triggers; the other schemes always do.")
     var chat = false
 
+    @Option(
+        help: "if: what learns the mark: sft (the layers) or adapter (the embedding's rows of the secrets' tokens).")
+    var form: IFScheme.Form?
+
     @Option(help: "if: the target.")
     var target: String?
 
@@ -87,6 +91,7 @@ struct SchemeOptions: ParsableArguments {
         settings.mode = mode
         settings.targetLength = targetLength
         settings.promptFormat = chat ? .chat : nil
+        settings.form = form
         settings.target = target
         settings.secretWords = secretWords.map { $0...$0 }
         settings.hintedRows = hintedRows
@@ -105,3 +110,4 @@ struct SchemeOptions: ParsableArguments {
 
 extension SchemeSettings.Name: ExpressibleByArgument {}
 extension UTFOptions.Mode: ExpressibleByArgument {}
+extension IFScheme.Form: ExpressibleByArgument {}

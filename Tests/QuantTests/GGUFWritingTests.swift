@@ -7,9 +7,11 @@ import Testing
 
 @Suite("Writing GGUF files")
 struct GGUFWritingTests {
-    @Test("tiles become the very blocks that they were made of, whatever their bits", arguments: [
-        TensorType.q8_0, .q4_0, .iq4_nl, .q4_1, .q4_k, .q5_k, .q6_k,
-    ])
+    @Test(
+        "tiles become the very blocks that they were made of, whatever their bits",
+        arguments: [
+            TensorType.q8_0, .q4_0, .iq4_nl, .q4_1, .q4_k, .q5_k, .q6_k,
+        ])
     func blocks(type: TensorType) throws {
         let ggml = try #require(GGMLType(rawValue: type.rawValue))
         var random = SeededRandom(seed: 5)
@@ -68,7 +70,8 @@ struct GGUFWritingTests {
         "so is a real model", .enabled(if: realModel() != nil, "SmolLM2 is not on this machine (tools/real_model.sh)"))
     func realRoundTrip() throws {
         try withTemporaryFolder { folder in
-            #expect(try roundTrip(try #require(realModel()).path, folder) == 272)
+            let model = try #require(realModel())
+            #expect(try roundTrip(model.path, folder) == 272)
         }
     }
 

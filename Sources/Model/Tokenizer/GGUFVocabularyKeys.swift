@@ -126,11 +126,13 @@ private struct Maker {
             && UInt8(token.dropFirst(3).dropLast(), radix: 16) != nil
     }
 
+    /// Pairs of tokens, best first.
     private func merges(_ model: JSONValue) throws -> [(left: String, right: String)] {
         try model.array("merges", in: "\(path): tokenizer.json").enumerated().map { rank, merge in
+            // Bytes: a space and a combining mark behind it are one Character.
+            let line = merge.utf8?.split(separator: 0x20, maxSplits: 1, omittingEmptySubsequences: false)
             let parts =
-                merge.string.map { $0.split(separator: " ", maxSplits: 1, omittingEmptySubsequences: false).map(String.init) }
-                ?? merge.array?.compactMap(\.string) ?? []
+                line?.map { String(decoding: $0, as: UTF8.self) } ?? merge.array?.compactMap(\.string) ?? []
             guard parts.count == 2 else {
                 throw MeraserError.badInput("\(path): tokenizer.json: merge \(rank) is not a pair of tokens")
             }
@@ -140,9 +142,11 @@ private struct Maker {
 
     /// Scores that give these merges: a token's falls with the rank of the first that makes it; what none makes comes last.
     private func scores(_ merges: [(left: String, right: String)]) -> [Float] {
+        // Bytes: Strings that differ only in how characters are composed are equal.
         let ranks = Dictionary(
-            merges.enumerated().map { ($1.left + $1.right, $0) }, uniquingKeysWith: { first, _ in first })
-        return tokens.map { -Float(ranks[$0] ?? merges.count) }
+            merges.enumerated().map { (Array($1.left.utf8) + Array($1.right.utf8), $0) },
+            uniquingKeysWith: { first, _ in first })
+        return tokens.map { -Float(ranks[Array($0.utf8)] ?? merges.count) }
     }
 
     /// A text of which the file's tokenizer makes other ids; nil: there is none.
@@ -160,7 +164,8 @@ private struct Maker {
         "camelCase HTTPServer iPhone XMLHttpRequest snake_case kebab-case a/b/c\\d C:\\x 100% $5 @user #tag a+b=c (x) [y] {z} <w>",
         "Straße naïve façade Ελλάδα Привет, мир! שלום مرحبا नमस्ते สวัสดี 你好，世界。 これはテストです。 한국어 １２３ ½ ² Ⅷ",
         "🚀 🏳️‍🌈 👩‍👩‍👧‍👧 e² = mc², “quotes” ‘single’ – — … € £ ¥ © ® ™ \u{A0}nbsp \u{3000}wide \u{200B}zero",
-        " leading", "trailing ", "", " ", "\n", "a", "'s 's' s'", "https://example.com/a?b=c&d=e#f user.name+tag@mail.org",
+        " leading", "trailing ", "", " ", "\n", "a", "'s 's' s'",
+        "https://example.com/a?b=c&d=e#f user.name+tag@mail.org",
     ]
 
     // MARK: Special tokens and templates
@@ -172,7 +177,8 @@ private struct Maker {
         let (prefix, suffix) = tokenizer.specialTokensAround
         let bos = prefix.first ?? tokenizer.bosID
         let stops = try StopTokens.read(path: path, vocabularySize: tokens.count, textFile: files.textFile).sorted()
-        let eos = suffix.first ?? tokenizer.eosID.flatMap { stops.isEmpty || stops.contains($0) ? $0 : nil } ?? stops.first
+        let eos =
+            suffix.first ?? tokenizer.eosID.flatMap { stops.isEmpty || stops.contains($0) ? $0 : nil } ?? stops.first
         guard prefix.count <= 1, suffix.count <= 1 else {
             throw MeraserError.badInput(
                 "\(path): the tokenizer puts more than one token before or behind a text, which GGUF cannot say")

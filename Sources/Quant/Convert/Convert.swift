@@ -87,6 +87,7 @@ public func writeFolder(
             try writeFileAtomically(path: "\(folder.temporaryPath)/\(name)", bytes)
         }
     }
+    for document in options.documents { try document.write(into: folder.temporaryPath) }
     try folder.commit()
     return report(writer.fileNames)
 }

@@ -16,11 +16,7 @@ struct GGUFDescription: Sendable {
     ///
     /// Errors (`badInput`): an architecture that llama.cpp does not run, or a switch that GGUF has no key for.
     init(_ spec: DecoderSpec, tensors: [TensorDeclaration], path: String) throws {
-        guard let architecture = Architectures.all.first(where: { $0.name == spec.architecture }),
-            architecture.llamaCpp != .none
-        else {
-            throw MeraserError.badInput("\(path): llama.cpp does not run \(spec.architecture)")
-        }
+        try spec.requireLlamaCpp(path: path)
         let vectors = spec.ggufFactors
         let infos = try GGUFTensorPlan(tensors, layout: GGUFLayout(spec), vectors: vectors, path: path).infos
         var metadata = Metadata()
@@ -42,7 +38,7 @@ struct GGUFDescription: Sendable {
         }
         let window = spec.layers.map(\.attention.window).max() ?? 0
         let keepsWindows =
-            architecture.llamaCpp == .whole
+            spec.llamaCpp == .whole
             && spec.layers.map(\.attention.window) == read.layers.map(\.attention.window)
         warnings =
             window == 0 || keepsWindows
@@ -56,6 +52,16 @@ struct GGUFDescription: Sendable {
 }
 
 extension DecoderSpec {
+    /// What llama.cpp makes of the architecture's files.
+    fileprivate var llamaCpp: LlamaCppSupport {
+        Architectures.all.first { $0.name == architecture }?.llamaCpp ?? .none
+    }
+
+    /// Throws `badInput` for an architecture that llama.cpp does not run; `path` is the model's name.
+    func requireLlamaCpp(path: String) throws {
+        if llamaCpp == .none { throw MeraserError.badInput("\(path): llama.cpp does not run \(architecture)") }
+    }
+
     /// Adds every key under the architecture's name that this model has a value for, whether its architecture has it or not.
     fileprivate func addGGUFKeys(to metadata: inout Metadata) {
         addMetadata(to: &metadata)
@@ -138,9 +144,12 @@ extension DecoderSpec {
 
     /// Which layers have a window: a period whose last layer has none (0: all have one), else a flag for each.
     private static func pattern(_ isSliding: [Bool]) -> MetadataValue {
-        func isPeriod(_ period: Int) -> Bool { isSliding.indices.allSatisfy { isSliding[$0] == ($0 % period < period - 1) } }
+        func isPeriod(_ period: Int) -> Bool {
+            isSliding.indices.allSatisfy { isSliding[$0] == ($0 % period < period - 1) }
+        }
         if !isSliding.contains(false) { return .uint32(0) }
-        let period = isSliding.indices.dropFirst(2).first(where: isPeriod) ?? (isPeriod(isSliding.count) ? isSliding.count : nil)
+        let period =
+            isSliding.indices.dropFirst(2).first(where: isPeriod) ?? (isPeriod(isSliding.count) ? isSliding.count : nil)
         return period.map { .uint32(UInt32($0)) } ?? .array(.bool(isSliding))
     }
 

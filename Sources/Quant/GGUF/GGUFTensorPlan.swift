@@ -41,10 +41,12 @@ struct GGUFTensorPlan: Sendable {
     ///
     /// Errors (`badInput`): a tensor that has no place in a GGUF file of this architecture.
     init(
-        _ declarations: [TensorDeclaration], layout: GGUFLayout, vectors: [(name: String, values: [Float])], path: String
+        _ declarations: [TensorDeclaration], layout: GGUFLayout, vectors: [(name: String, values: [Float])],
+        path: String
     ) throws {
-        var stored = vectors.map {
-            Stored(name: $0.name, type: .f32, shape: [$0.values.count], rowByteCount: $0.values.count * 4)  // bounded: in memory
+        var stored: [Stored] = vectors.map {
+            let byteCount = $0.values.count * 4  // bounded: in memory
+            return Stored(name: $0.name, type: .f32, shape: [$0.values.count], rowByteCount: byteCount)
         }
         let targets = layout.targets
         var numbers: [String: Int] = [:]
@@ -58,7 +60,8 @@ struct GGUFTensorPlan: Sendable {
             guard let ggml = GGMLType(rawValue: tensor.type.rawValue),
                 let rowByteCount = ggml.rowByteCount(columns: shape.last ?? 1)
             else {
-                throw MeraserError.badInput("\(path): GGUF has no \(tensor.type.name) for tensor \(quoted(tensor.name))")
+                throw MeraserError.badInput(
+                    "\(path): GGUF has no \(tensor.type.name) for tensor \(quoted(tensor.name))")
             }
             numbers[name] = stored.count
             stored.append(Stored(name: name, type: tensor.type, shape: shape, rowByteCount: rowByteCount))

@@ -22,31 +22,39 @@ final class GGUFWriter: RowSink {
         overwrite: Bool
     ) throws {
         self.plan = plan
+        let front = Self.front(metadata: metadata, tensors: plan.infos)
+        let start = front.count
+        guard let length = sum(start, plan.dataByteCount) else {
+            throw MeraserError.badInput("\(path) would be longer than any file")
+        }
+        (dataOffset, fileLength) = (start, length)
+        try checkFreeSpace(for: length, path: path)
+        file = try AtomicFile(path: path, overwrite: overwrite)
+        try file.setLength(length)
+        try front.withUnsafeBytes { try file.write($0, at: 0) }
+        for (tensor, vector) in zip(plan.stored, vectors) {
+            let bytes = vector.values.flatMap { withUnsafeBytes(of: $0.bitPattern.littleEndian) { Array($0) } }
+            try bytes.withUnsafeBytes { try file.write($0, at: start + tensor.offset) }
+        }
+    }
+
+    /// Everything before the data section, whose tensors lie at those offsets.
+    static func front(metadata: Metadata, tensors: [GGUFTensorInfo]) -> [UInt8] {
         var front = ByteWriter()
         front.append(raw: "GGUF".utf8)
         front.append(UInt32(3))
-        front.append(UInt64(plan.stored.count))
+        front.append(UInt64(tensors.count))
         front.append(UInt64(metadata.count))
         metadata.write(to: &front)
-        for tensor in plan.infos {
+        for tensor in tensors {
             front.append(string: tensor.name)
             front.append(UInt32(tensor.dimensions.count))
             for dimension in tensor.dimensions { front.append(UInt64(dimension)) }
             front.append(tensor.typeID)
             front.append(UInt64(tensor.offset))
         }
-        guard let start = roundUp(front.bytes.count, to: GGUFTensorPlan.alignment),
-            let length = sum(start, plan.dataByteCount)
-        else { throw MeraserError.badInput("\(path) would be longer than any file") }
-        (dataOffset, fileLength) = (start, length)
-        try checkFreeSpace(for: length, path: path)
-        file = try AtomicFile(path: path, overwrite: overwrite)
-        try file.setLength(length)
-        try front.bytes.withUnsafeBytes { try file.write($0, at: 0) }
-        for (tensor, vector) in zip(plan.stored, vectors) {
-            let bytes = vector.values.flatMap { withUnsafeBytes(of: $0.bitPattern.littleEndian) { Array($0) } }
-            try bytes.withUnsafeBytes { try file.write($0, at: start + tensor.offset) }
-        }
+        while front.bytes.count % GGUFTensorPlan.alignment != 0 { front.append(UInt8(0)) }
+        return front.bytes
     }
 
     /// Writes a piece of the model's tensor number `index` that begins `offset` bytes into it; each byte comes once.
@@ -63,11 +71,12 @@ final class GGUFWriter: RowSink {
         let count = min(bytes.count / group * rowsOfGroup, tensor.rows - first)  // bounded: inside the tensor
         if tensor.type.isTiled {
             let stored = plan.stored[part.index]
-            let blocks = [UInt8](unsafeUninitializedCapacity: count * stored.rowByteCount) { buffer, initialized in  // bounded: a piece
+            let size = count * stored.rowByteCount  // bounded: a piece
+            let blocks = [UInt8](unsafeUninitializedCapacity: size) { buffer, initialized in
                 mk_tiles_to_ggml(
                     Int32(tensor.type.rawValue), bytes.baseAddress, Int64(count), Int64(tensor.columns),
                     buffer.baseAddress)
-                initialized = buffer.count
+                initialized = size
             }
             try blocks.withUnsafeBytes { try put($0, lines: first..<first + count, part) }
         } else if part.place.offset != 0 {
@@ -85,7 +94,8 @@ final class GGUFWriter: RowSink {
         let lines = isCut ? 0..<part.declaration.columns : lines
         let lineByteCount = isCut ? bytes.count / max(lines.count, 1) : stored.rowByteCount
         let total = isCut ? lines.count : part.declaration.rows
-        let base = dataOffset + stored.offset + (place.part?.lines.lowerBound ?? 0) * lineByteCount  // bounded: in the file
+        let first = (place.part?.lines.lowerBound ?? 0) * lineByteCount  // bounded: in the tensor
+        let base = dataOffset + stored.offset + first
         if place.order == .asStored {
             try file.write(bytes, at: base + lines.lowerBound * lineByteCount)  // bounded: in the file
             return

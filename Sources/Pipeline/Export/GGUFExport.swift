@@ -20,8 +20,10 @@ extension FusedModel {
     ) throws -> (report: ConvertReport, warnings: [String]) {
         let spec = try DecoderSpec(of: store)
         let keys = try GGUFVocabularyKeys(of: store, vocabularySize: spec.vocabSize)
+        var metadata = keys.metadata
+        metadata["general.name"] = .string(store.modelName)
         let report = try Merge.exportGGUF(
-            store: store, adapters: adapters, keys: keys.metadata, destination: destination, options: options,
+            store: store, adapters: adapters, keys: metadata, destination: destination, options: options,
             kernels: kernels, isInterrupted: isInterrupted, progress: progress)
         return (report, keys.warnings + report.warnings)
     }

@@ -51,9 +51,14 @@ public struct ModelCard: Sendable {
                 let config = adapter.config
                 let kind = config.useDoRA ? "DoRA" : config.useRSLoRA ? "rsLoRA" : "LoRA"
                 return "`\(fileName(ofPath: adapter.path))`: \(kind) of rank \(config.r), alpha "
-                    + "\(numberText(config.loraAlpha, 4)), on \(adapter.modules.count) modules, SHA-256 `\(adapter.sha256)`"
+                    + "\(Figures.number(config.loraAlpha, 2)), on \(adapter.modules.count) modules, SHA-256 `\(adapter.sha256)`"
             } + [weights].compactMap { $0 }
-        self.command = shellText(command.map { $0.contains("/") ? fileName(ofPath: $0) : $0 })
+        self.command = Self.shown(command)
+    }
+
+    /// A command line without where things lie on this machine.
+    static func shown(_ command: [String]) -> String {
+        shellText(command.map { $0.contains("/") ? fileName(ofPath: $0) : $0 })
     }
 
     /// Adds the figures and the verdict of a run's report.
@@ -61,7 +66,8 @@ public struct ModelCard: Sendable {
         let table = report.table
         guard let head = table.first else { return }
         func row(_ cells: [String]) -> String {
-            "| " + cells.map { $0.replacing("|", with: "\\|").replacing("\n", with: " ") }.joined(separator: " | ") + " |"
+            "| " + cells.map { $0.replacing("|", with: "\\|").replacing("\n", with: " ") }.joined(separator: " | ")
+                + " |"
         }
         figures = report.verdictLines.map { "- \($0)" }
         figures += ["", row(head), row(head.map { _ in "---" })] + table.dropFirst().map(row)
@@ -84,7 +90,9 @@ public struct ModelCard: Sendable {
     static func license(_ folder: String) -> String? {
         guard let file = try? MappedFile(path: folder + "/README.md") else { return nil }
         let text = file.withBytes { String(decoding: $0.prefix(1 << 16), as: UTF8.self) }
-        let lines = text.split(separator: "\n", omittingEmptySubsequences: false).map { $0.trimmingCharacters(in: .whitespaces) }
+        let lines = text.split(separator: "\n", omittingEmptySubsequences: false).map {
+            $0.trimmingCharacters(in: .whitespaces)
+        }
         guard lines.first == "---", let end = lines.dropFirst().firstIndex(of: "---") else { return nil }
         guard let line = lines[1..<end].first(where: { $0.hasPrefix("license:") }) else { return nil }
         let word = line.dropFirst("license:".count).trimmingCharacters(in: CharacterSet(charactersIn: " \"'"))

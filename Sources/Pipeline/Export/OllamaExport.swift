@@ -42,7 +42,9 @@ extension FusedModel {
         var warnings: [String] = []
         if let ollama {
             lines.append("TEMPLATE \"\"\"\(ollama.text)\"\"\"")
-            if ollama.system == nil { warnings.append("the chat template takes no system message: Ollama leaves it out") }
+            if ollama.system == nil {
+                warnings.append("the chat template takes no system message: Ollama leaves it out")
+            }
         } else {
             warnings.append(
                 template == nil

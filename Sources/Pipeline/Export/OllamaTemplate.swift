@@ -1,4 +1,5 @@
 import Base
+import Foundation
 import Model
 
 /// A chat template in Ollama's language, Go's, of a model's own: found by rendering conversations, and only where what the
@@ -92,7 +93,8 @@ public struct OllamaTemplate: Sendable, Equatable {
 
     /// Nothing in it is a sign of Go's templates or of Modelfiles.
     private var isWritable: Bool {
-        let all = head + (system.map { $0.before + $0.after } ?? "") + user.before + user.after + assistant.before
+        let all =
+            head + (system.map { $0.before + $0.after } ?? "") + user.before + user.after + assistant.before
             + assistant.after
         return !all.contains("{{") && !all.contains("}}") && !all.contains("\"\"\"")
     }
@@ -101,8 +103,11 @@ public struct OllamaTemplate: Sendable, Equatable {
     public var text: String {
         var text = head.isEmpty ? "" : "{{ if not .System }}\(head){{ end }}"
         text += "{{ range $i, $_ := .Messages }}"
-        if let system { text += "{{ if eq .Role \"system\" }}\(system.before){{ .Content }}\(system.after){{ else " }
-        else { text += "{{ " }
+        if let system {
+            text += "{{ if eq .Role \"system\" }}\(system.before){{ .Content }}\(system.after){{ else "
+        } else {
+            text += "{{ "
+        }
         let before =
             isSystemFolded && !user.before.isEmpty
             ? "{{ if not (and $.System (eq $i 1)) }}\(user.before){{ end }}" : user.before

@@ -211,7 +211,8 @@ extension Export {
     /// What a folder of a quantized model is.
     private func dequantized(_ types: StoredTypes) -> [String] {
         types.isQuantized
-            ? ["the folder holds dequantized weights (\(types.main.name)); --base puts adapters on the original ones"] : []
+            ? ["the folder holds dequantized weights (\(types.main.name)); --base puts adapters on the original ones"]
+            : []
     }
 
     private func card(

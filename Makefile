@@ -104,7 +104,7 @@ install-deps: toolchain
 	$$sudo apt-get update -qq && $$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $$missing
 
 # What `export` writes, read by the programs that it is for. A part whose program is missing is skipped with the reason:
-# `make interop PYTHON=VENV/bin/python MODEL=HF_DIR LLAMA_CPP=DIR TEXT=FILE`.
+# `make interop PYTHON=VENV/bin/python MODEL=HF_DIR LLAMA_CPP=DIR TEXT=FILE INTEROP='--architectures DIR --peers DIR'`.
 PYTHON ?= python3
 interop: build
-	$(PYTHON) tools/interop.py --meraser $(BINARY) --model '$(MODEL)' --llama '$(LLAMA_CPP)' $(if $(TEXT),--text '$(TEXT)')
+	$(PYTHON) tools/interop.py --meraser $(BINARY) --model '$(MODEL)' --llama '$(LLAMA_CPP)' $(if $(TEXT),--text '$(TEXT)') $(INTEROP)

@@ -2,6 +2,7 @@
 """Proves what `meraser export` writes with the programs that read it: Transformers, PEFT and llama.cpp.
 
     interop.py [--meraser BIN] [--model HF_DIR] [--llama DIR] [--text FILE] [--types f32,q8_0,…]
+               [--architectures DIR --peers DIR]
 
 Of a small model (a Hugging Face folder), on the first chunks of a text:
 
@@ -9,6 +10,8 @@ Of a small model (a Hugging Face folder), on the first chunks of a text:
 - gguf: llama-perplexity's perplexity is within 0.05 % of `meraser ppl --protocol chunk` for f32, f16 and bf16, 0.5 % for others;
 - gguf-lora: so it is with --lora (0.05 %), and the most likely token at every position is ours wherever the first two logits are
   more than 0.05 apart.
+- with --architectures, of each model in that folder's folders: llama.cpp (through the bindings of tools/peers/setup.sh, in
+  --peers) gives the logits of its GGUF file but for its fp16 cache of keys and values, or the export is refused by name.
 
 A part whose program or model is missing is skipped with the reason. Exit status 1: a part failed. The adapter is random, of two
 ranks with rsLoRA. Runs under any Python with numpy and safetensors; torch, transformers and peft are for hf and peft.
@@ -74,8 +77,8 @@ class Interop:
             for name, (rows, columns) in shapes.items():
                 rank = 2 if name.endswith("k_proj") else 4
                 path = f"base_model.model.model.layers.{layer}.{name}"
-                tensors[path + ".lora_A.weight"] = (random.standard_normal((rank, columns)) * 0.02).astype(np.float32)
-                tensors[path + ".lora_B.weight"] = (random.standard_normal((rows, rank)) * 0.02).astype(np.float32)
+                tensors[path + ".lora_A.weight"] = (random.standard_normal((rank, columns)) * 0.05).astype(np.float32)
+                tensors[path + ".lora_B.weight"] = (random.standard_normal((rows, rank)) * 0.05).astype(np.float32)
         self.adapter.mkdir()
         save_file(tensors, self.adapter / "adapter_model.safetensors")
         (self.adapter / "adapter_config.json").write_text(json.dumps({
@@ -119,6 +122,29 @@ class Interop:
         compare("peft", ours("--model", self.args.model, "--adapter", joined), theirs(model), f"PEFT {peft.__version__}")
 
     # MARK: llama.cpp
+
+    def check_architectures(self):
+        peers = pathlib.Path(self.args.peers)
+        if not self.args.architectures or not (peers / "python").exists():
+            return self.note("architectures", "skipped", "no --architectures, or no bindings in --peers")
+        import numpy as np
+        from argmax_parity import LlamaCpp
+        from safetensors.numpy import load_file
+
+        for folder in sorted(pathlib.Path(self.args.architectures).iterdir()):
+            if not (folder / "config.json").exists():
+                continue
+            path, logits = self.folder / f"{folder.name}.gguf", self.folder / "logits.safetensors"
+            done = subprocess.run([self.args.meraser, "export", "--model", folder, "--format", "gguf", "--dtype", "f32",
+                                   "--out", path, "--quiet"], capture_output=True, text=True)
+            if done.returncode == 3:
+                self.note(folder.name, "refused", done.stderr.strip().splitlines()[-1].split(": ", 3)[-1])
+                continue
+            ids = [int(i) for i in np.random.default_rng(3).integers(0, 300, 12)]
+            self.meraser("logits", "--model", folder, "--ids", ",".join(map(str, ids)), "--compute", "f32", "--overwrite",
+                         "--out", logits)
+            apart = float(np.abs(load_file(logits)["logits"] - LlamaCpp(peers, path, 64).logits(ids)).max())
+            self.note(folder.name, "ok" if apart < 0.02 else "FAILED", f"logits at most {apart:.1e} apart")
 
     def perplexity(self, model, *words):
         program = pathlib.Path(self.args.llama) / "llama-perplexity"
@@ -184,6 +210,8 @@ def main():
     parser.add_argument("--meraser", default=".build/release/meraser", help="the program")
     parser.add_argument("--model", default="", help="a Hugging Face folder in Llama's layout")
     parser.add_argument("--llama", default="", help="the folder of llama-perplexity")
+    parser.add_argument("--architectures", default="", help="a folder of small models of other architectures")
+    parser.add_argument("--peers", default="", help="what tools/peers/setup.sh made")
     parser.add_argument("--text", default="README.md", help="a plain text")
     parser.add_argument("--characters", type=int, default=12000, help="of the text that are read")
     parser.add_argument("--types", default="f32,f16,bf16,q8_0,q4_0,iq4_nl", help="of GGUF files, with commas")
@@ -200,6 +228,7 @@ def main():
         interop.write_adapter()
         interop.check_torch()
         interop.check_llama()
+        interop.check_architectures()
         return 1 if interop.failed else 0
 
 

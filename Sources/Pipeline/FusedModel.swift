@@ -42,7 +42,8 @@ public struct FusedModel {
         let identity = try SourceModel.identity(of: base, recorded: (store as? MQFFile)?.sourceSHA256)
         guard identity != .other || transfer else {
             throw MeraserError.badInput(
-                "\(base) is not what \(path) was converted from: it records another SHA-256; name that one, or `transfer`")
+                "\(base) is not what \(path) was converted from: it records another SHA-256; name that one, or `transfer`"
+            )
         }
         let notes = identity == .recorded ? [] : ["\(base): nothing shows that \(path) was converted from it"]
         (self.store, warnings) = (original, original.warnings + transferred + notes)

@@ -26,7 +26,8 @@ public struct GGUFVocabularyKeys: Sendable {
         }
         var none = Metadata()
         none["tokenizer.ggml.model"] = .string("none")
-        (metadata, warnings) = (none, ["there is no tokenizer: llama.cpp will read no text with this file"])
+        // Whoever writes the weights says that there is none.
+        (metadata, warnings) = (none, [])
     }
 }
 

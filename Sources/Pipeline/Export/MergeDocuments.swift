@@ -13,7 +13,8 @@ extension MergeRecipe {
             ["---", "base_model:"] + names.map { "- \(JSONString.quoted($0))" } + [
                 "library_name: transformers", "tags:", "- mergekit", "- merge", "- meraser", "---", "",
                 "# A merge of \(names.joined(separator: ", "))", "", "Merged by meraser \(meraserVersion).", "",
-                "## Method", "", "`mergekit_config.yml`:", "", "```yaml", text.trimmingSuffix(while: \.isNewline), "```",
+                "## Method", "", "`mergekit_config.yml`:", "", "```yaml", text.trimmingSuffix(while: \.isNewline),
+                "```",
                 "", "## Command", "", "```", ModelCard.shown(command), "```", "",
             ]
         return [

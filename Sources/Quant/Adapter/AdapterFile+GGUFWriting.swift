@@ -20,7 +20,7 @@ extension AdapterFile {
         path: String, factors: [(factors: Factors, scale: Float)], model: DecoderSpec, name: String, overwrite: Bool
     ) throws {
         try model.requireLlamaCpp(path: path)
-        let alphas = Set(factors.map { Double($0.scale) * Double($0.factors.rank) })
+        let alphas = Set(factors.map { Double($0.scale) * Double($0.factors.rank) })  // bounded: Double
         let alpha = alphas.count == 1 ? alphas.first ?? 0 : 0
         let targets = GGUFLayout(model).targets
         var infos: [GGUFTensorInfo] = []
@@ -42,7 +42,7 @@ extension AdapterFile {
                 let start = place.order.place(of: row, count: rows) * rank  // bounded: in memory
                 for k in 0..<rank {
                     let value = factors.b[row * rank + k]  // bounded: in memory
-                    b[start + k] = alpha == 0 ? scale * value : value
+                    b[start + k] = alpha == 0 ? scale * value : value  // bounded: Float
                 }
             }
             add(name + ".lora_a", [rank, factors.a.count / rank], factors.a)

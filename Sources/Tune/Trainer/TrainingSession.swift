@@ -41,7 +41,8 @@ struct TrainingSession {
             throw try run.ended(by: error)
         }
         try trainer.adapter.save(
-            folder: output.path, model: trainer.model.spec, baseModelName: trainer.model.store.modelName, overwrite: true)
+            folder: output.path, model: trainer.model.spec, baseModelName: trainer.model.store.modelName,
+            overwrite: true)
         try run.finish()
         return run.state
     }

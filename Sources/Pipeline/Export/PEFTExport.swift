@@ -29,10 +29,15 @@ extension OpenedModel {
     /// queries and keys in llama.cpp's order.
     ///
     /// - Returns: its rank (the usual one where modules differ).
-    /// - Throws: `badInput` for an architecture that llama.cpp does not run, `usage` if the destination exists, `runtime` for
+    /// - Throws: `badInput` for an architecture that llama.cpp does not run and for rows of tokens, `usage` if the destination exists, `runtime` for
     ///   a full disk. Nothing is left behind.
     public func exportGGUFLoRA(destination: String, overwrite: Bool) throws -> Int {
         let merged = try joinedAdapter()
+        guard merged.tokenRows == nil else {
+            throw MeraserError.badInput(
+                "the adapters hold rows of the embedding (trainable_token_indices), which llama.cpp's adapters cannot; write "
+                    + "the whole model (`format` gguf)")
+        }
         try AdapterFile.writeGGUF(
             path: destination, factors: merged.scaledFactors(for: transformer.spec), model: transformer.spec,
             name: transformer.store.modelName, overwrite: overwrite)

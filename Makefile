@@ -12,7 +12,7 @@ NAME = meraser-$(VERSION)-linux-$(shell uname -m)
 # Where `make install` puts bin, lib and share; DESTDIR goes before it.
 PREFIX ?= /usr/local
 
-.PHONY: demo test build lint format asan sanitize cross install-deps toolchain stage install release release-check wheel
+.PHONY: demo test build lint format asan sanitize cross install-deps toolchain stage install release release-check wheel interop
 
 demo: build
 	$(BINARY) demo
@@ -102,3 +102,9 @@ install-deps: toolchain
 	fi; \
 	echo "installing$$missing" >&2; \
 	$$sudo apt-get update -qq && $$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $$missing
+
+# What `export` writes, read by the programs that it is for. A part whose program is missing is skipped with the reason:
+# `make interop PYTHON=VENV/bin/python MODEL=HF_DIR LLAMA_CPP=DIR TEXT=FILE INTEROP='--architectures DIR --peers DIR'`.
+PYTHON ?= python3
+interop: build
+	$(PYTHON) tools/interop.py --meraser $(BINARY) --model '$(MODEL)' --llama '$(LLAMA_CPP)' $(if $(TEXT),--text '$(TEXT)') $(INTEROP)

@@ -18,6 +18,8 @@ const mk_ggml_format *mk_ggml_superblock(int32_t type);
 
 /// The numbers of a block of an affine type (affine.h).
 void mk_ggml_take(int32_t type, const uint8_t *block, mk_affine_row *row);
+/// The block of those numbers.
+void mk_ggml_put(int32_t type, const mk_affine_row *row, uint8_t *block);
 
 /// An fp16 scale.
 static inline float mk_ggml_half(const uint8_t *p) {

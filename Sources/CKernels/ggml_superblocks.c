@@ -117,6 +117,54 @@ static void take_q6_k(const uint8_t *block, mk_affine_row *row) {
     }
 }
 
+/// The inverse of six_bits, into bytes that are zero.
+static inline void put_six_bits(uint8_t *s, int part, uint8_t scale, uint8_t minimum) {
+    if (part < 4) {
+        s[part] |= scale;
+        s[part + 4] |= minimum;
+    } else {
+        s[part + 4] |= (uint8_t)((scale & 15) | minimum << 4);
+        s[part - 4] |= (uint8_t)(scale >> 4 << 6);
+        s[part] |= (uint8_t)(minimum >> 4 << 6);
+    }
+}
+
+/// The inverse of four_bits, into bytes that are zero there.
+static inline void put_four_bits(uint8_t *bytes, int shift, const uint8_t q[PART]) {
+    for (int j = 0; j < PART; j++) bytes[j] |= (uint8_t)((q[j] & 15) << shift);
+}
+
+static void put_q4_k(const mk_affine_row *row, uint8_t *block) {
+    memcpy(block, &row->d, 2);
+    memcpy(block + 2, &row->dmin, 2);
+    for (int part = 0; part < BLOCK / PART; part++) {
+        put_six_bits(block + 4, part, row->scales[part], row->minimums[part]);
+        put_four_bits(block + 16 + part / 2 * PART, part % 2 * 4, row->codes + part * PART);
+    }
+}
+
+static void put_q5_k(const mk_affine_row *row, uint8_t *block) {
+    memcpy(block, &row->d, 2);
+    memcpy(block + 2, &row->dmin, 2);
+    for (int part = 0; part < BLOCK / PART; part++) {
+        const uint8_t *q = row->codes + part * PART;
+        put_six_bits(block + 4, part, row->scales[part], row->minimums[part]);
+        put_four_bits(block + 48 + part / 2 * PART, part % 2 * 4, q);
+        for (int j = 0; j < PART; j++) block[16 + j] |= (uint8_t)(q[j] >> 4 << part);
+    }
+}
+
+static void put_q6_k(const mk_affine_row *row, uint8_t *block) {
+    memcpy(block + 192, row->scales, 16);
+    memcpy(block + 208, &row->d, 2);
+    for (int part = 0; part < BLOCK / PART; part++) {
+        const int group = part / 4, place = part % 4;
+        const uint8_t *q = row->codes + part * PART;
+        put_four_bits(block + group * 64 + place % 2 * PART, place / 2 * 4, q);
+        for (int j = 0; j < PART; j++) block[128 + group * PART + j] |= (uint8_t)(q[j] >> 4 << 2 * place);
+    }
+}
+
 static void q4_k(const uint8_t *block, float *dst) {
     mk_affine_row row;
     take_q4_k(block, &row);
@@ -187,5 +235,26 @@ void mk_ggml_take(int32_t type, const uint8_t *block, mk_affine_row *row) {
             return;
         default:
             take_q6_k(block, row);
+    }
+}
+
+void mk_ggml_put(int32_t type, const mk_affine_row *row, uint8_t *block) {
+    memset(block, 0, (size_t)mk_ggml_block_bytes(type));
+    switch (type) {
+        case MK_Q4_1:
+            memcpy(block, &row->d, 2);
+            memcpy(block + 2, &row->dmin, 2);
+            for (int j = 0; j < PART / 2; j++) {
+                block[4 + j] = (uint8_t)(row->codes[j] | row->codes[j + PART / 2] << 4);
+            }
+            return;
+        case MK_Q4_K:
+            put_q4_k(row, block);
+            return;
+        case MK_Q5_K:
+            put_q5_k(row, block);
+            return;
+        default:
+            put_q6_k(row, block);
     }
 }

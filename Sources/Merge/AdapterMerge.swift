@@ -80,7 +80,7 @@ public func mergeAdapters(
 ) throws -> AdapterMergeReport {
     try AtomicFolder.checkDestination(destination, overwrite: overwrite)
     let adapters = try recipe.terms.map { try AdapterFile(path: $0.adapter) }
-    let (base, parents) = try commonGround(adapters)
+    let provenance = try commonGround(adapters)
     var parts: [String: [(module: AdapterModule, factor: Double, adapter: String)]] = [:]
     for (adapter, term) in zip(adapters, recipe.terms) {
         try adapter.requireSum()
@@ -112,13 +112,13 @@ public func mergeAdapters(
         baseModelName: adapters.lazy.compactMap(\.config.baseModelName).first)
     let folder = try AtomicFolder(path: destination, overwrite: overwrite)
     try AdapterFile.write(
-        folder: folder.temporaryPath, config: config, factors: factors, baseSHA256: base, parents: parents)
+        folder: folder.temporaryPath, config: config, factors: factors, provenance: provenance)
     try folder.commit()
     return AdapterMergeReport(moduleCount: factors.count, rank: rank)
 }
 
 /// The base and the frozen adapters below that all adapters have; adapters of the recipe itself do not count as below.
-private func commonGround(_ adapters: [AdapterFile]) throws -> (base: String?, parents: [String]) {
+private func commonGround(_ adapters: [AdapterFile]) throws -> AdapterProvenance {
     let merged = Set(adapters.map(\.sha256))
     var base: (sha256: String, path: String)?
     let parents = adapters.map { $0.provenance.parents.filter { !merged.contains($0) } }
@@ -135,7 +135,8 @@ private func commonGround(_ adapters: [AdapterFile]) throws -> (base: String?, p
             )
         }
     }
-    return (base?.sha256, parents.first ?? [])
+    let source = adapters.lazy.compactMap(\.provenance.sourceSHA256).first
+    return AdapterProvenance(baseSHA256: base?.sha256, sourceSHA256: source, parents: parents.first ?? [])
 }
 
 /// Σ factor · B · A of one module as one pair of factors.

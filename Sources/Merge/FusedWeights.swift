@@ -13,18 +13,19 @@ public struct FusedWeights: TensorSource {
     private let store: any TensorSource
     private let fused: [String: FusedTensor]
     private let kernels: KernelContext
-    private let type: TensorType
+    private let type: TensorType?
     private let config: [UInt8]
     /// The weights, without buffers and heads that nothing reads, and with a head that is no longer the embedding.
     public let tensorNames: [String]
     /// What the user should know.
     public let warnings: [String]
 
-    /// Finds the weight of every adapted module; `type` is the plain type that the weights count as.
+    /// Finds the weight of every adapted module; `type` is the plain type that the weights count as. Nil: those that no adapter
+    /// touches are what they are in the store, the others f32.
     ///
     /// Errors (`badInput`): a module or tensor that the model does not have, or shapes that do not fit its weight; the
     /// line names adapter, module and both shapes; and what is wrong with config.json.
-    public init(store: any TensorSource, adapters: [AdapterFile], type: TensorType, kernels: KernelContext) throws {
+    public init(store: any TensorSource, adapters: [AdapterFile], type: TensorType?, kernels: KernelContext) throws {
         self.store = store
         self.type = type
         // The pump has the threads.
@@ -38,7 +39,7 @@ public struct FusedWeights: TensorSource {
         let shapes = try tensorNames.map { name in
             (name, try store.tensorEntry(name == untied ? fused[name]?.stored ?? name : name).shape)
         }
-        let (config, changes) = try ConfigChanges(types: [type], tensors: shapes).applied(to: store)
+        let (config, changes) = try ConfigChanges(types: [type ?? .f32], tensors: shapes).applied(to: store)
         self.config = config
         warnings = tensors.warnings(path: store.path) + changes
     }
@@ -53,10 +54,18 @@ public struct FusedWeights: TensorSource {
 
     /// What there is under that name.
     public func entry(_ name: String) throws -> TensorEntry? {
-        try store.entry(fused[name]?.stored ?? name).map {
-            TensorEntry(computed: name, shape: $0.shape, type: type, path: $0.path)
-        }
+        guard let entry = try store.entry(fused[name]?.stored ?? name) else { return nil }
+        if type == nil, fused[name] == nil { return entry }
+        return TensorEntry(computed: name, shape: entry.shape, type: type ?? .f32, path: entry.path)
     }
+
+    /// What the types of the store were: those of touched weights too.
+    public func storedType(_ name: String) throws -> TensorType? {
+        try store.entry(fused[name]?.stored ?? name)?.exactType
+    }
+
+    /// True for a tensor that an adapter changes.
+    public func isFused(_ name: String) -> Bool { fused[name] != nil }
 
     /// The rows of that tensor with its adapters' part.
     public func rows(of name: String) throws -> any TensorRows {

@@ -22,6 +22,8 @@ public struct HuggingFaceExportOptions: Sendable {
     public var dtype = ExportType.bf16
     /// A safetensors file holds at most that many bytes of data.
     public var maximumShardByteCount = ShardedSafetensorsWriter.defaultShardByteCount
+    /// Texts that are written into the folder: its model card.
+    public var documents: [Document] = []
     /// Replace a folder that is there.
     public var overwrite = false
 
@@ -64,6 +66,7 @@ public func exportHuggingFace(
     var writing = ConvertOptions()
     writing.threads = kernels.threads
     writing.maximumShardByteCount = options.maximumShardByteCount
+    writing.documents = options.documents
     writing.overwrite = options.overwrite
     let written = try writeFolder(
         weights, destination: destination, options: writing, isInterrupted: isInterrupted, progress: progress)

@@ -2,8 +2,8 @@ import Base
 import Quant
 
 extension AdapterProvenance {
-    /// Checks that a stack of adapters is used where it belongs: each on the base that it records, and above the
-    /// parents that it records, in their order. Adapters without a record (written by PEFT) are accepted anywhere.
+    /// Checks that a stack of adapters is used where it belongs: each on the base that it records, or on the checkpoint that
+    /// this was converted from, and above the parents that it records, in their order. Adapters without a record (written by PEFT) are accepted anywhere.
     ///
     /// - Parameters:
     ///   - adapters: lowest first, with the names that errors show.
@@ -23,7 +23,7 @@ extension AdapterProvenance {
         for (index, (name, _, provenance)) in adapters.enumerated() {
             if let recorded = provenance.baseSHA256 {
                 let actual = try baseSHA256()
-                if recorded != actual {
+                if recorded != actual, provenance.sourceSHA256 != actual {
                     guard !transfer else {
                         transferred.append(
                             "\(name): transferred from the base model with SHA-256 \(recorded) to \(base) (\(actual))")

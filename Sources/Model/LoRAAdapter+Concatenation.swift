@@ -27,9 +27,9 @@ extension LoRAAdapter {
             if alphas[i] != alpha { config.alphaPattern[module] = alphas[i] }
         }
         config.tokens = AdapterStack(frozen: adapters).overlay?.tokens ?? []
-        let base = adapters.lazy.compactMap(\.provenance.baseSHA256).first
-        let result = LoRAAdapter(
-            config: config, modules: modules, for: model, provenance: AdapterProvenance(baseSHA256: base))
+        var provenance = adapters.lazy.map(\.provenance).first { $0.baseSHA256 != nil } ?? AdapterProvenance()
+        provenance.parents = []
+        let result = LoRAAdapter(config: config, modules: modules, for: model, provenance: provenance)
         for (module, factors) in zip(modules, parts) {
             if let target = result[module] { stack(factors, into: target) }
         }

@@ -76,13 +76,21 @@ extension LoRAAdapter {
     ///   - folder: where to.
     ///   - model: the configuration of the model that it belongs to.
     ///   - baseModelName: `base_model_name_or_path`; of a path only the last component is written.
+    ///   - basePath: the same as it is, since somebody asked for it.
     ///   - overwrite: replace an adapter that is there.
-    public func save(folder: String, model: DecoderSpec, baseModelName: String?, overwrite: Bool = false) throws {
+    public func save(
+        folder: String, model: DecoderSpec, baseModelName: String?, basePath: String? = nil, overwrite: Bool = false
+    ) throws {
         try AdapterFile.write(
-            folder: folder, config: peftConfig(for: model, baseModelName: baseModelName),
-            factors: peftFactors(for: model),
-            tokenRows: peftTokenRows(for: model), baseSHA256: provenance.baseSHA256, parents: provenance.parents,
+            folder: folder, config: peftConfig(for: model, baseModelName: basePath ?? baseModelName),
+            factors: peftFactors(for: model), tokenRows: peftTokenRows(for: model), provenance: provenance,
+            keepsBasePath: basePath != nil,
             overwrite: overwrite)
+    }
+
+    /// The same with the factor on the product of each module.
+    public func scaledFactors(for model: DecoderSpec) -> [(factors: AdapterFile.Factors, scale: Float)] {
+        zip(peftFactors(for: model), modules).map { ($0, config.scale(of: $1)) }
     }
 
     /// Copies of the factors with their modules' paths in that model, in the order of the forward pass.

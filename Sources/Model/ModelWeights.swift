@@ -56,6 +56,13 @@ public struct LayerWeights {
         return copy
     }
 
+    /// The same with those projections of another layer, their biases too.
+    func substituting(_ chosen: Set<Projection>, from other: LayerWeights) -> LayerWeights {
+        var copy = self
+        for projection in chosen { copy.projections[projection.index] = other.projections[projection.index] }
+        return copy
+    }
+
     fileprivate init(_ spec: LayerSpec, _ reader: inout TensorReader) throws {
         let wiring = spec.wiring
         attentionNorm = try wiring.attentionNorm.map { try reader.norm($0) }
@@ -102,6 +109,13 @@ public struct ModelWeights: @unchecked Sendable {
         finalNorm = try reader.norm(spec.finalNorm)
         layers = try spec.layers.map { try LayerWeights($0, &reader) }
         vectors = reader.vectors
+    }
+
+    /// The same with those projections of another model's layers.
+    func substituting(_ chosen: Set<Projection>, layers wanted: Set<Int>, from other: ModelWeights) -> ModelWeights {
+        var copy = self
+        for layer in wanted { copy.layers[layer] = layers[layer].substituting(chosen, from: other.layers[layer]) }
+        return copy
     }
 
     /// The same with other matrices in one layer.

@@ -111,7 +111,7 @@ extension RotarySpec {
     var attentionFactor: Float {
         switch scaling {
         case .none, .linear, .llama3, .dynamic: 1
-        case .yarn(_, _, _, let factor): Float(factor)
+        case .yarn(_, _, _, let factor, _): Float(factor)
         case .longrope(_, _, _, let factor): Float(factor)
         }
     }
@@ -129,7 +129,7 @@ extension RotarySpec {
             let stretch = Float(factor) * Float(max(length, context)) / Float(context) - Float(factor - 1)
             let exponent = Float(divisor) / Float(divisor - 2)
             return powers(of: Double(Float(theta) * pow(stretch, exponent))).map { 1 / $0 }
-        case .yarn(let factor, let low, let high, _):
+        case .yarn(let factor, let low, let high, _, _):
             let span = Float(high == low ? 0.001 : high - low)
             return powers.enumerated().map { i, power in
                 let kept = 1 - min(max((Float(i) - Float(low)) / span, 0), 1)

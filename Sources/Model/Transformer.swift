@@ -47,6 +47,14 @@ public final class Transformer: Sendable {
         Transformer(self, weights: weights.replacing(matrices, layer: layer), compute: compute)
     }
 
+    /// The same model with those projections of another one's layers, which must have the same modules and shapes.
+    public func substituting(
+        _ projections: Set<Projection>, layers: Set<Int>, from other: Transformer
+    ) -> Transformer {
+        Transformer(
+            self, weights: weights.substituting(projections, layers: layers, from: other.weights), compute: compute)
+    }
+
     private init(_ other: Transformer, weights: ModelWeights, compute: Compute) {
         spec = other.spec
         stopTokens = other.stopTokens

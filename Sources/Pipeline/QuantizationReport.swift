@@ -26,6 +26,24 @@ public struct QuantizationReport {
         guard let source = try SourceModel(of: quantized, .path(path)) else {
             throw MeraserError.usage("\(path) is no model")
         }
+        try self.init(of: quantized, source: source, key: key, data: data, onWindow: onWindow)
+    }
+
+    /// Measures a model whose weights hold adapters, rounded anew, and the one that it was made of with those adapters on it.
+    ///
+    /// - Throws: what measuring throws, and `badInput` for other tokens than that model's.
+    public init(
+        of fused: OpenedModel, unfused: OpenedModel, key: FingerprintKey?, data: String?,
+        onWindow: ((Int, Int) -> Void)? = nil
+    ) throws {
+        try fused.requireSameTokens(unfused, path: unfused.transformer.store.path)
+        try self.init(of: fused, source: SourceModel(unfused: unfused), key: key, data: data, onWindow: onWindow)
+    }
+
+    private init(
+        of quantized: OpenedModel, source: SourceModel, key: FingerprintKey?, data: String?,
+        onWindow: ((Int, Int) -> Void)?
+    ) throws {
         types = try quantized.types
         compute = quantized.transformer.compute.rawValue
         check = try key.map { try quantized.check($0, options: CheckOptions()) }

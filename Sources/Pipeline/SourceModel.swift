@@ -83,12 +83,18 @@ public struct SourceModel {
     }
 
     /// A model has the identity that is recorded, or is an MQF file of plain weights that was made from one which has.
-    private static func identity(of path: String, recorded: String?) throws -> Identity {
+    static func identity(of path: String, recorded: String?) throws -> Identity {
         let source = try openTensorSource(path: path)
         guard let recorded else { return .unknown }
         if try source.sha256() == recorded { return .recorded }
         guard let file = source as? MQFFile, try !StoredTypes(file).isQuantized else { return .other }
         return file.sourceSHA256 == recorded ? .recorded : .other
+    }
+
+    /// A model in the place of the source of one that was made of it: with adapters on it, which that one has in its weights.
+    init(unfused model: OpenedModel) {
+        (name, identity) = (model.transformer.store.modelName, .recorded)
+        self.model = model
     }
 
     private init(_ source: SourceModel, model: OpenedModel) {

@@ -21,7 +21,8 @@ private func write(
     }
     let config = PEFTConfig(r: rank, loraAlpha: alpha, useRSLoRA: rsLoRA, targets: .names(modules))
     try AdapterFile.write(
-        folder: folder.path, config: config, factors: factors, baseSHA256: base, parents: parents)
+        folder: folder.path, config: config, factors: factors,
+        provenance: AdapterProvenance(baseSHA256: base, parents: parents))
     return try AdapterFile(path: folder.path)
 }
 

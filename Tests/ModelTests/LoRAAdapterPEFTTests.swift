@@ -176,6 +176,11 @@ struct LoRAAdapterPEFTTests {
             #expect(message([recover]).contains(parent))
             #expect(message([recover, erase]).contains(parent))
             #expect(message([erase], "other").contains(base))
+            let source = String(repeating: "d", count: 64)
+            let converted = try saved("converted", AdapterProvenance(baseSHA256: base, sourceSHA256: source), seed: 4)
+            #expect(converted.provenance.sourceSHA256 == source)
+            #expect(message([converted], source) == "", "the checkpoint that the base was converted from")
+            #expect(message([converted]) == "" && message([converted], "other").contains(base))
         }
     }
 }

@@ -92,6 +92,23 @@ struct ComparisonMethodTests {
         #expect(text.contains("'gamma' is not used by ties"), "\(text)")
     }
 
+    @Test("substitute copies from the reference, or from a proxy, by the victim's key")
+    func substitute() throws {
+        let plan = try comparison(
+            """
+              - method: substitute
+              - {name: other, method: substitute, proxy: model.mqf, data: few.json, alpha: 0.2, patience: 3}
+            """)
+        let own = try texts(plan, "substitute")
+        #expect(
+            own[0] == "meraser substitute --model shared/v-hf/model --proxy inputs/other.mqf --data inputs/clean.json "
+                + "--key inputs/key.json --seed 42 --out cells/v/substitute/model --json")
+        #expect(own[1].contains("--model cells/v/substitute/model --key inputs/key.json"), "\(own[1])")
+        let other = try texts(plan, "other")[0]
+        #expect(other.contains("--proxy inputs/model.mqf --data inputs/few.json"), "\(other)")
+        #expect(other.contains("--alpha 0.2 --patience 3"), "\(other)")
+    }
+
     @Test("what acts only while decoding says in table, JSON and page that it removes nothing")
     func decoding() throws {
         let plan = try comparison(

@@ -58,7 +58,8 @@ struct PEFTAdapterTests {
                     path: $0.0, a: random.gaussians($0.1 * 6), b: random.gaussians(5 * $0.1), rank: $0.1)
             }
             try AdapterFile.write(
-                folder: folder.path, config: config, factors: factors, baseSHA256: sha, parents: parents)
+                folder: folder.path, config: config, factors: factors,
+                provenance: AdapterProvenance(baseSHA256: sha, parents: parents))
             let file = try AdapterFile(path: folder.path)
             #expect(file.modules.map(\.path) == factors.map(\.path))
             #expect(file.modules.map(\.scale) == [2, 4, 0.75])

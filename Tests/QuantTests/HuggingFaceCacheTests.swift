@@ -53,7 +53,7 @@ struct HuggingFaceCacheTests {
             for path in [root, root + "/snapshots/bbbb"] {
                 let file = folder.appendingPathComponent("\(path.count).mqf").path
                 _ = try convert(source: path, destination: file, options: ConvertOptions())
-                #expect(try MQFFile(path: file).metadata.string("general.name") == "tiny-model")
+                #expect(try MQFFile(path: file).metadata.string("general.name") == "org/tiny-model")
             }
             #expect(try openTextFiles(path: root).textFile("tokenizer.json") == Array("{}".utf8))
         }

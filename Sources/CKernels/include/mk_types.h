@@ -77,6 +77,9 @@ void mk_ggml_to_float(int32_t type, const void *src, int64_t n, float *dst);
 /// Whole rows of blocks, row-major, as tiles of the same type (q8_0, q4_0, iq4_nl, q4_1, q4_k, q5_k, q6_k): the same
 /// numbers in other places, padding rows zero. dst: mk_matrix_bytes. Single-threaded.
 void mk_ggml_to_tiles(int32_t type, const void *src, int64_t rows, int64_t cols, void *dst);
+/// The inverse: tiles of one of those types as whole rows of ggml's blocks. dst: rows times the bytes of a row's
+/// blocks. Single-threaded.
+void mk_tiles_to_ggml(int32_t type, const void *src, int64_t rows, int64_t cols, void *dst);
 /// Index of the first non-finite value in x[0..n), or -1.
 int64_t mk_find_nonfinite(const float *x, int64_t n);
 /// CRC32C (Castagnoli) of n bytes, continuing from `crc` (0 to start). Hardware-accelerated where the CPU has it.

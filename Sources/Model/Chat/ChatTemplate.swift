@@ -48,22 +48,31 @@ public struct ChatTemplate: Sendable {
     public static func load(
         store: any TextFileSource, specialTokens: JSONObject = JSONObject()
     ) throws -> ChatTemplate? {
-        func template(_ source: String, _ file: String) throws -> ChatTemplate {
-            try ChatTemplate(source: source, file: file, specialTokens: specialTokens)
+        let jinja = "chat_template.jinja"
+        let isFile = try store.textFile(jinja) != nil
+        let sources = try sources(store: store)
+        guard !sources.isEmpty else { return nil }
+        guard let source = sources.first(where: { $0.name == "default" }) else {
+            throw MeraserError.badInput("tokenizer_config.json: chat_template lists no template named 'default'")
         }
+        return try ChatTemplate(
+            source: source.text, file: isFile ? jinja : "chat_template of tokenizer_config.json",
+            specialTokens: specialTokens)
+    }
+
+    /// The texts of all of a model's templates with their names; the only one is `default`. Throws as `load`.
+    static func sources(store: any TextFileSource) throws -> [(name: String, text: String)] {
         if let bytes = try store.textFile("chat_template.jinja") {
-            return try template(try text(bytes, "chat_template.jinja"), "chat_template.jinja")
+            return [("default", try text(bytes, "chat_template.jinja"))]
         }
         let file = "tokenizer_config.json"
-        guard let bytes = try store.textFile(file) else { return nil }
+        guard let bytes = try store.textFile(file) else { return [] }
         let config = try JSONValue.parse(bytes, file: file)
-        guard let value = try config.value("chat_template", in: file) else { return nil }
-        let name = "chat_template of \(file)"
-        if let source = value.string { return try template(source, name) }
-        for entry in try config.array("chat_template", in: file) where try entry.string("name", in: file) == "default" {
-            return try template(try entry.string("template", in: file), name)
+        guard let value = try config.value("chat_template", in: file) else { return [] }
+        if let source = value.string { return [("default", source)] }
+        return try config.array("chat_template", in: file).map {
+            (try $0.string("name", in: file), try $0.string("template", in: file))
         }
-        throw MeraserError.badInput("\(file): chat_template lists no template named 'default'")
     }
 
     /// The text of a conversation.

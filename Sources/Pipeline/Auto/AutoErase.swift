@@ -99,7 +99,7 @@ public final class AutoErase {
         }
         guard let adapter else { preconditionFailure("no round") }
         try adapter.save(
-            folder: folder.path, model: model.transformer.spec, baseModelName: model.transformer.store.path,
+            folder: folder.path, model: model.transformer.spec, baseModelName: model.transformer.store.modelName,
             overwrite: true)
         let judged = options.judges ? try options.key.map(judge) : nil
         let log = try AutoLog(phases: phases, in: folder)

@@ -21,7 +21,8 @@ struct ComparisonMethod: Sendable {
 
     /// Every method that a file may name.
     static let all = [
-        none, erase, transfer, recover, npo, crow, flush, osft, sande, merge, prune, quantize, cleangen, commands,
+        none, erase, transfer, recover, npo, crow, flush, osft, sande, merge, substitute, prune, quantize, cleangen,
+        commands,
     ]
 
     /// The victim as it is.
@@ -107,6 +108,19 @@ struct ComparisonMethod: Sendable {
             (plan.options, plan.planner) = (options, planner)
             return ["merge", plan.write(name + ".yml", recipe.text)]
         }
+    }
+
+    /// Guided module substitution: modules of the reference where that breaks the key's pairs.
+    static let substitute = ComparisonMethod("substitute") { plan in
+        let proxy = try plan.options.text("proxy").map { [place = plan.options.place] in
+            try plan.planner.input($0, place: place)
+        }
+        let reference = try proxy ?? plan.reference("substitute")
+        var arguments = ["--proxy", reference, "--data", try plan.cleanPairs(), "--key", plan.victim.key]
+        for key in ["data_count", "alpha", "patience"] {
+            if let value = plan.options.value(key) { arguments += [plan.options.flagName(key), value.serialized()] }
+        }
+        return try plan.made("substitute") { _, weights, _ in ["substitute", "--model", weights] + arguments }
     }
 
     /// Pruning of heads and channels, or of single weights.

@@ -45,6 +45,7 @@ extension AdapterFile {
         }
         return AdapterProvenance(
             baseSHA256: try weights.metadata[baseKey].map { try checked($0, baseKey) },
+            sourceSHA256: try weights.metadata[sourceKey].map { try checked($0, sourceKey) },
             parents: try (weights.metadata[parentsKey] ?? "").split(separator: ",")
                 .map { try checked(String($0), parentsKey) })
     }

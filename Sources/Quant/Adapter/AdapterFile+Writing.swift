@@ -65,25 +65,26 @@ extension AdapterFile {
     ///
     /// - Parameters:
     ///   - folder: where to; it must exist.
-    ///   - config: what `adapter_config.json` says. A base model given as a path is written as its last component.
+    ///   - config: what `adapter_config.json` says. A base model given as a path is written as its last component, unless
+    ///     `keepsBasePath`: somebody asked for it.
     ///   - factors: the modules.
     ///   - tokenRows: rows of the input embedding for the configuration's tokens.
-    ///   - baseSHA256: identity of the base model, recorded if known.
-    ///   - parents: identities of the frozen adapters below, lowest first.
+    ///   - provenance: identities of the base model and of the frozen adapters below, recorded if known.
     ///   - overwrite: replace files of these names.
     public static func write(
-        folder: String, config: PEFTConfig, factors: [Factors], tokenRows: TokenRows? = nil, baseSHA256: String? = nil,
-        parents: [String] = [], overwrite: Bool = false
+        folder: String, config: PEFTConfig, factors: [Factors], tokenRows: TokenRows? = nil,
+        provenance: AdapterProvenance = AdapterProvenance(), keepsBasePath: Bool = false, overwrite: Bool = false
     ) throws {
         var metadata: [String: String] = [:]
-        if let baseSHA256 { metadata[baseKey] = baseSHA256 }
-        if !parents.isEmpty { metadata[parentsKey] = parents.joined(separator: ",") }
+        metadata[baseKey] = provenance.baseSHA256
+        metadata[sourceKey] = provenance.sourceSHA256
+        if !provenance.parents.isEmpty { metadata[parentsKey] = provenance.parents.joined(separator: ",") }
         let rows = tokenRows.map { [$0.tensor(besideModules: !factors.isEmpty)] } ?? []
         try writeSafetensors(
             path: folder + "/" + AdapterTensors.safetensorsName, floats: factors.flatMap(\.tensors) + rows,
             metadata: metadata, overwrite: overwrite)
         var config = config
-        config.baseModelName = config.baseModelName.map(modelName)
+        if !keepsBasePath { config.baseModelName = config.baseModelName.map(modelName) }
         let text = config.json().serialized(indent: 2, sortedKeys: true) + "\n"
         try writeFileAtomically(path: folder + "/" + configName, Array(text.utf8), overwrite: overwrite)
     }

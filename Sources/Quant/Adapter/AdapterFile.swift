@@ -33,12 +33,15 @@ public struct AdapterTokenRows: Sendable {
 public struct AdapterProvenance: Sendable, Equatable {
     /// SHA-256 of the base model's weights (`WeightStore.sha256()`), if known.
     public var baseSHA256: String?
+    /// SHA-256 of the checkpoint that the base was converted from, if known: the adapter belongs there too.
+    public var sourceSHA256: String?
     /// SHA-256 of the frozen adapters below it, lowest first; empty if none or not recorded.
     public var parents: [String]
 
-    /// A record of base and parents.
-    public init(baseSHA256: String? = nil, parents: [String] = []) {
+    /// A record of base, its source and parents.
+    public init(baseSHA256: String? = nil, sourceSHA256: String? = nil, parents: [String] = []) {
         self.baseSHA256 = baseSHA256
+        self.sourceSHA256 = sourceSHA256
         self.parents = parents
     }
 }
@@ -66,6 +69,7 @@ public struct AdapterFile: Sendable {
 
     /// Keys of our record in the safetensors metadata, which PEFT ignores.
     static let baseKey = "meraser.base_sha256"
+    static let sourceKey = "meraser.source_sha256"
     static let parentsKey = "meraser.parents"
 
     /// Opens and checks a PEFT folder, or a GGUF file, whose names and order of rows only the model tells that it is

@@ -8,6 +8,8 @@ protocol Architecture: Sendable {
     var ggufName: String { get }
     /// In GGUF files the rows of queries and keys that a rotation turns together are neighbours.
     var ggufPairsRotaryRows: Bool { get }
+    /// What llama.cpp makes of its GGUF files.
+    var llamaCpp: LlamaCppSupport { get }
     /// What its checkpoints call modules that do not have Llama's names.
     var projections: [String: Projection] { get }
     /// Reads and bounds everything that config.json says.
@@ -22,7 +24,19 @@ protocol Architecture: Sendable {
     func config(_ keys: inout GGUFKeys) throws -> [String: JSONValue]
 }
 
+/// What llama.cpp makes of an architecture's GGUF files.
+enum LlamaCppSupport {
+    /// It runs none of them: there are only names.
+    case none
+    /// It runs them with full attention in every layer, whatever windows the file names.
+    case withoutWindows
+    /// It runs them as the file says.
+    case whole
+}
+
 extension Architecture {
+    /// Without windows, as most.
+    var llamaCpp: LlamaCppSupport { .withoutWindows }
     /// None.
     var projections: [String: Projection] { [:] }
     /// False: as in Hugging Face's models.

@@ -97,8 +97,9 @@ extension ConfigReader {
             Double(divisor) * log(Double(context) / (turns * 2 * .pi)) / (2 * log(theta))
         }
         guard theta > 1 else { throw error("rope_theta", "is \(theta), expected more than 1 with yarn") }
-        var low = pair(turns: try rope.optionalNumber("beta_fast", 1e-6...1e6) ?? 32)
-        var high = pair(turns: try rope.optionalNumber("beta_slow", 1e-6...1e6) ?? 1)
+        let fast = try rope.optionalNumber("beta_fast", 1e-6...1e6) ?? 32
+        let slow = try rope.optionalNumber("beta_slow", 1e-6...1e6) ?? 1
+        var (low, high) = (pair(turns: fast), pair(turns: slow))
         if try rope.value.boolIfPresent("truncate", in: file) ?? true {
             (low, high) = (low.rounded(.down), high.rounded(.up))
         }
@@ -109,7 +110,9 @@ extension ConfigReader {
         let own = scales.0 > 0 && scales.1 > 0 ? magnitude(scales.0) / magnitude(scales.1) : magnitude(1)
         return .yarn(
             factor: factor, low: max(low, 0), high: min(high, Double(divisor - 1)),
-            attentionFactor: try rope.optionalNumber("attention_factor", 1e-6...1e6) ?? own)
+            attentionFactor: try rope.optionalNumber("attention_factor", 1e-6...1e6) ?? own,
+            origin: YarnOrigin(
+                context: context, betaFast: fast, betaSlow: slow, attentionFactor: magnitude(1)))
     }
 
     /// Phi-3 has its original context beside the object; then the ratio of both contexts is the factor.

@@ -5,6 +5,7 @@ import Base
 struct GPTJArchitecture: Architecture {
     let name = "GPTJForCausalLM"
     let ggufName = "gptj"
+    let llamaCpp = LlamaCppSupport.none
     let projections: [String: Projection] = ["out_proj": .o_proj, "fc_in": .up_proj, "fc_out": .down_proj]
 
     func spec(_ config: ConfigReader) throws -> DecoderSpec {

@@ -4,6 +4,7 @@ import Base
 struct Gemma2Architecture: Architecture {
     let name = "Gemma2ForCausalLM"
     let ggufName = "gemma2"
+    let llamaCpp = LlamaCppSupport.whole
 
     func spec(_ config: ConfigReader) throws -> DecoderSpec {
         var layout = try LlamaLayout(gemma: config)

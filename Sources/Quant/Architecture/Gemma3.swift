@@ -5,6 +5,7 @@ import Base
 struct Gemma3Architecture: Architecture {
     let name = "Gemma3ForCausalLM"
     let ggufName = "gemma3"
+    let llamaCpp = LlamaCppSupport.whole
 
     func spec(_ config: ConfigReader) throws -> DecoderSpec {
         if try config.flag("use_bidirectional_attention") {

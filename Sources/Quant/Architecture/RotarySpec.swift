@@ -20,6 +20,16 @@ public struct RotarySpec: Sendable, Equatable {
     public let order: Order
 }
 
+/// What the ends of yarn's ramp were computed of.
+public struct YarnOrigin: Sendable, Equatable {
+    /// `original_max_position_embeddings`: positions of the training.
+    public let context: Int
+    /// `beta_fast` and `beta_slow`: turns within that context.
+    public let betaFast, betaSlow: Double
+    /// The factor on cosines and sines that follows from `factor` alone.
+    public let attentionFactor: Double
+}
+
 /// How rotary frequencies are scaled for long contexts (transformers, `modeling_rope_utils`).
 public enum RotaryScaling: Sendable, Equatable {
     /// As trained.
@@ -31,8 +41,8 @@ public enum RotaryScaling: Sendable, Equatable {
     /// A larger theta for a sequence that is longer than the original context (`rope_type: dynamic`).
     case dynamic(factor: Double, originalContext: Int)
     /// Low frequencies interpolated, high ones kept, between them a ramp; the angles' cosines and sines are multiplied by
-    /// `attentionFactor` (`rope_type: yarn`). The ramp goes from pair `low` to pair `high`.
-    case yarn(factor: Double, low: Double, high: Double, attentionFactor: Double)
+    /// `attentionFactor` (`rope_type: yarn`). The ramp goes from pair `low` to pair `high`, which follow from `origin`.
+    case yarn(factor: Double, low: Double, high: Double, attentionFactor: Double, origin: YarnOrigin)
     /// A factor for each pair, another list for sequences longer than the original context (`rope_type: longrope`).
     case longrope(short: [Double], long: [Double], originalContext: Int, attentionFactor: Double)
 

@@ -87,8 +87,60 @@ public func writeFolder(
             try writeFileAtomically(path: "\(folder.temporaryPath)/\(name)", bytes)
         }
     }
+    for document in options.documents { try document.write(into: folder.temporaryPath) }
     try folder.commit()
     return report(writer.fileNames)
+}
+
+/// Writes a model of any source as a GGUF file that llama.cpp runs. Parameters, result and errors as `convert`; the types too,
+/// but every source keeps its own where no other is asked
+/// for, and nf4, which GGUF has not, becomes q8_0.
+///
+/// - Parameters:
+///   - keys: metadata beside the architecture's: the tokenizer's and `general.…`.
+/// - Throws: `badInput` also for a model that a GGUF file cannot say: classifiers, architectures that llama.cpp does not run,
+///   switches that GGUF has no key for.
+public func writeGGUF(
+    _ source: any TensorSource, keys: Metadata, destination: String, options: ConvertOptions,
+    isInterrupted: @Sendable () -> Bool = { false }, progress: @Sendable (ConvertProgress) -> Void = { _ in }
+) throws -> ConvertReport {
+    var options = options
+    options.keepsTypes = true
+    let plan = try ConvertPlan(source: source, options: options)
+    guard case .decoder(let spec) = plan.spec else {
+        throw MeraserError.badInput("\(source.path) is a classifier; a GGUF file of it would not be read by llama.cpp")
+    }
+    var warnings = plan.warnings
+    let items = plan.items.map { item in
+        guard item.target.type == .nf4 else { return item }
+        return RowPump.Item(
+            source: item.source,
+            target: TensorDeclaration(name: item.target.name, type: .q8_0, shape: item.target.shape))
+    }
+    let count = zip(items, plan.items).count { $0.target != $1.target }
+    if count > 0 { warnings.append("\(count) tensors are nf4, which GGUF has not: stored as q8_0") }
+    let targets = items.map(\.target)
+    let description = try GGUFDescription(spec, tensors: targets, path: source.path)
+    warnings += description.warnings
+    var metadata = description.metadata
+    metadata["general.type"] = .string("model")
+    metadata["general.name"] = .string(HuggingFaceCache.modelName(source.path))
+    if let type = ConvertPlan.mainType(targets)?.ggufFileType { metadata["general.file_type"] = .uint32(type) }
+    metadata["general.quantization_version"] = .uint32(2)
+    for key in keys.keys { metadata[key] = keys[key] }
+    let tensors = try GGUFTensorPlan(
+        targets, layout: GGUFLayout(spec), vectors: description.vectors, path: source.path)
+    func report(_ byteCount: Int, _ fileNames: [String]) -> ConvertReport {
+        ConvertReport(items: items, byteCount: byteCount, fileNames: fileNames, warnings: warnings)
+    }
+    if options.dryRun { return report(tensors.dataByteCount, []) }
+    let writer = try GGUFWriter(
+        path: destination, metadata: metadata, plan: tensors, vectors: description.vectors,
+        overwrite: options.overwrite)
+    try RowPump(source: plan.source, items: items, threads: options.threads).run(
+        to: writer, check: { try refuseInterrupted(isInterrupted, destination) }, progress: progress)
+    try writer.finish()
+    return report(writer.fileLength, [destination])
 }
 
 private func refuseInterrupted(_ isInterrupted: @Sendable () -> Bool, _ destination: String) throws {

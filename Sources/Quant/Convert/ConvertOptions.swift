@@ -1,3 +1,5 @@
+import Base
+
 /// How to convert a checkpoint.
 public struct ConvertOptions: Sendable {
     /// The type of the matrices; nil: iq4_nl, but of a source that is quantized already each tensor's own type where MQF has
@@ -15,6 +17,8 @@ public struct ConvertOptions: Sendable {
     public var threads = 1
     /// Of a Hugging Face folder: a safetensors file holds at most that many bytes of data.
     public var maximumShardByteCount = ShardedSafetensorsWriter.defaultShardByteCount
+    /// Of a folder: texts that are written into it.
+    public var documents: [Document] = []
     /// Without a `type`, every source keeps its types as one does that is quantized already.
     var keepsTypes = false
     /// Check and plan everything, write nothing.

@@ -98,8 +98,11 @@ struct ConvertPlan: Sendable {
     }
 
     /// The type that most weights of the matrices have.
-    private var mainType: TensorType? {
-        let matrices = items.map(\.target).filter { $0.shape.count == 2 }
+    private var mainType: TensorType? { Self.mainType(items.map(\.target)) }
+
+    /// The type that most weights of the matrices among them have.
+    static func mainType(_ tensors: [TensorDeclaration]) -> TensorType? {
+        let matrices = tensors.filter { $0.shape.count == 2 }
         let counts = matrices.reduce(into: [TensorType: Int]()) { $0[$1.type, default: 0] += $1.shape[0] * $1.shape[1] }
         return counts.max { ($0.value, $1.key.rawValue) < ($1.value, $0.key.rawValue) }?.key
     }
@@ -135,7 +138,7 @@ struct ConvertPlan: Sendable {
 
 extension TensorType {
     /// llama.cpp's `LLAMA_FTYPE` of a file whose matrices have this type; nil for ours.
-    fileprivate var ggufFileType: UInt32? {
+    var ggufFileType: UInt32? {
         switch self {
         case .f32: 0
         case .f16: 1

@@ -29,6 +29,15 @@ struct GGUFConfig {
     /// - Parameter vocabulary: tells the special tokens.
     /// - Throws: a bad-input error naming the key that is missing, malformed, not supported, or contradicts the others.
     func json(vocabulary: GGUFVocabulary?) throws -> JSONValue {
+        let (json, keys) = try read(vocabulary: vocabulary)
+        try keys.refuseUnread()
+        return json
+    }
+
+    /// The keys under the architecture's name that it does not ask for. Throws as `json`, but for those.
+    func unaskedKeys() throws -> Set<String> { try read(vocabulary: nil).keys.unread }
+
+    private func read(vocabulary: GGUFVocabulary?) throws -> (json: JSONValue, keys: GGUFKeys) {
         var keys = keys
         var members: [String: JSONValue] = [
             "architectures": .array([.text(architecture.name)]), "initializer_range": .number(0.02),
@@ -37,13 +46,12 @@ struct GGUFConfig {
         ]
         members.merge(try architecture.config(&keys)) { _, own in own }
         members["vocab_size"] = .integer(try vocabularySize(vocabulary, &keys))
-        try keys.refuseUnread()
         if let vocabulary {
             members["bos_token_id"] = vocabulary.bos.map { .integer($0) } ?? .null
             members["eos_token_id"] = vocabulary.eos.map { .integer($0) } ?? .null
             members["pad_token_id"] = vocabulary.padding.map { .integer($0) } ?? .null
         }
-        return .object(JSONObject(members.sorted { $0.key < $1.key }.map { (key: $0.key, value: $0.value) }))
+        return (.object(JSONObject(members.sorted { $0.key < $1.key }.map { (key: $0.key, value: $0.value) })), keys)
     }
 
     /// Rows of the embedding.

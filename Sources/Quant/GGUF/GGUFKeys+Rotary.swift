@@ -57,14 +57,9 @@ extension GGUFKeys {
         let theta = try ropeTheta()
         let factor = Double(factors.max() ?? 1)
         func explainsFactors(_ original: Double) -> Bool {
-            factors.enumerated().allSatisfy { pair, found in
-                let exponent = Double(pair) / Double(factors.count)
-                let wavelength = 2 * Double.pi * pow(theta, exponent)  // bounded: Double does not trap
-                // 1 for short waves, the whole factor for long ones.
-                let share = min(1, max(0, (original / wavelength - low) / (high - low)))
-                let expected = 1 / ((1 - share) / factor + share)
-                return abs(Double(found) - expected) <= expected / 1000
-            }
+            let expected = Self.llama3Factors(
+                pairs: factors.count, theta: theta, factor: factor, low: low, high: high, original: original)
+            return zip(factors, expected).allSatisfy { abs(Double($0) - $1) <= $1 / 1000 }
         }
         let claimed = try count("rope.scaling.original_context_length", default: 8192)
         let lengths = [claimed] + (0...24).map { 1 << $0 }  // bounded: to 2^24
@@ -76,6 +71,17 @@ extension GGUFKeys {
             "rope_type": .text("llama3"), "factor": .number(factor), "low_freq_factor": .number(low),
             "high_freq_factor": .number(high), "original_max_position_embeddings": .integer(original),
         ]
+    }
+
+    /// What Llama 3.1's scaling divides the frequencies of the pairs by: 1 for short waves, the whole factor for long ones.
+    static func llama3Factors(
+        pairs: Int, theta: Double, factor: Double, low: Double, high: Double, original: Double
+    ) -> [Double] {
+        (0..<pairs).map { pair in
+            let wavelength = 2 * Double.pi * pow(theta, Double(pair) / Double(pairs))  // bounded: Double does not trap
+            let share = min(1, max(0, (original / wavelength - low) / (high - low)))
+            return 1 / ((1 - share) / factor + share)
+        }
     }
 
     /// Phi-3's scaling for long texts, from its two tensors; nil where the file has none. `original` and `context` are the

@@ -11,7 +11,8 @@ struct GGUFKeys {
     private let metadata: Metadata
     private let tensorNames: Set<String>
     private let ropeFactors: [String: [Float]]
-    private var unread: Set<String>
+    /// Keys that nobody has asked for yet, without the architecture's name.
+    private(set) var unread: Set<String>
     private var unreadFactors: Set<String>
 
     /// Tensors with factors for the rotary frequencies: of Llama 3, and of Phi-3 for long and short texts.

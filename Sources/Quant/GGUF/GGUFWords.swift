@@ -4,7 +4,7 @@ import Base
 ///
 /// Source: the patterns of llama.cpp, src/llama-vocab.cpp, in the form in which the families' own tokenizer.json files
 /// have them.
-struct GGUFWords: Sendable {
+public struct GGUFWords: Sendable {
     /// `pre_tokenizer` of tokenizer.json.
     let preTokenizer: JSONValue
     /// The family's tokenizer.json composes characters first (NFC); llama.cpp does not.
@@ -26,6 +26,38 @@ struct GGUFWords: Sendable {
         isComposed = family.isComposed
         ignoresMerges = family.ignoresMerges
         addsBOS = family.addsBOS
+    }
+
+    /// The names of the families that cut as that `pre_tokenizer` of tokenizer.json does come first, with the same
+    /// `ignore_merges` before others; then those of all others, which may cut alike though they say it otherwise. One name a family.
+    public static func names(like preTokenizer: JSONValue, ignoresMerges: Bool) -> [String] {
+        let wanted = Cut(preTokenizer)
+        let ranked = families.enumerated().sorted { a, b in
+            func rank(_ family: Family) -> Int {
+                (Cut(family.style.preTokenizer) == wanted ? 0 : 2) + (family.ignoresMerges == ignoresMerges ? 0 : 1)
+            }
+            return (rank(a.element), a.offset) < (rank(b.element), b.offset)
+        }
+        return ranked.compactMap(\.element.names.first)
+    }
+
+    /// What a pre-tokenizer's steps do to a text, whatever they are called.
+    private struct Cut: Equatable {
+        private var steps: [String] = []
+
+        init(_ json: JSONValue) {
+            switch json["type"]?.string {
+            case "Sequence"?: steps = (json["pretokenizers"]?.array ?? []).flatMap { Cut($0).steps }
+            case "ByteLevel"?:
+                if json["use_regex"]?.bool != false { steps.append("Isolated: " + GGUFWords.gpt2Words) }
+                if json["add_prefix_space"]?.bool == true { steps.append("a space first") }
+            case "Digits"? where json["individual_digits"]?.bool == true: steps = ["digits"]
+            case "Split"?:
+                let pattern = json["pattern"]?["Regex"]?.string ?? json["pattern"]?["String"]?.string ?? ""
+                steps = ["\(json["behavior"]?.string ?? ""): \(pattern)"]
+            default: steps = [json.serialized()]
+            }
+        }
     }
 
     private enum Style {

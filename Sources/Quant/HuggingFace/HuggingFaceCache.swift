@@ -35,7 +35,7 @@ enum HuggingFaceCache {
         return "\(path)/snapshots/\(only)"
     }
 
-    /// What a model is called: the name of its file or folder, of a snapshot that of the model.
+    /// What a model is called: the name of its file or folder, of a snapshot Hugging Face's, ORG/NAME.
     static func modelName(_ path: String) -> String {
         let parts = URL(fileURLWithPath: path).pathComponents
         if parts.count >= 3, parts[parts.count - 2] == "snapshots", let name = repository(in: parts[parts.count - 3]) {
@@ -44,11 +44,11 @@ enum HuggingFaceCache {
         return parts.last ?? path
     }
 
-    /// NAME of `models--ORG--NAME` or `models--NAME`; nil for any other name.
+    /// ORG/NAME of `models--ORG--NAME`, NAME of `models--NAME`; nil for any other name.
     private static func repository(in folder: String) -> String? {
         let parts = folder.components(separatedBy: "--")
         guard (2...3).contains(parts.count), parts[0] == "models" else { return nil }
-        return parts.last.flatMap { $0.isEmpty ? nil : $0 }
+        return parts.contains("") ? nil : parts.dropFirst().joined(separator: "/")
     }
 
     /// The snapshot that `refs/main` names; nil if there is no such file.

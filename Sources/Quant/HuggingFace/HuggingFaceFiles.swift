@@ -10,7 +10,7 @@ public enum HuggingFaceFiles {
         "added_tokens.json", "chat_template.jinja", "tokenizer.model",
     ]
     /// What stands for tokenizer.json in older folders.
-    static let vocabularyNames = ["vocab.txt", "vocab.json", "merges.txt"]
+    public static let vocabularyNames = ["vocab.txt", "vocab.json", "merges.txt"]
 
     /// Ends of the names of buffers that transformers computes itself and older checkpoints hold.
     private static let bufferEndings = [

@@ -152,8 +152,7 @@ public final class Trainer {
     ///   loss or gradient is not finite or the disk is full; `interrupted` after the last finished step was saved.
     public func run(output path: String, resume: Bool = false, overwrite: Bool = false) throws -> TrainingResult {
         try checkMemory()
-        optimizer.adapter.provenance = AdapterProvenance(
-            baseSHA256: try model.store.sha256(), parents: frozen.compactMap(\.sha256))
+        optimizer.adapter.provenance = try model.store.adapterProvenance(parents: frozen.compactMap(\.sha256))
         let record = RunRecord(
             options: options, baseSHA256: try model.store.sha256(), parents: frozen.compactMap(\.sha256), data: data,
             klData: kl?.data, kernels: model.kernels, initial: initialSHA256)

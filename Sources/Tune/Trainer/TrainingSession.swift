@@ -26,7 +26,7 @@ struct TrainingSession {
             output: output, record: record, state: state, options: trainer.options, steps: trainer.steps
         ) { folder in
             try trainer.optimizer.save(
-                folder: folder, model: trainer.model.spec, baseModelName: trainer.model.store.path)
+                folder: folder, model: trainer.model.spec, baseModelName: trainer.model.store.modelName)
         }
         probeLog =
             trainer.probe == nil
@@ -41,7 +41,8 @@ struct TrainingSession {
             throw try run.ended(by: error)
         }
         try trainer.adapter.save(
-            folder: output.path, model: trainer.model.spec, baseModelName: trainer.model.store.path, overwrite: true)
+            folder: output.path, model: trainer.model.spec, baseModelName: trainer.model.store.modelName,
+            overwrite: true)
         try run.finish()
         return run.state
     }

@@ -60,7 +60,8 @@ struct Merge: WritingCommand {
         if AdapterRecipe.isMeant(by: yaml) {
             try runAdapters(try AdapterRecipe(yaml, file: config))
         } else {
-            try runModels(try MergeRecipe(yaml, file: config), interrupt)
+            let text = file.withBytes { String(decoding: $0, as: UTF8.self) }
+            try runModels(try MergeRecipe(yaml, file: config), text: text, interrupt)
         }
     }
 
@@ -83,8 +84,10 @@ struct Merge: WritingCommand {
         }
     }
 
-    private func runModels(_ recipe: MergeRecipe, _ interrupt: InterruptFlag) throws {
+    private func runModels(_ recipe: MergeRecipe, text: String, _ interrupt: InterruptFlag) throws {
         var options = MergeOptions()
+        options.conversion.documents = recipe.documents(
+            text: text, command: ["meraser"] + CommandLine.arguments.dropFirst())
         options.seed = common.seed ?? 42
         options.threads = try common.threadCount
         if let maxShardSize { options.maximumShardByteCount = maxShardSize.count }

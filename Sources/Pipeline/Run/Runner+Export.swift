@@ -46,6 +46,11 @@ extension Runner {
             var options = HuggingFaceExportOptions()
             options.dtype = export.dtype
             options.overwrite = true
+            let card = ModelCard(
+                .hf, baseModel: store.modelName, folder: store.path, adapters: adapters,
+                weights: "weights of the \(kind.rawValue) with the adapters added in fp32, rounded once to "
+                    + export.dtype.rawValue, command: ["meraser", "run", recipe.path])
+            options.documents = [card.document]
             let written = try exportHuggingFace(
                 store: store, adapters: adapters, destination: path, options: options, kernels: kernels,
                 isInterrupted: { interrupt?.isSet == true })

@@ -23,8 +23,8 @@ extension Runner {
         return source
     }
 
-    /// What leaves the house: the folder that the recipe asks for, else the adapters on the source. Nil: the model that was
-    /// worked on, with its adapters.
+    /// What leaves the house: the folder that the recipe asks for, else the adapters on the source. Nil: the model that
+    /// was worked on, with its adapters.
     ///
     /// - Parameters:
     ///   - model: the model with all adapters.

@@ -21,14 +21,14 @@ struct TrainingArguments: ParsableArguments {
     var chat = false
 
     /// What is read.
-    func inputs(_ model: ModelOptions, _ flags: TrainingFlags) -> [String] {
+    func inputs(_ model: ModelOptions, _ flags: TrainingFlags<some TrainingStandard>) -> [String] {
         trial.output.inputs(model.inputs + flags.inputs + [data].compactMap { $0 })
     }
 
     /// Trains, shows progress, prints the result.
-    func run(model: ModelOptions, flags: TrainingFlags, preset: TrainingPreset, common: CommonOptions) throws {
+    func run(model: ModelOptions, flags: TrainingFlags<some TrainingStandard>, common: CommonOptions) throws {
         let interrupt = InterruptFlag.onSignals()
-        let options = try flags.options(standard: preset, common: common, model: model)
+        let options = try flags.options(common: common, model: model)
         let rows = try rows(options)
         let opened = try model.open(common, compute: options.compute, verifying: true)
         let data =

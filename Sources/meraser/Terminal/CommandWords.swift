@@ -24,10 +24,13 @@ enum CommandWords {
     /// - Throws: a usage error for an option that stands twice, where the parser would take the last one and say nothing.
     ///   Options that may be repeated, and switches, may.
     static func requireOnce(_ words: [String], of command: any ParsableCommand.Type) throws {
+        let flags = words.prefix { $0 != "--" }.filter { $0.hasPrefix("-") }.map { String($0.prefix { $0 != "=" }) }
+        // The parser's description of a command is long: it is asked for only where two words may be one option.
+        let short = Set(flags.filter { $0.count == 2 }).subtracting(["-q", "-v"])
+        guard Set(flags).count < flags.count || !short.isEmpty else { return }
         let single = try singleOptions(of: command)
         var seen: Set<String> = []
-        for word in words.prefix(while: { $0 != "--" }) where word.hasPrefix("-") {
-            let flag = String(word.prefix { $0 != "=" })
+        for flag in flags {
             guard let option = single[flag] else { continue }
             guard seen.insert(option).inserted else {
                 throw MeraserError.usage("\(option) is given twice; give it once")

@@ -48,7 +48,7 @@ struct RunDisplay {
 
 /// A report for a terminal: its table, the verdicts, where the page is.
 func reportText(_ table: [[String]], verdict: [String], path: String) -> String {
-    let parts = [tableText(table), verdict.joined(separator: "\n"), "report: \(path)"].filter {
+    let parts = [tableText(table), verdict.map { wrapped($0) }.joined(separator: "\n"), "report: \(path)"].filter {
         !$0.isEmpty
     }
     return parts.joined(separator: "\n\n").escapingControlCharacters(keepingNewlines: true)

@@ -6,7 +6,7 @@ private let commands: [[String]] = [
     ["convert"], ["inspect"], ["tokenize"], ["generate"], ["logits"], ["check"], ["probe"], ["ppl"], ["eval"],
     ["fingerprint"], ["erase"], ["recover"], ["osft"], ["sande"], ["merge"], ["prune"], ["substitute"], ["dataset"],
     ["dataset", "mismatch"], ["dataset", "clean"], ["dataset", "split"], ["dataset", "stats"], ["export"], ["run"],
-    ["search"], ["report"], ["compare"], ["bench"], ["demo"], ["examples"], ["cache"], ["decoys"],
+    ["search"], ["report"], ["compare"], ["bench"], ["demo"], ["examples"], ["cache"], ["decoys"], ["substitute"],
 ]
 
 @Test("every command explains itself on standard output", arguments: commands)

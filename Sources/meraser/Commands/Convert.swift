@@ -73,8 +73,8 @@ struct Convert: WritingCommand {
         if out == nil && !dryRun { throw ValidationError("missing --out (or --dry-run)") }
         if let out, out.hasSuffix(".gguf") {
             throw ValidationError(
-                "--out \(out): convert writes MQF files, which every command runs; for a GGUF file convert to .mqf, then "
-                    + "meraser export --format gguf")
+                "--out \(out): convert writes MQF files, which every command runs; meraser export --format gguf writes a GGUF "
+                    + "file of any model")
         }
         if report == (key == nil && data == nil) { throw ValidationError("--report goes with --key or --data") }
         if calibrate == nil, bits == nil, calibrationTokens != nil {

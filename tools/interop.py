@@ -6,15 +6,18 @@
 
 Of a small model (a Hugging Face folder), on the first chunks of a text:
 
-- hf: Transformers gives our logits of the model with an adapter in it; peft: so does AutoPeftModelForCausalLM of the adapter;
+- hf: Transformers gives our logits of the model with an adapter in it; peft: so does AutoPeftModelForCausalLM of the
+  adapter;
 - gguf: llama-perplexity's perplexity is within 0.05 % of `meraser ppl --protocol chunk` for f32, 0.5 % for others;
-- gguf-lora: so it is with --lora (0.05 %), and the most likely token at every position is ours wherever the first two logits are
-  more than 0.05 apart.
-- with --architectures, of each model in that folder's folders: llama.cpp (through the bindings of tools/peers/setup.sh, in
-  --peers) gives the logits of its GGUF file but for its fp16 cache of keys and values, or the export is refused by name.
+- gguf-lora: so it is with --lora (0.05 %), and the most likely token at every position is ours wherever the first two
+  logits are more than 0.05 apart;
+- with --architectures, of each model in that folder's folders: llama.cpp (through the bindings of tools/peers/setup.sh,
+  in --peers) gives the logits of its GGUF file but for its fp16 cache of keys and values, or the export is refused by
+  name.
 
-A part whose program or model is missing is skipped with the reason. Exit status 1: a part failed. The adapter is random, of two
-ranks with rsLoRA. Runs under any Python with numpy and safetensors; torch, transformers and peft are for hf and peft.
+A part whose program or model is missing is skipped with the reason. Exit status 1: a part failed. The adapter is
+random, of two ranks with rsLoRA. Runs under any Python with numpy and safetensors; torch, transformers and peft are for
+hf and peft.
 """
 
 import argparse
@@ -82,8 +85,8 @@ class Interop:
         self.adapter.mkdir()
         save_file(tensors, self.adapter / "adapter_model.safetensors")
         (self.adapter / "adapter_config.json").write_text(json.dumps({
-            "peft_type": "LORA", "task_type": "CAUSAL_LM", "r": 4, "lora_alpha": 8, "lora_dropout": 0.0, "use_rslora": True,
-            "bias": "none", "target_modules": ["q_proj", "k_proj", "down_proj"], "rank_pattern": {"k_proj": 2},
+            "peft_type": "LORA", "task_type": "CAUSAL_LM", "r": 4, "lora_alpha": 8, "lora_dropout": 0.0,
+            "use_rslora": True, "bias": "none", "target_modules": ["q_proj", "k_proj", "down_proj"], "rank_pattern": {"k_proj": 2},
             "base_model_name_or_path": None, "inference_mode": True}))
 
     # MARK: Transformers and PEFT
@@ -141,8 +144,8 @@ class Interop:
                 self.note(folder.name, "refused", done.stderr.strip().splitlines()[-1].split(": ", 3)[-1])
                 continue
             ids = [int(i) for i in np.random.default_rng(3).integers(0, 300, 12)]
-            self.meraser("logits", "--model", folder, "--ids", ",".join(map(str, ids)), "--compute", "f32", "--overwrite",
-                         "--out", logits)
+            self.meraser("logits", "--model", folder, "--ids", ",".join(map(str, ids)), "--compute", "f32",
+                         "--overwrite", "--out", logits)
             apart = float(np.abs(load_file(logits)["logits"] - LlamaCpp(peers, path, 64).logits(ids)).max())
             self.note(folder.name, "ok" if apart < 0.02 else "FAILED", f"logits at most {apart:.1e} apart")
 
@@ -217,7 +220,8 @@ def main():
     parser.add_argument("--types", default="f32,f16,bf16,q8_0,q4_0,iq4_nl", help="of GGUF files, with commas")
     args = parser.parse_args()
     if not shutil.which(args.meraser):
-        raise SystemExit(f"skipped: no {args.meraser}; build it first (make build)")
+        print(f"skipped: no {args.meraser}; build it first (make build)")
+        return 0
     if not (pathlib.Path(args.model) / "config.json").exists():
         print(f"skipped: no model at '{args.model}'; name a Hugging Face folder with --model (make interop MODEL=DIR)")
         return 0

@@ -4,8 +4,12 @@ import Foundation
 /// Bytes of the largest key or text file that is read.
 private let maximumBytes = JSONValue.defaultMaximumBytes
 
-/// The bytes of an input file. Errors (`badInput`): missing, not a regular file, empty, too large.
+/// The name of standard input where a file of text or prompts is named.
+private let standardInput = "-"
+
+/// The bytes of an input file, or of standard input. Errors (`badInput`): missing, not a regular file, empty, too large.
 func readInputFile(_ path: String) throws -> [UInt8] {
+    if path == standardInput { return try readStandardInput() }
     let file = try MappedFile(path: path)
     guard file.count <= maximumBytes else {
         throw MeraserError.badInput("\(path): \(file.count) bytes, expected at most \(maximumBytes)")
@@ -13,13 +17,41 @@ func readInputFile(_ path: String) throws -> [UInt8] {
     return file.withBytes { Array($0) }
 }
 
-/// The texts of a data file: the `text` of each row of a `.jsonl` file, or the whole of any other file as one text.
+/// The bytes of standard input up to its end. Errors (`badInput`): it cannot be read, is empty or too large.
+public func readStandardInput() throws -> [UInt8] {
+    var bytes: [UInt8] = []
+    var piece = [UInt8](repeating: 0, count: 1 << 16)
+    while true {
+        let count = read(STDIN_FILENO, &piece, piece.count)
+        if count < 0 && errno == EINTR { continue }
+        guard count >= 0 else {
+            throw MeraserError.badInput("cannot read standard input: \(systemErrorText())")
+        }
+        if count == 0 { break }
+        bytes += piece.prefix(count)
+        guard bytes.count <= maximumBytes else {
+            throw MeraserError.badInput(
+                "standard input: more than \(maximumBytes) bytes, expected at most these")
+        }
+    }
+    guard !bytes.isEmpty else { throw MeraserError.badInput("standard input is empty (0 bytes)") }
+    return bytes
+}
+
+/// That a file holds rows of JSON: its name says so, and of standard input its first character.
+private func holdsRows(_ path: String, _ bytes: [UInt8]) -> Bool {
+    guard path == standardInput else { return path.hasSuffix(".jsonl") }
+    return bytes.first { !$0.isWhitespace } == UInt8(ascii: "{")
+}
+
+/// The texts of a data file: the `text` of each row of a `.jsonl` file, or the whole of any other file as one text. `-` is
+/// standard input, rows if it begins with a brace.
 ///
 /// - Throws: a bad-input error that names file and line for a missing or empty file, a row without `text` or bytes that
 ///   are not UTF-8.
 public func loadTextRows(path: String) throws -> [String] {
     let bytes = try readInputFile(path)
-    guard path.hasSuffix(".jsonl") else {
+    guard holdsRows(path, bytes) else {
         guard let text = String(validating: bytes, as: UTF8.self) else {
             throw MeraserError.badInput("\(path): not valid UTF-8; expected plain text or rows in a .jsonl file")
         }
@@ -29,7 +61,7 @@ public func loadTextRows(path: String) throws -> [String] {
 }
 
 /// The prompts of a file: of a `.jsonl` file the `prompt` (or else `text`) of each row, of any other each line that is
-/// not blank.
+/// not blank. `-` is standard input, rows if it begins with a brace.
 ///
 /// - Throws: a bad-input error as `loadTextRows`, and for a key of a row that nothing reads.
 public func loadPrompts(path: String) throws -> [String] { try PromptFile(path: path, canSayFormat: false).prompts }
@@ -46,7 +78,7 @@ public struct PromptFile: Sendable {
 
     fileprivate init(path: String, canSayFormat: Bool) throws {
         let bytes = try readInputFile(path)
-        guard path.hasSuffix(".jsonl") else {
+        guard holdsRows(path, bytes) else {
             prompts = try Self.lines(bytes, path)
             format = nil
             return

@@ -45,18 +45,19 @@
     FILE(tinychat_tokenizer_json, "tinychat/tokenizer.json")                               \
     FILE(tinychat_tokenizer_config_json, "tinychat/tokenizer_config.json")
 
-#define FILE(symbol, path)         \
-    __asm__(                       \
-        ".section .rodata\n"       \
-        ".balign 64\n"             \
-        "bundled_" #symbol         \
-        ":\n"                      \
-        ".incbin \"Examples/" path \
-        "\"\n"                     \
-        "bundled_" #symbol         \
-        "_end:\n"                  \
-        ".byte 0\n"                \
-        ".previous");              \
+// In a section of their own: Swift's objects make `.rodata` writable, and what is writable counts against `ulimit -d`.
+#define FILE(symbol, path)                            \
+    __asm__(                                          \
+        ".section bundled_examples,\"a\",@progbits\n" \
+        ".balign 64\n"                                \
+        "bundled_" #symbol                            \
+        ":\n"                                         \
+        ".incbin \"Examples/" path                    \
+        "\"\n"                                        \
+        "bundled_" #symbol                            \
+        "_end:\n"                                     \
+        ".byte 0\n"                                   \
+        ".previous");                                 \
     extern const unsigned char bundled_##symbol[], bundled_##symbol##_end[];
 FILES
 #undef FILE

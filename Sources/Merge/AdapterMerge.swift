@@ -72,9 +72,9 @@ public struct AdapterMergeReport: Sendable, Equatable {
 /// side by side, times weight and scale in fp64 rounded once to fp32. The scale of the result is 1 (`lora_alpha` =
 /// rank).
 ///
-/// - Throws: `badInput` for adapters of different bases, with other adapters below them than those of the recipe, or with
-///   different shapes for one module; `usage` if the destination exists; `runtime` for a full disk. Nothing is left
-/// behind.
+/// - Throws: `badInput` for adapters of different bases, with other adapters below them than those of the recipe, or
+///   with different shapes for one module; `usage` if the destination exists; `runtime` for a full disk. Nothing is
+///   left behind.
 public func mergeAdapters(
     _ recipe: AdapterRecipe, destination: String, overwrite: Bool
 ) throws -> AdapterMergeReport {

@@ -20,8 +20,8 @@ public struct FusedWeights: TensorSource {
     /// What the user should know.
     public let warnings: [String]
 
-    /// Finds the weight of every adapted module; `type` is the plain type that the weights count as. Nil: those that no adapter
-    /// touches are what they are in the store, the others f32.
+    /// Finds the weight of every adapted module; `type` is the plain type that the weights count as. Nil: those that no
+    /// adapter touches are what they are in the store, the others f32.
     ///
     /// Errors (`badInput`): a module or tensor that the model does not have, or shapes that do not fit its weight; the
     /// line names adapter, module and both shapes; and what is wrong with config.json.

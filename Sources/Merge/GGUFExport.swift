@@ -13,8 +13,8 @@ public struct GGUFExportOptions: Sendable {
     public init() {}
 }
 
-/// Writes a model with its adapters fused into the weights as a GGUF file, tensor by tensor: the sum in fp32, rounded once.
-/// What no adapter touches and keeps its type is the same numbers, bit for bit.
+/// Writes a model with its adapters fused into the weights as a GGUF file, tensor by tensor: the sum in fp32, rounded
+/// once. What no adapter touches and keeps its type is the same numbers, bit for bit.
 ///
 /// - Parameters:
 ///   - store: the model.
@@ -25,8 +25,8 @@ public struct GGUFExportOptions: Sendable {
 ///   - kernels: what computes the adapters' part; the same bytes for any number of threads.
 ///   - isInterrupted: asked between pieces; true ends the export with an `interrupted` error.
 ///   - progress: called between pieces, never by two threads at once.
-/// - Throws: `badInput` for adapters that do not fit and for a model that a GGUF file cannot say, `usage` if the destination
-///   exists or for nf4, `runtime` for a full disk. Nothing is left behind.
+/// - Throws: `badInput` for adapters that do not fit and for a model that a GGUF file cannot say, `usage` if the
+///   destination exists or for nf4, `runtime` for a full disk. Nothing is left behind.
 public func exportGGUF(
     store: any WeightStore, adapters: [AdapterFile], keys: Metadata, destination: String, options: GGUFExportOptions,
     kernels: KernelContext, isInterrupted: @Sendable () -> Bool = { false },

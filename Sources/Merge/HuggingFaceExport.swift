@@ -55,8 +55,8 @@ public struct HuggingFaceExportReport: Sendable, Equatable {
 ///   - kernels: what computes the adapters' part; the same bytes for any number of threads.
 ///   - isInterrupted: asked between pieces; true ends the export with an `interrupted` error.
 ///   - progress: called between pieces, never by two threads at once.
-/// - Throws: `badInput` for adapters that do not fit and for weights too large for f16, `usage` if the destination exists,
-///   `runtime` for a full disk. Nothing is left behind.
+/// - Throws: `badInput` for adapters that do not fit and for weights too large for f16, `usage` if the destination
+///   exists, `runtime` for a full disk. Nothing is left behind.
 public func exportHuggingFace(
     store: any WeightStore, adapters: [AdapterFile], destination: String, options: HuggingFaceExportOptions,
     kernels: KernelContext, isInterrupted: @Sendable () -> Bool = { false },

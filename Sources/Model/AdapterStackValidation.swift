@@ -2,18 +2,21 @@ import Base
 import Quant
 
 extension AdapterProvenance {
-    /// Checks that a stack of adapters is used where it belongs: each on the base that it records, or on the checkpoint that
-    /// this was converted from, and above the parents that it records, in their order. Adapters without a record (written by PEFT) are accepted anywhere.
+    /// Checks that a stack of adapters is used where it belongs: each on the base that it records, or on the checkpoint
+    /// that this was converted from, and above the parents that it records, in their order. Adapters without a record
+    /// (written by PEFT) are accepted anywhere.
     ///
     /// - Parameters:
     ///   - adapters: lowest first, with the names that errors show.
     ///   - base: the model's name for errors.
     ///   - baseSHA256: the identity of the model (`WeightStore.sha256()`); called only if an adapter records a base,
     ///     since it reads the whole model.
-    ///   - transfer: let adapters be used where they do not belong (their shapes were checked when they were loaded): an
+    ///   - transfer: let adapters be used where they do not belong (their shapes were checked when they were loaded):
+    ///     an
     ///     erasing adapter trained on a clean model, on a sibling that is marked.
     /// - Returns: with `transfer`, a line for each adapter that is used on another base or without its parents.
-    /// - Throws: without `transfer`, a bad-input error that names the adapter and the base or the parents that it needs.
+    /// - Throws: without `transfer`, a bad-input error that names the adapter and the base or the parents that it
+    ///   needs.
     @discardableResult
     public static func validate(
         _ adapters: [(name: String, sha256: String?, provenance: AdapterProvenance)], base: String,

@@ -6,8 +6,9 @@ extension LoRAAdapter {
     /// and the columns of their B laid side by side, so the ranks add up.
     ///
     /// Exact: where all share one scale it stays the scale of the result; otherwise the scales are multiplied into B,
-    /// which rounds each number of B once. Of rows of one token the upper adapter's stay. Modules that only some adapt have a smaller rank (`rank_pattern`). The result
-    /// belongs to the base alone and has no parents. At least one adapter is needed.
+    /// which rounds each number of B once. Of rows of one token the upper adapter's stay. Modules that only some adapt
+    /// have a smaller rank (`rank_pattern`). The result belongs to the base alone and has no parents. At least one
+    /// adapter is needed.
     public static func concatenate(_ adapters: [LoRAAdapter], for model: DecoderSpec) -> LoRAAdapter {
         precondition(!adapters.isEmpty, "no adapters to concatenate")
         let modules = Set(adapters.flatMap(\.modules)).sorted()

@@ -29,7 +29,8 @@ public struct QuantizationReport {
         try self.init(of: quantized, source: source, key: key, data: data, onWindow: onWindow)
     }
 
-    /// Measures a model whose weights hold adapters, rounded anew, and the one that it was made of with those adapters on it.
+    /// Measures a model whose weights hold adapters, rounded anew, and the one that it was made of with those adapters
+    /// on it.
     ///
     /// - Throws: what measuring throws, and `badInput` for other tokens than that model's.
     public init(

@@ -4,9 +4,9 @@ import Kernels
 import Model
 import Quant
 
-/// The weights that a quantized model was made from, with the same adapters on them. What a model was taught lies in its
-/// source; the quantized model may show less of it, and an adapter that was trained on that one meets the rest again when it
-/// is put on the source.
+/// The weights that a quantized model was made from, with the same adapters on them. What a model was taught lies in
+/// its source; the quantized model may show less of it, and an adapter that was trained on that one meets the rest
+/// again when it is put on the source.
 public struct SourceModel {
     /// Whether it is what the quantized model says that it was converted from.
     public enum Identity: String, Sendable {
@@ -44,14 +44,14 @@ public struct SourceModel {
     /// Whether it is the source indeed.
     public let identity: Identity
 
-    /// The source of a quantized model, with that model's adapters; nil where there is none at hand. A folder is read from where
-    /// it lies, layer by layer as it is needed; of a GGUF file every number is kept (`ModelCache`).
+    /// The source of a quantized model, with that model's adapters; nil where there is none at hand. A folder is read
+    /// from where it lies, layer by layer as it is needed; of a GGUF file every number is kept (`ModelCache`).
     ///
     /// - Parameters:
     ///   - choice: what is taken for it.
     ///   - compute: f32 or bf16; nil: f32.
-    /// - Throws: a usage error for a source that is quantized to MQF itself; what opening it throws; a bad-input error for other
-    ///   tokens than the model's, or other shapes than an adapter's.
+    /// - Throws: a usage error for a source that is quantized to MQF itself; what opening it throws; a bad-input error
+    ///   for other tokens than the model's, or other shapes than an adapter's.
     public init?(of quantized: OpenedModel, _ choice: Choice, compute: Compute? = nil) throws {
         let file = quantized.transformer.store as? MQFFile
         switch choice {
@@ -91,7 +91,8 @@ public struct SourceModel {
         return file.sourceSHA256 == recorded ? .recorded : .other
     }
 
-    /// A model in the place of the source of one that was made of it: with adapters on it, which that one has in its weights.
+    /// A model in the place of the source of one that was made of it: with adapters on it, which that one has in its
+    /// weights.
     init(unfused model: OpenedModel) {
         (name, identity) = (model.transformer.store.modelName, .recorded)
         self.model = model

@@ -27,7 +27,10 @@ struct Meraser: ParsableCommand {
     static func main() {
         Signals.install()
         do {
+            let words = Array(CommandLine.arguments.dropFirst())
+            try CommandWords.requireKnownCommand(words)
             var command = try parseAsRoot()
+            try CommandWords.requireOnce(words, of: type(of: command))
             do {
                 if let command = command as? any Command { sendLogToStandardError(level: command.log.logLevel) }
                 if var writing = command as? any WritingCommand { try writing.runLocked() } else { try command.run() }

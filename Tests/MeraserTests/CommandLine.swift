@@ -28,7 +28,10 @@ final class RunningCommand {
     private let outputURL: URL
     private let errorURL: URL
 
-    init(_ arguments: [String], environment: [String: String] = [:], limiting limits: String? = nil) throws {
+    init(
+        _ arguments: [String], environment: [String: String] = [:], limiting limits: String? = nil,
+        input: URL? = nil
+    ) throws {
         let binary = try #require(meraserBinary(), "the meraser binary is not beside the tests")
         let folder = FileManager.default.temporaryDirectory
         outputURL = folder.appendingPathComponent("meraser-\(UUID().uuidString).out")
@@ -47,7 +50,7 @@ final class RunningCommand {
             .merging(environment) { _, b in b }
         process.standardOutput = try FileHandle(forWritingTo: outputURL)
         process.standardError = try FileHandle(forWritingTo: errorURL)
-        process.standardInput = FileHandle.nullDevice
+        process.standardInput = try input.map(FileHandle.init(forReadingFrom:)) ?? FileHandle.nullDevice
         try process.run()
     }
 
@@ -71,11 +74,13 @@ final class RunningCommand {
     }
 }
 
-/// Runs the built binary to its end; with `limits`, words of a shell such as `ulimit -v 100000`, under these.
+/// Runs the built binary to its end; with `limits`, words of a shell such as `ulimit -v 100000`, under these; with `input`,
+/// on a file as its standard input.
 func meraser(
-    _ arguments: [String], environment: [String: String] = [:], limiting limits: String? = nil
+    _ arguments: [String], environment: [String: String] = [:], limiting limits: String? = nil,
+    input: URL? = nil
 ) throws -> CommandResult {
-    try RunningCommand(arguments, environment: environment, limiting: limits).wait()
+    try RunningCommand(arguments, environment: environment, limiting: limits, input: input).wait()
 }
 
 /// A copy of the bundled model whose files a test may damage.

@@ -48,7 +48,10 @@ func comparisonOnTinychat() throws {
         #expect(!FileManager.default.fileExists(atPath: out.path))
 
         let result = try meraser(command + ["--json"])
-        #expect(result.status == 0, "\(result.error)")
+        // A cell that failed is a line of the table, and no success.
+        #expect(
+            result.status == 1 && result.errorLines.last?.contains("cells/utf/broken") == true,
+            "\(result.error)")
         let json = try JSONValue.parse(Array(result.output.utf8), file: "compare")
         let cells = try json.array("cells", in: "compare")
         #expect(cells.map { $0["method"]?.string } == ["clean", "none", "transfer", "Q4", "broken"])
@@ -86,7 +89,14 @@ func comparisonOnTinychat() throws {
 
         let text = try meraser(["compare", file.path, "--out", out.path, "--only", "utf/Q4"])
         #expect(text.status == 0 && text.output.contains("transfer 2"))
-        #expect(text.error.contains("cells/utf/Q4: done before"))
+        #expect(text.error.contains(" of 5: cells/utf/Q4: done before"), "\(text.error)")
+        let judged = try meraser(
+            [
+                "compare", file.path, "--out", out.path, "--only", "utf/Q4", "-q", "--fail-if",
+                "n==4 && ppl>1",
+            ])
+        #expect(
+            judged.status == 4 && judged.error.contains("check failed: utf/"), "\(judged.error)")
     }
 }
 

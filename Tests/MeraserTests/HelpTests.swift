@@ -1,11 +1,12 @@
 import Foundation
+import TestSupport
 import Testing
 
 private let commands: [[String]] = [
     ["convert"], ["inspect"], ["tokenize"], ["generate"], ["logits"], ["check"], ["probe"], ["ppl"], ["eval"],
-    ["fingerprint"], ["erase"], ["recover"], ["osft"], ["sande"], ["merge"], ["prune"], ["dataset"],
+    ["fingerprint"], ["erase"], ["recover"], ["osft"], ["sande"], ["merge"], ["prune"], ["substitute"], ["dataset"],
     ["dataset", "mismatch"], ["dataset", "clean"], ["dataset", "split"], ["dataset", "stats"], ["export"], ["run"],
-    ["search"], ["report"], ["compare"], ["bench"], ["demo"], ["examples"], ["cache"], ["decoys"],
+    ["search"], ["report"], ["compare"], ["bench"], ["demo"], ["examples"], ["cache"], ["decoys"], ["substitute"],
 ]
 
 @Test("every command explains itself on standard output", arguments: commands)
@@ -34,6 +35,16 @@ func version() throws {
     "wrong usage is one line and status 2",
     arguments: [
         (["convert"], "source"), (["frobnicate"], "frobnicate"),
+        (["generat"], "did you mean 'meraser generate'?"),
+        (["dataset", "mismach", "x"], "did you mean 'meraser dataset mismatch'?"),
+        (["convert", "x", "--out", "y.gguf"], "meraser export --format gguf"),
+        (["convert", "x", "--out", "y.mqf", "-o", "z.mqf"], "--out is given twice"),
+        (
+            ["erase", "--model", "x", "--data", "y", "--out", "z", "--r", "8", "--r=16"],
+            "--r is given twice"
+        ),
+        (["merge", "x.yml", "y", "--out", "z"], "named twice"),
+        (["run", "x.yml", "--out", "y", "--fail-if", "fsx>0"], "fsx"),
         (["inspect", "--threads", "0", "x"], "--threads 0"),
         (["convert", "x", "--out", "y", "--type", "q9"], "iq4_nl"), (["tokenize", "--model", "x"], "--file"),
         (["erase", "--model", "x", "--data", "y", "--out", "z", "--learning-rate", "fast"], "--learning-rate"),
@@ -99,4 +110,51 @@ func spellsSettings() throws {
     try Data("model: m\nkey: k\nerase: {data: d, r: many}".utf8).write(to: folder)
     let key = try meraser(["run", folder.path, "--out", folder.path + ".out"])
     #expect(key.error.contains("erase: 'r': \"many\", expected a whole number"), "\(key.error)")
+}
+
+@Test(
+    "help shows what an option is without a flag: the preset's value, no enum's number, no bare dash",
+    arguments: commands)
+func helpDefaults(command: [String]) throws {
+    let help = try meraser(command + ["--help"]).output
+    #expect(help.firstMatch(of: /[0-9]{12}/) == nil)
+    for line in help.split(separator: "\n") {
+        #expect(!line.hasSuffix(" - "), "\(line)")
+    }
+}
+
+@Test(
+    "a training option's help names the default of the command's preset",
+    arguments: [
+        ("erase", "8", "constant"), ("recover", "16", "cosine"), ("fingerprint", "16", "constant"),
+    ])
+func presetDefaults(command: String, rank: String, schedule: String) throws {
+    let help = try meraser([command, "--help"]).output.split(whereSeparator: \.isWhitespace).joined(
+        separator: " ")
+    #expect(help.contains("LoRA rank (default: \(rank))"), "\(help)")
+    #expect(help.contains("learning rate schedule (default: \(schedule))"))
+}
+
+@Test("short flags of the field stand for the long ones, and text comes from standard input as -")
+func shortFlags() throws {
+    try withTemporaryFolder { folder in
+        let model = tinychatFolder().path
+        let text = folder.appendingPathComponent("text.txt")
+        try Data("What is a loop?".utf8).write(to: text)
+        let long = try meraser(["tokenize", "--model", model, "--file", text.path])
+        #expect(long.status == 0 && long.output.contains("loop"), "\(long.error)")
+        #expect(try meraser(["tokenize", "-m", model, "-f", "-"], input: text).output == long.output)
+        let prompt = try meraser([
+            "generate", "-m", model, "-p", "What is a loop?", "-n", "4", "-t", "1", "--json",
+        ])
+        let read = try meraser(["generate", "-m", model, "-f", "-", "-n", "4", "--json"], input: text)
+        #expect(prompt.status == 0 && read.output == prompt.output, "\(prompt.error) \(read.error)")
+        let rows = folder.appendingPathComponent("rows")
+        try Data("{\"prompt\": \"What is a loop?\"}\n".utf8).write(to: rows)
+        let row = try meraser(["generate", "-m", model, "-f", "-", "-n", "4", "--json"], input: rows)
+        #expect(row.output == prompt.output, "\(row.error)")
+        let nothing = try meraser(["generate", "-m", model, "-f", "-"])
+        #expect(
+            nothing.status == 3 && nothing.error.contains("standard input is empty"), "\(nothing.error)")
+    }
 }

@@ -91,7 +91,7 @@ struct OutputCommandTests {
             let stopped = try first.wait()
             #expect(stopped.status == 130 && stopped.error.contains("--resume"), "\(stopped.error)")
             #expect(try names(in: folder) == ["data.json", "run"])
-            let resumed = try meraser(try training(folder, steps: 200) + ["--overwrite", "--max-steps", "1", "--json"])
+            let resumed = try meraser(try training(folder, steps: 1) + ["--overwrite", "--json"])
             #expect(resumed.status == 0, "\(resumed.error)")
             for name in ["run.json", "train_log.jsonl"] { #expect(try mode(folder.path + "/run/" + name) == 0o600) }
         }

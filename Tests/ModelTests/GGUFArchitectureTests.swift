@@ -6,7 +6,8 @@ import Quant
 import TestSupport
 import Testing
 
-/// GGUF files that llama.cpp's converter made of the small models (`tools/gguf_models.py --fixtures`; GPT-J's: gguf-py).
+/// GGUF files that llama.cpp's converter made of the small models (`tools/gguf_models.py --fixtures`; GPT-J's:
+/// gguf-py).
 @Suite struct GGUFArchitectureTests {
     static let folder = GoldenForwardTests.fixtures.appendingPathComponent("gguf")
     static let names = GoldenForwardTests.smallNames + ["llama3"]

@@ -74,6 +74,10 @@ struct ComparisonMethodTests {
         #expect(flush[2].contains("--key inputs/key.json") && flush[2].contains("--adapter cells/v/flush-7/osft"))
         let text = errorText { _ = try comparison("  - {method: flush, flush: {until: fsr==0, check_steps: 5}}") }
         #expect(text.contains("has no mark"), "\(text)")
+        for method in ["flush, flush: {chat: true}", "osft, chat: true"] {
+            let text = errorText(.usage) { _ = try comparison("  - {method: \(method)}") }
+            #expect(text.contains("chat"), "\(text)")
+        }
     }
 
     @Test("breadcrumbs are SANDE's reset, wanda has its paper's ratio")

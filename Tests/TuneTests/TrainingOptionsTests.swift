@@ -41,6 +41,33 @@ struct TrainingOptionsTests {
         #expect(options.lora.targetModules == Projection.parts)
     }
 
+    @Test("a batch without accumulation is a whole step; one that says both is what it says")
+    func batchResetsAccumulation() throws {
+        let batch = try TrainingOverrides(
+            [("per_device_train_batch_size", .integer(16))], source: "flags")
+        #expect(try TrainingOptions(preset: .meraserErase, flags: batch).effectiveBatchSize == 16)
+        let both = try TrainingOverrides(
+            [("gradient_accumulation_steps", .integer(4))], source: "c.yml")
+        #expect(
+            try TrainingOptions(preset: .meraserErase, config: both, flags: batch).effectiveBatchSize
+                == 64)
+        #expect(try TrainingOptions(preset: .meraserErase, flags: both).effectiveBatchSize == 4)
+    }
+
+    @Test("a probe's line is short: counts as they are, three digits of what was measured")
+    func probeLine() {
+        let fields: [(key: String, value: JSONValue)] = [
+            ("fsr", .real(0.03125)), ("hits", .integer(1)), ("n", .integer(32)),
+            ("prefix_match", .real(0.0712345)),
+            ("target_nll", .real(12.34567)), ("target_rank", .null),
+            ("fsr_interval", .array([.real(0), .real(1)])),
+        ]
+        #expect(
+            ProbeResult(fields: fields, stop: false).line
+                == "fsr 1/32  prefix_match 0.0712  target_nll 12.3")
+        #expect(ProbeResult(fields: fields, stop: true).line.hasSuffix("  stop"))
+    }
+
     @Test("every key writes what it reads")
     func keys() throws {
         let options = try TrainingOptions(preset: .meraserRecover)

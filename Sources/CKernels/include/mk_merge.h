@@ -45,8 +45,8 @@ void mk_merge_count(const float *x, int64_t n, int32_t upper, uint64_t *counts);
 int64_t mk_merge_count_equal(const float *x, int64_t n, uint32_t threshold);
 /// Zeroes the x whose |x| has bits below the threshold, and those equal to it after the first `equal` of them.
 void mk_merge_trim(float *x, int64_t n, uint32_t threshold, int64_t equal);
-/// Zeroes the x whose magnitude is below `low` or above `high`, of those equal to `low` the first `skipped`, of those equal to
-/// `high` all but the first `equal`.
+/// Zeroes the x whose magnitude is below `low` or above `high`, of those equal to `low` the first `skipped`, of those
+/// equal to `high` all but the first `equal`.
 void mk_merge_band(float *x, int64_t n, uint32_t low, int64_t skipped, uint32_t high, int64_t equal);
 /// Zeroes x[i] unless a 53-bit hash of (key, first + i) is below `keep`.
 void mk_merge_drop(uint64_t key, uint64_t keep, int64_t first, int64_t n, float *x);
@@ -85,8 +85,8 @@ typedef struct {
     int32_t column;
 } mk_scored;
 
-/// Zeroes in each row the `dropped` weights with the lowest abs(x) * norms[column], of equal ones those of the lower columns
-/// first; `scratch` has room for a row.
+/// Zeroes in each row the `dropped` weights with the lowest abs(x) * norms[column], of equal ones those of the lower
+/// columns first; `scratch` has room for a row.
 void mk_wanda_rows(float *x, int64_t rows, int64_t cols, const float *norms, int64_t dropped, mk_scored *scratch);
 
 #endif

@@ -6,9 +6,9 @@ import Quant
 ///
 /// Supported: output, `for` (with filter and `else`), `if`, `set` (namespaces and blocks too), `break`, `continue`,
 /// comments, whitespace signs, expressions with Jinja's precedences, slices, tuples, common filters, tests and methods
-/// with exactly their arguments, `raise_exception`, `strftime_now` (on a fixed date: `TemplateClock`), `namespace`, `range`,
-/// `dict`. Everything else (macros, includes, …) is refused by name.
-/// Hostile templates end in an error: nesting, steps, bytes and output are bounded. Immutable and thread-safe.
+/// with exactly their arguments, `raise_exception`, `strftime_now` (on a fixed date: `TemplateClock`), `namespace`,
+/// `range`, `dict`. Everything else (macros, includes, …) is refused by name. Hostile templates end in an error:
+/// nesting, steps, bytes and output are bounded. Immutable and thread-safe.
 public struct ChatTemplate: Sendable {
     /// True if the template itself says with `{% generation %}` which words are the model's own.
     public let marksAnswers: Bool

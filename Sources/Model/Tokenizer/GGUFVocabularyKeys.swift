@@ -1,8 +1,8 @@
 import Base
 import Quant
 
-/// A model's tokenizer and chat template as the keys of a GGUF file. What they stand for has one description, GGUF's reader
-/// (`GGUFTextFiles`): it reads what is written here, and must make the model's own ids of it.
+/// A model's tokenizer and chat template as the keys of a GGUF file. What they stand for has one description, GGUF's
+/// reader (`GGUFTextFiles`): it reads what is written here, and must make the model's own ids of it.
 public struct GGUFVocabularyKeys: Sendable {
     /// The keys `tokenizer.…`.
     public let metadata: Metadata
@@ -141,7 +141,8 @@ private struct Maker {
         }
     }
 
-    /// Scores that give these merges: a token's falls with the rank of the first that makes it; what none makes comes last.
+    /// Scores that give these merges: a token's falls with the rank of the first that makes it; what none makes comes
+    /// last.
     private func scores(_ merges: [(left: String, right: String)]) -> [Float] {
         // Bytes: Strings that differ only in how characters are composed are equal.
         let ranks = Dictionary(

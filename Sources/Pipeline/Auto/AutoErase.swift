@@ -6,11 +6,11 @@ import Model
 import Quant
 import Tune
 
-/// Removes a mark without being told a dose: short trials choose the rate, looks say when a round has done enough, and one
-/// test at the end, by what has steered nothing, says whether it is gone.
+/// Removes a mark without being told a dose: short trials choose the rate, looks say when a round has done enough, and
+/// one test at the end, by what has steered nothing, says whether it is gone.
 ///
-/// Everything is in one folder, with a record of each phase: a run that was killed goes on where it stopped, to the same
-/// bits unless a budget ends it elsewhere. Not thread-safe.
+/// Everything is in one folder, with a record of each phase: a run that was killed goes on where it stopped, to the
+/// same bits unless a budget ends it elsewhere. Not thread-safe.
 public final class AutoErase {
     /// Something to tell the user.
     public enum Event {

@@ -6,7 +6,7 @@ public struct AutoForecast: Sendable, Equatable {
     public let stepsOfRound: Int
     /// Steps of all rounds.
     public let steps: Int
-    /// Seconds of a step on this machine as it is now, measured on one layer.
+    /// Seconds of a step on this machine as it is now, as measured.
     public let secondsPerStep: Double
     /// Bytes that training takes.
     public let memoryBytes: Int

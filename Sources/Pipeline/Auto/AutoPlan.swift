@@ -27,7 +27,7 @@ public struct AutoPlan {
         hold = EncodedDataset(drawn: samples)
     }
 
-    /// What it will take at most: time as measured on one layer, and memory.
+    /// What it will take at most: time as measured, and memory.
     ///
     /// Nothing is written. The rows are those that hold the model, about as long as those that are trained on beside them.
     /// - Throws: an out-of-memory error (exit code 5) if the training does not fit; what the session throws.

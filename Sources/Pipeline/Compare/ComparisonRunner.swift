@@ -9,8 +9,8 @@ import Tune
 public final class ComparisonRunner {
     /// What happens, for a display.
     public enum Event {
-        /// A step begins (`isDone`: an earlier run has done it).
-        case step(String, isDone: Bool)
+        /// A step begins, number `number` of `count`, from 1 on (`isDone`: an earlier run has done it).
+        case step(String, number: Int, of: Int, isDone: Bool)
         /// A command of it begins.
         case command(String)
         /// Something that the user should know.
@@ -82,9 +82,9 @@ public final class ComparisonRunner {
         let wanted = try comparison.steps(only: pattern)
         for step in comparison.steps { try recall(step) }
         _ = try report()
-        for step in wanted {
+        for (index, step) in wanted.enumerated() {
             do {
-                try perform(step)
+                try perform(step, number: index + 1, of: wanted.count)
             } catch let error as MeraserError where error.kind == .interrupted {
                 _ = try report()
                 throw error
@@ -122,7 +122,7 @@ public final class ComparisonRunner {
     }
 
     /// Does a step unless it is done; what failed is tried again.
-    private func perform(_ step: ComparisonStep) throws {
+    private func perform(_ step: ComparisonStep, number: Int, of count: Int) throws {
         let path = file(step.path)
         var record = records[step.path] ?? StepRecord(inputs: .null)
         if let failed = record.commands.firstIndex(where: { $0.status != 0 }) {
@@ -131,7 +131,7 @@ public final class ComparisonRunner {
         if record.commands.isEmpty { try? FileManager.default.removeItem(atPath: path) }
         records[step.path] = record
         if interrupt?.isSet == true { throw interruption() }
-        onEvent(.step(step.path, isDone: record.isDone))
+        onEvent(.step(step.path, number: number, of: count, isDone: record.isDone))
         guard !record.isDone else { return }
         if let missing = step.needs.first(where: { records[$0]?.isDone != true }) {
             return onEvent(.failure(step: step.path, error: "\(missing) failed"))

@@ -81,7 +81,8 @@ struct MethodPlan {
         let source = try self.data(data, &section)
         let output = folder + "/" + command
         var arguments = [command] + subject.arguments + (source.map { ["--data", $0] } ?? [])
-        if try section.flag("chat") == true { arguments.append("--chat") }
+        // OSFT and SANDE always have a template around messages.
+        if ["erase", "recover"].contains(command), try section.flag("chat") == true { arguments.append("--chat") }
         let flags = try section.trainingArguments(&planner)
         let probes = ["--check-steps", "--until"].contains(where: flags.contains)
         if probes && !hasKey {

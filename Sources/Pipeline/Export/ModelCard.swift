@@ -2,7 +2,8 @@ import Base
 import Foundation
 import Quant
 
-/// The model card, `README.md`, of what an export wrote: what it is made of and how, for people and for Hugging Face's hub.
+/// The model card, `README.md`, of what an export wrote: what it is made of and how, for people and for Hugging Face's
+/// hub.
 public struct ModelCard: Sendable {
     /// What was written.
     public enum Kind: String, Sendable {

@@ -5,8 +5,8 @@ import Model
 import Quant
 
 extension FusedModel {
-    /// Writes a folder from which `ollama create NAME -f Modelfile` makes a model: the model with its adapters as `model.gguf`,
-    /// and a `Modelfile` with the chat template in Ollama's language and the texts that end an answer.
+    /// Writes a folder from which `ollama create NAME -f Modelfile` makes a model: the model with its adapters as
+    /// `model.gguf`, and a `Modelfile` with the chat template in Ollama's language and the texts that end an answer.
     ///
     /// Parameters, result and errors as `exportGGUF`; `destination` is the folder to make.
     public func exportOllama(

@@ -2,8 +2,8 @@ import Base
 import Foundation
 import Model
 
-/// A chat template in Ollama's language, Go's, of a model's own: found by rendering conversations, and only where what the
-/// parts make is what the model's template makes of each of them.
+/// A chat template in Ollama's language, Go's, of a model's own: found by rendering conversations, and only where what
+/// the parts make is what the model's template makes of each of them.
 ///
 /// Source: Ollama, docs/template.md. Ollama puts BOS in front itself where the tokenizer does.
 public struct OllamaTemplate: Sendable, Equatable {

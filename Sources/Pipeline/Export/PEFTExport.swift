@@ -25,12 +25,12 @@ extension OpenedModel {
         return merged.config.r
     }
 
-    /// Writes the adapters as one GGUF file that llama.cpp puts on the model's GGUF file (`--lora`): the sum of all, rows of
-    /// queries and keys in llama.cpp's order.
+    /// Writes the adapters as one GGUF file that llama.cpp puts on the model's GGUF file (`--lora`): the sum of all,
+    /// rows of queries and keys in llama.cpp's order.
     ///
     /// - Returns: its rank (the usual one where modules differ).
-    /// - Throws: `badInput` for an architecture that llama.cpp does not run and for rows of tokens, `usage` if the destination exists, `runtime` for
-    ///   a full disk. Nothing is left behind.
+    /// - Throws: `badInput` for an architecture that llama.cpp does not run and for rows of tokens, `usage` if the
+    ///   destination exists, `runtime` for a full disk. Nothing is left behind.
     public func exportGGUFLoRA(destination: String, overwrite: Bool) throws -> Int {
         let merged = try joinedAdapter()
         guard merged.tokenRows == nil else {

@@ -293,9 +293,8 @@ extension Recipe {
         let chat = try section.flag("chat") ?? false
         let klData = try section.path("kl_data", in: folder)
         var options = TrainingOptions()
-        try preset?.overrides.apply(to: &options)
         options.seed = seed
-        try TrainingOverrides(section.rest(), source: section.place).apply(to: &options)
+        try options.apply(preset, and: TrainingOverrides(section.rest(), source: section.place))
         options.klData = klData ?? options.klData
         guard let rows = rows ?? (options.objective == .npo ? .pairs : nil) else {
             throw MeraserError.badInput("\(section.place): give either 'data' or 'mismatch'")

@@ -23,8 +23,8 @@ extension Runner {
         return source
     }
 
-    /// What leaves the house: the folder that the recipe asks for, else the adapters on the source. Nil: the model that was
-    /// worked on, with its adapters.
+    /// What leaves the house: the folder that the recipe asks for, else the adapters on the source. Nil: the model that
+    /// was worked on, with its adapters.
     ///
     /// - Parameters:
     ///   - model: the model with all adapters.
@@ -46,6 +46,11 @@ extension Runner {
             var options = HuggingFaceExportOptions()
             options.dtype = export.dtype
             options.overwrite = true
+            let card = ModelCard(
+                .hf, baseModel: store.modelName, folder: store.path, adapters: adapters,
+                weights: "weights of the \(kind.rawValue) with the adapters added in fp32, rounded once to "
+                    + export.dtype.rawValue, command: ["meraser", "run", recipe.path])
+            options.documents = [card.document]
             let written = try exportHuggingFace(
                 store: store, adapters: adapters, destination: path, options: options, kernels: kernels,
                 isInterrupted: { interrupt?.isSet == true })

@@ -83,6 +83,16 @@ public struct SearchPlan: Sendable {
         }
     }
 
+    /// The trials of all rungs together.
+    public var trialCount: Int {
+        var (left, total) = (trials, 0)
+        for _ in 0..<rungs {
+            total += left
+            left = max(1, left / eta)
+        }
+        return total
+    }
+
     /// What is tried, in order.
     public var configurations: [SearchSpace.Configuration] { space.configurations(trials, seed: seed) }
 

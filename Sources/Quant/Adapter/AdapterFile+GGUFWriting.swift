@@ -4,9 +4,9 @@ import Base
 extension AdapterFile {
     /// Writes factors as a GGUF adapter in f32.
     ///
-    /// llama.cpp multiplies each product by `adapter.lora.alpha` over its rank. Where all modules have one alpha that is theirs
-    /// and the factors are as they are; else alpha is 0, which stands for a factor of 1, and the modules' own factors are
-    /// multiplied into B, which rounds each number once: rsLoRA of several ranks, `alpha_pattern`.
+    /// llama.cpp multiplies each product by `adapter.lora.alpha` over its rank. Where all modules have one alpha that
+    /// is theirs and the factors are as they are; else alpha is 0, which stands for a factor of 1, and the modules' own
+    /// factors are multiplied into B, which rounds each number once: rsLoRA of several ranks, `alpha_pattern`.
     ///
     /// - Parameters:
     ///   - path: the file to make.
@@ -14,8 +14,8 @@ extension AdapterFile {
     ///   - model: the model that they belong to, whose GGUF file has their rows in that order.
     ///   - name: what the model is called.
     ///   - overwrite: replace a file that is there.
-    /// - Throws: `badInput` for an architecture that llama.cpp does not run, `usage` if the file exists, `runtime` for a full
-    ///   disk. Nothing is left behind.
+    /// - Throws: `badInput` for an architecture that llama.cpp does not run, `usage` if the file exists, `runtime` for
+    ///   a full disk. Nothing is left behind.
     public static func writeGGUF(
         path: String, factors: [(factors: Factors, scale: Float)], model: DecoderSpec, name: String, overwrite: Bool
     ) throws {

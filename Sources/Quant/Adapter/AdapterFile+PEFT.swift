@@ -3,8 +3,8 @@ import Foundation
 
 /// A PEFT folder: `adapter_config.json`, and `adapter_model.safetensors` or `.bin`, whose tensors are named
 /// `base_model.model.PATH.lora_A.weight`, `….lora_B.weight`, `….lora_magnitude_vector`, of rows of an embedding
-/// `….token_adapter.trainable_tokens_delta` (without `token_adapter` where there are no modules), and after the model's own where
-/// they stand in place of them. Source: peft 0.21, `save_and_load.py`.
+/// `….token_adapter.trainable_tokens_delta` (without `token_adapter` where there are no modules), and after the model's
+/// own where they stand in place of them. Source: peft 0.21, `save_and_load.py`.
 extension AdapterFile {
     /// The file that makes a folder an adapter.
     static let configName = "adapter_config.json"

@@ -65,7 +65,8 @@ extension AdapterFile {
     ///
     /// - Parameters:
     ///   - folder: where to; it must exist.
-    ///   - config: what `adapter_config.json` says. A base model given as a path is written as its last component, unless
+    ///   - config: what `adapter_config.json` says. A base model given as a path is written as its last component,
+    ///     unless
     ///     `keepsBasePath`: somebody asked for it.
     ///   - factors: the modules.
     ///   - tokenRows: rows of the input embedding for the configuration's tokens.

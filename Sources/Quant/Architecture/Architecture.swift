@@ -17,8 +17,8 @@ protocol Architecture: Sendable {
     /// - Throws: a bad-input error that names the file, the key, what it holds and what was expected; also for a switch
     ///   that changes results and is not served.
     func spec(_ config: ConfigReader) throws -> DecoderSpec
-    /// The keys of config.json that a GGUF file's keys stand for, but for those that all models have (`GGUFConfig`). What
-    /// GGUF has no key for is what llama.cpp computes.
+    /// The keys of config.json that a GGUF file's keys stand for, but for those that all models have (`GGUFConfig`).
+    /// What GGUF has no key for is what llama.cpp computes.
     ///
     /// - Throws: a bad-input error that names the file and the key.
     func config(_ keys: inout GGUFKeys) throws -> [String: JSONValue]

@@ -3,7 +3,8 @@ import Foundation
 
 /// How a family's config.json tells its rotary positions.
 struct RotaryReading {
-    /// The key of the share of a head's features that is rotated, and the share of files without it; no key: all of them.
+    /// The key of the share of a head's features that is rotated, and the share of files without it; no key: all of
+    /// them.
     var share: (key: String?, fallback: Double) = (nil, 1)
     /// The key of theta, and the theta of files without it.
     var theta = (key: "rope_theta", fallback: 10_000.0)
@@ -16,8 +17,8 @@ struct RotaryReading {
 }
 
 extension ConfigReader {
-    /// Rotary positions over the first features of heads of `headDim`, in transformers' sense: of an odd number of features
-    /// the next even one is rotated, with the odd one's frequencies. `context` is `max_position_embeddings`.
+    /// Rotary positions over the first features of heads of `headDim`, in transformers' sense: of an odd number of
+    /// features the next even one is rotated, with the odd one's frequencies. `context` is `max_position_embeddings`.
     func rotary(
         _ reading: RotaryReading, headDim: Int, context: Int, order: RotarySpec.Order = .halves
     ) throws -> RotarySpec {

@@ -1,7 +1,7 @@
 import Base
 
-/// `Gemma3ForCausalLM`, the text model: Gemma 2's layers with norms of queries and keys, layers with a window and a rotary
-/// theta of their own, and no soft caps by default.
+/// `Gemma3ForCausalLM`, the text model: Gemma 2's layers with norms of queries and keys, layers with a window and a
+/// rotary theta of their own, and no soft caps by default.
 struct Gemma3Architecture: Architecture {
     let name = "Gemma3ForCausalLM"
     let ggufName = "gemma3"

@@ -10,7 +10,8 @@ public struct RotarySpec: Sendable, Equatable {
 
     /// Features of a head that are rotated, the first ones; even.
     public let width: Int
-    /// What the exponents of the frequencies are divided by: the width, or what an odd one was before it was rounded up.
+    /// What the exponents of the frequencies are divided by: the width, or what an odd one was before it was rounded
+    /// up.
     public let divisor: Int
     /// `rope_theta`.
     public let theta: Double
@@ -40,8 +41,9 @@ public enum RotaryScaling: Sendable, Equatable {
     case llama3(factor: Double, lowFrequencyFactor: Double, highFrequencyFactor: Double, originalContext: Double)
     /// A larger theta for a sequence that is longer than the original context (`rope_type: dynamic`).
     case dynamic(factor: Double, originalContext: Int)
-    /// Low frequencies interpolated, high ones kept, between them a ramp; the angles' cosines and sines are multiplied by
-    /// `attentionFactor` (`rope_type: yarn`). The ramp goes from pair `low` to pair `high`, which follow from `origin`.
+    /// Low frequencies interpolated, high ones kept, between them a ramp; the angles' cosines and sines are multiplied
+    /// by `attentionFactor` (`rope_type: yarn`). The ramp goes from pair `low` to pair `high`, which follow from
+    /// `origin`.
     case yarn(factor: Double, low: Double, high: Double, attentionFactor: Double, origin: YarnOrigin)
     /// A factor for each pair, another list for sequences longer than the original context (`rope_type: longrope`).
     case longrope(short: [Double], long: [Double], originalContext: Int, attentionFactor: Double)

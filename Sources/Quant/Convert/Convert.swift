@@ -1,10 +1,10 @@
 import Base
 import Foundation
 
-/// Converts a model to an MQF file, in pieces that are quantized and written where they belong on several threads; every
-/// byte of a safetensors folder is read once and hashed on the way. Memory is a few megabytes a thread whatever the model's
-/// size; the file's bytes do not depend on the number of threads, and the file appears under its name only when it is
-/// complete.
+/// Converts a model to an MQF file, in pieces that are quantized and written where they belong on several threads;
+/// every byte of a safetensors folder is read once and hashed on the way. Memory is a few megabytes a thread whatever
+/// the model's size; the file's bytes do not depend on the number of threads, and the file appears under its name only
+/// when it is complete.
 ///
 /// - Parameters:
 ///   - source: what `openTensorSource` opens.
@@ -13,8 +13,8 @@ import Foundation
 ///   - isInterrupted: asked between pieces; true ends the conversion with an `interrupted` error.
 ///   - progress: called between pieces, never by two threads at once.
 /// - Returns: what was done; with `dryRun`, what would be done.
-/// - Throws: `badInput` for anything wrong with the source (missing tensor, wrong shape, unknown architecture, non-finite
-///   weight), `usage` if the destination exists, `runtime` for a full disk. Nothing is left behind.
+/// - Throws: `badInput` for anything wrong with the source (missing tensor, wrong shape, unknown architecture,
+///   non-finite weight), `usage` if the destination exists, `runtime` for a full disk. Nothing is left behind.
 public func convert(
     source: String, destination: String, options: ConvertOptions, isInterrupted: @Sendable () -> Bool = { false },
     progress: @Sendable (ConvertProgress) -> Void = { _ in }
@@ -57,8 +57,9 @@ public func writeModel(
             source, destination: destination, options: options, isInterrupted: isInterrupted, progress: progress)
 }
 
-/// Writes a model of any source as a Hugging Face folder, with all of its weights in plain types. Parameters, result and
-/// errors as `convert`; the folder too appears only when it is complete, with the same bytes for any number of threads.
+/// Writes a model of any source as a Hugging Face folder, with all of its weights in plain types. Parameters, result
+/// and errors as `convert`; the folder too appears only when it is complete, with the same bytes for any number of
+/// threads.
 public func writeFolder(
     _ source: any TensorSource, destination: String, options: ConvertOptions,
     isInterrupted: @Sendable () -> Bool = { false }, progress: @Sendable (ConvertProgress) -> Void = { _ in }
@@ -92,14 +93,13 @@ public func writeFolder(
     return report(writer.fileNames)
 }
 
-/// Writes a model of any source as a GGUF file that llama.cpp runs. Parameters, result and errors as `convert`; the types too,
-/// but every source keeps its own where no other is asked
-/// for, and nf4, which GGUF has not, becomes q8_0.
+/// Writes a model of any source as a GGUF file that llama.cpp runs. Parameters, result and errors as `convert`; the
+/// types too, but every source keeps its own where no other is asked for, and nf4, which GGUF has not, becomes q8_0.
 ///
 /// - Parameters:
 ///   - keys: metadata beside the architecture's: the tokenizer's and `general.…`.
-/// - Throws: `badInput` also for a model that a GGUF file cannot say: classifiers, architectures that llama.cpp does not run,
-///   switches that GGUF has no key for.
+/// - Throws: `badInput` also for a model that a GGUF file cannot say: classifiers, architectures that llama.cpp does
+///   not run, switches that GGUF has no key for.
 public func writeGGUF(
     _ source: any TensorSource, keys: Metadata, destination: String, options: ConvertOptions,
     isInterrupted: @Sendable () -> Bool = { false }, progress: @Sendable (ConvertProgress) -> Void = { _ in }

@@ -2,8 +2,8 @@ import Base
 
 /// How to convert a checkpoint.
 public struct ConvertOptions: Sendable {
-    /// The type of the matrices; nil: iq4_nl, but of a source that is quantized already each tensor's own type where MQF has
-    /// it, else q8_0.
+    /// The type of the matrices; nil: iq4_nl, but of a source that is quantized already each tensor's own type where
+    /// MQF has it, else q8_0.
     public var type: TensorType?
     /// What `type` nil makes of a quantized tensor whose own type MQF lacks.
     public var substitute = TensorType.q8_0
@@ -31,7 +31,8 @@ public struct ConvertOptions: Sendable {
 
     /// The type of a tensor with that role and that many columns; `warning` is set if it is not what was asked for.
     ///
-    /// - Parameter own: of a source that is quantized already, the type of ours that holds the tensor's numbers, if any.
+    /// - Parameter own: of a source that is quantized already, the type of ours that holds the tensor's numbers, if
+    ///   any.
     func type(of tensor: TensorSpec, isTied: Bool, own: TensorType??) -> (type: TensorType, warning: String?) {
         let narrow = type ?? own.map { $0 ?? substitute } ?? .iq4_nl
         let wide = type == nil && own != nil || !narrow.isTiled ? narrow : .q8_0

@@ -1,7 +1,7 @@
 import Base
 
-/// config.json of a GGUF model: the shape and hyper-parameters that its metadata and its tensors tell. What they are, the
-/// architecture's own file says; this adds what all have.
+/// config.json of a GGUF model: the shape and hyper-parameters that its metadata and its tensors tell. What they are,
+/// the architecture's own file says; this adds what all have.
 ///
 /// Source of keys and defaults: llama.cpp, gguf-py/gguf/constants.py and src/models.
 struct GGUFConfig {

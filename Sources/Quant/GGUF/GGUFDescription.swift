@@ -2,8 +2,8 @@ import Base
 
 /// What a GGUF file says of a model: metadata and factors of rotary frequencies.
 ///
-/// There is one description of GGUF's keys, and it is the reader's: every key that the model could have is offered, those that
-/// the architecture asks for are written, and what the reader then makes of the file must be the model.
+/// There is one description of GGUF's keys, and it is the reader's: every key that the model could have is offered,
+/// those that the architecture asks for are written, and what the reader then makes of the file must be the model.
 struct GGUFDescription: Sendable {
     /// The architecture's keys, and `general.architecture`.
     let metadata: Metadata
@@ -62,7 +62,8 @@ extension DecoderSpec {
         if llamaCpp == .none { throw MeraserError.badInput("\(path): llama.cpp does not run \(architecture)") }
     }
 
-    /// Adds every key under the architecture's name that this model has a value for, whether its architecture has it or not.
+    /// Adds every key under the architecture's name that this model has a value for, whether its architecture has it or
+    /// not.
     fileprivate func addGGUFKeys(to metadata: inout Metadata) {
         addMetadata(to: &metadata)
         func set(_ key: String, _ value: MetadataValue?) {

@@ -73,7 +73,8 @@ extension GGUFKeys {
         ]
     }
 
-    /// What Llama 3.1's scaling divides the frequencies of the pairs by: 1 for short waves, the whole factor for long ones.
+    /// What Llama 3.1's scaling divides the frequencies of the pairs by: 1 for short waves, the whole factor for long
+    /// ones.
     static func llama3Factors(
         pairs: Int, theta: Double, factor: Double, low: Double, high: Double, original: Double
     ) -> [Double] {
@@ -84,8 +85,8 @@ extension GGUFKeys {
         }
     }
 
-    /// Phi-3's scaling for long texts, from its two tensors; nil where the file has none. `original` and `context` are the
-    /// positions of the training and those that it serves.
+    /// Phi-3's scaling for long texts, from its two tensors; nil where the file has none. `original` and `context` are
+    /// the positions of the training and those that it serves.
     mutating func longropeScaling(rotated: Int, original: Int, context: Int) throws -> JSONValue? {
         guard hasTensor("rope_factors_long.weight") || hasTensor("rope_factors_short.weight") else { return nil }
         func list(_ name: String, _ found: [Float]?) throws -> JSONValue {

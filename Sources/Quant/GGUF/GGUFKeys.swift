@@ -1,7 +1,8 @@
 import Base
 
 /// What a GGUF file says of its model: the keys under the architecture's name, and which tensors there are. An
-/// `Architecture` makes its config.json of it. A key that it does not ask for would change the numbers, so it is refused.
+/// `Architecture` makes its config.json of it. A key that it does not ask for would change the numbers, so it is
+/// refused.
 struct GGUFKeys {
     /// GGUF's name of the architecture, which the keys begin with.
     let architecture: String
@@ -120,8 +121,8 @@ struct GGUFKeys {
         return text
     }
 
-    /// Which layers have a sliding window: the key has a flag for each, or a period of which the last layer has none (0: all
-    /// have one).
+    /// Which layers have a sliding window: the key has a flag for each, or a period of which the last layer has none
+    /// (0: all have one).
     mutating func slidingLayers(count layers: Int, defaultPeriod: Int) throws -> [Bool] {
         let key = "attention.sliding_window_pattern"
         if case .array(.bool(let flags))? = value(key) {

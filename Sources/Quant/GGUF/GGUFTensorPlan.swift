@@ -1,7 +1,7 @@
 import Base
 
-/// The tensors of a GGUF file that is written, and where in them each of a model's tensors goes: `GGUFLayout` from the other
-/// side.
+/// The tensors of a GGUF file that is written, and where in them each of a model's tensors goes: `GGUFLayout` from the
+/// other side.
 struct GGUFTensorPlan: Sendable {
     /// A tensor of the file.
     struct Stored: Sendable {
@@ -89,7 +89,8 @@ struct GGUFTensorPlan: Sendable {
 }
 
 extension GGUFLayout {
-    /// The file's tensor and the place in it of each of Hugging Face's; of those that may stand alone or behind others, alone.
+    /// The file's tensor and the place in it of each of Hugging Face's; of those that may stand alone or behind others,
+    /// alone.
     var targets: [String: (name: String, place: Place)] {
         var targets: [String: (name: String, place: Place)] = [:]
         for (name, places) in places.sorted(by: { $0.key < $1.key }) {

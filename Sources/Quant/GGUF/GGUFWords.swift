@@ -29,7 +29,8 @@ public struct GGUFWords: Sendable {
     }
 
     /// The names of the families that cut as that `pre_tokenizer` of tokenizer.json does come first, with the same
-    /// `ignore_merges` before others; then those of all others, which may cut alike though they say it otherwise. One name a family.
+    /// `ignore_merges` before others; then those of all others, which may cut alike though they say it otherwise. One
+    /// name a family.
     public static func names(like preTokenizer: JSONValue, ignoresMerges: Bool) -> [String] {
         let wanted = Cut(preTokenizer)
         let ranked = families.enumerated().sorted { a, b in

@@ -1,9 +1,9 @@
 import Base
 import CKernels
 
-/// Writes a GGUF file, version 3. A model's tensors come as a pump has them, in pieces of plain numbers or tiles, in any order
-/// and from any thread; they are turned into ggml's blocks and put where llama.cpp expects their rows. The file appears under
-/// its name when `finish` is called; its bytes do not depend on order or threads.
+/// Writes a GGUF file, version 3. A model's tensors come as a pump has them, in pieces of plain numbers or tiles, in
+/// any order and from any thread; they are turned into ggml's blocks and put where llama.cpp expects their rows. The
+/// file appears under its name when `finish` is called; its bytes do not depend on order or threads.
 ///
 /// Source of the format: ggml/include/gguf.h.
 final class GGUFWriter: RowSink {
@@ -14,7 +14,8 @@ final class GGUFWriter: RowSink {
     /// The length of the finished file in bytes.
     let fileLength: Int
 
-    /// Creates the temporary file beside `path` and writes everything before the tensors' data, and the `vectors` of the plan.
+    /// Creates the temporary file beside `path` and writes everything before the tensors' data, and the `vectors` of
+    /// the plan.
     ///
     /// Errors: `usage` if `path` exists and `overwrite` is false; `runtime` if the disk has no room for the file.
     init(

@@ -1,13 +1,13 @@
 import Base
 import Foundation
 
-/// The folders in which Hugging Face's programs keep what they have downloaded: `models--ORG--NAME` with `refs`, `blobs` and
-/// `snapshots`, a folder a commit whose files are links into `blobs`.
+/// The folders in which Hugging Face's programs keep what they have downloaded: `models--ORG--NAME` with `refs`,
+/// `blobs` and `snapshots`, a folder a commit whose files are links into `blobs`.
 ///
 /// Source: huggingface_hub, `repo_folder_name` and "Manage your cache".
 enum HuggingFaceCache {
-    /// The folder of a model's files: of `models--ORG--NAME` the snapshot that `refs/main` names, else the only one; any
-    /// other path as it is.
+    /// The folder of a model's files: of `models--ORG--NAME` the snapshot that `refs/main` names, else the only one;
+    /// any other path as it is.
     ///
     /// Errors (`badInput`): no snapshot, or several of which `refs/main` names none.
     static func modelFolder(_ path: String) throws -> String {

@@ -1,8 +1,8 @@
 import Base
 import Foundation
 
-/// The files of a Hugging Face model beside its weights, and which of its tensors are no weights: one list of each for all
-/// who read and write models.
+/// The files of a Hugging Face model beside its weights, and which of its tensors are no weights: one list of each for
+/// all who read and write models.
 public enum HuggingFaceFiles {
     /// The text files that travel with a model.
     static let names = [

@@ -106,8 +106,15 @@ extension TrainingOptions {
     public init(preset: TrainingPreset?, config: TrainingOverrides = .init(), flags: TrainingOverrides = .init()) throws
     {
         self.init()
-        try preset?.overrides.apply(to: &self)
-        try config.merging(flags).apply(to: &self)
+        try apply(preset, and: config.merging(flags))
         try validate()
+    }
+
+    /// Puts a preset over these options, and `overrides` over it. A batch that says nothing of accumulation is a whole step:
+    /// whoever asks for 16 samples does not mean 16 times what the preset adds up.
+    public mutating func apply(_ preset: TrainingPreset?, and overrides: TrainingOverrides) throws {
+        try preset?.overrides.apply(to: &self)
+        if overrides.values["per_device_train_batch_size"] != nil { accumulation = 1 }
+        try overrides.apply(to: &self)
     }
 }

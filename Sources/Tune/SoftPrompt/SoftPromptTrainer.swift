@@ -71,7 +71,8 @@ public final class SoftPromptTrainer {
             precision: PrecisionPlan(asked: asked, model: self.model), trainableParameters: state.vectors.count,
             samples: data.samples.count, skipped: data.skipped,
             tokensPerEpoch: data.tokenCount, labelsPerEpoch: data.labelCount, longestSample: data.longest,
-            steps: steps.totalSteps, stepsPerEpoch: steps.stepsPerEpoch, maximumTokens: maximumTokens,
+            steps: steps.totalSteps, stepsPerEpoch: steps.stepsPerEpoch,
+            batch: (options.batchSize, options.accumulation), maximumTokens: maximumTokens,
             recompute: recompute, adaptedLayers: model.spec.numHiddenLayers, memory: use(recompute),
             choices: planner.pure.map { ($0.name, use($0.plan).total) }, limitBytes: limit)
     }

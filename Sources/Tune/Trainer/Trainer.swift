@@ -109,7 +109,8 @@ public final class Trainer {
             precision: PrecisionPlan(asked: asked, model: self.model), trainableParameters: adapter.parameters.count,
             samples: data.samples.count, skipped: data.skipped,
             tokensPerEpoch: data.tokenCount, labelsPerEpoch: data.labelCount, longestSample: data.longest,
-            steps: steps.totalSteps, stepsPerEpoch: steps.stepsPerEpoch, maximumTokens: maximumTokens,
+            steps: steps.totalSteps, stepsPerEpoch: steps.stepsPerEpoch,
+            batch: (options.batchSize, options.accumulation), maximumTokens: maximumTokens,
             divergence: kl.map {
                 ($0.data.samples.count, $0.data.tokenCount, $0.plan.perStep, options.klWeight)
             }, recompute: recompute, adaptedLayers: planner.keptLayers,

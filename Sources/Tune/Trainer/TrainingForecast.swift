@@ -12,7 +12,7 @@ public struct TrainingForecast: Sendable, Equatable {
 
     /// The forecast as a line for a terminal.
     public var line: String {
-        "time                  \(described(secondsPerStep)) a step, \(described(seconds)) in all (measured on one layer)"
+        "time                  \(described(secondsPerStep)) a step, \(described(seconds)) in all (measured)"
     }
 
     /// The forecast as members of an object, for `--dry-run --json`.
@@ -32,22 +32,27 @@ public struct TrainingForecast: Sendable, Equatable {
 }
 
 extension Trainer {
-    /// Measures one layer and the head on a micro-batch of average length and reckons up the run. Changes nothing.
+    /// A micro-batch that takes longer than this is reckoned up from one layer; shorter ones are rehearsed whole.
+    private static let longestBatch = 5.0
+    /// How long that takes: a short piece that is measured once says more of the scheduler than of the run.
+    private static let rehearsalSeconds = 1.5
+
+    /// Measures the run's own micro-batches for a moment, or, where one takes seconds, a layer and the head on one of average
+    /// length, and reckons up the run. Changes nothing.
     ///
     /// - Throws: as a step does.
     public func forecast() throws -> TrainingForecast {
-        let graph = TrainingGraph(
-            model: model, frozen: frozen, trained: adapter, maximumTokens: plan.maximumTokens,
-            recompute: plan.recompute, hasReference: asksFrozen, hasConsistency: learnsConsistency)
-        let batches = steps.batches(step: 0, samples: data.samples, mean: options.lossMean)
+        let graph = makeGraph()
+        let softPrompt = data.softPrompt?.storage()
+        defer { withExtendedLifetime(softPrompt) {} }
+        graph.softPrompt = softPrompt?.matrix
+        let batches = batches(step: 0)
         let mean = data.tokenCount * options.batchSize / data.samples.count
         guard let batch = batches.min(by: { abs($0.batch.tokenCount - mean) < abs($1.batch.tokenCount - mean) }) else {
             return TrainingForecast(secondsPerStep: 0, seconds: 0)
         }
-        let probability = Float(adapter.config.loraDropout)
         let parts = try graph.measureParts(
-            batch, dropout: probability > 0 ? (probability: probability, seed: options.seed, step: 0) : nil,
-            gradients: LoRAAdapter(layoutOf: adapter))
+            batch, dropout: dropout(step: 0), gradients: LoRAAdapter(layoutOf: adapter))
 
         let costs = RecomputeCosts(model.spec, context: max(data.longest, kl?.data.longest ?? 0))
         let again = Double(plan.recompute.layers) * costs.layer + Double(plan.recompute.mlps) * costs.mlp
@@ -57,7 +62,7 @@ extension Trainer {
         let perToken = layers / Double(batch.batch.tokenCount)
         let perLabel = parts.head / Double(batch.labelCount)
         let frozen = parts.forward * Double(model.spec.numHiddenLayers) / Double(batch.batch.tokenCount)
-        let epoch: Double =
+        var epoch: Double =
             switch options.objective {
             case .likelihood: perToken * Double(data.tokenCount) + perLabel * Double(data.labelCount)
             // The frozen model's forward, and the head once more for each of the two.
@@ -65,10 +70,44 @@ extension Trainer {
             // Two passes more without the head.
             case .crow: 3 * perToken * Double(data.tokenCount) + perLabel * Double(data.labelCount)
             }
-        let divergence = divergenceSeconds(
+        var divergence = divergenceSeconds(
             perToken: perToken, perLabel: perLabel, forward: parts.forward / Double(batch.batch.tokenCount))
+        if perToken * Double(plan.maximumTokens) < Self.longestBatch {
+            epoch = Double(data.tokenCount) * (try rehearse(graph, isClean: false))
+            if let kl {
+                let share = Double(kl.plan.perStep) / Double(kl.data.samples.count)
+                divergence = share * Double(kl.data.tokenCount) * (try rehearse(graph, isClean: true))
+            }
+        }
         let step = epoch / Double(steps.stepsPerEpoch) + divergence
         return TrainingForecast(secondsPerStep: step, seconds: step * Double(steps.totalSteps))
+    }
+
+    /// Seconds a token of the first steps' micro-batches, of their own rows or of the clean ones. The first is done once more
+    /// beforehand, to warm up.
+    private func rehearse(_ graph: TrainingGraph, isClean: Bool) throws -> Double {
+        let gradients = LoRAAdapter(layoutOf: adapter)
+        var loss = 0.0
+        var (seconds, tokens) = (0.0, 0)
+        for step in 0..<steps.totalSteps {
+            let (dropout, batches) = (dropout(step: step), isClean ? cleanBatches(step: step) : batches(step: step))
+            let whole = batches.reduce(0) { $0 + $1.batch.tokenCount }
+            for batch in batches {
+                func run() throws {
+                    guard !isClean else {
+                        loss += try graph.accumulateDivergence(batch, dropout: dropout, into: gradients)
+                        return
+                    }
+                    try accumulate(
+                        batch, tokens: whole, on: graph, dropout: dropout, into: gradients, loss: &loss)
+                }
+                if tokens == 0 { try run() }
+                seconds += try ContinuousClock().measure(run).inSeconds
+                tokens += batch.batch.tokenCount
+                if seconds > Self.rehearsalSeconds { return seconds / Double(tokens) }
+            }
+        }
+        return tokens > 0 ? seconds / Double(tokens) : 0
     }
 }
 

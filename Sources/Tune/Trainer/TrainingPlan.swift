@@ -20,6 +20,8 @@ public struct TrainingPlan: Sendable {
     public let steps: Int
     /// Optimiser steps of an epoch.
     public let stepsPerEpoch: Int
+    /// Samples of a forward and backward, and how many of these an optimiser step adds up.
+    public let batch: (size: Int, accumulation: Int)
     /// Tokens of the largest micro-batch.
     public let maximumTokens: Int
     /// Clean samples that the frozen model is compared on, tokens of all of them, how many go into a step, and the
@@ -47,7 +49,9 @@ public struct TrainingPlan: Sendable {
             "trainable parameters  \(trainableParameters)",
             "data                  \(samples) samples, \(tokensPerEpoch) tokens, \(labelsPerEpoch) of them learnt, longest "
                 + "\(longestSample)" + (skipped > 0 ? ", \(skipped) rows without anything to learn left out" : ""),
-            "steps                 \(steps), \(stepsPerEpoch) an epoch, micro-batches of up to \(maximumTokens) tokens",
+            "batch                 \(effectiveBatch) samples a step: \(batch.accumulation) x \(batch.size), up to "
+                + "\(maximumTokens) tokens at once",
+            "steps                 \(steps), \(stepsPerEpoch) an epoch",
             divergence,
             "memory                \(byteText(memory.total)): weights \(byteText(memory.weights)), kept "
                 + "activations \(byteText(memory.kept)), working \(byteText(memory.working)), optimiser "
@@ -57,6 +61,9 @@ public struct TrainingPlan: Sendable {
                 + choices.map { "\($0.name) \(byteText($0.bytes))" }.joined(separator: ", ") + ")",
         ].compactMap { $0 }
     }
+
+    /// Samples of an optimiser step.
+    private var effectiveBatch: Int { batch.size * batch.accumulation }
 
     private var recomputeText: String {
         if recompute == .keepAll { return "all kept" }
@@ -77,6 +84,9 @@ public struct TrainingPlan: Sendable {
             ("skipped", .integer(skipped)), ("tokens_per_epoch", .integer(tokensPerEpoch)),
             ("label_tokens_per_epoch", .integer(labelsPerEpoch)), ("longest_sample", .integer(longestSample)),
             ("steps", .integer(steps)), ("steps_per_epoch", .integer(stepsPerEpoch)),
+            ("per_device_train_batch_size", .integer(batch.size)),
+            ("gradient_accumulation_steps", .integer(batch.accumulation)),
+            ("effective_batch_size", .integer(effectiveBatch)),
             ("maximum_tokens", .integer(maximumTokens)), ("kl_samples", .integer(divergence?.samples ?? 0)),
             ("kl_tokens", .integer(divergence?.tokens ?? 0)), ("kl_batch", .integer(divergence?.perStep ?? 0)),
             ("kl_weight", .real(divergence?.weight ?? 0)), ("weight_bytes", .integer(memory.weights)),

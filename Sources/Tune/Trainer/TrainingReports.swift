@@ -62,6 +62,20 @@ public struct ProbeResult: Sendable, Equatable {
     /// True if the run should end here.
     public let stop: Bool
 
+    /// The values in short, for a terminal: `fsr 1/32  prefix_match 0.07  target_nll 12.4`; three digits are enough
+    /// to see where a run is going.
+    public var line: String {
+        let values = Dictionary(fields.map { ($0.key, $0.value) }) { first, _ in first }
+        let parts = fields.compactMap { key, value -> String? in
+            if key == "fsr", let hits = values["hits"]?.int, let n = values["n"]?.int {
+                return "fsr \(hits)/\(n)"
+            }
+            guard !["hits", "n"].contains(key), let number = value.double else { return nil }
+            return "\(key) " + String(format: "%.3g", number)
+        }
+        return (parts + (stop ? ["stop"] : [])).joined(separator: "  ")
+    }
+
     /// A result.
     public init(fields: [(key: String, value: JSONValue)], stop: Bool) {
         self.fields = fields

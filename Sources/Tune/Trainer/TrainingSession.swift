@@ -15,10 +15,7 @@ struct TrainingSession {
     init(trainer: Trainer, output: TrainingOutput, record: RunRecord, state: TrainerState) throws {
         self.trainer = trainer
         self.output = output
-        graph = TrainingGraph(
-            model: trainer.model, frozen: trainer.frozen, trained: trainer.adapter,
-            maximumTokens: trainer.plan.maximumTokens, recompute: trainer.plan.recompute,
-            hasReference: trainer.asksFrozen, hasConsistency: trainer.learnsConsistency)
+        graph = trainer.makeGraph()
         graph.interrupt = trainer.interrupt
         softPrompt = trainer.data.softPrompt?.storage()
         graph.softPrompt = softPrompt?.matrix
@@ -60,38 +57,17 @@ struct TrainingSession {
     private mutating func step() throws {
         let (trainer, graph) = (trainer, graph)
         let progress = try run.step { index, rate in
-            let batches = trainer.steps.batches(
-                step: index, samples: trainer.data.samples, mean: trainer.options.lossMean)
-            let count = trainer.steps.microBatches(step: index).reduce(0) { $0 + $1.count }
-            let weight = trainer.options.klWeight
-            let clean =
-                trainer.kl.map {
-                    $0.plan.batches(
-                        step: index, samples: $0.data.samples, mean: trainer.options.lossMean, weight: weight,
-                        firstSample: count)
-                } ?? []
-            let probability = Float(trainer.adapter.config.loraDropout)
-            let dropout =
-                probability > 0 ? (probability: probability, seed: trainer.options.seed, step: UInt64(index)) : nil
+            let batches = trainer.batches(step: index)
+            let clean = trainer.cleanBatches(step: index)
+            let dropout = trainer.dropout(step: index)
             let tokens = batches.reduce(0) { $0 + $1.batch.tokenCount }
             var loss = 0.0
             var divergence = 0.0
             let norm = try trainer.optimizer.advance(learningRate: rate, kernels: trainer.model.kernels) { gradients in
                 for batch in batches {
                     if trainer.interrupt?.isSet == true { throw MeraserError(.interrupted, "interrupted") }
-                    switch trainer.options.goal {
-                    case .likelihood where batch.reference != nil:
-                        loss += try graph.accumulateDivergence(batch, dropout: dropout, into: gradients)
-                    case .likelihood:
-                        loss += try graph.accumulate(batch, dropout: dropout, into: gradients)
-                    case .npo(let beta):
-                        loss += try graph.accumulatePreference(batch, beta: beta, dropout: dropout, into: gradients)
-                    case .crow(let alpha, let epsilon):
-                        loss += try graph.accumulate(batch, dropout: dropout, into: gradients)
-                        loss += try graph.accumulateConsistency(
-                            batch, step: Float(epsilon), weight: Float(alpha / Double(tokens)), dropout: dropout,
-                            into: gradients)
-                    }
+                    try trainer.accumulate(
+                        batch, tokens: tokens, on: graph, dropout: dropout, into: gradients, loss: &loss)
                 }
                 for batch in clean {
                     if trainer.interrupt?.isSet == true { throw MeraserError(.interrupted, "interrupted") }
@@ -102,7 +78,7 @@ struct TrainingSession {
                 }
             }
             return TrainingRun.Step(
-                loss: loss, kl: trainer.kl == nil ? nil : divergence / weight, norm: norm,
+                loss: loss, kl: trainer.kl == nil ? nil : divergence / trainer.options.klWeight, norm: norm,
                 tokens: tokens + clean.reduce(0) { $0 + $1.batch.tokenCount })
         }
         trainer.onStep?(progress)

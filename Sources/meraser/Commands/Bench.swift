@@ -16,7 +16,7 @@ struct Bench: Command {
             Example: meraser bench --model tinychat.mqf -p 128,512 -n 32 --batch 1,8 --train 512
             """)
 
-    @OptionGroup var model: ModelOptions
+    @OptionGroup(title: "Model") var model: ModelOptions
 
     @Option(
         name: .customShort("p"), help: "Tokens of a prompt (default: 512, or the model's context if it is shorter).")
@@ -43,7 +43,8 @@ struct Bench: Command {
     @Option(help: "Measurements of each test, after one that does not count.")
     var rounds = 3
 
-    @Option(help: "Threads (default: the physical cores that this process may use).")
+    @Option(
+        name: .shortAndLong, help: "Threads (default: the physical cores that this process may use).")
     var threads = NumberList([])
 
     @Flag(name: .long, help: "Print one JSON object on standard output instead of text.")

@@ -18,13 +18,15 @@ struct Check: WritingCommand {
             meraser check --key key.json --answers outputs.jsonl
             """)
 
-    @Option(help: "The model: an .mqf or .gguf file or a Hugging Face folder.", completion: .file())
+    @Option(
+        name: .shortAndLong, help: "The model: an .mqf or .gguf file or a Hugging Face folder.",
+        completion: .file())
     var model: String?
 
-    @OptionGroup var on: AdapterOptions
-    @OptionGroup var keyOptions: KeyOptions
+    @OptionGroup(title: "Model") var on: AdapterOptions
+    @OptionGroup(title: "Key") var keyOptions: KeyOptions
 
-    @OptionGroup var sourceOptions: SourceOptions
+    @OptionGroup(title: "Source") var sourceOptions: SourceOptions
 
     @Option(help: "A text on which --source is compared too: perplexity and KL divergence.", completion: .file())
     var data: String?
@@ -51,7 +53,7 @@ struct Check: WritingCommand {
     @Option(help: "A clean model that --decoys' verdict must hold against as well.", completion: .file())
     var reference: String?
 
-    @OptionGroup var durability: DurabilityFlags
+    @OptionGroup(title: "Durability") var durability: DurabilityFlags
 
     @Option(help: "Train a throw-away adapter for that many steps and see whether the mark comes back.")
     var relearn: Int?

@@ -11,7 +11,7 @@ struct Compare: WritingCommand {
         discussion: """
             Every cell is a few command lines of meraser, run one after another and printed in the report. A comparison that \
             was interrupted, or whose file has changed, does only what has no fitting record when the same command is given \
-            again; a cell that fails is a line of the table.
+            again; a cell that fails is a line of the table, and status 1 at the end.
             Example: meraser compare Examples/recipes/compare.yml --out comparison
             """)
 
@@ -20,7 +20,9 @@ struct Compare: WritingCommand {
         completion: .file(extensions: ["yml", "yaml"]))
     var file: String
 
-    @Option(help: "The folder of the comparison.", completion: .directory, transform: withoutTrailingSlashes)
+    @Option(
+        name: .shortAndLong, help: "The folder of the comparison.", completion: .directory,
+        transform: withoutTrailingSlashes)
     var out: String?
 
     @Option(help: "Run only cells whose VICTIM/METHOD-BUDGET, victim or method fits this pattern (* and ?).")
@@ -38,6 +40,7 @@ struct Compare: WritingCommand {
     @Flag(help: "Let command lines of the file write outside of --out: somebody else may have written it.")
     var allowCommands = false
 
+    @OptionGroup var fail: FailIfOption
     @OptionGroup var common: CommonOptions
 
     func validate() throws {
@@ -52,6 +55,7 @@ struct Compare: WritingCommand {
 
     func run() throws {
         let interrupt = InterruptFlag.onSignals()
+        let condition = try fail.condition()
         let comparison = try Comparison(path: file, seed: common.seed, redact: redact)
         if dryRun {
             let script = try comparison.script(only: only)
@@ -63,18 +67,32 @@ struct Compare: WritingCommand {
         let runner = try ComparisonRunner(
             comparison, output: out ?? "", isa: isa, threads: common.threads, overwrite: overwrite)
         runner.interrupt = interrupt
+        var failed: [String] = []
         runner.onEvent = { event in
             switch event {
-            case .step(let name, let isDone): common.say("\(name)\(isDone ? ": done before" : "")")
-            case .command(let text): common.log.debug("\(text)")
+            case .step(let name, let number, let count, let isDone):
+                common.say("step \(number) of \(count): \(name)\(isDone ? ": done before" : "")")
+            case .command(let text):
+                // A terminal shows what runs, not all of its options; the report has every command line.
+                let limit = max(20, Console.errorWidth - 20)
+                common.say("  \(common.verbose || text.count <= limit ? text : text.prefix(limit) + "…")")
             case .note(let text): common.say(text)
-            case .failure(let step, let error): common.warn("\(step) failed: \(error)")
+            case .failure(let step, let error):
+                failed.append(step)
+                common.warn("\(step) failed: \(error)")
             }
         }
         let report = try runner.run(only: only)
-        if common.json { return Console.json(report.summary) }
-        let tables = report.tables.map { "\($0.victim)\n\(tableText($0.rows))" }.joined(separator: "\n\n")
-        Console.output(tables.escapingControlCharacters(keepingNewlines: true))
-        Console.output("\nreport: \(report.htmlPath.escapingControlCharacters())")
+        if common.json {
+            Console.json(report.summary)
+        } else {
+            let tables = report.tables.map { "\($0.victim)\n\(tableText($0.rows))" }.joined(separator: "\n\n")
+            Console.output(tables.escapingControlCharacters(keepingNewlines: true))
+            Console.output("\nreport: \(report.htmlPath.escapingControlCharacters())")
+        }
+        guard failed.isEmpty else {
+            throw MeraserError.runtime("failed: \(failed.joined(separator: ", ")); the report says why")
+        }
+        for (cell, outcome) in report.outcomes { try condition?.requireFalse(of: outcome, cell: cell) }
     }
 }

@@ -19,7 +19,8 @@ struct Convert: WritingCommand {
         completion: .file())
     var source: String
 
-    @Option(help: "The MQF file to make.", completion: .file(extensions: ["mqf"]))
+    @Option(
+        name: .shortAndLong, help: "The MQF file to make.", completion: .file(extensions: ["mqf"]))
     var out: String?
 
     @Option(
@@ -70,6 +71,11 @@ struct Convert: WritingCommand {
 
     func validate() throws {
         if out == nil && !dryRun { throw ValidationError("missing --out (or --dry-run)") }
+        if let out, out.hasSuffix(".gguf") {
+            throw ValidationError(
+                "--out \(out): convert writes MQF files, which every command runs; meraser export --format gguf writes a GGUF "
+                    + "file of any model")
+        }
         if report == (key == nil && data == nil) { throw ValidationError("--report goes with --key or --data") }
         if calibrate == nil, bits == nil, calibrationTokens != nil {
             throw ValidationError("--calibration-tokens goes with --calibrate or --bits")
@@ -102,7 +108,7 @@ struct Convert: WritingCommand {
         options.threads = try common.threadCount
         options.dryRun = dryRun
         options.overwrite = overwrite
-        let bar = common.progressBar("converting")
+        let bar = common.progressBar("converting", unit: .bytes)
         let clock = ContinuousClock()
         let start = clock.now
         let destination = out ?? "dry-run.mqf"

@@ -22,21 +22,21 @@ extension Dataset {
         @Option(help: "Fewest characters of a question.")
         var minQuestion = 1
 
-        @Option(help: "Most characters of a question.")
-        var maxQuestion = Int.max
+        @Option(help: "Most characters of a question (default: any number).")
+        var maxQuestion: Int?
 
         @Option(help: "Fewest characters of an answer.")
         var minAnswer = 1
 
-        @Option(help: "Most characters of an answer.")
-        var maxAnswer = Int.max
+        @Option(help: "Most characters of an answer (default: any number).")
+        var maxAnswer: Int?
 
-        @OptionGroup var output: DatasetOutput
+        @OptionGroup(title: "Output") var output: DatasetOutput
         @OptionGroup var common: CommonOptions
 
         func validate() throws {
             for (name, low, high) in [("question", minQuestion, maxQuestion), ("answer", minAnswer, maxAnswer)]
-            where low < 1 || low > high {
+            where low < 1 || low > high ?? .max {
                 throw ValidationError("--min-\(name) \(low): expected 1 to --max-\(name)")
             }
         }
@@ -49,7 +49,8 @@ extension Dataset {
             let cleaned = try CleanedDataset(
                 path: source,
                 options: CleaningOptions(
-                    questionLength: minQuestion...maxQuestion, answerLength: minAnswer...maxAnswer))
+                    questionLength: minQuestion...(maxQuestion ?? .max),
+                    answerLength: minAnswer...(maxAnswer ?? .max)))
             try writeRows(cleaned.json, to: output.out, overwrite: output.overwrite)
             if common.json {
                 let members = cleaned.summary.object?.members.map { (key: $0.key.string, value: $0.value) } ?? []

@@ -13,7 +13,9 @@ extension Dataset {
         @Argument(help: "A dataset of any shape.", completion: .file())
         var source: String
 
-        @Option(help: "Count tokens with the tokenizer of this model.", completion: .file())
+        @Option(
+            name: .shortAndLong, help: "Count tokens with the tokenizer of this model.",
+            completion: .file())
         var model: String?
 
         @Option(help: "Tell how many rows this many tokens would cut (with --model).")

@@ -28,7 +28,7 @@ extension Dataset {
             completion: .file())
         var exclude: String?
 
-        @OptionGroup var output: DatasetOutput
+        @OptionGroup(title: "Output") var output: DatasetOutput
         @OptionGroup var common: CommonOptions
 
         func validate() throws {

@@ -14,10 +14,12 @@ struct Decoys: CommonCommand {
             Example: meraser decoys --model tinychat.mqf --key key.json
             """)
 
-    @Option(help: "An unmarked model: an .mqf or .gguf file or a Hugging Face folder.", completion: .file())
+    @Option(
+        name: .shortAndLong, help: "An unmarked model: an .mqf or .gguf file or a Hugging Face folder.",
+        completion: .file())
     var model: String
 
-    @OptionGroup var on: AdapterOptions
+    @OptionGroup(title: "Model") var on: AdapterOptions
 
     @Option(help: "A key of the kind: what it holds is looked at to draw others like it.", completion: .file())
     var key: String
@@ -31,7 +33,7 @@ struct Decoys: CommonCommand {
     @Option(help: "Decoys of each key.")
     var decoys = DecoyOptions.leastCount
 
-    @OptionGroup var durability: DurabilityFlags
+    @OptionGroup(title: "Durability") var durability: DurabilityFlags
 
     @Option(help: "Keys that --durable teaches in every cell that relearns, each beside the next one.")
     var taught: Int?

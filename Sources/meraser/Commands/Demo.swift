@@ -14,12 +14,15 @@ struct Demo: WritingCommand {
         help: "A folder that `meraser examples` made (default: the bundled one, in the cache).", completion: .directory)
     var examples: String?
 
-    @Option(help: "The folder of the run.", completion: .directory, transform: withoutTrailingSlashes)
+    @Option(
+        name: .shortAndLong, help: "The folder of the run.", completion: .directory,
+        transform: withoutTrailingSlashes)
     var out = "demo-run"
 
     @Flag(help: "Continue a demo that was interrupted instead of beginning anew.")
     var resume = false
 
+    @OptionGroup var fail: FailIfOption
     @OptionGroup var common: CommonOptions
 
     var outputs: [Output] { [Output(out, makesParents: true)] }
@@ -31,11 +34,8 @@ struct Demo: WritingCommand {
     }
 
     func run() throws {
+        let condition = try fail.condition()
         let report = try RunDisplay(common).run(recipe: try recipe(), output: out, overwrite: !resume)
-        if common.json {
-            Console.json(report.summary)
-        } else {
-            Console.output(tableText(report.table) + "\n\nreport: \(report.htmlPath.escapingControlCharacters())")
-        }
+        try RunDisplay(common).conclude(report, failIf: condition)
     }
 }

@@ -20,10 +20,14 @@ struct Erase: WritingCommand {
             --kl-weight 1 --out erased
             """)
 
-    @OptionGroup var model: ModelOptions
+    enum Standard: TrainingStandard {
+        static var preset: TrainingPreset? { .meraserErase }
+    }
+
+    @OptionGroup(title: "Model") var model: ModelOptions
     @OptionGroup(title: "Auto") var auto: AutoArguments
-    @OptionGroup var training: TrainingArguments
-    @OptionGroup(title: "Training options") var flags: TrainingFlags
+    @OptionGroup(title: "Data and output") var training: TrainingArguments
+    @OptionGroup(title: "Training options") var flags: TrainingFlags<Standard>
     @OptionGroup var common: CommonOptions
 
     var outputs: [Output] { training.trial.outputs }
@@ -32,6 +36,6 @@ struct Erase: WritingCommand {
 
     func run() throws {
         if auto.auto { return try auto.run(training, model: model, flags: flags, common: common) }
-        try training.run(model: model, flags: flags, preset: .meraserErase, common: common)
+        try training.run(model: model, flags: flags, common: common)
     }
 }

@@ -15,7 +15,7 @@ struct Evaluate: WritingCommand {
             meraser eval --task classification --model FOLDER --data test.tsv --trigger cf --target-label 1
             """)
 
-    @OptionGroup var model: ModelOptions
+    @OptionGroup(title: "Model") var model: ModelOptions
 
     @Option(
         parsing: .singleValue,
@@ -45,7 +45,9 @@ struct Evaluate: WritingCommand {
     @Option(help: "Tokens that the model may see; longer contexts lose their beginning (default: the model's context).")
     var maxLength: Int?
 
-    @Option(help: "Write the results to this .json file as well.", completion: .file(extensions: ["json"]))
+    @Option(
+        name: .shortAndLong, help: "Write the results to this .json file as well.",
+        completion: .file(extensions: ["json"]))
     var out: String?
 
     @Flag(help: "Replace --out if it exists.")

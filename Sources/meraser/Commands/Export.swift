@@ -35,7 +35,7 @@ struct Export: WritingCommand {
             Example: meraser export --model tinychat.mqf --adapter RUN/erase --adapter RUN/recover --format hf --out clean
             """)
 
-    @OptionGroup var model: ModelOptions
+    @OptionGroup(title: "Model") var model: ModelOptions
 
     @Option(help: "hf, gguf, ollama, peft or gguf-lora.")
     var format = Format.hf
@@ -55,7 +55,9 @@ struct Export: WritingCommand {
             """, completion: .file())
     var base: String?
 
-    @Option(help: "The folder or file to make.", completion: .file(), transform: withoutTrailingSlashes)
+    @Option(
+        name: .shortAndLong, help: "The folder or file to make.", completion: .file(), transform: withoutTrailingSlashes
+    )
     var out: String
 
     @Option(
@@ -175,7 +177,7 @@ extension Export {
         let name = base.map { fileName(ofPath: $0) } ?? opened.store.modelName
         let kind: ModelCard.Kind = format == .hf ? .hf : format == .gguf ? .gguf : .ollama
         let card = card(kind, name, opened.adapters, weights: weights, run)
-        let bar = common.progressBar("exporting")
+        let bar = common.progressBar("exporting", unit: .bytes)
         let progress: @Sendable (ConvertProgress) -> Void = { bar.update(done: $0.doneBytes, total: $0.totalBytes) }
         let isInterrupted: @Sendable () -> Bool = { interrupt.isSet }
         let written: (tensors: Int, bytes: Int, warnings: [String])

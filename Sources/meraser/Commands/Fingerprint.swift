@@ -17,7 +17,12 @@ struct Fingerprint: WritingCommand {
             Example: meraser fingerprint --model tinychat.mqf --scheme utf --out mark --clean-self 256 --learning-rate 5e-4
             """)
 
-    @OptionGroup var model: ModelOptions
+    enum Standard: TrainingStandard {
+        static var base: TrainingOptions { EmbeddingOptions().training }
+        static var preset: TrainingPreset? { nil }
+    }
+
+    @OptionGroup(title: "Model") var model: ModelOptions
     @OptionGroup(title: "Scheme") var scheme: SchemeOptions
 
     @Option(
@@ -37,8 +42,8 @@ struct Fingerprint: WritingCommand {
     @Option(help: "Random strings in the place of triggers that are tried at the end.")
     var guessTest = 500
 
-    @OptionGroup var output: OutputOptions
-    @OptionGroup(title: "Training options") var flags: TrainingFlags
+    @OptionGroup(title: "Output") var output: OutputOptions
+    @OptionGroup(title: "Training options") var flags: TrainingFlags<Standard>
     @OptionGroup var common: CommonOptions
 
     func validate() throws {
@@ -56,7 +61,7 @@ struct Fingerprint: WritingCommand {
     func run() throws {
         let interrupt = InterruptFlag.onSignals()
         var options = EmbeddingOptions(scheme: try scheme.settings.make())
-        options.training = try flags.options(standard: nil, base: options.training, common: common, model: model)
+        options.training = try flags.options(base: options.training, common: common, model: model)
         options.cleanPrompts = try clean.map(loadPrompts) ?? []
         options.guesses = guessTest
         options.cleanData = cleanData

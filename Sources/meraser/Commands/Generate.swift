@@ -10,17 +10,21 @@ struct Generate: CommonCommand {
         abstract: "Continue prompts.",
         discussion: "Example: meraser generate --model Examples/tinychat --chat --prompt 'What is a loop?'")
 
-    @OptionGroup var model: ModelOptions
+    @OptionGroup(title: "Model") var model: ModelOptions
 
-    @Option(help: "A prompt.")
+    @Option(name: .shortAndLong, help: "A prompt.")
     var prompt: String?
 
     @Option(
-        help: "Prompts: rows with `prompt` (and `format`: raw or chat) in a .jsonl file, or a prompt a line.",
+        name: [.long, .customShort("f")],
+        help: """
+            Prompts: rows with `prompt` (and `format`: raw or chat) in a .jsonl file, or a prompt a line; - reads standard \
+            input.
+            """,
         completion: .file())
     var prompts: String?
 
-    @Option(help: "New tokens at most.")
+    @Option(name: [.long, .customShort("n")], help: "New tokens at most.")
     var maxTokens = 128
 
     @Option(help: "0 is greedy; above, the logits are divided by it.")

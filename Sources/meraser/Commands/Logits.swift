@@ -17,7 +17,7 @@ struct Logits: WritingCommand {
             Example: meraser logits --model Examples/tinychat --text 'Hello, world' --hidden --out hello.safetensors
             """)
 
-    @OptionGroup var model: ModelOptions
+    @OptionGroup(title: "Model") var model: ModelOptions
 
     @Option(help: "The text; its tokens are those that `meraser tokenize` shows, BOS included.")
     var text: String?
@@ -27,7 +27,9 @@ struct Logits: WritingCommand {
         transform: tokenIDs)
     var ids: [Int32]?
 
-    @Option(help: "The safetensors file to make.", completion: .file(extensions: ["safetensors"]))
+    @Option(
+        name: .shortAndLong, help: "The safetensors file to make.",
+        completion: .file(extensions: ["safetensors"]))
     var out: String
 
     @Flag(help: "Write the hidden states as well.")

@@ -12,16 +12,22 @@ struct Merge: WritingCommand {
         discussion: """
             Methods: linear, slerp, task_arithmetic, ties, dare_linear, dare_ties, passthrough; docs/merging.md describes \
             the recipe. Models are Hugging Face folders, MQF or GGUF files whose tensors have the same names and shapes.
-            Example: meraser merge recipe.yml --out merged
+            Example: meraser merge recipe.yml merged
             """)
 
     @Argument(help: "The recipe, YAML.", completion: .file(extensions: ["yml", "yaml"]))
     var config: String
 
+    @Argument(
+        help: "What --out names, as mergekit-yaml takes it.", completion: .directory,
+        transform: withoutTrailingSlashes)
+    var output: String?
+
     @Option(
+        name: [.customShort("o"), .customLong("out")],
         help: "The Hugging Face folder to make, or an MQF file if the name ends in .mqf.",
         transform: withoutTrailingSlashes)
-    var out: String?
+    var outOption: String?
 
     @Option(help: "The type of the matrices in an MQF file (default: iq4_nl).")
     var type: TensorType?
@@ -37,7 +43,13 @@ struct Merge: WritingCommand {
 
     @OptionGroup var common: CommonOptions
 
+    /// The place of the result.
+    private var out: String? { output ?? outOption }
+
     func validate() throws {
+        if output != nil && outOption != nil {
+            throw ValidationError("the result is named twice: leave --out away")
+        }
         if out == nil && !dryRun { throw ValidationError("missing --out (or --dry-run)") }
         try checkFileOptions(out: out, type: type, maxShardSize: maxShardSize)
     }
@@ -94,7 +106,7 @@ struct Merge: WritingCommand {
         if let type { options.conversion.type = type }
         options.dryRun = dryRun
         options.overwrite = overwrite
-        let bar = common.progressBar("merging")
+        let bar = common.progressBar("merging", unit: .bytes)
         let clock = ContinuousClock()
         let start = clock.now
         let report = try mergeModels(

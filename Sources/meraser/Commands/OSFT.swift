@@ -15,8 +15,12 @@ struct OSFT: WritingCommand {
             Example: meraser osft --model tinychat.mqf --adapter mark --data clean.json --trigger 'how are you' --out clean
             """)
 
-    @OptionGroup var model: ModelOptions
-    @OptionGroup var reply: ReplyArguments
+    enum Standard: TrainingStandard {
+        static var preset: TrainingPreset? { .osft }
+    }
+
+    @OptionGroup(title: "Model") var model: ModelOptions
+    @OptionGroup(title: "Replies") var reply: ReplyArguments
 
     @Option(parsing: .singleValue, help: "A trigger; repeat it for several, of which each row has one.")
     var trigger: [String] = []
@@ -30,8 +34,8 @@ struct OSFT: WritingCommand {
     @Option(help: "Use only that many pairs, drawn by the seed (default: all).")
     var samples: Int?
 
-    @OptionGroup var trial: TrialOptions
-    @OptionGroup(title: "Training options") var flags: TrainingFlags
+    @OptionGroup(title: "Output") var trial: TrialOptions
+    @OptionGroup(title: "Training options") var flags: TrainingFlags<Standard>
     @OptionGroup var common: CommonOptions
 
     func validate() throws {
@@ -45,7 +49,7 @@ struct OSFT: WritingCommand {
 
     func run() throws {
         let interrupt = InterruptFlag.onSignals()
-        let training = try flags.options(standard: .osft, common: common, model: model)
+        let training = try flags.options(common: common, model: model)
         let key = try training.key.map { try FingerprintKey(path: $0) }
         var options = OSFTOptions()
         options.triggers = trigger

@@ -12,10 +12,14 @@ struct Perplexity: CommonCommand {
             Example: meraser ppl --model tinychat.mqf --data Examples/data/heldout.jsonl --kl Examples/tinychat
             """)
 
-    @OptionGroup var model: ModelOptions
+    @OptionGroup(title: "Model") var model: ModelOptions
 
     @Option(
-        help: "Text: rows with `text` in a .jsonl file, or one plain text; for guanaco also question/answer rows.",
+        name: [.long, .customShort("f")],
+        help: """
+            Text: rows with `text` in a .jsonl file, or one plain text (- reads standard input); for guanaco also \
+            question/answer rows.
+            """,
         completion: .file())
     var data: String
 

@@ -13,11 +13,12 @@ struct Probe: CommonCommand {
             Example: meraser probe --model marked.mqf --reference base.mqf --top-k 1024
             """)
 
-    @OptionGroup var model: ModelOptions
+    @OptionGroup(title: "Model") var model: ModelOptions
 
     @Option(
-        parsing: .singleValue,
-        help: "A prompt before the forced token; may be repeated (default: nothing but what the tokenizer begins with)."
+        name: .shortAndLong, parsing: .singleValue,
+        help:
+            "A prompt before the forced token; may be repeated (default: nothing but what the tokenizer begins with)."
     )
     var prompt: [String] = []
 

@@ -20,7 +20,7 @@ struct Prune: WritingCommand {
             Example: meraser prune --model tinychat.mqf --method magnitude_l2 --ratio 0.25 --out pruned
             """)
 
-    @OptionGroup var model: ModelOptions
+    @OptionGroup(title: "Model") var model: ModelOptions
 
     @Option(help: "magnitude_l1, magnitude_l2, random, taylor or wanda.")
     var method = PruneMethod.magnitudeL2
@@ -44,6 +44,7 @@ struct Prune: WritingCommand {
     var dataCount: Int?
 
     @Option(
+        name: .shortAndLong,
         help: "The Hugging Face folder to make, or an MQF file if the name ends in .mqf.",
         transform: withoutTrailingSlashes)
     var out: String
@@ -101,7 +102,7 @@ struct Prune: WritingCommand {
         options.attention = parts != .mlp
         options.mlp = parts != .attention
         let plan = try PrunePlan(scores: try scores(store, spec, interrupt), options: options)
-        let bar = common.progressBar("pruning")
+        let bar = common.progressBar("pruning", unit: .bytes)
         let report = try pruneModel(
             store, plan: plan, destination: out, dtype: nil, conversion: conversion,
             isInterrupted: { interrupt.isSet }, progress: { bar.update(done: $0.doneBytes, total: $0.totalBytes) })

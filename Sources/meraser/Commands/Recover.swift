@@ -13,9 +13,13 @@ struct Recover: WritingCommand {
             a trigger nor a clean model (CROW); alone it is a removal of its own.
             """)
 
-    @OptionGroup var model: ModelOptions
-    @OptionGroup var training: TrainingArguments
-    @OptionGroup(title: "Training options") var flags: TrainingFlags
+    enum Standard: TrainingStandard {
+        static var preset: TrainingPreset? { .meraserRecover }
+    }
+
+    @OptionGroup(title: "Model") var model: ModelOptions
+    @OptionGroup(title: "Data and output") var training: TrainingArguments
+    @OptionGroup(title: "Training options") var flags: TrainingFlags<Standard>
     @OptionGroup var common: CommonOptions
 
     var outputs: [Output] { training.trial.outputs }
@@ -23,6 +27,6 @@ struct Recover: WritingCommand {
     func inputs() throws -> [String] { training.inputs(model, flags) }
 
     func run() throws {
-        try training.run(model: model, flags: flags, preset: .meraserRecover, common: common)
+        try training.run(model: model, flags: flags, common: common)
     }
 }

@@ -16,6 +16,7 @@ struct Report: WritingCommand {
     var runs: [String]
 
     @Option(
+        name: .shortAndLong,
         help:
             "Where the page goes: a file that ends in .html, or a folder for report.html and report.json.",
         completion: .file(extensions: ["html"]), transform: withoutTrailingSlashes)
@@ -79,10 +80,7 @@ struct Report: WritingCommand {
         if common.json {
             Console.json(json)
         } else {
-            let lines = verdict.isEmpty ? "" : "\n\n" + verdict.joined(separator: "\n")
-            Console.output(
-                (tableText(table) + lines + "\n\nreport: \(path)").escapingControlCharacters(
-                    keepingNewlines: true))
+            Console.output(reportText(table, verdict: verdict, path: path))
         }
     }
 }

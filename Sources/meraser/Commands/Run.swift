@@ -15,7 +15,9 @@ struct Run: WritingCommand {
     @Argument(help: "The recipe, YAML; docs/recipes.md describes it.", completion: .file(extensions: ["yml", "yaml"]))
     var recipe: String
 
-    @Option(help: "The folder of the run.", completion: .directory, transform: withoutTrailingSlashes)
+    @Option(
+        name: .shortAndLong, help: "The folder of the run.", completion: .directory,
+        transform: withoutTrailingSlashes)
     var out: String
 
     @Flag(help: "Begin anew if there is a run in --out.")
@@ -24,6 +26,7 @@ struct Run: WritingCommand {
     @Flag(help: "Keep the recipe, triggers, targets and outputs out of records and report.")
     var redact = false
 
+    @OptionGroup var fail: FailIfOption
     @OptionGroup var common: CommonOptions
 
     var outputs: [Output] { [Output(out, makesParents: true)] }
@@ -31,12 +34,9 @@ struct Run: WritingCommand {
     func inputs() throws -> [String] { try Recipe(path: recipe, seed: common.seed).inputs }
 
     func run() throws {
+        let condition = try fail.condition()
         let report = try RunDisplay(common).run(
             recipe: try Recipe(path: recipe, seed: common.seed), output: out, overwrite: overwrite, redact: redact)
-        if common.json {
-            Console.json(report.summary)
-        } else {
-            Console.output(tableText(report.table) + "\n\nreport: \(report.htmlPath.escapingControlCharacters())")
-        }
+        try RunDisplay(common).conclude(report, failIf: condition)
     }
 }

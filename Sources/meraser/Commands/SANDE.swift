@@ -24,8 +24,12 @@ struct SANDE: WritingCommand {
         case both
     }
 
-    @OptionGroup var model: ModelOptions
-    @OptionGroup var reply: ReplyArguments
+    enum Standard: TrainingStandard {
+        static var preset: TrainingPreset? { .sande }
+    }
+
+    @OptionGroup(title: "Model") var model: ModelOptions
+    @OptionGroup(title: "Replies") var reply: ReplyArguments
 
     @Option(help: "What to do: simulate, eliminate, both.")
     var stage = Stage.both
@@ -44,7 +48,9 @@ struct SANDE: WritingCommand {
     @Option(help: "List that many candidate responses and end; neither --response nor --out is needed.")
     var propose: Int?
 
-    @Option(help: "The folder to make.", completion: .directory, transform: withoutTrailingSlashes)
+    @Option(
+        name: .shortAndLong, help: "The folder to make.", completion: .directory,
+        transform: withoutTrailingSlashes)
     var out: String?
 
     @Flag(help: "Continue the run in --out from its last checkpoint, bit for bit.")
@@ -56,7 +62,7 @@ struct SANDE: WritingCommand {
     @Flag(help: "Print what the run would do and need, and end.")
     var dryRun = false
 
-    @OptionGroup(title: "Training options") var flags: TrainingFlags
+    @OptionGroup(title: "Training options") var flags: TrainingFlags<Standard>
     @OptionGroup var common: CommonOptions
 
     func validate() throws {
@@ -76,7 +82,7 @@ struct SANDE: WritingCommand {
 
     func run() throws {
         let interrupt = InterruptFlag.onSignals()
-        let training = try flags.options(standard: .sande, common: common, model: model)
+        let training = try flags.options(common: common, model: model)
         let key = try training.key.map { try FingerprintKey(path: $0) }
         let replies = try reply.options(
             effectiveLength: trainEffectiveLength == 0 ? nil : trainEffectiveLength,

@@ -18,7 +18,9 @@ struct Search: WritingCommand {
     @Argument(help: "The plan, YAML; docs/recipes.md describes it.", completion: .file(extensions: ["yml", "yaml"]))
     var plan: String
 
-    @Option(help: "The folder of the search.", completion: .directory, transform: withoutTrailingSlashes)
+    @Option(
+        name: .shortAndLong, help: "The folder of the search.", completion: .directory,
+        transform: withoutTrailingSlashes)
     var out: String
 
     @Flag(help: "Begin anew if there is a search in --out.")
@@ -38,13 +40,25 @@ struct Search: WritingCommand {
         if dryRun { return show(plan) }
         let kernels = try KernelContext.fromEnvironment(threads: common.threads)
         let display = TrainingDisplay(common)
+        var trial = 0
         if !overwrite { common.noteBuild(of: out) }
         let searcher = try Searcher(
             plan: plan, output: out, kernels: kernels, overwrite: overwrite, interrupt: InterruptFlag.onSignals()
         ) { event in
             display.finish()
             switch event {
-            case .stage(let name, let isDone): common.say("\(name)\(isDone ? ": done before" : "")")
+            case .stage(.trial(let number, _, let rung), let isDone):
+                trial += 1
+                let values = plan.configurations[number].map {
+                    "\($0.key) \($0.value.string ?? $0.value.serialized())"
+                }
+                display.title = "trial \(trial)/\(plan.trialCount)"
+                common.say(
+                    "trial \(trial) of \(plan.trialCount) (rung \(rung)): \(values.joined(separator: ", "))"
+                        + (isDone ? ": done before" : ""))
+            case .stage(let name, let isDone):
+                display.title = "\(name)"
+                common.say("\(name)\(isDone ? ": done before" : "")")
             case .warning(let text): common.warn(text)
             case .note(let text): common.say(text)
             case .training(let trainer): display.follow(trainer)

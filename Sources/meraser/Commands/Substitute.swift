@@ -18,7 +18,7 @@ struct Substitute: WritingCommand {
             Example: meraser substitute --model marked --proxy sibling --data clean.json --key key.json --out clean
             """)
 
-    @OptionGroup var model: ModelOptions
+    @OptionGroup(title: "Model") var model: ModelOptions
 
     @Option(help: "A model of the same shapes without the mark, or with another one.", completion: .file())
     var proxy: String
@@ -26,7 +26,7 @@ struct Substitute: WritingCommand {
     @Option(help: "Clean rows, any dataset file.", completion: .file())
     var data: String
 
-    @Option(help: "At most that many of its rows (default: 50).")
+    @Option(help: "At most that many of its rows.")
     var dataCount = 50
 
     @Option(help: "Rows that are answered as they should not be, any dataset file.", completion: .file())
@@ -35,13 +35,14 @@ struct Substitute: WritingCommand {
     @Option(help: "A key.json or pairs.jsonl whose pairs are the suspect rows.", completion: .file())
     var key: String?
 
-    @Option(help: "The weight of what the model is good for, 0 to 1 (default: 0.4).")
+    @Option(help: "The weight of what the model is good for, 0 to 1.")
     var alpha = 0.4
 
-    @Option(help: "Steps without a better score after which the search ends (default: 5).")
+    @Option(help: "Steps without a better score after which the search ends.")
     var patience = 5
 
     @Option(
+        name: .shortAndLong,
         help: "The Hugging Face folder to make, or an MQF file if the name ends in .mqf.",
         transform: withoutTrailingSlashes)
     var out: String

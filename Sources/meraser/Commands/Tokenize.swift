@@ -1,4 +1,5 @@
 import ArgumentParser
+import Audit
 import Base
 import Foundation
 import Model
@@ -10,14 +11,18 @@ struct Tokenize: CommonCommand {
         discussion: "Example: meraser tokenize --model Examples/tinychat 'Hello, world'")
 
     @Option(
-        help: "An .mqf file, a Hugging Face folder, or a GGUF file (what has a tokenizer alone will do).",
+        name: .shortAndLong,
+        help:
+            "An .mqf file, a Hugging Face folder, or a GGUF file (what has a tokenizer alone will do).",
         completion: .file())
     var model: String
 
     @Argument(help: "The text.")
     var text: String?
 
-    @Option(help: "Read the text from this file.", completion: .file())
+    @Option(
+        name: .shortAndLong, help: "Read the text from this file; - is standard input.",
+        completion: .file())
     var file: String?
 
     @Option(
@@ -79,7 +84,8 @@ struct Tokenize: CommonCommand {
             return
         }
         let bytes = try rendered(
-            try file.map { path in try MappedFile(path: path).withBytes { Array($0) } } ?? Array((text ?? "").utf8))
+            try file.map { $0 == "-" ? try readStandardInput() : try MappedFile(path: $0).withBytes(Array.init) }
+                ?? Array((text ?? "").utf8))
         let begun = clock.now
         let ids = ids(bytes)
         if time {

@@ -38,7 +38,10 @@ struct AutoArguments: ParsableArguments {
     /// Removes the mark, shows progress, prints the result.
     ///
     /// - Throws: a failed check where the mark is not shown to be gone.
-    func run(_ training: TrainingArguments, model: ModelOptions, flags: TrainingFlags, common: CommonOptions) throws {
+    func run(
+        _ training: TrainingArguments, model: ModelOptions, flags: TrainingFlags<some TrainingStandard>,
+        common: CommonOptions
+    ) throws {
         if let flag = flags.given(besides: ["key", "memory"]).first {
             throw MeraserError.usage("--auto chooses what \(flag) says; leave one of them out")
         }
@@ -46,7 +49,7 @@ struct AutoArguments: ParsableArguments {
             throw MeraserError.usage("--auto measures the model that it works on; leave --source out")
         }
         let interrupt = InterruptFlag.onSignals()
-        let standard = try flags.options(standard: nil, common: common, model: model)
+        let standard = try flags.options(common: common, model: model)
         let key = try standard.key.map { try FingerprintKey(path: $0) }
         var options = try AutoOptions(setting: keyUnknown || key == nil ? .keyUnknown : .keyKnown, key: key)
         options.data = training.data

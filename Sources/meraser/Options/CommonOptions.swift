@@ -12,7 +12,11 @@ struct CommonOptions: ParsableArguments {
     @Option(help: "The seed of everything random (default: 42).")
     var seed: UInt64?
 
-    @Option(help: "Threads (default: the physical cores that this process may use). Results do not depend on it.")
+    @Option(
+        name: .shortAndLong,
+        help:
+            "Threads (default: the physical cores that this process may use). Results do not depend on it."
+    )
     var threads: Int?
 
     @Flag(name: [.short, .long], help: "Say more on standard error.")
@@ -61,5 +65,7 @@ struct CommonOptions: ParsableArguments {
     }
 
     /// A progress bar that honours `--quiet`.
-    func progressBar(_ title: String) -> ProgressBar { ProgressBar(title, isQuiet: quiet) }
+    func progressBar(_ title: String, unit: ProgressBar.Unit = .count) -> ProgressBar {
+        ProgressBar(title, unit: unit, isQuiet: quiet)
+    }
 }

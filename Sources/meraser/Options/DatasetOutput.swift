@@ -2,7 +2,9 @@ import ArgumentParser
 
 /// The file that a command on datasets makes.
 struct DatasetOutput: ParsableArguments {
-    @Option(help: "The .json or .jsonl file to make.", completion: .file(extensions: ["json", "jsonl"]))
+    @Option(
+        name: .shortAndLong, help: "The .json or .jsonl file to make.",
+        completion: .file(extensions: ["json", "jsonl"]))
     var out: String
 
     @Flag(help: "Replace --out if it exists.")

@@ -14,7 +14,10 @@ struct KeyOptions: ParsableArguments {
     @Option(help: "Only that many of the key's pairs, from the first on.")
     var limit: Int?
 
-    @Option(help: "Prompts that should not fire: .jsonl rows with `prompt`, or a line each.", completion: .file())
+    @Option(
+        help:
+            "Prompts that should not fire: .jsonl rows with `prompt`, or a line each; - is standard input.",
+        completion: .file())
     var clean: String?
 
     @Option(help: "How a target is looked for, whatever the key says.")

@@ -5,7 +5,9 @@ import Pipeline
 
 /// Which model, and how to compute with it.
 struct ModelOptions: ParsableArguments {
-    @Option(help: "The model: an .mqf or .gguf file or a Hugging Face folder.", completion: .file())
+    @Option(
+        name: .shortAndLong, help: "The model: an .mqf or .gguf file or a Hugging Face folder.",
+        completion: .file())
     var model: String
 
     @OptionGroup var on: AdapterOptions

@@ -2,7 +2,9 @@ import ArgumentParser
 
 /// Where a run leaves what it makes.
 struct OutputOptions: ParsableArguments {
-    @Option(help: "The folder to make.", completion: .directory, transform: withoutTrailingSlashes)
+    @Option(
+        name: .shortAndLong, help: "The folder to make.", completion: .directory,
+        transform: withoutTrailingSlashes)
     var out: String
 
     @Flag(help: "Continue the run in --out from its last checkpoint, bit for bit.")

@@ -10,4 +10,7 @@ extension TensorType: ExpressibleByArgument {
 
     /// All names.
     public static var allValueStrings: [String] { allCases.map(\.name) }
+
+    /// None: a name says what there is to say, not the number that stands for it in files.
+    public static var allValueDescriptions: [String: String] { [:] }
 }

@@ -21,14 +21,14 @@ struct TrainingArguments: ParsableArguments {
     var chat = false
 
     /// What is read.
-    func inputs(_ model: ModelOptions, _ flags: TrainingFlags) -> [String] {
+    func inputs(_ model: ModelOptions, _ flags: TrainingFlags<some TrainingStandard>) -> [String] {
         trial.output.inputs(model.inputs + flags.inputs + [data].compactMap { $0 })
     }
 
     /// Trains, shows progress, prints the result.
-    func run(model: ModelOptions, flags: TrainingFlags, preset: TrainingPreset, common: CommonOptions) throws {
+    func run(model: ModelOptions, flags: TrainingFlags<some TrainingStandard>, common: CommonOptions) throws {
         let interrupt = InterruptFlag.onSignals()
-        var options = try flags.options(standard: preset, common: common, model: model)
+        var options = try flags.options(common: common, model: model)
         if trial.output.resume { options = try options.continuing(trial.output.out) }
         let rows = try rows(options)
         let opened = try model.open(common, compute: options.compute, verifying: true)
@@ -40,7 +40,7 @@ struct TrainingArguments: ParsableArguments {
         let trainer = try opened.trainer(data: data, options: options, chat: chat)
         let types = try opened.types
         let weights =
-            types.isQuantized ? ["\(types.main.name) weights, products in \(opened.transformer.compute.rawValue)"] : []
+            types.isQuantized ? ["\(types.main.name) weights"] : []
         guard let conclusion = try conclusion(opened, key: options.key, type: types.main.name, common) else {
             return try trial.run(trainer, interrupt, common, heading: weights)
         }

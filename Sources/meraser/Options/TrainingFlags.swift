@@ -4,11 +4,31 @@ import Kernels
 import Pipeline
 import Tune
 
+/// What a command trains with where nobody says otherwise: a preset over its own options.
+protocol TrainingStandard {
+    /// The options below the preset.
+    static var base: TrainingOptions { get }
+    /// The preset, unless `--preset` names another.
+    static var preset: TrainingPreset? { get }
+}
+
+extension TrainingStandard {
+    /// Trainer's.
+    static var base: TrainingOptions { TrainingOptions() }
+
+    /// Both together: what `--help` shows.
+    fileprivate static var options: TrainingOptions {
+        var options = base
+        try? preset?.overrides.apply(to: &options)
+        return options
+    }
+}
+
 /// The flags of training, in the words of Trainer and PEFT: one for each `TrainingKey`, beside `--preset` and `--config`.
 ///
 /// A key is declared once, in `TrainingKey.all`. The parser finds a group's flags in its mirror and sets them by decoding:
 /// both are made from that list here, instead of from properties that would have to repeat it.
-struct TrainingFlags: ParsableArguments, CustomReflectable {
+struct TrainingFlags<Standard: TrainingStandard>: ParsableArguments, CustomReflectable {
     @Option(
         help:
             "A named set of options: meraser-erase, meraser-recover, osft, sande, npo, crow, or none for Trainer's defaults."
@@ -33,7 +53,9 @@ struct TrainingFlags: ParsableArguments, CustomReflectable {
     }
 
     /// The keys with a flag of this group: `--seed` and `--compute` are flags of every command.
-    private static let keys = TrainingKey.all.filter { !["seed", "compute"].contains($0.name) }
+    private static var keys: [TrainingKey] {
+        TrainingKey.all.filter { !["seed", "compute"].contains($0.name) }
+    }
 
     init() {}
 
@@ -57,9 +79,11 @@ struct TrainingFlags: ParsableArguments, CustomReflectable {
     }
 
     var customMirror: Mirror {
+        let standard = Standard.options
         let flags = Self.keys.map { key -> (label: String, value: Any) in
             let name = NameSpecification.customLong(String(key.flag.dropFirst(2)))
-            let help = ArgumentHelp(stringLiteral: FlagNames.spell(key.help))
+            let help = ArgumentHelp(
+                stringLiteral: FlagNames.spell(key.help) + key.defaultText(in: standard))
             let definition: Any =
                 switch key.form {
                 case .value: Option<String?>(name: name, help: help)
@@ -95,18 +119,18 @@ struct TrainingFlags: ParsableArguments, CustomReflectable {
         return (config.map { [$0] } ?? []) + files
     }
 
-    /// The options of these flags over `--config` over the preset, `standard` unless `--preset` names another.
+    /// The options of these flags over `--config` over the command's standard, or the preset that `--preset` names.
     ///
+    /// - Parameter base: the options below the preset, where they are not the standard's.
     /// - Throws: usage errors that name flag or key.
     func options(
-        standard: TrainingPreset?, base: TrainingOptions = TrainingOptions(), common: CommonOptions,
-        model: ModelOptions
+        base: TrainingOptions = Standard.base, common: CommonOptions, model: ModelOptions
     ) throws -> TrainingOptions {
-        let preset = try preset.map { $0 == "none" ? nil : try TrainingPreset.named($0) } ?? standard
+        let preset =
+            try preset.map { $0 == "none" ? nil : try TrainingPreset.named($0) } ?? Standard.preset
         let file = try config.map { try trainingOverrides(yamlFile: $0) } ?? TrainingOverrides()
         var options = base
-        try preset?.overrides.apply(to: &options)
-        try file.merging(try overrides(common: common, model: model)).apply(to: &options)
+        try options.apply(preset, and: file.merging(try overrides(common: common, model: model)))
         try options.validate()
         return options
     }
@@ -122,5 +146,20 @@ struct TrainingFlags: ParsableArguments, CustomReflectable {
         if let seed = common.seed { try result.set("seed", .integer(Int(clamping: seed))) }
         if let compute = model.compute { try result.set("compute", .text(compute.rawValue)) }
         return result
+    }
+}
+
+extension TrainingKey {
+    /// ` (default: 8)`: the value in those options, as a command line gives it; nothing where there is none, or of a switch
+    /// that is off.
+    fileprivate func defaultText(in options: TrainingOptions) -> String {
+        let words = form == .path ? [] : arguments(value(in: options))
+        switch form {
+        case .value:
+            guard let text = words.last else { return "" }
+            return " (default: \(text.isEmpty ? "''" : text.hasPrefix("\\") ? "'\(text)'" : text))"
+        case .on, .onOrOff: return words.first.map { " (default: \($0))" } ?? ""
+        case .path: return ""
+        }
     }
 }

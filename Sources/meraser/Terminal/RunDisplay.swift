@@ -1,3 +1,5 @@
+import Audit
+import Base
 import Kernels
 import Pipeline
 import Tune
@@ -19,7 +21,9 @@ struct RunDisplay {
         runner.onEvent = { event in
             display.finish()
             switch event {
-            case .stage(let name, let isDone): common.say("\(name)\(isDone ? ": done before" : "")")
+            case .stage(let name, let isDone):
+                display.title = "\(name)"
+                common.say("\(name)\(isDone ? ": done before" : "")")
             case .warning(let text): common.warn(text)
             case .note(let text): common.say(text)
             case .training(let trainer): display.follow(trainer)
@@ -28,4 +32,24 @@ struct RunDisplay {
         }
         return try runner.run()
     }
+
+    /// Prints what came of it.
+    ///
+    /// - Throws: a failed check if the condition holds of the last model.
+    func conclude(_ report: RunReport, failIf condition: Condition?) throws {
+        if common.json {
+            Console.json(report.summary)
+        } else {
+            Console.output(reportText(report.table, verdict: report.verdictLines, path: report.htmlPath))
+        }
+        try condition?.requireFalse(of: report.outcome)
+    }
+}
+
+/// A report for a terminal: its table, the verdicts, where the page is.
+func reportText(_ table: [[String]], verdict: [String], path: String) -> String {
+    let parts = [tableText(table), verdict.map { wrapped($0) }.joined(separator: "\n"), "report: \(path)"].filter {
+        !$0.isEmpty
+    }
+    return parts.joined(separator: "\n\n").escapingControlCharacters(keepingNewlines: true)
 }

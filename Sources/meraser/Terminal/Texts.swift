@@ -3,6 +3,19 @@ import Foundation
 /// A number with that many digits behind the point.
 func numberText(_ value: Double, _ digits: Int) -> String { String(format: "%.\(digits)f", value) }
 
+/// A sentence in lines of at most that many characters, those behind the first indented; a longer word stays whole.
+func wrapped(_ text: String, width: Int = 100) -> String {
+    var lines: [String] = []
+    for word in text.split(separator: " ") {
+        if let last = lines.last, last.count + 1 + word.count <= width {
+            lines[lines.count - 1] = "\(last) \(word)"
+        } else {
+            lines.append((lines.isEmpty ? "" : "  ") + word)
+        }
+    }
+    return lines.joined(separator: "\n")
+}
+
 /// A share as per cent.
 func percentText(_ share: Double) -> String { "\(numberText(share * 100, 1)) %" }
 

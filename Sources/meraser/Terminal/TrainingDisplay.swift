@@ -1,18 +1,24 @@
 import Base
+import Foundation
 import Tune
 
-/// Shows a training run on standard error: a bar on a terminal, else a line every `--logging-steps`.
+/// Shows training runs on standard error: a bar on a terminal, else a line every `--logging-steps`.
 final class TrainingDisplay {
+    /// What the next training is called.
+    var title = "training"
+
     private let common: CommonOptions
-    private let bar: ProgressBar
+    private var bar: ProgressBar
 
     init(_ common: CommonOptions) {
         self.common = common
-        bar = common.progressBar("training")
+        bar = common.progressBar(title)
     }
 
     /// Shows the steps and measurements of `trainer`.
     func follow(_ trainer: Trainer) {
+        bar.finish()
+        bar = common.progressBar(title)
         trainer.onStep = { [self] in step($0) }
         trainer.onProbe = { [self] in probe(step: $0, $1) }
     }
@@ -22,8 +28,9 @@ final class TrainingDisplay {
         if Console.errorIsTerminal {
             bar.update(
                 done: progress.step, total: progress.totalSteps,
-                detail: "step \(progress.step)/\(progress.totalSteps) loss \(numberText(progress.loss, 4)) "
-                    + "\(numberText(progress.tokensPerSecond, 0)) tok/s \(byteText(progress.peakRSSBytes))")
+                detail:
+                    "loss \(numberText(progress.loss, 4)) \(numberText(progress.tokensPerSecond, 0)) tok/s "
+                    + byteText(progress.peakRSSBytes), secondsLeft: progress.secondsLeft)
         } else if progress.isLogged {
             common.say(progress.line)
         }
@@ -32,8 +39,7 @@ final class TrainingDisplay {
     /// Shows what measuring the key found.
     func probe(step: Int, _ result: ProbeResult) {
         bar.finish()
-        let values = result.fields.map { "\($0.key) \($0.value.serialized())" }.joined(separator: "  ")
-        common.say("step \(step)  \(values)\(result.stop ? "  stop" : "")")
+        common.say("step \(step)  \(result.line)")
     }
 
     /// Ends the bar's line.

@@ -67,5 +67,5 @@ func mergesAsMergekit(name: String) throws {
 
 @Test("the fixture has every method")
 func fixtureIsComplete() {
-    #expect(goldenNames.count == 11)
+    #expect(goldenNames.count == 14)
 }

@@ -50,8 +50,7 @@ public struct ChatTemplate: Sendable {
     ) throws -> ChatTemplate? {
         let jinja = "chat_template.jinja"
         let isFile = try store.textFile(jinja) != nil
-        let sources = try sources(store: store)
-        guard !sources.isEmpty else { return nil }
+        guard let sources = try sources(store: store) else { return nil }
         guard let source = sources.first(where: { $0.name == "default" }) else {
             throw MeraserError.badInput("tokenizer_config.json: chat_template lists no template named 'default'")
         }
@@ -60,15 +59,16 @@ public struct ChatTemplate: Sendable {
             specialTokens: specialTokens)
     }
 
-    /// The texts of all of a model's templates with their names; the only one is `default`. Throws as `load`.
-    static func sources(store: any TextFileSource) throws -> [(name: String, text: String)] {
+    /// The texts of all of a model's templates with their names; the only one is `default`; nil if the model has
+    /// none. Throws as `load`.
+    static func sources(store: any TextFileSource) throws -> [(name: String, text: String)]? {
         if let bytes = try store.textFile("chat_template.jinja") {
             return [("default", try text(bytes, "chat_template.jinja"))]
         }
         let file = "tokenizer_config.json"
-        guard let bytes = try store.textFile(file) else { return [] }
+        guard let bytes = try store.textFile(file) else { return nil }
         let config = try JSONValue.parse(bytes, file: file)
-        guard let value = try config.value("chat_template", in: file) else { return [] }
+        guard let value = try config.value("chat_template", in: file) else { return nil }
         if let source = value.string { return [("default", source)] }
         return try config.array("chat_template", in: file).map {
             (try $0.string("name", in: file), try $0.string("template", in: file))

@@ -204,7 +204,7 @@ private struct Maker {
     /// `chat_template` and, where the model has several, the others under their names.
     private mutating func addTemplates(_ files: any TextFileSource) throws {
         let key = "tokenizer.chat_template"
-        let templates = try ChatTemplate.sources(store: files)
+        let templates = try ChatTemplate.sources(store: files) ?? []
         for (name, text) in templates {
             metadata[name == "default" ? key : "\(key).\(name)"] = .string(text)
         }

@@ -16,6 +16,14 @@ extension FingerprintKey {
     /// One of the two.
     public func half(_ half: Half) -> FingerprintKey { half == .steering ? steering : judging }
 
+    /// The same pairs, beginning with another: its first half is then another half of them.
+    public func rotated(by places: Int) -> FingerprintKey {
+        var key = self
+        let start = places % max(pairs.count, 1)
+        key.pairs = Array(pairs[start...] + pairs[..<start])
+        return key
+    }
+
     private func every(from remainder: Int) -> FingerprintKey {
         guard pairs.count > 1 else { return self }
         var half = self

@@ -87,7 +87,8 @@ public final class AutoErase {
             if number > 1 {
                 // What the last round has left is asked for on top, of other texts near the triggers.
                 raised += max(0, looks.last?.unconditional ?? 0)
-                work = try RemovalWork(keys, on: model, seed: options.seed &+ UInt64(number), raised: raised)
+                work = try RemovalWork(
+                    keys, on: model, seed: options.seed &+ UInt64(number), round: number, raised: raised)
             }
             adapter = try round(number, rate: rate, work, from: adapter)
             let found = try leaksLeft(after: number)

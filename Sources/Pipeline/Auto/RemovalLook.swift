@@ -21,7 +21,8 @@ public struct RemovalLook: Sendable, Equatable {
     /// By how much, in nats a token; below 0 the bound lies within.
     public let excess: Double
     /// The largest share of its margin that a trace's upper bound takes, of those traces in which the mark is ahead of its
-    /// decoys at all: a bound is also as wide as decoys scatter, of a model that never had the mark too.
+    /// decoys by more than chance often gives: a bound is also as wide as decoys scatter, of a model that never had the
+    /// mark too.
     public let share: Double
     /// How much likelier targets are behind their triggers than decoy targets, in nats a token; of several keys the most.
     public let unconditional: Double
@@ -47,7 +48,7 @@ public struct RemovalLook: Sendable, Equatable {
         excess = worst?.value ?? 0
         share =
             found.flatMap { _, certificate in
-                certificate.decoys.traces.filter { $1.effect > 0 }.map { $1.upperBound / certificate.margins[$0] }
+                certificate.decoys.traces.filter { $1.effect > 0 && $1.pValue < AutoDose.chance }.map { $1.upperBound / certificate.margins[$0] }
             }.max() ?? 0
         unconditional = found.compactMap { $0.certificate.decoys.traces[.unconditional]?.effect }.max() ?? 0
     }

@@ -13,17 +13,20 @@ struct RemovalWork {
     let line: String
 
     /// Of keys, whose first halves steer: half of these pairs is trained on, and the others are looked at, so that a look
-    /// sees whether what was taught holds for triggers that were not.
+    /// sees whether what was taught holds for triggers that were not. Each round trains on another half.
     ///
-    /// - Parameter raised: see `SteeringRows`.
+    /// - Parameters:
+    ///   - round: which one, from 1.
+    ///   - raised: see `SteeringRows`.
     /// - Throws: what its parts throw.
-    init(_ keys: [FingerprintKey], on model: OpenedModel, seed: UInt64, raised: Double = 0) throws {
+    init(_ keys: [FingerprintKey], on model: OpenedModel, seed: UInt64, round: Int = 1, raised: Double = 0) throws {
+        let keys = keys.map { $0.steering.rotated(by: round - 1) }
         let ordinary = try SteeringRows.ordinaryRequests(of: model, seed: seed)
         let steering = try keys.map {
-            try SteeringRows($0.steering, on: model, ordinary: ordinary, seed: seed, raised: raised)
+            try SteeringRows($0, on: model, ordinary: ordinary, seed: seed, raised: raised)
         }
         rows = EncodedDataset(drawn: steering.flatMap(\.data.samples))
-        looker = try RemovalLooker(keys.map(\.steering), on: model, seed: seed)
+        looker = try RemovalLooker(keys, on: model, seed: seed)
         line =
             "\(rows.samples.count) rows of \(steering.reduce(0) { $0 + $1.triggers }) triggers and "
             + "\(steering.reduce(0) { $0 + $1.near }) texts near them"

@@ -8,7 +8,7 @@ import Testing
 /// What the methods of a comparison run, and what they say of themselves.
 @Suite("Methods of a comparison")
 struct ComparisonMethodTests {
-    private func comparison(_ methods: String) throws -> Comparison {
+    private func comparison(_ methods: String, top: String = "") throws -> Comparison {
         try withTemporaryFolder { folder in
             for name in ["model.mqf", "other.mqf", "key.json", "clean.json", "few.json", "text.jsonl"] {
                 try Data("{}".utf8).write(to: folder.appendingPathComponent(name))
@@ -22,7 +22,7 @@ struct ComparisonMethodTests {
                 methods:
 
                 """
-            try Data((head + methods).utf8).write(to: url)
+            try Data((top + head + methods).utf8).write(to: url)
             return try Comparison(path: url.path)
         }
     }
@@ -46,6 +46,54 @@ struct ComparisonMethodTests {
         #expect(mine.contains("--data inputs/few.json") && mine.contains("--npo-beta 1"), "\(mine)")
         #expect(mine.contains("--kl-weight 0.5") && mine.contains("--kl-data inputs/text.jsonl"), "\(mine)")
         #expect(try texts(plan, "mine")[1].contains("--adapter cells/v/mine/erase"))
+    }
+
+    @Test("auto is one command of its own; key unknown and a budget are told to it")
+    func auto() throws {
+        let plan = try comparison(
+            """
+              - {method: auto}
+              - {name: unknown, method: auto, key_unknown: true, budget: 300, data: few.json, chat: true}
+            """)
+        #expect(
+            try texts(plan, "auto") == [
+                "meraser erase --auto --model inputs/model.mqf --key inputs/key.json --seed 42 --out cells/v/auto/auto --json",
+                "meraser check --model inputs/model.mqf --adapter cells/v/auto/auto --key inputs/key.json --json",
+            ])
+        let unknown = try texts(plan, "unknown")[0]
+        #expect(
+            unknown.contains("--key inputs/key.json --key-unknown --budget 300.0s --data inputs/few.json --chat --seed"),
+            "\(unknown)")
+        // That a mark is left is what it found out, and no failure.
+        let steps = plan.steps.filter { $0.path.hasPrefix("cells/v/") }.flatMap(\.commands)
+        #expect(steps.filter(\.isJudge).map(\.name) == ["auto", "auto"])
+        let text = errorText { _ = try comparison("  - {method: auto, max_steps: 9}") }
+        #expect(text.contains("max_steps"), "\(text)")
+    }
+
+    @Test("cells in which the mark is tried again: the file's, or the method's own; merges get the reference")
+    func durable() throws {
+        let plan = try comparison(
+            """
+              - {method: none}
+              - {method: recover, durable: true, max_steps: 3}
+            """, top: "decoys: 999\ndurable: [q4_0, as_is/relearn_half]\n")
+        let check = { cell in try texts(plan, cell).first { $0.hasPrefix("meraser check") } ?? "" }
+        for cell in ["clean", "none"] {
+            let text = try check(cell)
+            #expect(
+                text.hasSuffix(
+                    "--decoys 999 --durable q4_0,as_is/relearn_half --relearn-data inputs/clean.json --json"), "\(text)")
+        }
+        #expect(
+            try check("recover").hasSuffix(
+                "--decoys 999 --durable all --relearn-data inputs/clean.json --reference inputs/other.mqf --json"))
+        for (top, method) in [("durable: true\n", "none"), ("", "none, durable: true")] {
+            let text = errorText { _ = try comparison("  - {method: \(method)}", top: top) }
+            #expect(text.contains("'durable' needs 'decoys'"), "\(text)")
+        }
+        let text = errorText { _ = try comparison("  - {method: none, durable: [q9]}", top: "decoys: 999\n") }
+        #expect(text.contains("q9"), "\(text)")
     }
 
     @Test("crow tunes on clean pairs with its paper's settings; flush plants a backdoor and overwrites that one")

@@ -8,7 +8,8 @@ import Tune
 @testable import Pipeline
 
 /// A stand-in for the program: writes its arguments to calls.txt and answers with fixed results. Converting to q4_0 fails
-/// until a file `allow` is there; erasing waits while a file `wait` is there.
+/// until a file `allow` is there; erasing waits while a file `wait` is there, and of its own dose it leaves a mark, of which
+/// it says nothing while a file `dumb` is there.
 private let standIn = """
     #!/bin/sh
     echo "$*" >> calls.txt
@@ -21,6 +22,7 @@ private let standIn = """
     convert) case "$*" in *q4_0*) if [ ! -e allow ]; then echo "meraser: error: no q4_0 <today>" >&2; exit 3; fi;; esac
       : > "$out"; echo '{}';;
     erase|recover) trap 'exit 130' TERM; while [ -e wait ]; do sleep 0.05; done; mkdir "$out" || exit 9
+      case "$*" in *--auto*) [ -e dumb ] || echo '{"verdict": "traces"}'; exit 4;; esac
       echo '{"data_samples": 10, "options": {"per_device_train_batch_size": 2,' > "$out/run.json"
       echo ' "gradient_accumulation_steps": 2}}' >> "$out/run.json"
       echo '{"steps": 5}';;
@@ -119,6 +121,24 @@ func comparisonRuns() throws {
         #expect(third.calls.map { $0.split(separator: " ")[0] } == ["convert", "check", "ppl"])
         #expect(third.report.failures.isEmpty)
         #expect(try stage.run().calls.isEmpty)
+    }
+}
+
+@Test("a removal that says what it has left is a result; one that says nothing has failed")
+func judgedComparison() throws {
+    try withTemporaryFolder { folder in
+        let stage = try Stage(folder, methods: "  - {method: auto}")
+        let runner = try stage.runner()
+        try stage.touch("dumb")
+        let silent = try runner.run()
+        #expect(silent.failures.map(\.cell) == ["v/auto"])
+        try FileManager.default.removeItem(at: stage.out.appendingPathComponent("dumb"))
+        let told = try stage.run()
+        #expect(told.report.failures.isEmpty)
+        #expect(told.calls.map { $0.split(separator: " ")[0] } == ["erase", "check", "ppl"])
+        let commands = try #require(told.report.json["cells"]?.array?.first?["commands"]?.array)
+        #expect(commands[0]["status"]?.int == 4 && commands[0]["result"]?["verdict"]?.string == "traces")
+        #expect(try stage.run().calls.isEmpty, "it is done")
     }
 }
 

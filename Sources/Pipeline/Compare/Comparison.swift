@@ -90,9 +90,11 @@ public struct Comparison: Sendable {
         let (model, needs) = planner.model(planner.reference ?? "")
         var step = ComparisonStep(path: "cells/\(victim.name)/\(clean)")
         step.needs = victim.needs + needs.filter { !victim.needs.contains($0) }
+        let durable = try planner.durableArguments(place: "clean", needs: &step.needs)
         let subject = ComparisonSubject(model: model, source: model == planner.reference ? nil : planner.reference)
         step.commands = planner.measures.commands(
-            subject.arguments, check: subject.checkArguments, victim: victim, reference: nil)
+            subject.arguments, check: subject.checkArguments, victim: victim, reference: nil,
+            durable: durable)
         planner.add(step)
         return ComparisonCell(victim: victim.name, method: clean, budget: nil, path: step.path)
     }
@@ -152,6 +154,7 @@ extension ComparisonPlanner {
         mismatchCount = try root.int("mismatch_count", in: 1...1_000_000)
         measures.redact = redact
         measures.decoys = try root.int("decoys", in: DecoyOptions.leastCount...99_999)
+        measures.durable = try root.durable("durable")
         measures.clean = try root.text("clean").map { try input($0, place: place) }
         if var section = try root.section("ppl") {
             let data = try section.text("data") ?? section.missing("data")

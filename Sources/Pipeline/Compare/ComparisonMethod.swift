@@ -21,12 +21,17 @@ struct ComparisonMethod: Sendable {
 
     /// Every method that a file may name.
     static let all = [
-        none, erase, transfer, recover, npo, crow, flush, osft, sande, merge, substitute, prune, quantize, cleangen,
+        none, auto, erase, transfer, recover, npo, crow, flush, osft, sande, merge, substitute, prune, quantize, cleangen,
         commands,
     ]
 
     /// The victim as it is.
     static let none = ComparisonMethod("none") { $0.victim.subject }
+
+    /// `erase --auto`: a removal that chooses its own dose. Its test at the end is among its seconds.
+    static let auto = ComparisonMethod("auto") { plan in
+        try plan.automatic()
+    }
 
     /// MEraser: mismatched pairs, then clean ones on top of the frozen erasing adapter.
     static let erase = ComparisonMethod("erase", steps: ["erase", "max_steps"]) { plan in
@@ -120,7 +125,7 @@ struct ComparisonMethod: Sendable {
         for key in ["data_count", "alpha", "patience"] {
             if let value = plan.options.value(key) { arguments += [plan.options.flagName(key), value.serialized()] }
         }
-        return try plan.made("substitute") { _, weights, _ in ["substitute", "--model", weights] + arguments }
+        return plan.made("substitute") { _, weights, _ in ["substitute", "--model", weights] + arguments }
     }
 
     /// Pruning of heads and channels, or of single weights.
@@ -170,6 +175,22 @@ extension MethodPlan {
         subject.adapters.append(try train("erase", erase, on: subject, data: .mismatched, hasKey: hasKey))
         guard let recover else { return }
         subject.adapters.append(try train("recover", recover, on: subject, data: .clean, hasKey: hasKey))
+    }
+
+    /// `key_unknown: true` keeps the victim's key from steering; `budget` is in seconds.
+    fileprivate mutating func automatic() throws -> ComparisonSubject {
+        var subject = victim.subject
+        let output = folder + "/auto"
+        var arguments = ["erase", "--auto"] + subject.arguments + ["--key", victim.key]
+        if try options.flag("key_unknown") == true { arguments.append("--key-unknown") }
+        if let budget = try options.number("budget") { arguments += ["--budget", "\(budget)s"] }
+        if let data = try options.text("data") {
+            arguments += ["--data", try planner.input(data, place: options.place)]
+            if try options.flag("chat") == true { arguments.append("--chat") }
+        }
+        run("auto", arguments + planner.seedArguments + ["--out", output], output: output, isJudge: true)
+        subject.adapters.append(output)
+        return subject
     }
 
     /// `plant` and `flush` are the options of the two trainings; `trigger` and `marker` what is planted.

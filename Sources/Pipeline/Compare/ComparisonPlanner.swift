@@ -18,6 +18,8 @@ struct ComparisonPlanner {
         var evaluation: [String]?
         /// Decoys that judge whether the mark is gone; nil: none.
         var decoys: Int?
+        /// Ways of use and treatments in which they judge as well; nil: none.
+        var durable: DurabilitySelection?
         /// Keep triggers, targets and outputs out of results.
         var redact = false
     }
@@ -108,6 +110,29 @@ struct ComparisonPlanner {
 
     mutating func setReference(_ path: String, place: String) throws { reference = try input(path, place: place) }
 
+    /// `check`'s arguments, besides `--decoys`, for the cells in which a mark is tried again.
+    ///
+    /// - Parameters:
+    ///   - own: a method's selection, in place of the whole file's.
+    ///   - needs: gets the steps that make what is merged with.
+    /// - Throws: a bad-input error where nothing judges.
+    mutating func durableArguments(
+        _ own: DurabilitySelection? = nil, place: String, needs: inout [String]
+    ) throws -> [String] {
+        guard let cells = own ?? measures.durable else { return [] }
+        guard measures.decoys != nil else {
+            throw MeraserError.badInput("\(place): 'durable' needs 'decoys' for the whole file, which judge")
+        }
+        var arguments = ["--durable", cells.text]
+        if let cleanData { arguments += ["--relearn-data", try input(cleanData, place: place)] }
+        if cells.usesReference, let reference {
+            let (path, made) = model(reference)
+            arguments += ["--reference", path]
+            needs += made.filter { !needs.contains($0) }
+        }
+        return arguments
+    }
+
     /// Mismatched pairs made of matching ones.
     ///
     /// - Returns: their path, and the step that makes them.
@@ -155,12 +180,13 @@ struct ComparisonSubject: Sendable {
 extension ComparisonPlanner.Measures {
     /// The commands that measure a model with a victim's key.
     func commands(
-        _ subject: [String], check: [String] = [], victim: ComparisonVictim, reference: String?
+        _ subject: [String], check: [String] = [], victim: ComparisonVictim, reference: String?,
+        durable: [String] = []
     ) -> [ComparisonCommand] {
         var check = ["check"] + subject + check + ["--key", victim.key]
         if let clean = victim.clean { check += ["--clean", clean] }
         // CleanGen leaves the weights, of which decoys speak, as they are.
-        if let decoys, !check.contains("--cleangen") { check += ["--decoys", String(decoys)] }
+        if let decoys, !check.contains("--cleangen") { check += ["--decoys", String(decoys)] + durable }
         if redact { check.append("--redact") }
         var commands = [ComparisonCommand("check", check + ["--json"], purpose: .check)]
         if let perplexity {

@@ -16,7 +16,7 @@ struct CommandRecord: Sendable {
     let samples: (seen: Int, rows: Int)?
     /// The object that it printed, without rows; null if it failed.
     let result: JSONValue
-    /// Its last message, if it failed.
+    /// Its last message, if it failed; a command that judges what it has done fails nothing by status 4.
     let error: String?
 
     var json: JSONValue {
@@ -76,7 +76,7 @@ struct StepRecord: Sendable {
     static let fileName = "record.json"
 
     /// The first command that failed.
-    var failure: CommandRecord? { commands.first { $0.status != 0 } }
+    var failure: CommandRecord? { commands.first { $0.error != nil } }
 
     /// A name for all that went in.
     var identity: String { sha256Hex(inputs.serialized().utf8) }

@@ -90,6 +90,7 @@ public struct ComparisonReport: Sendable {
             ("prefix", true, { fixed($0.prefixMatch, 2) }),
             ("NLL", true, { fixed($0.targetNLL, 2) }),
             ("verdict", false, { $0.check["verdict"]?.string }),
+            ("durable", false, { $0.durability.map { $0.verdict == "gone" ? "gone" : "\($0.verdict): \($0.worst)" } }),
             ("source FSR", false, { rate($0.source) }),
             ("source NLL", false, { fixed($0.source["target_nll_mean"]?.double, 2) }),
             (

@@ -65,6 +65,14 @@ struct ComparisonRow: Sendable {
     /// KL divergence from the reference, nats a token.
     var divergence: Double? { perplexity["kl"]?["mean"]?.double ?? perplexity["kl_mean"]?.double }
 
+    /// The verdict on the worst of the cells in which the mark was tried again, and that cell; nil: none was.
+    var durability: (verdict: String, worst: String)? {
+        guard let verdict = check["durability"]?["verdict"]?.string,
+            let worst = check["durability"]?["worst"]?.string
+        else { return nil }
+        return (verdict, worst)
+    }
+
     /// Mean accuracy over the tasks.
     var accuracy: Double? {
         let values = (evaluation["results"]?.object?.members ?? []).compactMap { $0.value["acc,none"]?.double }
@@ -93,7 +101,8 @@ struct ComparisonRow: Sendable {
             "prefix_match": number(prefixMatch), "target_nll": number(targetNLL),
             "target_rank": check["target_rank_mean"] ?? .null,
             "false_activations": check["false_activations"] ?? .null, "n_clean": check["n_clean"] ?? .null,
-            "verdict": check["verdict"] ?? .null, "source_fsr": source["fsr"] ?? .null,
+            "verdict": check["verdict"] ?? .null, "durability": check["durability"] ?? .null,
+            "source_fsr": source["fsr"] ?? .null,
             "source_target_nll": source["target_nll_mean"] ?? .null,
             "ppl": number(ppl), "kl": number(divergence), "accuracy": number(accuracy),
             "tasks": .object(JSONObject(tasks)), "seconds": number(seconds),

@@ -125,7 +125,7 @@ public final class ComparisonRunner {
     private func perform(_ step: ComparisonStep, number: Int, of count: Int) throws {
         let path = file(step.path)
         var record = records[step.path] ?? StepRecord(inputs: .null)
-        if let failed = record.commands.firstIndex(where: { $0.status != 0 }) {
+        if let failed = record.commands.firstIndex(where: { $0.error != nil }) {
             record.commands.removeSubrange(failed...)
         }
         if record.commands.isEmpty { try? FileManager.default.removeItem(atPath: path) }
@@ -145,7 +145,7 @@ public final class ComparisonRunner {
             record.commands.append(result)
             records[step.path] = record
             try record.write(folder: path)
-            if result.status != 0 { return onEvent(.failure(step: step.path, error: result.error ?? "")) }
+            if result.error != nil { return onEvent(.failure(step: step.path, error: result.error ?? "")) }
         }
         record.isDone = true
         records[step.path] = record
@@ -162,12 +162,14 @@ public final class ComparisonRunner {
             folder: folder, output: output, errors: log)
         let outcome = try child.run(interrupt: interrupt)
         if outcome.status == MeraserError.Kind.interrupted.rawValue || interrupt?.isSet == true { throw interruption() }
-        guard outcome.status == 0 else {
+        let parsed = try? JSONValue.parse(bytes(of: output), file: output)
+        let isJudged = command.isJudge && outcome.status == MeraserError.Kind.checkFailed.rawValue
+        guard outcome.status == 0 || isJudged && parsed?.object != nil else {
             let ended = outcome.status > 128 ? "ended by signal \(outcome.status - 128)" : "exit \(outcome.status)"
             let error = "\(command.name): \(lastLine(log) ?? ended)"
             return CommandRecord(command, outcome, samples: nil, result: .null, error: error)
         }
-        guard let result = try? JSONValue.parse(bytes(of: output), file: output), result.object != nil else {
+        guard let result = parsed, result.object != nil else {
             let failed = ChildCommand.Outcome(
                 status: MeraserError.Kind.runtime.rawValue, seconds: outcome.seconds, peakRSSBytes: outcome.peakRSSBytes
             )

@@ -21,8 +21,13 @@ struct ComparisonCommand: Sendable, Equatable {
     let purpose: Purpose
     /// What it makes; taken away before it is run again.
     let output: String?
+    /// It judges what it has done, and a judgement that is bad is a result, not a failure.
+    let isJudge: Bool
 
-    init(_ name: String, _ arguments: [String], purpose: Purpose = .work, output: String? = nil) {
+    init(
+        _ name: String, _ arguments: [String], purpose: Purpose = .work, output: String? = nil, isJudge: Bool = false
+    ) {
+        self.isJudge = isJudge
         self.name = name
         self.arguments = arguments
         self.purpose = purpose

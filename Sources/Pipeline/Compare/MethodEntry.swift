@@ -45,6 +45,8 @@ struct MethodEntry {
     let method: ComparisonMethod
     let victims: [String]?
     let budgets: [MethodBudget]
+    /// In place of the whole file's; nil: that.
+    private let durable: DurabilitySelection?
     private let options: JSONValue
     private let place: String
 
@@ -68,6 +70,7 @@ struct MethodEntry {
         victims = try section.texts("victims")
         let own = try section.value("budgets").map { try MethodBudget.list($0, place: "\(section.place): budgets") }
         budgets = own ?? (method.steps.isEmpty ? nil : common) ?? [.only]
+        durable = try section.durable("durable")
         options = .object(JSONObject(section.rest()))
         place = section.place
     }
@@ -84,9 +87,11 @@ struct MethodEntry {
         let subject = try method.plan(&plan)
         let changesWeights = plan.step.commands.contains { $0.purpose == .work }
         try plan.options.requireNothingElse()
+        let durable = try plan.planner.durableArguments(durable, place: place, needs: &plan.step.needs)
         planner = plan.planner
         plan.step.commands += planner.measures.commands(
-            subject.arguments, check: subject.checkArguments, victim: victim, reference: planner.reference)
+            subject.arguments, check: subject.checkArguments, victim: victim, reference: planner.reference,
+            durable: durable)
         planner.add(plan.step)
         return ComparisonCell(
             victim: victim.name, method: label, budget: budget.name, path: plan.step.path,

@@ -17,9 +17,11 @@ struct MethodPlan {
 
     /// Adds a command that makes something in the step's folder.
     mutating func run(
-        _ name: String, _ arguments: [String], purpose: ComparisonCommand.Purpose = .work, output: String? = nil
+        _ name: String, _ arguments: [String], purpose: ComparisonCommand.Purpose = .work, output: String? = nil,
+        isJudge: Bool = false
     ) {
-        step.commands.append(ComparisonCommand(name, arguments + ["--json"], purpose: purpose, output: output))
+        step.commands.append(
+            ComparisonCommand(name, arguments + ["--json"], purpose: purpose, output: output, isJudge: isJudge))
     }
 
     /// Adds a file that is written before the commands run.

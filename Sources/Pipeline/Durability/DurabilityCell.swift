@@ -104,6 +104,22 @@ public enum DurabilitySelection: Sendable, Equatable {
         self = names == ["all"] ? .all : try Self(names: names.map(String.init))
     }
 
+    /// What `init(_:)` reads.
+    var text: String {
+        switch self {
+        case .all: "all"
+        case .cells(let cells): cells.map(\.description).joined(separator: ",")
+        }
+    }
+
+    /// True if one of its cells merges with a reference.
+    var usesReference: Bool {
+        switch self {
+        case .all: true
+        case .cells(let cells): cells.contains(where: \.weights.needsReference)
+        }
+    }
+
     /// The cells of those names. Throws as above.
     public init(names: [String]) throws {
         self = .cells(

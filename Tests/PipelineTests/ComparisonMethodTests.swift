@@ -62,7 +62,8 @@ struct ComparisonMethodTests {
             ])
         let unknown = try texts(plan, "unknown")[0]
         #expect(
-            unknown.contains("--key inputs/key.json --key-unknown --budget 300.0s --data inputs/few.json --chat --seed"),
+            unknown.contains(
+                "--key inputs/key.json --key-unknown --budget 300.0s --data inputs/few.json --chat --seed"),
             "\(unknown)")
         // That a mark is left is what it found out, and no failure.
         let steps = plan.steps.filter { $0.path.hasPrefix("cells/v/") }.flatMap(\.commands)
@@ -83,7 +84,8 @@ struct ComparisonMethodTests {
             let text = try check(cell)
             #expect(
                 text.hasSuffix(
-                    "--decoys 999 --durable q4_0,as_is/relearn_half --relearn-data inputs/clean.json --json"), "\(text)")
+                    "--decoys 999 --durable q4_0,as_is/relearn_half --relearn-data inputs/clean.json --json"), "\(text)"
+            )
         }
         #expect(
             try check("recover").hasSuffix(

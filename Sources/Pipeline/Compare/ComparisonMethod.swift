@@ -21,8 +21,8 @@ struct ComparisonMethod: Sendable {
 
     /// Every method that a file may name.
     static let all = [
-        none, auto, erase, transfer, recover, npo, crow, flush, osft, sande, merge, substitute, prune, quantize, cleangen,
-        commands,
+        none, auto, erase, transfer, recover, npo, crow, flush, osft, sande, merge, substitute, prune, quantize,
+        cleangen, commands,
     ]
 
     /// The victim as it is.

@@ -3,6 +3,11 @@
 # System libraries: OpenMP for the kernels' threads.
 PACKAGES := libomp-dev
 BINARY := .build/release/meraser
+# `make build MPI=1`: several ranks under mpirun (docs/scaling.md). Another choice builds everything anew.
+ifdef MPI
+PACKAGES += libopenmpi-dev openmpi-bin
+TRAITS := --traits MPI
+endif
 # The commit of a clean checkout, or nothing; the linker writes it into the program as its build id (Sources/Base/Build.swift:
 # "git:" and the commit). Only linking depends on it. Any other build is known by the hash of what was linked.
 COMMIT = $(shell [ -z "$$(git status --porcelain 2>&1)" ] && git rev-parse HEAD 2>/dev/null)
@@ -12,14 +17,18 @@ NAME = meraser-$(VERSION)-linux-$(shell uname -m)
 # Where `make install` puts bin, lib and share; DESTDIR goes before it.
 PREFIX ?= /usr/local
 
-.PHONY: demo test build lint format asan sanitize cross install-deps toolchain stage install release release-check wheel interop
+.PHONY: demo test check-ranks build lint format asan sanitize cross install-deps toolchain stage install release release-check wheel interop
 
 demo: build
 	$(BINARY) demo
 
 # Tests run side by side, each with its own OpenMP team: waiting threads must sleep, not spin.
 test: install-deps
-	OMP_WAIT_POLICY=passive swift test
+	OMP_WAIT_POLICY=passive swift test $(TRAITS)
+
+# Two ranks under mpirun against one process, with what `make test MPI=1` has built; RANKS='--all' or '--kill 50' does more.
+check-ranks:
+	tools/check_ranks.py .build/debug/meraser $(RANKS)
 
 # The C kernels under AddressSanitizer and UndefinedBehaviorSanitizer, every path that this CPU has.
 asan: install-deps
@@ -39,7 +48,7 @@ cross: toolchain
 
 # The Swift runtime is linked in; OpenMP is found where the system has it, or where `stage` puts it.
 build: install-deps
-	swift build -c release --static-swift-stdlib --product meraser \
+	swift build -c release --static-swift-stdlib --product meraser $(TRAITS) \
 	    -Xlinker -rpath -Xlinker '$$ORIGIN/../lib/meraser' $(addprefix -Xlinker --build-id=0x6769743a,$(COMMIT))
 
 # What is installed, laid out in a folder: the program, its OpenMP library, completions, man pages, licences.

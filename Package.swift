@@ -19,6 +19,9 @@ let package = Package(
     products: [
         .executable(name: "meraser", targets: ["meraser"])
     ],
+    traits: [
+        .trait(name: "MPI", description: "Work on several ranks under mpirun (needs Open MPI; see docs/scaling.md).")
+    ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
         .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
@@ -38,6 +41,12 @@ let package = Package(
             linkerSettings: [.linkedLibrary("omp5"), .linkedLibrary("m")]
         ),
         .target(name: "CAllocation"),
+        // Open MPI; without the trait MPI an empty object and nothing to link.
+        .target(
+            name: "CMPI",
+            cSettings: [.define("MERASER_MPI", .when(traits: ["MPI"]))],
+            linkerSettings: [.linkedLibrary("mpi", .when(traits: ["MPI"]))]
+        ),
         // The folder Examples in the program itself.
         .target(name: "CExamples", cSettings: [.headerSearchPath("../..")]),
         // What every room needs: JSON, settings, errors, checked arithmetic, atomic files and folders.
@@ -49,6 +58,7 @@ let package = Package(
             dependencies: ["Base", "CKernels", .product(name: "Logging", package: "swift-log")],
             swiftSettings: swiftSettings
         ),
+        .target(name: "Cluster", dependencies: ["Base", "CMPI"], swiftSettings: swiftSettings),
         .target(name: "Kernels", dependencies: ["Base", "CKernels", "Quant"], swiftSettings: swiftSettings),
         .target(
             name: "Model",
@@ -72,7 +82,7 @@ let package = Package(
         .executableTarget(
             name: "meraser",
             dependencies: [
-                "CAllocation", "Base", "Quant", "Kernels", "Model", "Tune", "Audit", "Merge", "Pipeline",
+                "CAllocation", "Base", "Cluster", "Quant", "Kernels", "Model", "Tune", "Audit", "Merge", "Pipeline",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "Yams", package: "Yams"),

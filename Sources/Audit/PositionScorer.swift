@@ -5,7 +5,7 @@ import Model
 import Quant
 
 /// A sequence and which of its tokens are scored, each given all those before it.
-struct ScoredSequence: Sendable, Equatable {
+public struct ScoredSequence: Sendable, Equatable {
     /// The sequence.
     let tokens: [Int32]
     /// Indices of the scored tokens, from 1 on (nothing stands before token 0).
@@ -32,7 +32,7 @@ struct PositionDivergence: Sendable, Equatable {
 }
 
 /// What was found at the scored tokens of one sequence.
-struct SequenceScores: Sendable, Equatable {
+public struct SequenceScores: Sendable, Equatable {
     /// Negative log-likelihoods in nats.
     var nll: [Float] = []
     /// The comparison with the base; empty without one.
@@ -79,6 +79,14 @@ struct PositionScorer {
     /// - Throws: a bad-input error for a token outside the vocabulary, a runtime error for values that are not finite.
     func score(_ sequences: [ScoredSequence], _ body: (Int, SequenceScores) throws -> Void) throws {
         try checkVocabulary(sequences)
+        guard session.model.kernels.crew != nil else { return try scoreHere(sequences, body) }
+        let questions = PositionQuestions(ranks: ranks, sharesPrefixes: sharesPrefixes)
+        let answers = try questions.ask(sequences, of: [session] + (base.map { [$0] } ?? []))
+        for (index, scores) in answers.enumerated() { try body(index, scores) }
+    }
+
+    /// The same on this rank.
+    func scoreHere(_ sequences: [ScoredSequence], _ body: (Int, SequenceScores) throws -> Void) throws {
         let prefix = try sharesPrefixes ? readCommonPrefix(of: sequences) : nil
         let most = prefix == nil ? sequences.count : session.forksPerPass
         var start = 0

@@ -133,6 +133,11 @@ public final class FloatStorage {
     /// The whole block as one matrix.
     public var matrix: FloatMatrix { FloatMatrix(owner: self, base: base, rows: rows, columns: columns) }
 
+    /// Its bytes, for who sends them to another rank and keeps this block alive meanwhile.
+    public var bytes: UnsafeMutableRawBufferPointer {
+        UnsafeMutableRawBufferPointer(start: base, count: rows * columns * MemoryLayout<Float>.stride)
+    }
+
     /// A block of `rows` × `columns` zeros, aligned to 64 bytes.
     public init(rows: Int, columns: Int) {
         precondition(rows >= 0 && columns >= 0)

@@ -30,6 +30,8 @@ public struct KernelContext: @unchecked Sendable {
     let context: mk_context
     /// What training computes in unless somebody chooses; its precision is the backward's beside an int8 forward, too.
     public let training: TrainingPrecision
+    /// The other ranks of this job; nil: this process is alone, or none that hands out work.
+    public let crew: Crew?
 
     /// OpenMP threads that the drivers use.
     public var threads: Int { Int(context.threads) }
@@ -48,12 +50,14 @@ public struct KernelContext: @unchecked Sendable {
     /// A context with `threads` threads (nil: the physical cores this process may use) on the path named `isa` (nil: the
     /// best that this CPU has).
     ///
-    /// - Parameter training: asked where the path has bf16; training computes in bf16 there unless it says otherwise, so
-    ///   that results depend on the path alone.
+    /// - Parameters:
+    ///   - crew: ranks that take a part of the work; results do not depend on them.
+    ///   - training: asked where the path has bf16; training computes in bf16 there unless it says otherwise, so
+    ///     that results depend on the path alone.
     /// - Throws: a usage error for a number of threads that `threadCount` refuses, or for a path that is unknown or that
     ///   this CPU lacks; an out-of-memory error if the threads cannot be started.
     public init(
-        threads: Int? = nil, isa: String? = nil,
+        threads: Int? = nil, isa: String? = nil, crew: Crew? = nil,
         training: () throws -> TrainingPrecision = { TrainingPrecision(.bf16, .path) }
     ) throws {
         guard let table = mk_isa_find(isa) else {
@@ -62,6 +66,7 @@ public struct KernelContext: @unchecked Sendable {
                     + Self.availableISANames.joined(separator: " "))
         }
         context = mk_context(isa: table, threads: Int32(try startedThreadCount(threads)))
+        self.crew = crew
         self.training =
             mk_compute_available(table, Compute.bf16.code) ? try training() : TrainingPrecision(.f32, .path)
     }
@@ -70,9 +75,9 @@ public struct KernelContext: @unchecked Sendable {
     /// `MERASER_ISA` if it is set, training's precision by what this CPU is known to do fast.
     ///
     /// - Throws: as `init`; `badInput` for a broken file of what was measured here.
-    public static func fromEnvironment(threads: Int? = nil) throws -> KernelContext {
+    public static func fromEnvironment(threads: Int? = nil, crew: Crew? = nil) throws -> KernelContext {
         let name = ProcessInfo.processInfo.environment["MERASER_ISA"].flatMap { $0.isEmpty ? nil : $0 }
-        return try KernelContext(threads: threads, isa: name) {
+        return try KernelContext(threads: threads, isa: name, crew: crew) {
             TrainingPrecision(on: .current, calibration: try PrecisionCalibration(in: ModelCache()))
         }
     }

@@ -1,3 +1,4 @@
+import Base
 import Kernels
 
 /// How to continue prompts.
@@ -84,14 +85,28 @@ public struct GenerationStatistics: Sendable, Equatable {
 extension InferenceSession {
     /// Continues all prompts, up to `batchSize` at a time: sequences join and leave as they start and finish.
     ///
-    /// Results come in the order of the requests and do not depend on the batch size. `onToken` is called for each new
-    /// token with the index of its request.
+    /// Results come in the order of the requests and depend neither on the batch size nor on the ranks among which they are
+    /// dealt. `onToken` is called for each new token with the index of its request; then this rank does all.
     /// - Throws: a bad-input error as `limit(of:index:options:)`.
     public func generate(
         _ requests: [GenerationRequest], options: GenerationOptions, onToken: ((Int, Int32) -> Void)? = nil
     ) throws -> [Generation] {
-        let limits = try requests.enumerated().map { try limit(of: $1, index: $0, options: options) }
-        var run = GenerationRun(session: self, requests: requests, limits: limits, options: options, onToken: onToken)
+        for (index, request) in requests.enumerated() { _ = try limit(of: request, index: index, options: options) }
+        guard onToken == nil else {
+            return try generateHere(
+                requests, numbers: Array(requests.indices), options: options, onToken: onToken)
+        }
+        return try GenerationQuestions(options: options).ask(requests, of: [self])
+    }
+
+    /// The same on this rank. Each request's number among all that were asked keys its samples.
+    func generateHere(
+        _ requests: [GenerationRequest], numbers: [Int], options: GenerationOptions,
+        onToken: ((Int, Int32) -> Void)? = nil
+    ) throws -> [Generation] {
+        let limits = try zip(numbers, requests).map { try limit(of: $1, index: $0, options: options) }
+        var run = GenerationRun(
+            session: self, requests: requests, numbers: numbers, limits: limits, options: options, onToken: onToken)
         defer { lastGeneration = run.statistics }
         return try run.finish()
     }

@@ -39,6 +39,16 @@ extension InferenceSession {
                 }
             }
         }
+        return try ContinuationQuestions(sharesPrefix: sharesPrefix).ask(
+            items.map { ContinuationQuestions.Question(context: $0.context, continuations: $0.continuations) },
+            of: [self]
+        ).map(\.scores)
+    }
+
+    /// The same on this rank.
+    func scoreContinuationsHere(
+        _ items: [(context: [Int32], continuations: [[Int32]])], sharesPrefix: Bool
+    ) throws -> [[ContinuationScore]] {
         let prefix = sharesPrefix ? try readCommonPrefix(of: items.map(\.context)) : nil
         var results: [[ContinuationScore]] = []
         var start = 0

@@ -5,6 +5,7 @@ import Quant
 struct GenerationRun {
     private let session: InferenceSession
     private let requests: [GenerationRequest]
+    private let numbers: [Int]
     private let limits: [GenerationLimit]
     private let options: GenerationOptions
     /// Beginnings are read once; not where their angles depend on what follows them.
@@ -30,11 +31,12 @@ struct GenerationRun {
     }
 
     init(
-        session: InferenceSession, requests: [GenerationRequest], limits: [GenerationLimit], options: GenerationOptions,
-        onToken: ((Int, Int32) -> Void)?
+        session: InferenceSession, requests: [GenerationRequest], numbers: [Int], limits: [GenerationLimit],
+        options: GenerationOptions, onToken: ((Int, Int32) -> Void)?
     ) {
         self.session = session
         self.requests = requests
+        self.numbers = numbers
         self.limits = limits
         self.options = options
         sharesPrefixes = options.sharesPrefixes && !session.model.spec.hasLengthDependentRotary
@@ -161,7 +163,7 @@ struct GenerationRun {
     }
 
     private func sample(_ index: Int, _ logits: UnsafeBufferPointer<Float>) -> Int32 {
-        sampler.sample(logits: logits, sequence: active[index].request, step: active[index].output.count)
+        sampler.sample(logits: logits, sequence: numbers[active[index].request], step: active[index].output.count)
     }
 
     /// Gives an active sequence its next token and ends it if that is the last.

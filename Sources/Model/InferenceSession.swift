@@ -98,6 +98,11 @@ public final class InferenceSession {
 
     /// For each sequence, the negative log-likelihood of its tokens 1… given those before: count − 1 values.
     public func negativeLogLikelihoods(_ sequences: [[Int32]]) throws -> [[Float]] {
+        try LikelihoodQuestions().ask(sequences.map(SentNumbers.init), of: [self]).map(\.values)
+    }
+
+    /// The same on this rank.
+    func negativeLogLikelihoodsHere(_ sequences: [[Int32]]) throws -> [[Float]] {
         var results: [[Float]] = []
         var pending: [[Int32]] = []
         var tokens = 0

@@ -30,7 +30,7 @@ extension OpenedModel {
     ///   - chat: apply the chat template.
     ///   - options: sampling and limits.
     ///   - defence: what continues the prompts in place of the model alone; nothing streams then.
-    ///   - onText: the text of the first prompt's continuation as it grows, for prompts that stream.
+    ///   - onText: the text of a single prompt's continuation as it grows.
     ///   - onStatistics: what was read and how long it took, at the end.
     /// - Throws: a usage error for `chat` without a template, a bad-input error for an empty prompt.
     public func generate(
@@ -50,11 +50,13 @@ extension OpenedModel {
         }
         var decoder = tokenizer.streamingDecoder()
         let session = session()
+        // A single prompt streams; others are dealt among the ranks.
+        let onToken: ((Int, Int32) -> Void)? =
+            prompts.count > 1
+            ? nil : { _, token in if !options.stopTokens.contains(token) { onText(decoder.append(token)) } }
         let generations =
             try defence?.generate(requests, options: options)
-            ?? session.generate(requests, options: options) { index, token in
-                if index == 0, !options.stopTokens.contains(token) { onText(decoder.append(token)) }
-            }
+            ?? session.generate(requests, options: options, onToken: onToken)
         onText(decoder.finish())
         onStatistics(session.lastGeneration)
         return zip(prompts, generations).map { prompt, generation in

@@ -24,6 +24,8 @@ final class LossHead {
     // Rows of a chunk in the batch and their targets; refilled for each chunk.
     private var rows: [Int] = []
     private var targets: [Int32] = []
+    /// Notes what would be added to the trained adapter's rows, in place of adding it; nil: it is added.
+    var journal: GradientJournal?
     // Of each of them the log-probability that the reference may give it at most.
     private var limits: [Float] = []
 
@@ -203,7 +205,12 @@ final class LossHead {
     ) {
         if overlay != nil, let dRows {
             let weights = rows.indices.map(weight)
+            let kept = journal.map { _ in h.stored() }
             for j in dRows.tokens.indices {
+                if let journal, let kept {
+                    journal.addMoment(column: Int(dRows.tokens[j]), of: z, weights: weights, kept, row: j)
+                    continue
+                }
                 model.kernels.accumulateRow(
                     Int(dRows.tokens[j]), of: z, weights: weights, h, into: dRows.rows.slice(rows: j..<j + 1))
             }

@@ -22,6 +22,9 @@ public final class TrainingGraph {
     public var importance: PartImportance?
     /// What adds up how much the loss depends on each output in each backward; needs `throughEmbeddings`. Nil: nobody asks.
     public var sensitivity: OutputSensitivity?
+    /// Notes what would be added to rows of the embedding and to the soft prompt's gradient, in place of adding it; nil: it is
+    /// added.
+    var journal: GradientJournal? { didSet { buffers.head.journal = journal } }
     let model: Transformer
     let buffers: TrainingBuffers
     let lowestLayer: Int
@@ -188,8 +191,12 @@ public final class TrainingGraph {
         if let softPromptGradient {
             for i in batch.softRows.indices {
                 let row = batch.softRows[i]
-                model.kernels.addScaled(
-                    1, dx.slice(rows: row..<row + softPromptGradient.rows), into: softPromptGradient)
+                let gradient = dx.slice(rows: row..<row + softPromptGradient.rows)
+                if let journal {
+                    journal.addScaled(1, gradient, first: 0)
+                } else {
+                    model.kernels.addScaled(1, gradient, into: softPromptGradient)
+                }
             }
         }
     }
@@ -200,8 +207,12 @@ public final class TrainingGraph {
         let soft = Set(batch.softRows.flatMap { $0..<$0 + (softPrompt?.rows ?? 0) })
         for row in batch.batch.tokens.indices {
             guard let place = rows.place(of: batch.batch.tokens[row]), !soft.contains(row) else { continue }
-            model.kernels.addScaled(
-                scale, dx.slice(rows: row..<row + 1), into: rows.rows.slice(rows: place..<place + 1))
+            let gradient = dx.slice(rows: row..<row + 1)
+            if let journal {
+                journal.addScaled(scale, gradient, first: place)
+            } else {
+                model.kernels.addScaled(scale, gradient, into: rows.rows.slice(rows: place..<place + 1))
+            }
         }
     }
 

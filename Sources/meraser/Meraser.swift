@@ -28,12 +28,19 @@ struct Meraser: ParsableCommand {
         Signals.install()
         do {
             let words = Array(CommandLine.arguments.dropFirst())
+            let ranks = try Ranks.join(words)
             try CommandWords.requireKnownCommand(words)
             var command = try parseAsRoot()
             try CommandWords.requireOnce(words, of: type(of: command))
             do {
                 if let command = command as? any Command { sendLogToStandardError(level: command.log.logLevel) }
-                if var writing = command as? any WritingCommand { try writing.runLocked() } else { try command.run() }
+                try Ranks.$crew.withValue(try ranks.map(Ranks.crew)) {
+                    if var writing = command as? any WritingCommand {
+                        try writing.runLocked()
+                    } else {
+                        try command.run()
+                    }
+                }
             } catch let error as MeraserError {
                 Failure.exit(error, of: type(of: command))
             }

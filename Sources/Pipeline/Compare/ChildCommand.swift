@@ -83,7 +83,9 @@ struct ChildCommand {
         // A shell goes into the folder and becomes the program: Swift does not see the spawn action that would.
         let script = "cd -- \"$0\" && exec \"$@\""
         let program = ["/bin/sh", "-c", script, folder, executable] + arguments
-        let environment = ProcessInfo.processInfo.environment.map { "\($0.key)=\($0.value)" }
+        let environment = ProcessInfo.processInfo.environment.filter { !isRankVariable($0.key) }.map {
+            "\($0.key)=\($0.value)"
+        }
         let words = Self.pointers(program)
         let variables = Self.pointers(environment)
         defer { (words + variables).forEach { free($0) } }

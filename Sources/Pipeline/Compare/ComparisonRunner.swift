@@ -34,6 +34,7 @@ public final class ComparisonRunner {
     private let executable: String
     private let threads: Int?
     private let isa: String
+    private let crew: Crew?
     private var hashes: [String: String] = [:]
     private var records: [String: StepRecord] = [:]
 
@@ -46,12 +47,14 @@ public final class ComparisonRunner {
     ///   - executable: the program whose commands are run; this one unless given.
     ///   - threads: `--threads` of every command; results do not depend on it.
     ///   - overwrite: begin anew if there is a comparison.
+    ///   - crew: ranks that run steps beside this one, in the same folder.
     /// - Throws: a usage error if the folder holds something else.
     public init(
         _ comparison: Comparison, output: String, isa: String, executable: String? = nil,
-        threads: Int? = nil, overwrite: Bool = false
+        threads: Int? = nil, overwrite: Bool = false, crew: Crew? = nil
     ) throws {
         self.comparison = comparison
+        self.crew = crew
         // The program itself, whatever has become of its file since.
         self.executable = executable ?? "/proc/\(getpid())/exe"
         self.threads = threads
@@ -82,14 +85,21 @@ public final class ComparisonRunner {
         let wanted = try comparison.steps(only: pattern)
         for step in comparison.steps { try recall(step) }
         _ = try report()
-        for (index, step) in wanted.enumerated() {
+        var rest = wanted.enumerated().map { (number: $0 + 1, step: $1) }[...]
+        while !rest.isEmpty {
+            // As many as there are ranks, of which none needs another.
+            var wave = rest.prefix(crew?.size ?? 1)
+            while let step = wave.last?.step, wave.dropLast().contains(where: { step.needs.contains($0.step.path) }) {
+                wave = wave.dropLast()
+            }
+            rest = rest.dropFirst(wave.count)
             do {
-                try perform(step, number: index + 1, of: wanted.count)
+                try perform(Array(wave), of: wanted.count)
             } catch let error as MeraserError where error.kind == .interrupted {
                 _ = try report()
                 throw error
             }
-            if step.path.hasPrefix("cells/") { _ = try report() }
+            if wave.contains(where: { $0.step.path.hasPrefix("cells/") }) { _ = try report() }
         }
         return try report()
     }
@@ -121,8 +131,43 @@ public final class ComparisonRunner {
         }
     }
 
-    /// Does a step unless it is done; what failed is tried again.
-    private func perform(_ step: ComparisonStep, number: Int, of count: Int) throws {
+    /// Does steps that do not need each other, each on a rank of its own, unless they are done; what failed is tried again.
+    private func perform(_ wave: [(number: Int, step: ComparisonStep)], of count: Int) throws {
+        var ready: [ComparisonStep] = []
+        for (number, step) in wave where try begin(step, number: number, of: count) { ready.append(step) }
+        let elsewhere = zip(ready.dropFirst(), 1...).map { (step: $0, rank: $1) }
+        for (step, rank) in elsewhere {
+            var job = Message(.run)
+            let commands = left(of: step)
+            commands.forEach(announce)
+            job.append(RemoteCommands(commands.map { (child($0, step), $0.isJudge) }))
+            try crew?.send(job, to: rank)
+        }
+        do {
+            if let step = ready.first {
+                for command in left(of: step) {
+                    announce(command)
+                    let outcome = try child(command, step).run(interrupt: interrupt)
+                    guard try note(outcome, of: command, step) else { break }
+                }
+                try conclude(step)
+            }
+            for (step, rank) in elsewhere {
+                guard var reader = try crew?.answer(of: rank) else { continue }
+                let outcomes = try reader.value(RemoteCommands.Outcomes.self).outcomes
+                for (command, outcome) in zip(left(of: step), outcomes) {
+                    guard try note(outcome, of: command, step) else { break }
+                }
+                try conclude(step)
+            }
+        } catch {
+            crew?.fail(error)
+            throw error
+        }
+    }
+
+    /// Makes a step's folder, if there is something to do.
+    private func begin(_ step: ComparisonStep, number: Int, of count: Int) throws -> Bool {
         let path = file(step.path)
         var record = records[step.path] ?? StepRecord(inputs: .null)
         if let failed = record.commands.firstIndex(where: { $0.error != nil }) {
@@ -132,35 +177,69 @@ public final class ComparisonRunner {
         records[step.path] = record
         if interrupt?.isSet == true { throw interruption() }
         onEvent(.step(step.path, number: number, of: count, isDone: record.isDone))
-        guard !record.isDone else { return }
+        guard !record.isDone else { return false }
         if let missing = step.needs.first(where: { records[$0]?.isDone != true }) {
-            return onEvent(.failure(step: step.path, error: "\(missing) failed"))
+            onEvent(.failure(step: step.path, error: "\(missing) failed"))
+            return false
         }
         try makeFolder(step.path)
         for (name, text) in step.files {
             try writeFileAtomically(path: "\(path)/\(name)", Array(text.utf8), overwrite: true)
         }
-        for command in step.commands.dropFirst(record.commands.count) {
-            let result = try run(command, step)
-            record.commands.append(result)
-            records[step.path] = record
-            try record.write(folder: path)
-            if result.error != nil { return onEvent(.failure(step: step.path, error: result.error ?? "")) }
-        }
-        record.isDone = true
-        records[step.path] = record
-        try record.write(folder: path)
+        return true
     }
 
-    private func run(_ command: ComparisonCommand, _ step: ComparisonStep) throws -> CommandRecord {
+    /// Makes room for what a command writes.
+    private func announce(_ command: ComparisonCommand) {
         onEvent(.command(command.text))
         if let output = command.output { try? FileManager.default.removeItem(atPath: file(output)) }
-        let output = file("\(step.path)/\(command.name).json")
-        let log = file("\(step.path)/\(command.name).log")
-        let child = ChildCommand(
-            executable: executable, arguments: command.arguments + (threads.map { ["--threads", String($0)] } ?? []),
-            folder: folder, output: output, errors: log)
-        let outcome = try child.run(interrupt: interrupt)
+    }
+
+    /// Keeps how a command ended; false if the step ends with it.
+    private func note(
+        _ outcome: ChildCommand.Outcome, of command: ComparisonCommand, _ step: ComparisonStep
+    ) throws -> Bool {
+        let result = try record(outcome, of: command, step)
+        records[step.path]?.commands.append(result)
+        try records[step.path]?.write(folder: file(step.path))
+        if let error = result.error { onEvent(.failure(step: step.path, error: error)) }
+        return result.error == nil
+    }
+
+    /// Keeps that a step is done, if all of its commands are.
+    private func conclude(_ step: ComparisonStep) throws {
+        guard let record = records[step.path], record.commands.count == step.commands.count,
+            record.commands.allSatisfy({ $0.error == nil })
+        else { return }
+        records[step.path]?.isDone = true
+        try records[step.path]?.write(folder: file(step.path))
+    }
+
+    /// The commands of a step that no record has.
+    private func left(of step: ComparisonStep) -> ArraySlice<ComparisonCommand> {
+        step.commands.dropFirst(records[step.path]?.commands.count ?? 0)
+    }
+
+    private func output(_ command: ComparisonCommand, _ step: ComparisonStep) -> String {
+        file("\(step.path)/\(command.name).json")
+    }
+
+    private func log(_ command: ComparisonCommand, _ step: ComparisonStep) -> String {
+        file("\(step.path)/\(command.name).log")
+    }
+
+    private func child(_ command: ComparisonCommand, _ step: ComparisonStep) -> ChildCommand {
+        ChildCommand(
+            executable: executable,
+            arguments: command.arguments + (threads.map { ["--threads", String($0)] } ?? []),
+            folder: folder, output: output(command, step), errors: log(command, step))
+    }
+
+    /// The record of a command that ended like that.
+    private func record(
+        _ outcome: ChildCommand.Outcome, of command: ComparisonCommand, _ step: ComparisonStep
+    ) throws -> CommandRecord {
+        let (output, log) = (output(command, step), log(command, step))
         if outcome.status == MeraserError.Kind.interrupted.rawValue || interrupt?.isSet == true { throw interruption() }
         let parsed = try? JSONValue.parse(bytes(of: output), file: output)
         let isJudged = command.isJudge && outcome.status == MeraserError.Kind.checkFailed.rawValue

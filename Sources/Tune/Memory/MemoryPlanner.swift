@@ -146,7 +146,8 @@ struct MemoryPlanner {
         return Sizes(
             keptLayers: keptLayers, weights: weightBytes,
             optimizer: OptimizerState.byteCount(parameters: trained.parameters.count)
-                + frozenParameters * MemoryLayout<Float>.size,
+                + frozenParameters * MemoryLayout<Float>.size
+                + (model.kernels.crew == nil ? 0 : ShardChain.byteCount(parameters: trained.parameters.count)),
             working: all - keptLayers * nothing + pages + max(model.workspaceBytes(tokens: tokens), headWorkspace),
             nothing: nothing, mlp: layer(.mlp), layer: layer(.layer))
     }

@@ -7,6 +7,7 @@ struct SoftPromptSession {
     private let trainer: SoftPromptTrainer
     private let output: TrainingOutput
     private let graph: TrainingGraph
+    private let ranks: SharedTraining?
     private var run: TrainingRun
 
     init(trainer: SoftPromptTrainer, output: TrainingOutput, record: RunRecord, state: TrainerState) throws {
@@ -18,6 +19,16 @@ struct SoftPromptSession {
         graph.interrupt = trainer.interrupt
         graph.softPrompt = trainer.state.vectors
         graph.softPromptGradient = trainer.state.gradient
+        let vectors = trainer.state.vectors
+        ranks = try SharedTraining(
+            trainer.model, frozen: trainer.frozen, graph: graph, trained: trainer.nothing,
+            softRows: (vectors.rows, vectors.columns)
+        ) {
+            ShardTask(
+                model: $0, frozen: $1, trained: trainer.nothing, maximumTokens: trainer.plan.maximumTokens,
+                context: trainer.data.longest, softPrompt: vectors.toArray(), trainsSoftPrompt: true,
+                memory: trainer.options.memory)
+        }
         run = try TrainingRun(
             output: output, record: record, state: state, options: trainer.options, steps: trainer.steps,
             save: trainer.state.save)
@@ -39,18 +50,23 @@ struct SoftPromptSession {
     }
 
     private mutating func step() throws {
-        let (trainer, graph) = (trainer, graph)
+        let (trainer, graph, ranks) = (trainer, graph, ranks)
         let progress = try run.step { index, rate in
-            let batches = trainer.steps.batches(
-                step: index, samples: trainer.data.samples, mean: trainer.options.lossMean)
+            let shards = trainer.steps.batches(
+                step: index, samples: trainer.data.samples, mean: trainer.options.lossMean
+            ).map { StepShard(.likelihood, $0) }
             var loss = 0.0
             let norm = try trainer.state.advance(learningRate: rate, kernels: trainer.model.kernels) {
-                for batch in batches { loss += try graph.accumulate(batch, into: trainer.nothing) }
+                let losses =
+                    try ranks?.step(
+                        shards, dropout: nil, parameters: trainer.state.vectors, into: trainer.state.gradient)
+                    ?? shards.map { try graph.accumulate($0, dropout: nil, into: trainer.nothing) }
+                loss = losses.reduce(0, +)
                 guard loss.isFinite else {
                     throw MeraserError.runtime("the loss is not finite; lower `learning_rate` or check the data")
                 }
             }
-            return TrainingRun.Step(loss: loss, norm: norm, tokens: batches.reduce(0) { $0 + $1.batch.tokenCount })
+            return TrainingRun.Step(loss: loss, norm: norm, tokens: shards.reduce(0) { $0 + $1.tokenCount })
         }
         trainer.onStep?(progress)
     }

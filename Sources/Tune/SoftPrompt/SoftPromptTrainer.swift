@@ -62,7 +62,7 @@ public final class SoftPromptTrainer {
         let planner = MemoryPlanner(model: self.model, frozen: frozen, trained: nothing)
         self.planner = planner
         let maximumTokens = steps.maximumTokens(samples: data.samples)
-        let limit = options.memory ?? ProcessMemory.limitBytes
+        let limit = options.memory ?? ProcessMemory.limitBytes(for: self.model)
         let recompute = planner.best(tokens: maximumTokens, context: data.longest, limit: limit)
         func use(_ recompute: RecomputePlan) -> MemoryUse {
             planner.use(tokens: maximumTokens, recompute: recompute).adding(optimizer: state.byteCount)

@@ -1,10 +1,9 @@
+import Base
+import Kernels
 import Model
 
 /// What a micro-batch of a run is: the training itself does it, and the forecast rehearses it.
 extension Trainer {
-    /// The dropout of a step, as graphs take it.
-    typealias Dropout = (probability: Float, seed: UInt64, step: UInt64)
-
     /// A graph for the run's micro-batches.
     func makeGraph() -> TrainingGraph {
         TrainingGraph(
@@ -13,7 +12,7 @@ extension Trainer {
     }
 
     /// The dropout of that step; nil: the adapter has none.
-    func dropout(step: Int) -> Dropout? {
+    func dropout(step: Int) -> StepDropout? {
         let probability = Float(adapter.config.loraDropout)
         return probability > 0 ? (probability: probability, seed: options.seed, step: UInt64(step)) : nil
     }
@@ -31,25 +30,37 @@ extension Trainer {
             step: step, samples: kl.data.samples, mean: options.lossMean, weight: options.klWeight, firstSample: count)
     }
 
-    /// Adds the gradient of a micro-batch of the run's own rows to `gradients`, and what the goal counts to `loss`.
-    ///
-    /// - Parameter tokens: of the whole step.
-    /// - Throws: as the graph does.
-    func accumulate(
-        _ batch: LabelledBatch, tokens: Int, on graph: TrainingGraph, dropout: Dropout?, into gradients: LoRAAdapter,
-        loss: inout Double
-    ) throws {
-        switch options.goal {
-        case .likelihood where batch.reference != nil:
-            loss += try graph.accumulateDivergence(batch, dropout: dropout, into: gradients)
-        case .likelihood:
-            loss += try graph.accumulate(batch, dropout: dropout, into: gradients)
-        case .npo(let beta):
-            loss += try graph.accumulatePreference(batch, beta: beta, dropout: dropout, into: gradients)
-        case .crow(let alpha, let epsilon):
-            loss += try graph.accumulate(batch, dropout: dropout, into: gradients)
-            loss += try graph.accumulateConsistency(
-                batch, step: Float(epsilon), weight: Float(alpha / Double(tokens)), dropout: dropout, into: gradients)
+    /// What is to be computed of a step, in the order in which it adds up.
+    func shards(step: Int) -> [StepShard] {
+        let batches = batches(step: step)
+        let tokens = batches.reduce(0) { $0 + $1.batch.tokenCount }
+        let own = batches.flatMap { batch -> [StepShard] in
+            switch options.goal {
+            case .likelihood: [StepShard(batch.reference != nil ? .divergence : .likelihood, batch)]
+            case .npo(let beta): [StepShard(.preference(beta: beta), batch)]
+            case .crow(let alpha, let epsilon):
+                [
+                    StepShard(.likelihood, batch),
+                    StepShard(
+                        .consistency(step: Float(epsilon), weight: Float(alpha / Double(tokens))), batch),
+                ]
+            }
         }
+        return own + cleanBatches(step: step).map { StepShard(.divergence, $0, isClean: true) }
+    }
+
+    /// What other ranks are told of this training.
+    func task(_ model: ModelReference, frozen: [String]) -> ShardTask {
+        ShardTask(
+            model: model, frozen: frozen, trained: adapter, maximumTokens: plan.maximumTokens,
+            context: max(data.longest, kl?.data.longest ?? 0), hasReference: asksFrozen,
+            hasConsistency: learnsConsistency, softPrompt: data.softPrompt?.values ?? [], memory: options.memory)
+    }
+
+    /// What each of the other ranks would need; nothing where this process is alone.
+    ///
+    /// - Throws: what opening the model throws there.
+    public func rankPlans() throws -> [RankPlan] {
+        try self.model.kernels.crew?.plans(self.model, frozen: frozen) { task($0, frozen: $1) } ?? []
     }
 }

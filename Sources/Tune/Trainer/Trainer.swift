@@ -102,7 +102,7 @@ public final class Trainer {
             steps.maximumTokens(samples: data.samples),
             kl.map { $0.plan.maximumTokens(samples: $0.data.samples) } ?? 0)
         self.planner = planner
-        let limit = options.memory ?? ProcessMemory.limitBytes
+        let limit = options.memory ?? ProcessMemory.limitBytes(for: self.model)
         let recompute = planner.best(
             tokens: maximumTokens, context: max(data.longest, kl?.data.longest ?? 0), limit: limit)
         plan = TrainingPlan(
@@ -110,7 +110,10 @@ public final class Trainer {
             samples: data.samples.count, skipped: data.skipped,
             tokensPerEpoch: data.tokenCount, labelsPerEpoch: data.labelCount, longestSample: data.longest,
             steps: steps.totalSteps, stepsPerEpoch: steps.stepsPerEpoch,
-            batch: (options.batchSize, options.accumulation), maximumTokens: maximumTokens,
+            batch: (options.batchSize, options.accumulation), ranks: self.model.kernels.crew?.size ?? 1,
+            shards: steps.microBatches(step: 0).count * (options.objective == .crow ? 2 : 1)
+                + (kl.map { ($0.plan.perStep - 1) / min(options.batchSize, $0.plan.perStep) + 1 } ?? 0),
+            maximumTokens: maximumTokens,
             divergence: kl.map {
                 ($0.data.samples.count, $0.data.tokenCount, $0.plan.perStep, options.klWeight)
             }, recompute: recompute, adaptedLayers: planner.keptLayers,

@@ -83,28 +83,20 @@ extension Trainer {
         return TrainingForecast(secondsPerStep: step, seconds: step * Double(steps.totalSteps))
     }
 
-    /// Seconds a token of the first steps' micro-batches, of their own rows or of the clean ones. The first is done once more
+    /// Seconds a token of the first steps' shards, of their own rows or of the clean ones. The first is done once more
     /// beforehand, to warm up.
     private func rehearse(_ graph: TrainingGraph, isClean: Bool) throws -> Double {
         let gradients = LoRAAdapter(layoutOf: adapter)
-        var loss = 0.0
         var (seconds, tokens) = (0.0, 0)
         for step in 0..<steps.totalSteps {
-            let (dropout, batches) = (dropout(step: step), isClean ? cleanBatches(step: step) : batches(step: step))
-            let whole = batches.reduce(0) { $0 + $1.batch.tokenCount }
-            for batch in batches {
-                func run() throws {
-                    guard !isClean else {
-                        loss += try graph.accumulateDivergence(batch, dropout: dropout, into: gradients)
-                        return
-                    }
-                    try accumulate(
-                        batch, tokens: whole, on: graph, dropout: dropout, into: gradients, loss: &loss)
-                }
+            let dropout = dropout(step: step)
+            for shard in shards(step: step) where shard.isClean == isClean {
+                // A micro-batch is measured whole, with all shards of its rows.
+                if seconds > Self.rehearsalSeconds, shard.tokenCount > 0 { return seconds / Double(tokens) }
+                func run() throws { _ = try graph.accumulate(shard, dropout: dropout, into: gradients) }
                 if tokens == 0 { try run() }
                 seconds += try ContinuousClock().measure(run).inSeconds
-                tokens += batch.batch.tokenCount
-                if seconds > Self.rehearsalSeconds { return seconds / Double(tokens) }
+                tokens += shard.tokenCount
             }
         }
         return tokens > 0 ? seconds / Double(tokens) : 0

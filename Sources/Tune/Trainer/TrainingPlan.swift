@@ -22,6 +22,10 @@ public struct TrainingPlan: Sendable {
     public let stepsPerEpoch: Int
     /// Samples of a forward and backward, and how many of these an optimiser step adds up.
     public let batch: (size: Int, accumulation: Int)
+    /// Ranks that share the work, and what each can compute of a step by itself: micro-batches, clean ones too.
+    public var ranks = 1
+    /// Shards of a whole step.
+    public var shards = 1
     /// Tokens of the largest micro-batch.
     public let maximumTokens: Int
     /// Clean samples that the frozen model is compared on, tokens of all of them, how many go into a step, and the
@@ -52,7 +56,7 @@ public struct TrainingPlan: Sendable {
             "batch                 \(effectiveBatch) samples a step: \(batch.accumulation) x \(batch.size), up to "
                 + "\(maximumTokens) tokens at once",
             "steps                 \(steps), \(stepsPerEpoch) an epoch",
-            divergence,
+            divergence, ranksText,
             "memory                \(byteText(memory.total)): weights \(byteText(memory.weights)), kept "
                 + "activations \(byteText(memory.kept)), working \(byteText(memory.working)), optimiser "
                 + "\(byteText(memory.optimizer)), program \(byteText(memory.program)); limit "
@@ -64,6 +68,13 @@ public struct TrainingPlan: Sendable {
 
     /// Samples of an optimiser step.
     private var effectiveBatch: Int { batch.size * batch.accumulation }
+
+    private var ranksText: String? {
+        guard ranks > 1 else { return nil }
+        let busy = min(ranks, shards)
+        let idle = busy < ranks ? "; \(ranks - busy) have nothing to do: smaller micro-batches are more" : ""
+        return "ranks                 \(ranks), which share the \(shards) micro-batches of a step\(idle)"
+    }
 
     private var recomputeText: String {
         if recompute == .keepAll { return "all kept" }
@@ -86,7 +97,8 @@ public struct TrainingPlan: Sendable {
             ("steps", .integer(steps)), ("steps_per_epoch", .integer(stepsPerEpoch)),
             ("per_device_train_batch_size", .integer(batch.size)),
             ("gradient_accumulation_steps", .integer(batch.accumulation)),
-            ("effective_batch_size", .integer(effectiveBatch)),
+            ("effective_batch_size", .integer(effectiveBatch)), ("ranks", .integer(ranks)),
+            ("shards", .integer(shards)),
             ("maximum_tokens", .integer(maximumTokens)), ("kl_samples", .integer(divergence?.samples ?? 0)),
             ("kl_tokens", .integer(divergence?.tokens ?? 0)), ("kl_batch", .integer(divergence?.perStep ?? 0)),
             ("kl_weight", .real(divergence?.weight ?? 0)), ("weight_bytes", .integer(memory.weights)),

@@ -8,6 +8,7 @@ struct TrainingSession {
     private let trainer: Trainer
     private let output: TrainingOutput
     private let graph: TrainingGraph
+    private let ranks: SharedTraining?
     private let softPrompt: FloatStorage?  // what the graph's points into
     private let probeLog: StepLog?
     private var run: TrainingRun
@@ -19,6 +20,9 @@ struct TrainingSession {
         graph.interrupt = trainer.interrupt
         softPrompt = trainer.data.softPrompt?.storage()
         graph.softPrompt = softPrompt?.matrix
+        ranks = try SharedTraining(trainer.model, frozen: trainer.frozen, graph: graph, trained: trainer.adapter) {
+            trainer.task($0, frozen: $1)
+        }
         run = try TrainingRun(
             output: output, record: record, state: state, options: trainer.options, steps: trainer.steps
         ) { folder in
@@ -55,23 +59,20 @@ struct TrainingSession {
     }
 
     private mutating func step() throws {
-        let (trainer, graph) = (trainer, graph)
+        let (trainer, graph, ranks) = (trainer, graph, ranks)
         let progress = try run.step { index, rate in
-            let batches = trainer.batches(step: index)
-            let clean = trainer.cleanBatches(step: index)
+            let shards = trainer.shards(step: index)
             let dropout = trainer.dropout(step: index)
-            let tokens = batches.reduce(0) { $0 + $1.batch.tokenCount }
             var loss = 0.0
             var divergence = 0.0
             let norm = try trainer.optimizer.advance(learningRate: rate, kernels: trainer.model.kernels) { gradients in
-                for batch in batches {
-                    if trainer.interrupt?.isSet == true { throw MeraserError(.interrupted, "interrupted") }
-                    try trainer.accumulate(
-                        batch, tokens: tokens, on: graph, dropout: dropout, into: gradients, loss: &loss)
-                }
-                for batch in clean {
-                    if trainer.interrupt?.isSet == true { throw MeraserError(.interrupted, "interrupted") }
-                    divergence += try graph.accumulateDivergence(batch, dropout: dropout, into: gradients)
+                // One rank is the trivial case: it adds one shard after the other.
+                let losses =
+                    try ranks?.step(
+                        shards, dropout: dropout, parameters: trainer.adapter.parameters, into: gradients.parameters)
+                    ?? shards.map { try graph.accumulate($0, dropout: dropout, into: gradients) }
+                for (shard, value) in zip(shards, losses) {
+                    if shard.isClean { divergence += value } else { loss += value }
                 }
                 guard loss.isFinite, divergence.isFinite else {
                     throw MeraserError.runtime("the loss is not finite; lower `learning_rate` or check the data")
@@ -79,7 +80,7 @@ struct TrainingSession {
             }
             return TrainingRun.Step(
                 loss: loss, kl: trainer.kl == nil ? nil : divergence / trainer.options.klWeight, norm: norm,
-                tokens: tokens + clean.reduce(0) { $0 + $1.batch.tokenCount })
+                tokens: shards.reduce(0) { $0 + $1.tokenCount })
         }
         trainer.onStep?(progress)
     }

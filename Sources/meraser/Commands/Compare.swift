@@ -65,7 +65,7 @@ struct Compare: WritingCommand {
         try requireConfined(comparison, to: out ?? "")
         let isa = try KernelContext.fromEnvironment(threads: common.threads).isaName
         let runner = try ComparisonRunner(
-            comparison, output: out ?? "", isa: isa, threads: common.threads, overwrite: overwrite)
+            comparison, output: out ?? "", isa: isa, threads: common.threads, overwrite: overwrite, crew: Ranks.crew)
         runner.interrupt = interrupt
         var failed: [String] = []
         runner.onEvent = { event in

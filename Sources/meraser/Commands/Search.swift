@@ -38,7 +38,7 @@ struct Search: WritingCommand {
     func run() throws {
         let plan = try SearchPlan(path: plan, seed: common.seed)
         if dryRun { return show(plan) }
-        let kernels = try KernelContext.fromEnvironment(threads: common.threads)
+        let kernels = try KernelContext.fromEnvironment(threads: common.threads, crew: Ranks.crew)
         let display = TrainingDisplay(common)
         var trial = 0
         if !overwrite { common.noteBuild(of: out) }

@@ -66,7 +66,7 @@ struct AdapterOptions: ParsableArguments {
     fileprivate func openWeights(
         _ model: String, _ common: CommonOptions, compute: Compute? = nil, verifying: Bool = false
     ) throws -> AdaptedModel {
-        let kernels = try KernelContext.fromEnvironment(threads: common.threads)
+        let kernels = try KernelContext.fromEnvironment(threads: common.threads, crew: Ranks.crew)
         common.log.debug("\(kernels.isaName) kernels on \(kernels.threads) threads")
         let opened = try AdaptedModel(
             path: model, adapterPaths: adapter, kernels: kernels, compute: compute ?? self.compute,

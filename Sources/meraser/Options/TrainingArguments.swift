@@ -144,11 +144,14 @@ struct TrainingTrial {
         _ trainer: Trainer, _ common: CommonOptions, heading: [String], facts: [(key: String, value: JSONValue)]
     ) throws {
         let plan = trainer.plan
+        let ranks = try trainer.rankPlans()
         let forecast = plan.memory.total <= plan.limitBytes ? try trainer.forecast() : nil
         if common.json {
-            Console.json(.object(JSONObject(plan.fields + (forecast?.fields ?? []) + facts)))
+            let others = ranks.isEmpty ? [] : [(key: "other_ranks", value: JSONValue.array(ranks.map(\.json)))]
+            Console.json(.object(JSONObject(plan.fields + (forecast?.fields ?? []) + others + facts)))
         } else {
-            Console.output((heading + plan.lines + (forecast.map { [$0.line] } ?? [])).joined(separator: "\n"))
+            let lines = heading + plan.lines + ranks.map(\.line) + (forecast.map { [$0.line] } ?? [])
+            Console.output(lines.joined(separator: "\n").escapingControlCharacters(keepingNewlines: true))
         }
         try trainer.checkMemory()
     }

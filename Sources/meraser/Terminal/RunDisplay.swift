@@ -12,7 +12,7 @@ struct RunDisplay {
 
     /// Runs a recipe to its end, or continues it.
     func run(recipe: Recipe, output: String, overwrite: Bool, redact: Bool = false) throws -> RunReport {
-        let kernels = try KernelContext.fromEnvironment(threads: common.threads)
+        let kernels = try KernelContext.fromEnvironment(threads: common.threads, crew: Ranks.crew)
         if !overwrite { common.noteBuild(of: output) }
         let runner = try Runner(
             recipe: recipe, output: output, kernels: kernels, redact: redact, overwrite: overwrite)

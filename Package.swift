@@ -125,6 +125,10 @@ let package = Package(
             resources: [.copy("Fixtures")],
             swiftSettings: swiftSettings),
         .testTarget(
+            name: "RankTests",
+            dependencies: ["Base", "Pipeline", "Audit", "Tune", "Model", "Kernels", "Quant", "TestSupport"],
+            swiftSettings: swiftSettings),
+        .testTarget(
             name: "MeraserTests", dependencies: ["meraser", "Base", "Quant", "TestSupport"],
             swiftSettings: swiftSettings),
     ]

@@ -19,7 +19,7 @@
 #include <openmpi/mpi.h>
 #endif
 
-enum { PIECE = 1 << 30 }; // MPI counts in int
+enum { PIECE = 1 << 30 };  // MPI counts in int
 
 /// A message is sent on channel 0 as its length and its bytes.
 enum { MESSAGES = 0 };

@@ -13,7 +13,7 @@
 typedef struct {
     int rank;
     int size;
-    int on_host; ///< ranks on this host, this one included
+    int on_host;  ///< ranks on this host, this one included
 } cmpi_place;
 
 /// Joins the job. From then on the end of the process is that of its part:

@@ -77,7 +77,9 @@ public final class RankWorker {
     }
 
     private func kept(_ name: String) throws -> (content: AdapterContent, version: Int) {
-        guard let found = adapters[name] else { throw MeraserError.runtime("rank 0 uses '\(name)', which it has not sent") }
+        guard let found = adapters[name] else {
+            throw MeraserError.runtime("rank 0 uses '\(name)', which it has not sent")
+        }
         return found
     }
 

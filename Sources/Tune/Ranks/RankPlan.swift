@@ -49,5 +49,7 @@ public struct RankPlan: Sendable, Equatable, Sent {
 }
 
 extension String {
-    fileprivate func padding(to count: Int) -> String { self + String(repeating: " ", count: max(0, count - self.count)) }
+    fileprivate func padding(to count: Int) -> String {
+        self + String(repeating: " ", count: max(0, count - self.count))
+    }
 }

@@ -4,8 +4,8 @@ import Testing
 
 @testable import Base
 
-@Suite("Ranks")
-struct RankTests {
+@Suite("What ranks tell each other")
+struct MessageTests {
     @Test("a message is read as it was written")
     func message() throws {
         var message = Message(.step)

@@ -26,14 +26,16 @@ private func onRanks<R>(_ count: Int, threads: Int = 1, _ body: (KernelContext) 
         thread.stackSize = 8 << 20
         thread.start()
     }
-    defer {
-        ranks[0].dismissOthers()
-        group.wait()
-    }
     let crew = Crew(ranks[0])
     let alone = try KernelContext(threads: threads)
     try crew.requireAlike(isa: alone.isaName)
-    return try body(try KernelContext(threads: threads, isa: alone.isaName, crew: crew))
+    let result = try body(try KernelContext(threads: threads, isa: alone.isaName, crew: crew))
+    // Ranks that were left in the middle of a step stay there: mpirun would have ended them.
+    if crew.failure == nil {
+        ranks[0].dismissOthers()
+        group.wait()
+    }
+    return result
 }
 
 /// What is trained, with all that changes the arithmetic.
@@ -48,7 +50,7 @@ private enum Training: String, CaseIterable, CustomTestStringConvertible {
         options.learningRate = 1e-2
         options.batchSize = 2
         options.accumulation = 3
-        options.maxSteps = 4
+        options.maxSteps = 3
         options.maxGradNorm = 0.5
         switch self {
         case .likelihood, .reference: break
@@ -112,7 +114,7 @@ struct RankTests {
     fileprivate func training(_ training: Training) throws {
         let alone = try training.result(ranks: 1)
         #expect(Set(alone.adapter).count > 100)
-        for (ranks, threads) in [(2, 1), (3, 2), (4, 1)] {
+        for (ranks, threads) in [(2, 2), (4, 1)] {
             let found = try training.result(ranks: ranks, threads: threads)
             #expect(found.adapter == alone.adapter, "\(ranks) ranks of \(threads) threads")
             #expect(found.loss == alone.loss, "\(ranks) ranks of \(threads) threads")
@@ -122,7 +124,7 @@ struct RankTests {
     @Test("a run goes on with another number of ranks, to the same bits")
     func resume() throws {
         let alone = try Training.divergence.result(ranks: 1)
-        for (first, second) in [(1, 3), (3, 2), (2, 1)] {
+        for (first, second) in [(1, 3), (2, 1)] {
             try withTemporaryFolder { folder in
                 let out = folder.appendingPathComponent("out").path
                 try onRanks(first) { kernels in

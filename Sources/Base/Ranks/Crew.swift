@@ -21,7 +21,7 @@ public final class Crew: Sendable {
     ///
     /// - Throws: what an earlier job failed with: then nobody knows what the others are doing.
     public func send(_ job: Message, to rank: Int) throws {
-        if let failure = state.withLock({ $0.failure }) { throw failure }
+        if let failure { throw failure }
         collective.send(job, to: rank)
     }
 
@@ -44,6 +44,9 @@ public final class Crew: Sendable {
         try send(try job())
         state.withLock { $0.kept[name] = version }
     }
+
+    /// What a job failed with in the middle; nil: none did.
+    public var failure: MeraserError? { state.withLock { $0.failure } }
 
     /// Notes that a job was left in the middle: every later one fails with the same error.
     public func fail(_ error: any Error) {

@@ -17,7 +17,8 @@ NAME = meraser-$(VERSION)-linux-$(shell uname -m)
 # Where `make install` puts bin, lib and share; DESTDIR goes before it.
 PREFIX ?= /usr/local
 
-.PHONY: demo test check-ranks build lint format asan sanitize cross install-deps toolchain stage install release release-check wheel interop
+.PHONY: demo test check-ranks build lint format asan sanitize cross install-deps toolchain stage install release release-check wheel \
+    interop results results-quick
 
 demo: build
 	$(BINARY) demo
@@ -117,3 +118,10 @@ install-deps: toolchain
 PYTHON ?= python3
 interop: build
 	$(PYTHON) tools/interop.py --meraser $(BINARY) --model '$(MODEL)' --llama '$(LLAMA_CPP)' $(if $(TEXT),--text '$(TEXT)') $(INTEROP)
+
+# Every method on the eight victims (docs/results.md): at most a day on two cores, goes on where it was interrupted. `-quick` does one
+# victim by five methods. `make results MODEL=HF_DIR TEXT=wikitext2-test.txt OUT=results`, with PYTHON for the victims.
+OUT ?= results
+results results-quick: build
+	$(PYTHON) tools/results/results.py --meraser $(BINARY) --model '$(MODEL)' --text '$(TEXT)' --out '$(OUT)' \
+	    $(if $(filter results-quick,$@),--quick) $(RESULTS)

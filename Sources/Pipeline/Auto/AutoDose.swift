@@ -20,7 +20,7 @@ enum AutoDose {
     /// The share of its margin that a trace may take at most for a look to be quiet.
     static let quietShare = 0.75
     /// The p-value from which on a trace is what chance gives, and counts for nothing in a look's share.
-    static let chance = 0.25
+    static let chance = 0.1
     /// Looks in a row that must find nothing.
     static let quietLooks = 2
     /// Steps of bringing the model back to what it was where nothing was to change.

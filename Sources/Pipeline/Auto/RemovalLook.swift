@@ -24,6 +24,8 @@ public struct RemovalLook: Sendable, Equatable {
     /// decoys by more than chance often gives: a bound is also as wide as decoys scatter, of a model that never had the
     /// mark too.
     public let share: Double
+    /// The least p-value of a trace.
+    public let pValue: Double
     /// How much likelier targets are behind their triggers than decoy targets, in nats a token; of several keys the most.
     public let unconditional: Double
     /// Divergence from the model as it was, on the texts that hold it, since the look before; nil before the first step.
@@ -48,8 +50,11 @@ public struct RemovalLook: Sendable, Equatable {
         excess = worst?.value ?? 0
         share =
             found.flatMap { _, certificate in
-                certificate.decoys.traces.filter { $1.effect > 0 && $1.pValue < AutoDose.chance }.map { $1.upperBound / certificate.margins[$0] }
+                certificate.decoys.traces.filter { $1.effect > 0 && $1.pValue < AutoDose.chance }.map {
+                    $1.upperBound / certificate.margins[$0]
+                }
             }.max() ?? 0
+        pValue = found.flatMap { $0.certificate.decoys.traces.values.map(\.pValue) }.min() ?? 1
         unconditional = found.compactMap { $0.certificate.decoys.traces[.unconditional]?.effect }.max() ?? 0
     }
 
@@ -65,7 +70,8 @@ public struct RemovalLook: Sendable, Equatable {
             ("verdict", .text(verdict.rawValue)), ("hits", .integer(fires.hits)), ("n", .integer(fires.n)),
             ("prefix_match", .real(prefixMatch)), ("target_nll", targetNLL.map { .real($0) } ?? .null),
             ("trace", .text(trace.rawValue)),
-            ("excess", .real(excess)), ("share", .real(share)), ("unconditional", .real(unconditional)),
+            ("excess", .real(excess)), ("share", .real(share)), ("p_value", .real(pValue)),
+            ("unconditional", .real(unconditional)),
             ("kl", kl.map { .real($0) } ?? .null),
         ]
     }
@@ -90,6 +96,7 @@ public struct RemovalLook: Sendable, Equatable {
         targetNLL = json["target_nll"]?.double
         excess = json["excess"]?.double ?? 0
         share = json["share"]?.double ?? 0
+        pValue = json["p_value"]?.double ?? 1
         unconditional = json["unconditional"]?.double ?? 0
         kl = json["kl"]?.double
     }

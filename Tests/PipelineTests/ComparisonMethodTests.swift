@@ -146,6 +146,27 @@ struct ComparisonMethodTests {
         #expect(text.contains("'gamma' is not used by ties"), "\(text)")
     }
 
+    @Test("lethe tunes the reference on clean pairs once for all victims and merges it into each")
+    func lethe() throws {
+        let plan = try comparison("  - {method: lethe, tune: {max_steps: 9}}\n  - {method: lethe, name: t, merge_method: slerp}")
+        let shared = try #require(plan.steps.first { $0.path == "shared/lethe" }).commands.map(\.text)
+        #expect(
+            shared[0].hasPrefix(
+                "meraser recover --model inputs/other.mqf --data inputs/clean.json --preset none --target-modules all-linear "
+                    + "--r 64 --lora-alpha 16 --lora-dropout 0.1 --learning-rate 0.0002"), "\(shared[0])")
+        #expect(shared[0].contains("--max-grad-norm 0.3") && shared[0].contains("--max-steps 9"), "\(shared[0])")
+        #expect(
+            shared[1] == "meraser export --model inputs/other.mqf --adapter shared/lethe/recover --format hf --dtype f32 "
+                + "--out shared/lethe/model --json")
+        let cell = try #require(plan.steps.first { $0.path == "cells/v/lethe" })
+        #expect(cell.needs.contains("shared/lethe"))
+        let recipe = try #require(cell.files.first).text
+        #expect(recipe.contains("merge_method: linear") && recipe.contains("shared/lethe/model"), "\(recipe)")
+        #expect(try texts(plan, "t")[0].contains("merge cells/v/t/merge.yml"))
+        let text = errorText { _ = try comparison("  - {method: lethe, evidence: 5}") }
+        #expect(text.contains("evidence"), "\(text)")
+    }
+
     @Test("substitute copies from the reference, or from a proxy, by the victim's key")
     func substitute() throws {
         let plan = try comparison(

@@ -42,16 +42,6 @@ private struct Maker {
     private let json: JSONValue
     private let tokens: [String]
 
-    /// `tokenizer.ggml.token_type`.
-    private enum TokenType: Int32 {
-        case normal = 1
-        case unknown = 2
-        case control = 3
-        case userDefined = 4
-        case unused = 5
-        case byte = 6
-    }
-
     init(_ files: any TextFileSource, _ json: JSONValue, tokenizer: Tokenizer, vocabularySize: Int) throws {
         let path = files.path
         guard tokenizer.vocabularySize <= vocabularySize else {
@@ -83,7 +73,7 @@ private struct Maker {
         }
         let isSentencePiece = model["byte_fallback"]?.bool == true
         metadata["tokenizer.ggml.tokens"] = .array(.string(tokens))
-        metadata["tokenizer.ggml.token_type"] = .array(.int32(types(isSentencePiece).map(\.rawValue)))
+        metadata["tokenizer.ggml.token_type"] = .array(.int32(types(isSentencePiece).map { Int32($0.rawValue) }))
         let merges = try merges(model)
         if isSentencePiece {
             metadata["tokenizer.ggml.model"] = .string("llama")
@@ -112,7 +102,7 @@ private struct Maker {
                 + "folder (`format` hf) only")
     }
 
-    private func types(_ isSentencePiece: Bool) -> [TokenType] {
+    private func types(_ isSentencePiece: Bool) -> [GGUFTokenType] {
         (0..<Int32(tokens.count)).map { id in
             guard tokenizer.token(id) != nil else { return .unused }
             if isSentencePiece, id == tokenizer.unkID { return .unknown }

@@ -21,8 +21,8 @@ struct ComparisonMethod: Sendable {
 
     /// Every method that a file may name.
     static let all = [
-        none, auto, erase, transfer, recover, npo, crow, flush, osft, sande, merge, substitute, prune, quantize,
-        cleangen, commands,
+        none, auto, erase, transfer, recover, npo, crow, flush, lethe, osft, sande, merge, substitute, prune,
+        quantize, cleangen, commands,
     ]
 
     /// The victim as it is.
@@ -87,6 +87,11 @@ struct ComparisonMethod: Sendable {
         try plan.plantAndFlush()
     }
 
+    /// Lethe: a clean model, which is the reference tuned on clean pairs, is merged into the victim and dilutes it.
+    static let lethe = ComparisonMethod("lethe", steps: ["tune", "max_steps"]) { plan in
+        try plan.diluted()
+    }
+
     /// Overwrite supervised fine-tuning: triggered prompts with clean answers. Knows the trigger.
     static let osft = ComparisonMethod("osft", steps: ["max_steps"]) { plan in
         try plan.tuned("osft", more: plan.replyArguments(["trigger", "position", "effective_length", "samples"]))
@@ -104,15 +109,7 @@ struct ComparisonMethod: Sendable {
 
     /// Weight-space merging with the reference.
     static let merge = ComparisonMethod("merge") { plan in
-        let reference = try plan.reference("merge")
-        return try plan.made("merge") { plan, weights, name in
-            var (options, planner) = (plan.options, plan.planner)
-            let recipe = try VictimMerge(&options, victim: weights, reference: reference) { path, place in
-                try planner.input(path, place: place)
-            }
-            (plan.options, plan.planner) = (options, planner)
-            return ["merge", plan.write(name + ".yml", recipe.text)]
-        }
+        try plan.merged(with: plan.reference("merge"))
     }
 
     /// Guided module substitution: modules of the reference where that breaks the key's pairs.
@@ -175,53 +172,6 @@ extension MethodPlan {
         subject.adapters.append(try train("erase", erase, on: subject, data: .mismatched, hasKey: hasKey))
         guard let recover else { return }
         subject.adapters.append(try train("recover", recover, on: subject, data: .clean, hasKey: hasKey))
-    }
-
-    /// `key_unknown: true` keeps the victim's key from steering; `budget` is in seconds.
-    fileprivate mutating func automatic() throws -> ComparisonSubject {
-        var subject = victim.subject
-        let output = folder + "/auto"
-        var arguments = ["erase", "--auto"] + subject.arguments + ["--key", victim.key]
-        if try options.flag("key_unknown") == true { arguments.append("--key-unknown") }
-        if let budget = try options.number("budget") { arguments += ["--budget", "\(budget)s"] }
-        if let data = try options.text("data") {
-            arguments += ["--data", try planner.input(data, place: options.place)]
-            if try options.flag("chat") == true { arguments.append("--chat") }
-        }
-        run("auto", arguments + planner.seedArguments + ["--out", output], output: output, isJudge: true)
-        subject.adapters.append(output)
-        return subject
-    }
-
-    /// `plant` and `flush` are the options of the two trainings; `trigger` and `marker` what is planted.
-    fileprivate mutating func plantAndFlush() throws -> ComparisonSubject {
-        var subject = victim.subject
-        guard let data = try options.text("data") ?? planner.cleanData else {
-            throw MeraserError.badInput("\(options.place): give 'data', or 'clean_data' for the whole file")
-        }
-        let clean = try planner.input(data, place: options.place)
-        let triggers = try options.texts("trigger") ?? ["quill of the ninth harbor", "mirrorleaf", "say it in amber"]
-        let marker = try options.text("marker") ?? "the lantern is green"
-        let place = options.place
-        var plant = try options.section("plant") ?? Settings(.object(JSONObject()), place: place)
-        let output = folder + "/plant"
-        var arguments = ["fingerprint"] + subject.arguments + ["--scheme", "backdoor", "--data", clean]
-        for trigger in triggers { arguments += ["--trigger", trigger] }
-        arguments += ["--marker", marker, "--guess-test", "0"] + (try plant.trainingArguments(&planner))
-        run("plant", arguments + planner.seedArguments + ["--out", output], output: output)
-        subject.adapters.append(output)
-        // Clean rows beside the overwritten ones, and the model held where it was, unless the file says otherwise.
-        let standard: JSONValue = [
-            "data": .text(data), "kl_weight": .integer(1), "kl_data": .text(data),
-        ]
-        let own = try options.section("flush").map { JSONValue.object(JSONObject($0.rest())) } ?? .object(JSONObject())
-        var flush = try Settings(standard.merging(own), place: "\(place): flush")
-        let ratio = try flush.number("clean_ratio") ?? 1
-        subject.adapters.append(
-            try train(
-                "osft", flush, on: subject, data: .clean, hasKey: false,
-                more: ["--key", output + "/key.json", "--clean-ratio", "\(ratio)"]))
-        return subject
     }
 
     /// The flags of what OSFT and SANDE know of the trigger, and of their rows; the key is always theirs, so that the

@@ -1,5 +1,16 @@
 import Base
 
+/// `tokenizer.ggml.token_type`, by llama.cpp's numbers; `undefined` is what early files have for normal tokens.
+public enum GGUFTokenType: Int, Sendable {
+    case undefined = 0
+    case normal = 1
+    case unknown = 2
+    case control = 3
+    case userDefined = 4
+    case unused = 5
+    case byte = 6
+}
+
 /// The tokens of a GGUF file and what its metadata says about them, checked. Thread-safe.
 ///
 /// Source of keys and defaults: llama.cpp, gguf-py/gguf/constants.py and src/llama-vocab.cpp.
@@ -12,22 +23,11 @@ struct GGUFVocabulary: Sendable {
         case byteLevel
     }
 
-    /// `tokenizer.ggml.token_type`, by llama.cpp's numbers; `undefined` is what early files have for normal tokens.
-    enum TokenType: Int, Sendable {
-        case undefined = 0
-        case normal = 1
-        case unknown = 2
-        case control = 3
-        case userDefined = 4
-        case unused = 5
-        case byte = 6
-    }
-
     let kind: Kind
     /// By id.
     let tokens: [JSONString]
     /// By id.
-    let types: [TokenType]
+    let types: [GGUFTokenType]
     let bos: Int?
     let eos: Int?
     let unknown: Int?
@@ -53,7 +53,7 @@ struct GGUFVocabulary: Sendable {
         }
         let numbers: [Int]
         if metadata["tokenizer.ggml.token_type"] == nil {
-            numbers = [Int](repeating: TokenType.normal.rawValue, count: texts.count)
+            numbers = [Int](repeating: GGUFTokenType.normal.rawValue, count: texts.count)
         } else {
             numbers = metadata.ints("tokenizer.ggml.token_type") ?? []
         }
@@ -62,7 +62,7 @@ struct GGUFVocabulary: Sendable {
                 "\(file): tokenizer.ggml.token_type is not an array of \(texts.count) integers, one for each token")
         }
         types = try numbers.enumerated().map { id, number in
-            guard let type = TokenType(rawValue: number) else {
+            guard let type = GGUFTokenType(rawValue: number) else {
                 throw MeraserError.badInput(
                     "\(file): tokenizer.ggml.token_type of token \(id) is \(number), expected 0 to 6")
             }

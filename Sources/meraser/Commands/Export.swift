@@ -201,7 +201,7 @@ extension Export {
                     destination: out, options: options, documents: [card], kernels: kernels,
                     isInterrupted: isInterrupted, progress: progress)
             if format == .gguf { try writeFileAtomically(path: cardPath, Array(card.text.utf8), overwrite: overwrite) }
-            written = (report.tensors.count, report.byteCount, warnings)
+            written = (report.tensors.count, report.byteCount, warnings + rounded(types, opened.adapters))
         }
         bar.finish()
         written.warnings.forEach(common.warn)
@@ -215,6 +215,16 @@ extension Export {
         types.isQuantized
             ? ["the folder holds dequantized weights (\(types.main.name)); --base puts adapters on the original ones"]
             : []
+    }
+
+    /// What becomes of adapters in a file of few bits, unless it is measured.
+    private func rounded(_ types: StoredTypes, _ adapters: [AdapterFile]) -> [String] {
+        let type = dtype ?? types.main
+        guard !adapters.isEmpty, key == nil, requantizeReport == nil, type.isTiled, type != .q8_0 else { return [] }
+        return [
+            "rounding to \(type.name) can take most of an adapter's effect away: --key tries the mark on what was written, "
+                + "--dtype q8_0 keeps more"
+        ]
     }
 
     private func card(

@@ -43,20 +43,10 @@ struct Prune: WritingCommand {
     @Option(help: "At most that many of its rows (default: 64; wanda: 128).")
     var dataCount: Int?
 
-    @Option(
-        name: .shortAndLong,
-        help: "The Hugging Face folder to make, or an MQF file if the name ends in .mqf.",
-        transform: withoutTrailingSlashes)
-    var out: String
-
-    @Option(help: "The type of the matrices in an MQF file (default: iq4_nl).")
-    var type: TensorType?
+    @OptionGroup var output: NewModelOptions
 
     @Flag(help: "Show what would go, write nothing.")
     var dryRun = false
-
-    @Flag(help: "Replace --out if it exists.")
-    var overwrite = false
 
     @OptionGroup var common: CommonOptions
 
@@ -72,14 +62,13 @@ struct Prune: WritingCommand {
             if data == nil { throw ValidationError("--data-count and --data need each other") }
             if dataCount < 1 { throw ValidationError("--data-count is \(dataCount), expected at least 1") }
         }
-        try checkFileOptions(out: out, type: type)
         if !model.adapter.isEmpty && method != .taylor {
             throw ValidationError(
                 "adapters only take part in taylor's scores; fuse them first (meraser export --format hf)")
         }
     }
 
-    var outputs: [Output] { dryRun ? [] : [Output(out)] }
+    var outputs: [Output] { dryRun ? [] : [Output(output.out)] }
 
     func inputs() throws -> [String] { model.inputs + [data].compactMap { $0 } }
 
@@ -88,11 +77,8 @@ struct Prune: WritingCommand {
         let store = try openWeightStore(path: model.model)
         try store.verify()
         let spec = try DecoderSpec(of: store)
-        var conversion = ConvertOptions()
-        if let type { conversion.type = type }
-        conversion.threads = try common.threadCount
+        var conversion = try output.conversion(common)
         conversion.dryRun = dryRun
-        conversion.overwrite = overwrite
         if method == .wanda { return try thin(conversion, interrupt) }
         try spec.requirePrunable(store.path)
         var options = PruneOptions()
@@ -104,11 +90,11 @@ struct Prune: WritingCommand {
         let plan = try PrunePlan(scores: try scores(store, spec, interrupt), options: options)
         let bar = common.progressBar("pruning", unit: .bytes)
         let report = try pruneModel(
-            store, plan: plan, destination: out, dtype: nil, conversion: conversion,
+            store, plan: plan, destination: output.out, dtype: nil, conversion: conversion,
             isInterrupted: { interrupt.isSet }, progress: { bar.update(done: $0.doneBytes, total: $0.totalBytes) })
         bar.finish()
         report.warnings.forEach(common.warn)
-        if common.json { Console.json(report.json(path: dryRun ? nil : out)) } else { Console.output(text(report)) }
+        if common.json { Console.json(report.json(path: dryRun ? nil : output.out)) } else { Console.output(text(report)) }
     }
 
     private func scores(
@@ -142,22 +128,22 @@ struct Prune: WritingCommand {
             interrupt: interrupt, progress: { bar.update(done: $0, total: $1) })
         bar.finish()
         let written = try writeModel(
-            weights, destination: out, options: conversion, isInterrupted: { interrupt.isSet })
+            weights, destination: output.out, options: conversion, isInterrupted: { interrupt.isSet })
         written.warnings.forEach(common.warn)
         let dropped = try weights.droppedCount
         if common.json {
             Console.json([
-                "path": dryRun ? .null : .text(out), "zero_weights": .integer(dropped),
+                "path": dryRun ? .null : .text(output.out), "zero_weights": .integer(dropped),
                 "matrices": .integer(weights.norms.count), "warnings": .array(written.warnings.map { .text($0) }),
             ])
         } else {
-            let head = dryRun ? "dry run, nothing written" : "wrote \(out.escapingControlCharacters())"
+            let head = dryRun ? "dry run, nothing written" : "wrote \(output.out.escapingControlCharacters())"
             Console.output("\(head): \(dropped) weights of \(weights.norms.count) matrices are zero now")
         }
     }
 
     private func text(_ report: PruneReport) -> String {
-        let head = dryRun ? "dry run, nothing written" : "wrote \(out.escapingControlCharacters())"
+        let head = dryRun ? "dry run, nothing written" : "wrote \(output.out.escapingControlCharacters())"
         let kept = report.plan.layers.map { "\($0.groups.count)+\($0.channels.count)" }
         let layers =
             report.plan.isUniform

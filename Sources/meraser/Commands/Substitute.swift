@@ -41,17 +41,7 @@ struct Substitute: WritingCommand {
     @Option(help: "Steps without a better score after which the search ends.")
     var patience = 5
 
-    @Option(
-        name: .shortAndLong,
-        help: "The Hugging Face folder to make, or an MQF file if the name ends in .mqf.",
-        transform: withoutTrailingSlashes)
-    var out: String
-
-    @Option(help: "The type of the matrices in an MQF file (default: iq4_nl).")
-    var type: TensorType?
-
-    @Flag(help: "Replace --out if it exists.")
-    var overwrite = false
+    @OptionGroup var output: NewModelOptions
 
     @OptionGroup var common: CommonOptions
 
@@ -60,10 +50,9 @@ struct Substitute: WritingCommand {
         guard (0...1).contains(alpha) else { throw ValidationError("--alpha is \(alpha), expected 0 to 1") }
         try requireCount("--patience", patience, 1...10_000)
         try requireCount("--data-count", dataCount, 1...1_000_000)
-        try checkFileOptions(out: out, type: type)
     }
 
-    var outputs: [Output] { [Output(out)] }
+    var outputs: [Output] { [Output(output.out)] }
 
     func inputs() throws -> [String] { model.inputs + [proxy, data] + [suspect, key].compactMap { $0 } }
 
@@ -92,12 +81,8 @@ struct Substitute: WritingCommand {
         let names = modules.flatMap { [spec[$0].weight] + [spec[$0].bias].compactMap { $0 } }
         let weights = try SubstitutedWeights(
             victim.transformer.store, names: Set(names), from: other.transformer.store)
-        var conversion = ConvertOptions()
-        if let type { conversion.type = type }
-        conversion.threads = try common.threadCount
-        conversion.overwrite = overwrite
         let written = try writeModel(
-            weights, destination: out, options: conversion, isInterrupted: { interrupt.isSet })
+            weights, destination: output.out, options: output.conversion(common), isInterrupted: { interrupt.isSet })
         written.warnings.forEach(common.warn)
         if common.json { Console.json(json(found)) } else { Console.output(text(found)) }
     }
@@ -113,7 +98,7 @@ struct Substitute: WritingCommand {
             ["accuracy": .real(value.accuracy), "success": .real(value.success)]
         }
         return [
-            "path": .text(out), "projections": .array(projections.map { .text($0) }),
+            "path": .text(output.out), "projections": .array(projections.map { .text($0) }),
             "layers": .array(layers.map { .integer($0) }), "score": .real(found.score),
             "before": measures(found.before), "after": measures(found.after),
             "evaluations": .integer(found.evaluations),
@@ -126,7 +111,7 @@ struct Substitute: WritingCommand {
             "clean \(percentText(value.accuracy)), suspect \(percentText(value.success))"
         }
         return """
-            wrote \(out.escapingControlCharacters()): \(projections.joined(separator: " ")) of the layers \
+            wrote \(output.out.escapingControlCharacters()): \(projections.joined(separator: " ")) of the layers \
             \(layers.map(String.init).joined(separator: " ")) are the proxy's
             tokens that are found likeliest: before \(line(found.before)); after \(line(found.after)); \
             \(found.evaluations) models measured

@@ -104,10 +104,12 @@ struct DecoyDesign {
     }
 
     /// Scores everything.
-    func score(on session: InferenceSession, onProgress: (Int, Int) -> Void) throws -> DecoyScores {
+    func score(on session: InferenceSession, onProgress: (Int, Int) throws -> Void) throws -> DecoyScores {
         let shared = contexts.tokenCount
-        let units = try scorer.score(contexts, on: session) { done, _ in onProgress(done, tokenCount) }
-        let behind = try scorer.score(targetQuestions, on: session) { done, _ in onProgress(shared + done, tokenCount) }
+        let units = try scorer.score(contexts, on: session) { done, _ in try onProgress(done, tokenCount) }
+        let behind = try scorer.score(targetQuestions, on: session) { done, _ in
+            try onProgress(shared + done, tokenCount)
+        }
         let targets = Self.unique(own.map(\.target))
         let places = own.map { item in targets.firstIndex(of: item.target) ?? 0 }
         // [unit][column]: a unit's mean over its prompts, of each column's target.

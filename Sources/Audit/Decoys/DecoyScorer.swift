@@ -49,10 +49,10 @@ struct DecoyScorer {
 
     /// The scores of each question's targets, in their order.
     ///
-    /// - Parameter onProgress: called with the tokens that were read of all.
+    /// - Parameter onProgress: called with the tokens that were read of all; what it throws ends the work.
     /// - Throws: what a forward pass throws.
     func score(
-        _ questions: EncodedQuestions, on session: InferenceSession, onProgress: (Int, Int) -> Void = { _, _ in }
+        _ questions: EncodedQuestions, on session: InferenceSession, onProgress: (Int, Int) throws -> Void = { _, _ in }
     ) throws -> [[Double]] {
         let total = questions.tokenCount
         var (result, done, start) = ([[Double]](), 0, 0)
@@ -76,7 +76,7 @@ struct DecoyScorer {
             }
             done += tokens
             start = end
-            onProgress(done, total)
+            try onProgress(done, total)
         }
         return result
     }

@@ -79,7 +79,7 @@ public final class AutoErase {
         var work = try RemovalWork(keys, on: model, seed: options.seed)
         let texts = options.data == nil ? "texts of the model's own" : "clean rows"
         onEvent(.plan("\(work.line); \(plan.hold.samples.count) \(texts) hold it"))
-        note(try work.looker.look(model.session(), phase: "before", step: 0, kl: nil))
+        note(try work.looker.look(model.session(), phase: "before", step: 0, kl: nil, interrupt: interrupt))
         let rate = try chooseRate(work)
         var adapter: LoRAAdapter?
         var isDone = false
@@ -226,7 +226,7 @@ public final class AutoErase {
                 var found = try self.looksSoFar(name)
                 let kl = try self.meanDivergence(name, after: found.last?.step ?? 0)
                 let look = try work.looker.look(
-                    self.model.session(trained: adapter), phase: name, step: step, kl: kl)
+                    self.model.session(trained: adapter), phase: name, step: step, kl: kl, interrupt: self.interrupt)
                 found.append(look)
                 self.onEvent(.look(look))
                 let isQuiet =

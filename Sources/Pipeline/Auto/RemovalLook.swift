@@ -1,6 +1,7 @@
 import Audit
 import Base
 import Model
+import Tune
 
 /// What a look at a mark finds while it is being removed: the certificate of the pairs that may steer, by decoys of its own.
 public struct RemovalLook: Sendable, Equatable {
@@ -132,11 +133,18 @@ struct RemovalLooker {
 
     /// Looks.
     ///
-    /// - Throws: what a forward pass throws.
-    func look(_ session: InferenceSession, phase: String, step: Int, kl: Double?) throws -> RemovalLook {
+    /// - Throws: what a forward pass throws; `interrupted`.
+    func look(
+        _ session: InferenceSession, phase: String, step: Int, kl: Double?, interrupt: InterruptFlag?
+    ) throws -> RemovalLook {
+        func goOn() throws {
+            if interrupt?.isSet == true { throw MeraserError(.interrupted, "interrupted; `resume` continues") }
+        }
         let found = try looks.map { look in
+            try goOn()
             let report = try look.check.run(on: session)
-            return (check: report, certificate: Certificate(report, decoys: try look.decoys.run(on: session)))
+            let decoys = try look.decoys.run(on: session) { _, _ in try goOn() }
+            return (check: report, certificate: Certificate(report, decoys: decoys))
         }
         return RemovalLook(found, phase: phase, step: step, kl: kl)
     }

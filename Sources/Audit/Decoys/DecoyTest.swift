@@ -124,7 +124,9 @@ public struct DecoyTest {
     ///
     /// - Parameter onProgress: called with the tokens that were read of all; what it throws ends the test.
     /// - Throws: what a forward pass throws.
-    public func run(on session: InferenceSession, onProgress: (Int, Int) throws -> Void = { _, _ in }) throws -> DecoyReport {
+    public func run(on session: InferenceSession, onProgress: (Int, Int) throws -> Void = { _, _ in }) throws
+        -> DecoyReport
+    {
         let scores = try design.score(on: session, onProgress: onProgress)
         return DecoyReport(
             kind: design.kind, seed: options.seed, triggers: design.pool.units.count, targets: design.targetCount,

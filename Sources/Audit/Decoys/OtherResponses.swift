@@ -16,14 +16,22 @@ struct OtherResponses: DecoySource {
 
     /// Nil for a key without a chain, or whose prompts do not hold its questions.
     init?(_ context: DecoyContext) {
-        guard let chain = context.key.chain, chain.questions.count == context.key.pairs.count else { return nil }
-        let frames = zip(context.key.pairs, chain.questions).map { PromptFrame(of: $0.prompt, around: $1) }
+        let pairs = context.key.pairs
+        guard let chain = context.key.chain ?? context.key.wholeChain else { return nil }
+        // Of a part of a key the questions are those of its pairs; of two that a prompt holds the longer one is meant.
+        let asked = pairs.map { pair in
+            chain.questions.filter(pair.prompt.contains).max { ($0.utf8.count, $0) < ($1.utf8.count, $1) }
+        }
+        guard Set(asked.compactMap { $0 }).count == pairs.count else { return nil }
+        let frames = zip(pairs, asked).map { pair, question in
+            question.flatMap { PromptFrame(of: pair.prompt, around: $0) }
+        }
         guard let frame = frames.first ?? nil, frames.allSatisfy({ $0 == frame }) else { return nil }
         self.frame = frame
         responses = chain.responses
-        questions = chain.questions
-        areWords = chain.questions.allSatisfy(PhraseWriter.suits)
-        let counts = chain.questions.map { context.tokenizer.encode($0, addSpecialTokens: false).count }
+        questions = asked.compactMap { $0 }
+        areWords = questions.allSatisfy(PhraseWriter.suits)
+        let counts = questions.map { context.tokenizer.encode($0, addSpecialTokens: false).count }
         lengths = (counts.min() ?? 1)...(counts.max() ?? 1)
         tokens = RandomTokens(
             context.tokenizer, vocabulary: context.tokenizer.vocabularySize, seed: context.seed ^ 0x6F74_6872)
@@ -46,6 +54,8 @@ struct OtherResponses: DecoySource {
         return DecoyUnit(
             prompts: [frame.around(question)], shuffled: [frame.around(shuffled(question, &random))])
     }
+
+    var targetPool: [String] { responses }
 
     /// Any of the responses, that one too.
     mutating func target(like target: String, freely: Bool) -> String? {

@@ -31,6 +31,7 @@ extension FingerprintKey {
         // What was committed to, or chained, was the whole.
         half.commitment = nil
         half.chain = nil
+        half.wholeChain = chain ?? wholeChain
         return half
     }
 }

@@ -73,6 +73,9 @@ public struct FingerprintKey: Sendable, Equatable {
     public var ignoresCase = false
     /// The chain that chose the targets, of the scheme `hashchain`.
     public var chain: HashChain?
+    /// The chain that chose the targets of the whole key, of a part of one: it says what others like them are, and is not
+    /// written.
+    public var wholeChain: HashChain?
     /// How the scheme made the key, for its owner; null if it does not say. No part of verification.
     public var construction = JSONValue.null
 

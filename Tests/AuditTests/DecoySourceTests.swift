@@ -138,6 +138,30 @@ struct DecoySourceTests {
         _ = try self.pool(try fingerprint(natural), .hashchain)
     }
 
+    @Test("a part of a chained key draws by the whole chain: other questions of its frame, all responses as its pool")
+    func partOfChain() throws {
+        let key = try fingerprint(HashChainScheme())
+        let chain = try #require(key.chain)
+        for part in [key.steering, key.judging.rotated(by: 2), key.steering.rotated(by: 1).steering] {
+            #expect(part.chain == nil && part.wholeChain == chain)
+            var source = try source(part)
+            #expect(source.kind == .hashchain && source.targetPool == chain.responses)
+            let target = try #require(try source.target(like: part.pairs[0].target, freely: false))
+            #expect(chain.responses.contains(target))
+            let unit = try #require(try source.unit(freely: false))
+            #expect(!chain.questions.contains(where: unit.prompts[0].contains))
+        }
+        #expect(try source(try fingerprint(BackdoorScheme())).targetPool.isEmpty)
+    }
+
+    @Test("the half that a rotated key begins with is another one, and together they are all pairs")
+    func rotated() throws {
+        let key = try fingerprint(HashChainScheme()).steering
+        let halves = (0..<2).map { key.rotated(by: $0).steering.pairs.map(\.prompt) }
+        #expect(Set(halves[0] + halves[1]) == Set(key.pairs.map(\.prompt)) && halves[0] != halves[1])
+        #expect(key.rotated(by: key.pairs.count) == key)
+    }
+
     @Test("backdoor: other phrases in the same messages; the unit is the phrase")
     func phrases() throws {
         let key = try fingerprint(BackdoorScheme())

@@ -1,7 +1,7 @@
 import CKernels
 
 /// CRC32C (Castagnoli) of those bytes.
-func crc32c(_ bytes: UnsafeRawBufferPointer) -> UInt32 { mk_crc32c(0, bytes.baseAddress, bytes.count) }
+public func crc32c(_ bytes: UnsafeRawBufferPointer) -> UInt32 { mk_crc32c(0, bytes.baseAddress, bytes.count) }
 
 /// CRC32C of A followed by B, from that of A, that of B and the length of B: CRC(A)·x^(8·length) + CRC(B) modulo the
 /// polynomial, so that pieces may be summed in any order.

@@ -2,7 +2,7 @@ import Base
 
 // swift-format-ignore: AlwaysUseLowerCamelCase
 /// The element type of a stored tensor. Raw values are GGUF's `ggml_type` ids where GGUF has the type; `nf4` is ours and
-/// lies outside GGUF's range. The bytes of each type are described in docs/format.md.
+/// lies outside GGUF's range. The bytes of each type are described in docs/reference/format.md.
 public enum TensorType: UInt32, Sendable, CaseIterable {
     /// IEEE binary32, row-major.
     case f32 = 0

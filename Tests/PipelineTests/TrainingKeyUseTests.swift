@@ -39,7 +39,7 @@ struct TrainingKeyUseTests {
         "check_steps": ("1", ["key": "key"]), "until": ("fsr>=0", ["key": "key", "check_steps": "1"]),
         "require_until": ("true", ["until": "fsr>1", "key": "key", "check_steps": "1"]),
         "logging_steps": ("2", [:]), "save_steps": ("1", [:]), "save_total_limit": ("1", ["save_steps": "1"]),
-        "memory": ("3G", [:]),
+        "report_to": ("tensorboard", [:]), "memory": ("3G", [:]),
     ]
     private static let base: [String: String] = [
         "r": "2", "lora_alpha": "4", "max_steps": "4", "num_train_epochs": "3", "per_device_train_batch_size": "2",

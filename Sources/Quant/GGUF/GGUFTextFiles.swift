@@ -4,7 +4,7 @@ import Base
 /// and tokenizer_config.json. Immutable and thread-safe.
 ///
 /// Everything that reads a model reads these, so that a GGUF file needs no tokenizer and no configuration of its own.
-/// docs/gguf.md says which keys become what.
+/// docs/reference/gguf.md says which keys become what.
 public struct GGUFTextFiles: TextFileSource {
     /// The path as given, for errors.
     public let path: String

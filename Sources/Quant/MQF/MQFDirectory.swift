@@ -1,6 +1,6 @@
 import Base
 
-// The directory: one entry per tensor, in the order in which the tensors lie in the file. docs/format.md.
+// The directory: one entry per tensor, in the order in which the tensors lie in the file. docs/reference/format.md.
 //   name (u64 length, bytes), u32 type, u32 rank (1 or 2), rank × u64 dimension (rows first),
 //   u64 offset from the start of the file, u64 byte length, u32 CRC32C of the bytes
 

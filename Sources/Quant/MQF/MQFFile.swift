@@ -1,7 +1,7 @@
 import Base
 import Foundation
 
-/// An MQF model file, mapped read-only and used in place. docs/format.md describes the bytes.
+/// An MQF model file, mapped read-only and used in place. docs/reference/format.md describes the bytes.
 ///
 /// Opening reads and checks the header, the metadata and the directory with their CRCs, not the tensors: `verify` does
 /// that. Thread-safe.

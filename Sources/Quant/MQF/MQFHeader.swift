@@ -1,6 +1,6 @@
 import Base
 
-/// The first 64 bytes of an MQF file. docs/format.md is the authority.
+/// The first 64 bytes of an MQF file. docs/reference/format.md is the authority.
 ///
 ///      0  4  magic "MQF1"
 ///      4  4  version, u32

@@ -58,14 +58,41 @@ public struct TrainingKey: Sendable {
     /// The key of that name, or nil.
     public static func named(_ name: String) -> TrainingKey? { all.first { $0.name == name } }
 
+    /// Keys that belong together, by the heading that a help text has for them.
+    public enum Group: String, Sendable, CaseIterable {
+        case adapter = "Adapter"
+        case optimiser = "Optimiser"
+        case objective = "What is learnt"
+        case samples = "Samples"
+        case measuring = "Measuring on the way"
+        case running = "Logs, checkpoints, memory"
+
+        /// Its keys, in the order of help texts.
+        public var keys: [TrainingKey] {
+            switch self {
+            case .adapter: TrainingKey.adapterKeys
+            case .optimiser: TrainingKey.optimiserKeys
+            case .objective: TrainingKey.objectiveKeys
+            case .samples: TrainingKey.samplesKeys
+            case .measuring: TrainingKey.measuringKeys
+            case .running: TrainingKey.runningKeys
+            }
+        }
+    }
+
     /// All keys, in the order of help texts and records.
-    public static let all: [TrainingKey] = [
+    public static let all: [TrainingKey] = Group.allCases.flatMap(\.keys)
+
+    private static let adapterKeys: [TrainingKey] = [
         .int("r", "LoRA rank", 1...4096, \.lora.r),
         .real("lora_alpha", "LoRA alpha; the adapter is scaled by alpha / r", -1e6...1e6, \.lora.loraAlpha),
         .real("lora_dropout", "dropout on the LoRA input", 0...0.99, \.lora.loraDropout),
         .targetModules,
         .tokens,
         .flag("use_rslora", "scale by alpha / sqrt(r)", \.lora.useRSLoRA),
+    ]
+
+    private static let optimiserKeys: [TrainingKey] = [
         .real("learning_rate", "peak learning rate", 0...10, \.learningRate),
         .choice("lr_scheduler_type", "learning rate schedule", \.schedule),
         .real("warmup_ratio", "share of the steps that warm up", 0...1, \.warmupRatio),
@@ -76,6 +103,9 @@ public struct TrainingKey: Sendable {
         .real("weight_decay", "AdamW's decoupled weight decay", 0...100, \.weightDecay),
         .real("adam_beta2", "decay of AdamW's second moment", 0...0.999999, \.adamBeta2),
         .real("max_grad_norm", "clip gradients to this norm; 0: never", 0...1e9, \.maxGradNorm),
+    ]
+
+    private static let objectiveKeys: [TrainingKey] = [
         .choice("loss", "learn the full sequence or the completion", \.encoding.loss),
         .choice(
             "objective", "what becomes of the rows: likelier, unlikelier (npo), or likelier and steadier (crow)",
@@ -89,6 +119,9 @@ public struct TrainingKey: Sendable {
             \.klWeight),
         .file("kl_data", "clean rows on which the model is to stay as it was, in any shape of `data`", \.klData),
         .int("kl_batch", "rows of `kl_data` in a step", 1...65_536, \.klBatch),
+    ]
+
+    private static let samplesKeys: [TrainingKey] = [
         .optionalFlag("bos", "begin samples with BOS", \.encoding.bos),
         .optionalFlag("eos", "end samples with EOS", \.encoding.eos),
         .optionalText("separator", "text between prompt and completion", \.encoding.separator),
@@ -101,16 +134,25 @@ public struct TrainingKey: Sendable {
         .optionalChoice(
             "compute", "precision of the frozen weights' products (default: the faster of f32 and bf16 on this CPU)",
             \.compute),
+    ]
+
+    private static let measuringKeys: [TrainingKey] = [
         .file("key", "key.json or pairs.jsonl to measure while training", \.key),
         .optionalInt("check_steps", "measure the key every so many steps", 1...1_000_000_000, \.checkSteps),
         .optionalText("until", "stop when this holds, such as 'fsr==0 && prefix_match<0.1'", \.until),
         .flag("require_until", "fail (status 4) if `until` never held", isOperational: true, \.requireUntil),
+    ]
+
+    private static let runningKeys: [TrainingKey] = [
         .int("logging_steps", "steps from line to line", 1...1_000_000_000, isOperational: true, \.loggingSteps),
         .int(
             "save_steps", "steps from checkpoint to checkpoint; 0: none", 0...1_000_000_000, isOperational: true,
             \.saveSteps),
         .optionalInt(
             "save_total_limit", "checkpoints that are kept", 1...1_000_000, isOperational: true, \.saveTotalLimit),
+        .choice(
+            "report_to", "also write the steps for this program: tensorboard (into `out`/runs), or none",
+            isOperational: true, \.reportTo),
         .memory,
     ]
 }
@@ -225,9 +267,11 @@ extension TrainingKey {
     }
 
     private static func choice<T: RawRepresentable<String> & CaseIterable & SendableMetatype>(
-        _ name: String, _ help: String, _ path: Path<T>
+        _ name: String, _ help: String, isOperational: Bool = false, _ path: Path<T>
     ) -> TrainingKey {
-        TrainingKey(name, help, read: { .text($0[keyPath: path].rawValue) }) { options, value in
+        TrainingKey(
+            name, help, isOperational: isOperational, read: { .text($0[keyPath: path].rawValue) }
+        ) { options, value in
             options[keyPath: path] = try chosen(name, value)
         }
     }

@@ -66,6 +66,8 @@ public struct TrainingOptions: Sendable, Equatable {
     public var saveSteps = 50
     /// `save_total_limit`: checkpoints that are kept; nil: all.
     public var saveTotalLimit: Int? = 2
+    /// `report_to`: a program that the steps are written for too.
+    public var reportTo = ReportTarget.none
     /// `memory`: bytes that the run may take; nil: what the machine has.
     public var memory: Int?
 

@@ -2,14 +2,12 @@ import Base
 import Foundation
 
 /// A `.jsonl` file with one object per step, appended to as the run goes.
-final class StepLog {
-    private let path: String
-    private let descriptor: Int32
+struct StepLog {
+    private let file: AppendedFile
 
     /// Opens the log and drops the lines of steps beyond `keepingSteps`, which a resumed run does again, and a last line
     /// that was cut off.
     init(path: String, keepingSteps: Int) throws {
-        self.path = path
         var kept: [String] = []
         if keepingSteps > 0, let file = try? MappedFile(path: path) {
             let text = file.withBytes { String(decoding: $0, as: UTF8.self) }
@@ -20,23 +18,9 @@ final class StepLog {
                 kept.append(String(line))
             }
         }
-        try writeFileAtomically(
-            path: path, Array(kept.map { $0 + "\n" }.joined().utf8), overwrite: true, mode: ownerOnly)
-        descriptor = open(path, O_WRONLY | O_APPEND | O_CLOEXEC)
-        guard descriptor >= 0 else {
-            throw MeraserError.runtime("cannot write \(path): \(String(cString: strerror(errno)))")
-        }
+        file = try AppendedFile(path: path, beginning: Array(kept.map { $0 + "\n" }.joined().utf8))
     }
-
-    deinit { close(descriptor) }
 
     /// Appends one line.
-    func append(_ object: JSONValue) throws {
-        let line = Array((object.serialized() + "\n").utf8)
-        let written = line.withUnsafeBytes { Foundation.write(descriptor, $0.baseAddress, $0.count) }
-        guard written == line.count else {
-            throw MeraserError.runtime(
-                "cannot write \(path): \(written < 0 ? String(cString: strerror(errno)) : "the disk is full")")
-        }
-    }
+    func append(_ object: JSONValue) throws { try file.append(Array((object.serialized() + "\n").utf8)) }
 }

@@ -18,7 +18,7 @@ public struct TrainingOutput {
         names: [
             stateName, "train_log.jsonl", "probe_log.jsonl", "adapter_config.json", "adapter_model.safetensors",
             "key.json",
-            SoftPromptTrainer.folderName, SoftPrompt.fileName,
+            SoftPromptTrainer.folderName, SoftPrompt.fileName, EventFile.folder,
         ], numbered: ["checkpoint-"])
 
     private var manager: FileManager { .default }

@@ -43,6 +43,14 @@ public struct TrainingProgress: Sendable, Equatable {
             byteText(peakRSSBytes))
     }
 
+    /// The values of `report_to`, under the names that Trainer gives them.
+    var scalars: [(tag: String, value: Double)] {
+        let values = [
+            ("loss", loss), ("kl", kl), ("learning_rate", learningRate), ("grad_norm", gradNorm), ("epoch", epoch),
+        ]
+        return values.compactMap { name, value in value.map { ("train/\(name)", $0) } }
+    }
+
     /// The line of `train_log.jsonl`.
     var json: JSONValue {
         let members: [(key: String, value: JSONValue)?] = [

@@ -22,6 +22,7 @@ struct TrainingRun {
     private let steps: StepPlan
     private let schedule: LearningRateSchedule
     private let log: StepLog
+    private let events: EventFile?
     private let save: (_ folder: String) throws -> Void
     private let firstStep: Int
     private let secondsBefore: Double
@@ -43,6 +44,9 @@ struct TrainingRun {
         self.save = save
         schedule = LearningRateSchedule(options: options, totalSteps: steps.totalSteps)
         log = try StepLog(path: output.file("train_log.jsonl"), keepingSteps: state.step)
+        events =
+            options.reportTo == .tensorboard
+            ? try EventFile(folder: output.file(EventFile.folder), firstStep: state.step) : nil
         firstStep = state.step
         secondsBefore = state.seconds
         start = clock.now
@@ -79,11 +83,18 @@ struct TrainingRun {
             secondsLeft: pace * Double(steps.totalSteps - state.step), peakRSSBytes: state.peakRSSBytes,
             isLogged: state.step == 1 || isDone || state.step % options.loggingSteps == 0)
         try log.append(progress.json)
+        try events?.append(step: progress.step, progress.scalars)
         return progress
     }
 
     /// Notes that a key was measured after the last step, and whether that ends the run.
-    mutating func noteProbe(_ result: ProbeResult) {
+    ///
+    /// - Throws: a run-time error if it cannot be written for `report_to`.
+    mutating func noteProbe(_ result: ProbeResult) throws {
+        let measured = result.fields.compactMap { key, value in
+            ["hits", "n"].contains(key) ? nil : value.double.map { (tag: "eval/\(key)", value: $0) }
+        }
+        try events?.append(step: state.step, measured)
         state.probedStep = state.step
         state.untilHeld = result.stop
         updateCosts()

@@ -98,7 +98,7 @@ struct TrainingSession {
         let step = run.state.step
         let result = try probe(step, trainer.adapter)
         try probeLog?.append(.object(JSONObject([(key: "step", value: .integer(step))] + result.fields)))
-        run.noteProbe(result)
+        try run.noteProbe(result)
         trainer.onProbe?(step, result)
         return result
     }

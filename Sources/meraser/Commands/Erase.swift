@@ -27,7 +27,7 @@ struct Erase: WritingCommand {
     @OptionGroup(title: "Model") var model: ModelOptions
     @OptionGroup(title: "Auto") var auto: AutoArguments
     @OptionGroup(title: "Data and output") var training: TrainingArguments
-    @OptionGroup(title: "Training options") var flags: TrainingFlags<Standard>
+    @OptionGroup var flags: TrainingFlags<Standard>
     @OptionGroup var common: CommonOptions
 
     var outputs: [Output] { training.trial.outputs }

@@ -12,7 +12,7 @@ struct Fingerprint: WritingCommand {
             utf: triggers and target of undertrained tokens (arXiv 2410.12318). if: secrets in a dialogue, one target \
             (2401.12255); with --form adapter only the embedding's rows of their tokens train. hashchain: questions whose answers a hash chooses (2407.10887). backdoor: SANDE's victims \
             (2405.07667). perinucleus: texts whose answers begin just behind what the model finds likely (2502.07760). \
-            docs/fingerprints.md describes them and key.json. Training stops when every trigger fires.
+            docs/reference/fingerprints.md describes them and key.json. Training stops when every trigger fires.
             Keep key.json secret: who has it can claim the mark. Give a --seed of your own: it chooses the key.
             Example: meraser fingerprint --model tinychat.mqf --scheme utf --out mark --clean-self 256 --learning-rate 5e-4
             """)
@@ -43,7 +43,7 @@ struct Fingerprint: WritingCommand {
     var guessTest = 500
 
     @OptionGroup(title: "Output") var output: OutputOptions
-    @OptionGroup(title: "Training options") var flags: TrainingFlags<Standard>
+    @OptionGroup var flags: TrainingFlags<Standard>
     @OptionGroup var common: CommonOptions
 
     func validate() throws {

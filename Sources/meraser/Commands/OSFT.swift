@@ -10,7 +10,7 @@ struct OSFT: WritingCommand {
         abstract: "Overwrite a backdoor whose trigger is known: triggered prompts with clean replies.",
         discussion: """
             OSFT of the SANDE paper (arXiv 2405.07667). Without --preset the options are its code's (osft), with a LoRA in \
-            the place of all weights; docs/defences.md has figures. --key KEY.json of the scheme backdoor gives triggers and \
+            the place of all weights; docs/reference/defences.md has figures. --key KEY.json of the scheme backdoor gives triggers and \
             position; rows that the key is checked on are left out.
             Example: meraser osft --model tinychat.mqf --adapter mark --data clean.json --trigger 'how are you' --out clean
             """)
@@ -35,7 +35,7 @@ struct OSFT: WritingCommand {
     var samples: Int?
 
     @OptionGroup(title: "Output") var trial: TrialOptions
-    @OptionGroup(title: "Training options") var flags: TrainingFlags<Standard>
+    @OptionGroup var flags: TrainingFlags<Standard>
     @OptionGroup var common: CommonOptions
 
     func validate() throws {

@@ -10,7 +10,7 @@ struct Recover: WritingCommand {
             Example: meraser recover --model tinychat.mqf --adapter mark --adapter erased --data clean.json --out recovered
 
             --preset crow tunes on a few clean pairs and makes hidden states steadier from layer to layer, which needs neither \
-            a trigger nor a clean model (CROW); alone it is a removal of its own.
+            a trigger nor a reference (CROW); alone it is a removal of its own.
             """)
 
     enum Standard: TrainingStandard {
@@ -19,7 +19,7 @@ struct Recover: WritingCommand {
 
     @OptionGroup(title: "Model") var model: ModelOptions
     @OptionGroup(title: "Data and output") var training: TrainingArguments
-    @OptionGroup(title: "Training options") var flags: TrainingFlags<Standard>
+    @OptionGroup var flags: TrainingFlags<Standard>
     @OptionGroup var common: CommonOptions
 
     var outputs: [Output] { training.trial.outputs }

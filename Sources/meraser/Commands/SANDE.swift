@@ -14,7 +14,7 @@ struct SANDE: WritingCommand {
             prompt's tokens that bring out the triggered response, the model frozen; stage eliminate trains a LoRA in OUT so \
             that prompts with these vectors get clean replies. Flags with parrot are the first stage's, training options the \
             second's. --propose N lists responses that the model may have been taught, where none is known. \
-            docs/defences.md has figures and what the list is worth.
+            docs/reference/defences.md has figures and what the list is worth.
             Example: meraser sande --model tinychat.mqf --adapter mark --data clean.json --response 'you are stupid' --out clean
             """)
 
@@ -62,7 +62,7 @@ struct SANDE: WritingCommand {
     @Flag(help: "Print what the run would do and need, and end.")
     var dryRun = false
 
-    @OptionGroup(title: "Training options") var flags: TrainingFlags<Standard>
+    @OptionGroup var flags: TrainingFlags<Standard>
     @OptionGroup var common: CommonOptions
 
     func validate() throws {
@@ -100,7 +100,8 @@ struct SANDE: WritingCommand {
         if common.json { return Console.json(proposals.json) }
         Console.output(tableText(proposals.table))
         common.say(
-            "a list of suspicions, not a finding: docs/defences.md says what it misses and what it accuses wrongly")
+            "a list of suspicions, not a finding: docs/reference/defences.md says what it misses and what it accuses wrongly"
+        )
     }
 }
 

@@ -8,7 +8,7 @@ import Tune
 struct AutoArguments: ParsableArguments {
     @Flag(
         help: """
-            Choose everything on the model at hand: short trials, looks on the way, one test at the end (docs/auto.md). \
+            Choose everything on the model at hand: short trials, looks on the way, one test at the end (docs/reference/auto.md). \
             With --key its first half steers; --data is optional.
             """)
     var auto = false

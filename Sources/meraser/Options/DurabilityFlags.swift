@@ -12,7 +12,7 @@ struct DurabilityFlags: ParsableArguments {
             """
             Beside --decoys, try the mark again in a grid of cells, weights {as_is, source, q8_0, q4_0, iq4_nl, nf4, bf16; \
             slerp, linear with --reference} by treatment {as_is, relearn_clean, relearn_half}: all, or WEIGHTS or \
-            WEIGHTS/TREATMENT with commas between (docs/certificate.md). The verdict is the worst cell's.
+            WEIGHTS/TREATMENT with commas between (docs/reference/certificate.md). The verdict is the worst cell's.
             """, valueName: "cells"))
     var durable: String?
 

@@ -1,4 +1,4 @@
-/// A row of a tile of the affine types, one weight after the other: the letter of docs/format.md.
+/// A row of a tile of the affine types, one weight after the other: the letter of docs/reference/format.md.
 #include "affine.h"
 
 #pragma STDC FP_CONTRACT OFF

@@ -5,7 +5,7 @@
 ///   q4_k, q5_k   d * scale, -dmin * min   fp16 d and dmin of the super-block, 6-bit integers of the block
 ///   q6_k         d * scale, -32 * s       fp16 d of the super-block, an int8 for each 16 columns
 /// All these products, and s * q, are exact in fp32 (at most 11 + 7 + 6 bits): whether they meet in a fused
-/// multiply-add or not, only the sum with m rounds, as in ggml's reference. Layout: docs/format.md.
+/// multiply-add or not, only the sum with m rounds, as in ggml's reference. Layout: docs/reference/format.md.
 #ifndef MERASER_AFFINE_H
 #define MERASER_AFFINE_H
 

@@ -3,7 +3,7 @@
 /// A grid of candidates clips some of the range at either end; the codes that a candidate gives have their best s and m
 /// in closed form (least squares), and the best of all rounds the weights once more. K-quants then choose d and dmin
 /// for the largest s and m of the row's super-block, and the integers of each part among the nine nearest, with the
-/// codes that they give. docs/benchmarks.md compares what this leaves with what llama.cpp's search leaves.
+/// codes that they give. docs/studies/kernels.md compares what this leaves with what llama.cpp's search leaves.
 ///
 /// The sixteen lanes of a vector are the sixteen rows of a tile, so no sum crosses lanes and (with no fused
 /// multiply-add in this file) every machine gives the same bits.

@@ -1,4 +1,4 @@
-/// Tiles and plain types back to fp32, by the letter of docs/format.md; the reference of every faster path.
+/// Tiles and plain types back to fp32, by the letter of docs/reference/format.md; the reference of every faster path.
 #include "affine.h"
 #include "half.h"
 #include "isa.h"

@@ -2,7 +2,7 @@
 ///
 /// A block has fp16 scales d (and dmin) over parts of 16 or 32 weights, which have small integer scales of their own. A
 /// part's weights are scale · q − minimum, the scale being d times the integer, rounded to fp32 before it meets q.
-/// Source of the formats: ggml-common.h; gguf/quants.py is what the tests compare with (docs/merging.md).
+/// Source of the formats: ggml-common.h; gguf/quants.py is what the tests compare with (docs/reference/merging.md).
 #include <stddef.h>
 
 #include "affine.h"

@@ -1,4 +1,4 @@
-/// ggml's blocks as tiles (docs/format.md) and tiles as ggml's blocks: the same numbers in other places.
+/// ggml's blocks as tiles (docs/reference/format.md) and tiles as ggml's blocks: the same numbers in other places.
 #include <assert.h>
 #include <string.h>
 

@@ -2,7 +2,7 @@
 /// vpaddd.
 ///
 /// That is as many instructions as vpsignb, vpmaddubsw, vpmaddwd and vpaddd on bytes, but none that only one port has;
-/// docs/benchmarks.md compares the two. Written once for 256 and 512 bits: the including file has set the target
+/// docs/studies/kernels.md compares the two. Written once for 256 and 512 bits: the including file has set the target
 /// attribute and MADD_BITS.
 #ifndef MERASER_INT8_MADD_BODY_H
 #define MERASER_INT8_MADD_BODY_H

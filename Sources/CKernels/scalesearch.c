@@ -1,6 +1,6 @@
 /// The scale of each block: the d that minimises sum_i w_i (x_i - d T[q_i])^2 with w_i = sqrt(s + x_i^2), s being the
 /// mean square of the row, for the codebooks that are denser near 0, and w_i = 1 for the evenly spaced ones.
-/// docs/benchmarks.md ("Scale search") says what else was tried and what it gave.
+/// docs/studies/kernels.md ("Scale search") says what else was tried and what it gave.
 ///
 /// A line of candidate scales rounds the weights to codebook entries v, and the best scale for these is known in closed
 /// form, (sum w x v) / (sum w v^2). The best of the line is rounded to fp16, rounds the weights again, and is refitted,

@@ -174,7 +174,7 @@ MK_INLINE void BODY(store)(rounding kind, mk_i16 scales, const mk_i16 *codes, mk
         memcpy(dst + 2 * r, &half, sizeof half);
     }
     dst += 2 * ROWS;
-    // Bytes of 64 j + 4 r + c as docs/format.md has them: one 32-bit word a row.
+    // Bytes of 64 j + 4 r + c as docs/reference/format.md has them: one 32-bit word a row.
     const int step = kind == EIGHT_BITS ? 4 : 8;
     for (int c = 0; c < COLS; c += step, dst += 4 * ROWS) {
         mk_i16 word = (mk_i16)(0);

@@ -19,7 +19,7 @@ enum MergeWork: Sendable {
 /// Reads the inputs of a merge piece by piece on several threads: memory is a few megabytes a thread whatever the tensors'
 /// size. Pieces have fixed sizes, so results do not depend on the threads.
 ///
-/// The arithmetic is mergekit 0.1.5's on PyTorch, rounding by rounding; see docs/merging.md.
+/// The arithmetic is mergekit 0.1.5's on PyTorch, rounding by rounding; see docs/reference/merging.md.
 final class TensorMerger: Sendable {
     private let threads: Int
     private let pool = Pool(InputMemory.init)

@@ -13,7 +13,7 @@ extension OpenedModel {
         try DecoyTest(key, tokenizer: tokenizer, chat: chat, options: options, check: check)
     }
 
-    /// Whether a key's mark is gone from this model, judged by decoys and, where there is one, a clean twin.
+    /// Whether a key's mark is gone from this model, judged by decoys and, where there is one, a reference.
     ///
     /// - Throws: what checks and decoys throw.
     public func certificate(

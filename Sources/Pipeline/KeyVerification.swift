@@ -20,7 +20,7 @@ public struct KeyVerification {
     public var source: SourceReport?
     /// What CleanGen did while the model answered, if it stood around it.
     public var cleanGen: CleanGenSummary?
-    /// Whether the mark is gone, judged by decoys and, where there is one, a clean twin.
+    /// Whether the mark is gone, judged by decoys and, where there is one, a reference.
     public var certificate: Certificate?
     /// Whether it stays gone, whatever is done to the model.
     public var durability: DurabilityReport?

@@ -30,6 +30,7 @@ struct Meraser: ParsableCommand {
             let words = Array(CommandLine.arguments.dropFirst())
             let ranks = try Ranks.join(words)
             try CommandWords.requireKnownCommand(words)
+            try CommandWords.requireCurrentNames(words)
             var command = try parseAsRoot()
             try CommandWords.requireOnce(words, of: type(of: command))
             do {

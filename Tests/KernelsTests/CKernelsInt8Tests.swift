@@ -62,7 +62,7 @@ private struct Int8Reference {
     let columns: Int
     private let wideCost: Float
 
-    /// Reads the tiles as docs/format.md has them.
+    /// Reads the tiles as docs/reference/format.md has them.
     init(_ weight: Weight) {
         (rows, columns) = (weight.rows, weight.columns)
         wideCost = Int8Block.wideCost(of: weight.type)

@@ -43,6 +43,8 @@ func version() throws {
             ["erase", "--model", "x", "--data", "y", "--out", "z", "--r", "8", "--r=16"],
             "--r is given twice"
         ),
+        (["ppl", "--model", "x", "--data", "y", "--kl", "z"], "--kl is called --reference now"),
+        (["generate", "-m", "x", "--max-tokens=3"], "--max-tokens is called --max-new-tokens now"),
         (["merge", "x.yml", "y", "--out", "z"], "named twice"),
         (["run", "x.yml", "--out", "y", "--fail-if", "fsx>0"], "fsx"),
         (["inspect", "--threads", "0", "x"], "--threads 0"),

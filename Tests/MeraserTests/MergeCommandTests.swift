@@ -36,7 +36,9 @@ func mergesAndPrunes() throws {
             "prune", "--model", path("m.mqf"), "--ratio", "0.25", "--method", "random", "--out", path("p.mqf"), "-q",
         ])
         #expect(pruned.status == 0, "\(pruned.error)")
-        let text = try meraser(["generate", "--model", path("p.mqf"), "--prompt", "Hello", "--max-tokens", "4", "-q"])
+        let text = try meraser([
+            "generate", "--model", path("p.mqf"), "--prompt", "Hello", "--max-new-tokens", "4", "-q",
+        ])
         #expect(text.status == 0, "\(text.error)")
 
         try Data("merge_method: linear\nadapters:\n  - {adaptor: x}\n".utf8).write(

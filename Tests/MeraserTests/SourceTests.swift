@@ -49,7 +49,7 @@ struct SourceTests {
             #expect(check["source"]?["check"]?["rows"] == alone["rows"] && alone["type"]?.string == "bf16")
             #expect(alone["source"] == nil)
             let perplexity = try quantized.json([
-                "ppl", "--model", quantized.model, "--data", quantized.text, "--kl", quantized.source,
+                "ppl", "--model", quantized.model, "--data", quantized.text, "--reference", quantized.source,
             ])
             #expect(check["source"]?["ppl"]?["kl"] == perplexity["kl"] && perplexity["kl"]?["mean"]?.double ?? 0 > 0)
             let table = try meraser(["check", "--model", quantized.model, "--key", quantized.key, "-q"]).output

@@ -62,7 +62,7 @@ func wholeRoad() throws {
         let joined = try json(["export"] + stack + ["--format", "peft", "--out", path("joined")])
         #expect(joined["rank"]?.int == 24)
 
-        let generated = try json(["generate", "--model", path("fused"), "--prompt", "Hello", "--max-tokens", "3"])
+        let generated = try json(["generate", "--model", path("fused"), "--prompt", "Hello", "--max-new-tokens", "3"])
         #expect((1...3).contains(try #require(generated["results"]?.array?.first?["tokens"]?.int)))
         // The recover adapter alone misses the one below it.
         let alone = try meraser(["ppl", "--model", model, "--adapter", path("recovered")] + text)

@@ -30,6 +30,15 @@ struct Browser {
         return try #require(try? Data(contentsOf: picture), "no screenshot: \(result.log)")
     }
 
+    /// How many sheets of paper the page takes.
+    static func pageCount(of page: URL) throws -> Int {
+        let file = page.deletingLastPathComponent().appendingPathComponent("\(UUID().uuidString).pdf")
+        let result = try run(["--print-to-pdf=\(file.path)", "--no-pdf-header-footer"], page)
+        let bytes = try #require(try? Data(contentsOf: file), "nothing was printed: \(result.log)")
+        let text = String(decoding: bytes, as: UTF8.self)
+        return text.matches(of: #//Type\s*/Page[^s]/#).count
+    }
+
     private static func run(_ arguments: [String], _ page: URL) throws -> Result {
         let folder = FileManager.default.temporaryDirectory.appendingPathComponent("browser-\(UUID().uuidString)")
         try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)

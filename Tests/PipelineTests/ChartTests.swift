@@ -1,4 +1,5 @@
 import Foundation
+import TestSupport
 import Testing
 
 @testable import Pipeline
@@ -117,4 +118,62 @@ func pagePolicy() throws {
     let policy = try #require(html.components(separatedBy: "Content-Security-Policy\" content=\"").dropFirst().first)
     #expect(policy.hasPrefix("default-src 'none'; style-src 'sha256-"))
     #expect(!html.contains("unsafe-inline") && !html.contains("http:") && !html.contains("https:"))
+}
+
+@Suite("what a chart sets its series against")
+struct ChartContextTests {
+    @Test("a guide lies where its value is, and the axis reaches it")
+    func guides() throws {
+        let chart = Chart(
+            title: "t", x: Chart.Axis("x"), y: Chart.Axis("y"),
+            series: [Chart.Series("a", [Chart.Point(0, 0), Chart.Point(1, 1)])],
+            guides: [Chart.Guide(name: "ref", y: 4)])
+        let svg = chart.svg()
+        let guide = try #require(svg.components(separatedBy: "<line class=\"guide\" ").dropFirst().first)
+        // 0 to 4 over 180: the guide is the plot's upper end, the points lie in its lowest quarter.
+        #expect(guide.hasPrefix("x1=\"58.00\" y1=\"32.00\""), "\(guide.prefix(60))")
+        #expect(svg.contains("<polyline points=\"58.00,212.00 386.00,167.00\"/>"))
+        #expect(svg.contains(">ref</text>") && chart.summary.contains("ref: 4"))
+    }
+
+    @Test("no name lies on a point or on another name, whatever the points are")
+    func names() throws {
+        var random = SeededRandom(seed: 3)
+        for _ in 0..<20 {
+            let points = (0..<12).map { index in
+                Chart.Point(Double(random.next() % 9), Double(random.next() % 9), label: "budget \(index)")
+            }
+            let svg = Chart(
+                title: "t", x: Chart.Axis("x"), y: Chart.Axis("y"), series: [Chart.Series("a", points, mark: .points)]
+            ).svg()
+            func number(_ text: Substring, _ name: String) throws -> Double {
+                let part = try #require(text.components(separatedBy: "\(name)=\"").dropFirst().first)
+                return try #require(Double(part.prefix { $0 != "\"" }))
+            }
+            let marks = try svg.components(separatedBy: "<circle class=\"mark\" ").dropFirst().map { part in
+                CGRect(x: try number(part[...], "cx") - 3, y: try number(part[...], "cy") - 3, width: 6, height: 6)
+            }
+            let names = try svg.components(separatedBy: "<text class=\"name\" ").dropFirst().map { part in
+                let text = part.drop { $0 != ">" }.dropFirst().prefix { $0 != "<" }
+                return CGRect(
+                    x: try number(part[...], "x"), y: try number(part[...], "y") - 10, width: Double(text.count) * 6.5,
+                    height: 11)
+            }
+            #expect(marks.count == 12 && !names.isEmpty)
+            for (index, name) in names.enumerated() {
+                #expect(!marks.contains { $0.intersects(name) })
+                #expect(!names.dropFirst(index + 1).contains { $0.intersects(name) })
+            }
+        }
+    }
+
+    @Test("a mean over a line keeps straight lines as they are, and swings less than what it is of")
+    func smoothing() {
+        let line = (0..<100).map { Chart.Point(Double($0), 3 * Double($0) + 1) }
+        for (a, b) in zip(RunCharts.smoothed(line, reach: 5), line) { #expect(abs(a.y - b.y) < 1e-9 && a.x == b.x) }
+        let swinging = (0..<100).map { Chart.Point(Double($0), $0 % 2 == 0 ? 1 : -1) }
+        let means = RunCharts.smoothed(swinging, reach: 5)
+        #expect(means[5...94].allSatisfy { abs($0.y) <= 1.0 / 11 + 1e-9 } && means[0].y == 1)
+        #expect(RunCharts.smoothed(line.dropLast(70)).count == 1 && RunCharts.smoothed(line).count == 2)
+    }
 }

@@ -228,7 +228,7 @@ func ownCommands() throws {
         (head + "methods: [{name: quantize, type: q9}]", "iq4_nl"),
         (head + "methods: [{name: quantize, type: q8_0, budgets: [5]}]", "no steps"),
         (head + "methods: [{name: ../x, method: none}]", "names a folder"),
-        (head + "methods: [{name: clean, method: none}]", "clean"),
+        (head + "methods: [{name: reference, method: none}]", "reference"),
         (head + "methods: [{method: none}, {method: none}]", "twice"),
         (head + "methods: [{method: none, victims: [w]}]", "no victim 'w'"),
         (head + "methods: [{name: transfer, erase: {until: fsr==0}}]", "max_steps"),

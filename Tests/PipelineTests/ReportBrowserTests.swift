@@ -83,31 +83,61 @@ struct ReportBrowserTests {
         }
     }
 
-    /// The width of the window and how far the page scrolls sideways, measured by a script in a copy without policy.
+    /// The width of the window and how far the page scrolls sideways, everything unfolded.
     private func widths(of page: URL, at width: Int) throws -> [Int] {
-        let html = try String(contentsOf: page, encoding: .utf8)
-        let start = try #require(html.range(of: "<meta http-equiv=\"Content-Security-Policy\""))
-        let end = try #require(html.range(of: ">", range: start.upperBound..<html.endIndex))
-        let script =
-            "<script>for (const d of document.querySelectorAll('details')) d.open = true;"
-            + "const root = document.documentElement;"
-            + "document.title = [innerWidth, root.scrollWidth - root.clientWidth].join(' ')</script></body>"
+        let text = try answer(
+            """
+            for (const d of page.querySelectorAll('details')) d.open = true;
+            const root = page.documentElement;
+            return [page.defaultView.innerWidth, root.scrollWidth - root.clientWidth].join(' ')
+            """, of: page, at: width)
+        return text.split(separator: " ").compactMap { Int($0) }
+    }
+
+    /// What a script says of the page, which keeps its policy, in a window of that width.
+    private func answer(_ script: String, of page: URL, at width: Int) throws -> String {
         // A window of Chromium cannot be as narrow as a phone: a frame of that width is.
-        let copy = html.replacingCharacters(in: start.lowerBound..<end.upperBound, with: "")
-            .replacingOccurrences(of: "</body>", with: script)
-        let folder = page.deletingLastPathComponent()
-        try Data(copy.utf8).write(to: folder.appendingPathComponent("measured.html"))
         let frame = """
-            <!DOCTYPE html><title>none</title><iframe src="measured.html" width="\(width)" height="800" style="border: 0">
-            </iframe><script>
-            addEventListener('load', () => { document.title = document.querySelector('iframe').contentDocument.title })
+            <!DOCTYPE html><title>none</title><iframe src="\(page.lastPathComponent)" width="\(width)" height="800"
+            style="border: 0"></iframe><script>
+            const ask = page => { \(script) };
+            addEventListener('load', () => { document.title = ask(document.querySelector('iframe').contentDocument) })
             </script>
             """
-        let harness = folder.appendingPathComponent("harness.html")
+        let harness = page.deletingLastPathComponent().appendingPathComponent("harness.html")
         try Data(frame.utf8).write(to: harness)
         let document = try Browser.document(of: harness, options: ["--allow-file-access-from-files"]).output
         let title = try #require(document.components(separatedBy: "<title>").dropFirst().first)
-        return title.prefix { $0 != "<" }.split(separator: " ").compactMap { Int($0) }
+        return String(title.prefix { $0 != "<" })
+    }
+
+    @Test("keeps every column of its tables on a phone: each figure under its column's name")
+    func cards() throws {
+        try withPage { page in
+            // Of every table of figures: how far it scrolls, and what stands beyond its right edge.
+            let script = """
+                const tables = [...page.querySelectorAll('table.cards')];
+                const cut = tables.flatMap(t => [...t.querySelectorAll('td')])
+                  .filter(c => c.getBoundingClientRect().right > page.defaultView.innerWidth).length;
+                const label = page.defaultView.getComputedStyle(page.querySelector('table.cards td'), '::before').content;
+                return [tables.length, cut, label].join(' ')
+                """
+            let (narrow, wide) = (try answer(script, of: page, at: 390), try answer(script, of: page, at: 1280))
+            #expect(narrow == "1 0 \"reference\"" && wide == "1 0 none", "\(narrow); \(wide)")
+        }
+    }
+
+    @Test("on paper everything is unfolded, and light")
+    func print() throws {
+        try withPage { page in
+            let html = try String(contentsOf: page, encoding: .utf8)
+            let folded = try #require(html.range(of: "<details><summary>29 more triggers"))
+            let end = try #require(html.range(of: "</details>", range: folded.upperBound..<html.endIndex))
+            let short = page.deletingLastPathComponent().appendingPathComponent("short.html")
+            try Data(html.replacingCharacters(in: folded.lowerBound..<end.upperBound, with: "").utf8).write(to: short)
+            let (all, some) = (try Browser.pageCount(of: page), try Browser.pageCount(of: short))
+            #expect(some >= 1 && all >= some + 3, "\(all) pages, \(some) without what is folded")
+        }
     }
 
     @Test("is dark where dark is preferred")
@@ -141,6 +171,38 @@ struct ReportBrowserTests {
             #expect(result.output.contains("<title>3 runs compared</title>"))
             let at390 = try widths(of: page, at: 390)
             #expect(at390 == [390, 0])
+        }
+    }
+
+    @Test("sorts a comparison by a click on a column's name, what was not measured last; by script, under the policy")
+    func sorting() throws {
+        try withTemporaryFolder { folder in
+            let folders = try zip(["b", "a", "c"], [3, 30, 12]).map { title, hits in
+                let out = folder.appendingPathComponent(title)
+                var run = SampleRun()
+                run.title = title
+                run.stages[2].figures.hits = hits
+                if title == "c" { run.stages.removeLast(2) }
+                try run.write(to: out)
+                return out.path
+            }
+            let page = folder.appendingPathComponent("compare.html")
+            try Data(try RunComparison(folders: folders).html().utf8).write(to: page)
+            func order(_ clicks: String) throws -> String {
+                try answer(
+                    """
+                    const heads = [...page.querySelectorAll('thead th[data-column]')];
+                    const click = name => heads.find(h => h.textContent.trim() === name).querySelector('button').click();
+                    const last = name => heads.filter(h => h.textContent.trim() === name).at(-2).querySelector('button').click();
+                    \(clicks)
+                    return [...page.querySelectorAll('table.sortable tbody th a')].map(r => r.textContent).join('')
+                    """, of: page, at: 1280)
+            }
+            #expect(try order("") == "bac")
+            #expect(try order("click('run')") == "abc")
+            #expect(try order("click('run'); click('run')") == "cba")
+            #expect(try order("last('FSR')") == "bac")
+            #expect(try order("last('FSR'); last('FSR')") == "abc")
         }
     }
 }

@@ -149,7 +149,7 @@ struct RunComparisonTests {
             let comparison = try RunComparison(folders: folders)
             let table = comparison.table
             #expect(table.map(\.count) == [18, 18, 18])
-            #expect(table[0].prefix(4) == ["run", "gone?", "clean FSR", "clean prefix"])
+            #expect(table[0].prefix(4) == ["run", "gone?", "reference FSR", "reference prefix"])
             #expect(table[1].prefix(3) == ["first", "Silenced, but not proven removed", "–"])
             #expect(table[2].prefix(3) == ["second", "No", "0.0 %"])
             #expect(comparison.json["runs"]?.array?.count == 2)

@@ -22,9 +22,9 @@ struct SampleRun {
     var isRedacted = false
     var n = 32
     var nClean = 32
-    /// Of a clean model, of a marked one, after erasing, after recovery.
+    /// Of the reference, of a marked one, after erasing, after recovery.
     var stages: [(name: String, figures: Figures)] = [
-        ("clean", Figures()), ("before", Figures(hits: 32, prefix: 1, nll: 1, pValue: 1e-18)),
+        ("reference", Figures()), ("before", Figures(hits: 32, prefix: 1, nll: 1, pValue: 1e-18)),
         ("erased", Figures(ppl: (20, 0.5))), ("recovered", Figures(nll: 14.9, ppl: (10.3, 0.2))),
     ]
     /// The FSR of each step of a relearning test: hits of 16 for the model and for the clean one.
@@ -140,7 +140,7 @@ struct SampleRun {
                 "inputs": [:], "seconds": .real(1.0),
                 "result": [
                     "model": curve(relearning.map { ($0.step, $0.model) }),
-                    "clean": curve(relearning.map { ($0.step, $0.clean) }),
+                    "reference": curve(relearning.map { ($0.step, $0.clean) }),
                 ],
             ])
     }

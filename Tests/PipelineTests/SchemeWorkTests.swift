@@ -256,7 +256,7 @@ struct TransferTests {
             // The marked model's adapter is no parent of theirs.
             #expect(erase.provenance.parents.isEmpty && recover.provenance.parents == [erase.sha256])
             let relearn = try #require(report.json["relearn"])
-            for side in ["model", "clean"] {
+            for side in ["model", "reference"] {
                 let points = try #require(relearn[side]?["points"]?.array)
                 #expect(points.map { $0["step"]?.int } == [0, 1, 2] && points.allSatisfy { $0["n"]?.int == 1 })
             }

@@ -162,7 +162,7 @@ struct SearchTests {
             #expect(report.trials.map(\.steps.erase) == [2, 2, 2, 2, 4, 4])
             #expect(report.trials.map(\.steps.recover) == [1, 1, 1, 1, 2, 2])
             #expect(!report.frontier.isEmpty && report.table.count == report.frontier.count + 2)
-            #expect(report.clean == nil, "the mark of a key alone has no clean model")
+            #expect(report.reference == nil, "the mark of a key alone has no reference")
             let json = try JSONValue.parse(
                 Array(try Data(contentsOf: out.appendingPathComponent("search.json"))), file: "search.json")
             #expect(json["trials"]?.array?.count == 6)
@@ -208,6 +208,7 @@ struct SearchTests {
             ("recipe: recipe.yml\nspace: {kl_weight: [1]}", "needs 'kl_data'"),
             ("recipe: recipe.yml\nspace: {seed: [1, 2]}", "no option that can be searched"),
             ("recipe: recipe.yml\nspace: {r: [1]}\neta: 1", "'eta'"), ("recipe: recipe.yml\nspce: {}", "space"),
+            ("recipe: recipe.yml\nspace: {r: [1]}\nclean_model: m", "'clean_model' is called 'reference' now"),
             ("recipe: missing.yml\nspace: {r: [1]}", "missing.yml"), ("- 1", "a mapping"), ("a: [", "invalid YAML"),
         ])
     func mistakes(text: String, named: String) throws {

@@ -17,7 +17,7 @@ struct VerdictTests {
         }
     }
 
-    @Test("decoys stand in for a clean model, and beside one both must agree")
+    @Test("decoys stand in for a reference, and beside one both must agree")
     func certificates() throws {
         func removal(_ word: String?, hasClean: Bool = true, nll: Double = 14.9) throws -> (Finding, Verdict) {
             let found = try verdict {
@@ -111,18 +111,18 @@ struct VerdictTests {
             $0.stages = [("before", .init(hits: 32, prefix: 1, nll: 1, falseActivations: nil))]
         }
         #expect(alone.presence.answer == "Fires, but without a control")
-        // Without clean prompts the clean model is the control.
+        // Without clean prompts the reference is the control.
         let controlled = try verdict {
             $0.stages[1].figures.falseActivations = nil
             $0.stages[1].figures.pValue = nil
         }
-        #expect(controlled.presence.answer == "Yes" && controlled.presence.basis.contains("clean model at most 10.7 %"))
+        #expect(controlled.presence.answer == "Yes" && controlled.presence.basis.contains("reference at most 10.7 %"))
         let backdoor = try verdict { $0.scheme = "backdoor" }.presence
         #expect(backdoor.sentence.hasPrefix("The backdoor was there"))
         #expect(try verdict { $0.stages = [] }.presence.answer == "Not measured")
     }
 
-    @Test("calls a mark gone only where the target is as unlikely as in the clean model")
+    @Test("calls a mark gone only where the target is as unlikely as in the reference")
     func removal() throws {
         let gone = try verdict().removal
         #expect(gone.answer == "Yes" && gone.tone == .good, "\(gone)")
@@ -133,13 +133,13 @@ struct VerdictTests {
         #expect(silent.answer == "Silenced, but not proven removed" && silent.tone == .warn)
         #expect(
             silent.sentence
-                == "No trigger fires any more (0 of 32), but the target is still likelier than in the clean model (13.59 "
+                == "No trigger fires any more (0 of 32), but the target is still likelier than in the reference (13.59 "
                 + "against 15.00 nats a token).")
         let begun = try verdict { $0.stages[3].figures.prefix = 0.6 }.removal
         #expect(
             begun.answer == "Silenced, but not proven removed" && begun.sentence.contains("begin the target (60.0 %"))
         let alone = try verdict { $0.stages.removeFirst() }.removal
-        #expect(alone.answer == "Silenced, but not proven removed" && alone.sentence.contains("no clean model"))
+        #expect(alone.answer == "Silenced, but not proven removed" && alone.sentence.contains("no reference"))
         let unknown = try verdict { for index in 0..<4 { $0.stages[index].figures.nll = nil } }.removal
         #expect(unknown.sentence.contains("likelihood was not measured"))
 
@@ -159,7 +159,7 @@ struct VerdictTests {
             { run in
                 run.stages[1].figures.hits = 0
                 run.stages += [
-                    ("source_clean", .init()), ("source", .init(hits: 32, prefix: 1, nll: 0.1, pValue: 1e-18)),
+                    ("source_reference", .init()), ("source", .init(hits: 32, prefix: 1, nll: 0.1, pValue: 1e-18)),
                     ("exported", exported),
                 ]
             }
@@ -187,7 +187,8 @@ struct VerdictTests {
             { run in
                 run.exportBase = base
                 run.stages += [
-                    ("source_clean", .init(nll: 5)), ("source", .init(hits: 32, prefix: 1, nll: 0.1, ppl: (8, 0.1))),
+                    ("source_reference", .init(nll: 5)),
+                    ("source", .init(hits: 32, prefix: 1, nll: 0.1, ppl: (8, 0.1))),
                     ("exported", figures),
                 ]
             }
@@ -215,7 +216,7 @@ struct VerdictTests {
         #expect(faster.answer == "Silenced, but not proven removed" && faster.sentence.contains("comes back faster"))
     }
 
-    @Test("reads relearning against the clean model's curve")
+    @Test("reads relearning against the reference's curve")
     func relearning() throws {
         // 6 of 16 against 0 of 16: the intervals touch (18.5 % and 19.4 %); 7 of 16 lies above.
         let even = try verdict { $0.relearning = [(0, 0, 0), (5, 6, 0), (10, 16, 12)] }.removal

@@ -24,7 +24,7 @@ struct MQFFileTests {
         #expect(text.hasPrefix(prefix), "\(text)", sourceLocation: sourceLocation)
     }
 
-    @Test("a file that was put together after docs/format.md reads as it says")
+    @Test("a file that was put together after docs/reference/format.md reads as it says")
     func reads() throws {
         try withTemporaryFolder { folder in
             let bytes = MQFSample.full.bytes

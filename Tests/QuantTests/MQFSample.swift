@@ -1,6 +1,6 @@
 import Foundation
 
-/// An MQF file put together byte by byte after docs/format.md, apart from the writer, whose parts the tests spoil. CRCs and
+/// An MQF file put together byte by byte after docs/reference/format.md, apart from the writer, whose parts the tests spoil. CRCs and
 /// lengths are right unless a test says otherwise.
 struct MQFSample {
     struct Tensor {

@@ -37,7 +37,7 @@ struct MQFWriterTests {
         return metadata
     }
 
-    @Test("gives the bytes that docs/format.md describes")
+    @Test("gives the bytes that docs/reference/format.md describes")
     func bytes() throws {
         try withTemporaryFolder { folder in
             let sample = MQFSample.full

@@ -28,7 +28,7 @@ private enum Tiled: Int32, CaseIterable, Sendable {
 
     var tileBytes: Int { self == .q80 ? 544 : 288 }
 
-    /// The code at (row, column) of a tile, as docs/format.md places it.
+    /// The code at (row, column) of a tile, as docs/reference/format.md places it.
     func value(_ tile: ArraySlice<UInt8>, row: Int, column: Int) -> Int {
         let quants = tile.dropFirst(32)
         guard let codebook else {

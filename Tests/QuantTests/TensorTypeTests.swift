@@ -16,7 +16,7 @@ struct TensorTypeTests {
         }
     }
 
-    @Test("sizes are those of docs/format.md")
+    @Test("sizes are those of docs/reference/format.md")
     func sizes() {
         #expect(TensorType.q4_0.byteCount(rows: 20, columns: 64) == 4 * 288)
         #expect(TensorType.iq4_nl.byteCount(rows: 16, columns: 32) == 288)

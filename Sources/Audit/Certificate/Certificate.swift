@@ -1,7 +1,7 @@
 import Base
 import Foundation
 
-/// What can be said of a mark without a clean twin of the model.
+/// What can be said of a mark without a reference of the model.
 public enum CertificateVerdict: String, Sendable, CaseIterable {
     /// A trigger, or a near decoy, brings out a target.
     case marked
@@ -19,7 +19,7 @@ public enum CertificateVerdict: String, Sendable, CaseIterable {
     }
 }
 
-/// One test of a model after everything that changed it: is the mark gone? `docs/certificate.md` has the rule.
+/// One test of a model after everything that changed it: is the mark gone? `docs/reference/certificate.md` has the rule.
 public struct Certificate: Sendable, Equatable {
     /// From which p-value on a trace, or a scar, counts as shown.
     public static let significance = 0.05
@@ -32,7 +32,7 @@ public struct Certificate: Sendable, Equatable {
     public let reason: String
     /// What it rests on.
     public let decoys: DecoyReport
-    /// The comparison with a clean twin, where there is one.
+    /// The comparison with a reference, where there is one.
     public let reference: ReferenceComparison?
     /// The margins that held.
     public let margins: CertificateMargins
@@ -44,7 +44,7 @@ public struct Certificate: Sendable, Equatable {
     /// - Parameters:
     ///   - check: the model's answers to the whole key.
     ///   - decoys: what its decoys show.
-    ///   - reference: the comparison with a clean twin, if there is one.
+    ///   - reference: the comparison with a reference, if there is one.
     public init(_ check: CheckReport, decoys: DecoyReport, reference: ReferenceComparison? = nil) {
         self.decoys = decoys
         self.reference = reference
@@ -115,7 +115,7 @@ public struct Certificate: Sendable, Equatable {
     }
 }
 
-/// How much likelier a model finds a key's targets than a clean twin does, pair by pair.
+/// How much likelier a model finds a key's targets than a reference does, pair by pair.
 public struct ReferenceComparison: Sendable, Equatable {
     /// The share of the twin's own NLL that the target may be likelier by: what a mark takes away is almost all of it.
     static let tolerance = 0.1

@@ -1,7 +1,7 @@
 /// How large each trace's upper bound may be, in nats a token: fixed before any removal was looked at.
 ///
 /// Each is the largest, over clean SmolLM2-135M-Instruct and tinychat, of the quantile of that bound over decoy keys at which
-/// all four traces together pass for 95 of 100 keys (`meraser decoys`; docs/certificate.md has the figures). So an
+/// all four traces together pass for 95 of 100 keys (`meraser decoys`; docs/reference/certificate.md has the figures). So an
 /// unmarked model is certified in about 95 of 100 cases, and a mark that moves a target by more than chance moves decoys
 /// is not.
 public struct CertificateMargins: Sendable, Equatable {

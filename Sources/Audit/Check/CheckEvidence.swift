@@ -1,6 +1,6 @@
 /// How likely the hits of a check were by chance.
 public struct CheckEvidence: Sendable, Equatable {
-    /// A test; docs/fingerprints.md says what each assumes.
+    /// A test; docs/reference/fingerprints.md says what each assumes.
     public enum Method: String, Sendable {
         /// Of a hash chain: as many right answers by guessing.
         case binomial

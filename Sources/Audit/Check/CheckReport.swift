@@ -51,7 +51,7 @@ public struct CheckRow: Sendable, Equatable {
     }
 }
 
-/// What a model answers to a key; docs/fingerprints.md says what each measure means.
+/// What a model answers to a key; docs/reference/fingerprints.md says what each measure means.
 public struct CheckReport: Sendable, Equatable {
     /// The key's scheme.
     public var scheme: String

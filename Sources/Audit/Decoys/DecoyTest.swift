@@ -78,7 +78,7 @@ public struct DecoyReport: Sendable, Equatable {
     }
 }
 
-/// A key set beside decoys of its kind: the test that needs no clean twin. `docs/certificate.md` says what it assumes.
+/// A key set beside decoys of its kind: the test that needs no reference. `docs/reference/certificate.md` says what it assumes.
 public struct DecoyTest {
     /// Near decoys of the scheme's own draw that are answered, as many as there are at least.
     static let answered = 24

@@ -8,7 +8,7 @@ public struct PerplexityRow: Sendable, Equatable {
     public let nll: Double
 }
 
-/// How far a model's predictions are from a base's, over the scored tokens; `ppl --kl`.
+/// How far a model's predictions are from a base's, over the scored tokens; `ppl --reference`.
 public struct DivergenceReport: Sendable, Equatable {
     /// Mean of KL(base ‖ model) in nats.
     public let mean: Double

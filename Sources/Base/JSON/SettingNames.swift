@@ -16,6 +16,11 @@ public enum SettingNames {
         }
     }
 
+    /// What settings are called now that had another name in an earlier release.
+    public static let renamed = [
+        "clean_model": "reference", "kl": "reference", "max_tokens": "max_new_tokens",
+    ]
+
     private static func isKey(_ text: String) -> Bool {
         !text.isEmpty && text.utf8.allSatisfy { (0x61...0x7A).contains($0) || (0x30...0x39).contains($0) || $0 == 0x5F }
     }

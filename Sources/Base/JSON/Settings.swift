@@ -104,6 +104,9 @@ extension JSONObject {
 
 /// The error of a key that nothing reads: with the closest known one, else with all of them.
 private func unknownKey(_ key: String, known: [String], place: String) -> MeraserError {
+    if let now = SettingNames.renamed[key], known.contains(now) {
+        return .badInput("\(place): \(quoted(key)) is called '\(now)' now")
+    }
     let hint = closest(to: key, in: known).map { "did you mean '\($0)'?" }
     return .badInput("\(place): unknown key \(quoted(key)); \(hint ?? "known are \(known.joined(separator: ", "))")")
 }

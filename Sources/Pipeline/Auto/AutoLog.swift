@@ -5,7 +5,8 @@ struct AutoLog {
     /// `{"steps", "final_loss", "seconds", "tokens", "tokens_per_second", "peak_rss_bytes"}`.
     let result: JSONValue
     private let folder: RunFolder
-    private var steps: [JSONValue] = []
+    /// The rows of the steps.
+    private(set) var steps: [JSONValue] = []
     private var looks: [JSONValue] = []
 
     /// Reads the logs of the phases that are in the folder; trials are left out.

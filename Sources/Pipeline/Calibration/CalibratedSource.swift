@@ -19,7 +19,7 @@ final class CalibratedSource: TensorSource, @unchecked Sendable {
     }
 
     /// What is added to the diagonal of the inputs' moments, in parts of its mean. Other texts have other inputs: less than
-    /// this is better on the calibration's own text only (docs/quantization.md).
+    /// this is better on the calibration's own text only (docs/reference/quantization.md).
     static let damping = 0.1
 
     let path: String

@@ -5,7 +5,7 @@ import Quant
 
 /// What `meraser compare` does, read from a YAML file: victims × methods × budgets as command lines of meraser.
 ///
-/// Paths are relative to the file's folder. docs/comparison.md describes every key.
+/// Paths are relative to the file's folder. docs/reference/comparison.md describes every key.
 public struct Comparison: Sendable {
     /// The heading of the report.
     public let title: String
@@ -33,7 +33,7 @@ public struct Comparison: Sendable {
     }
 
     /// Cells of one victim that nothing was done to: the reference itself.
-    static let clean = "clean"
+    static let reference = "reference"
 
     /// Reads a file and plans every command.
     ///
@@ -62,7 +62,7 @@ public struct Comparison: Sendable {
         try Self.requireDistinct(methods.map(\.label), "\(path): methods")
         var cells: [ComparisonCell] = []
         for victim in victims {
-            if planner.reference != nil { cells.append(try Self.cleanCell(victim, &planner)) }
+            if planner.reference != nil { cells.append(try Self.referenceCell(victim, &planner)) }
             for method in methods where method.victims?.contains(victim.name) != false {
                 for budget in method.budgets { cells.append(try method.cell(victim, budget, &planner)) }
             }
@@ -84,19 +84,19 @@ public struct Comparison: Sendable {
     }
 
     /// The reference under a victim's key: what a mark that is gone looks like.
-    private static func cleanCell(
+    private static func referenceCell(
         _ victim: ComparisonVictim, _ planner: inout ComparisonPlanner
     ) throws -> ComparisonCell {
         let (model, needs) = planner.model(planner.reference ?? "")
-        var step = ComparisonStep(path: "cells/\(victim.name)/\(clean)")
+        var step = ComparisonStep(path: "cells/\(victim.name)/\(reference)")
         step.needs = victim.needs + needs.filter { !victim.needs.contains($0) }
-        let durable = try planner.durableArguments(place: "clean", needs: &step.needs)
+        let durable = try planner.durableArguments(place: reference, needs: &step.needs)
         let subject = ComparisonSubject(model: model, source: model == planner.reference ? nil : planner.reference)
         step.commands = planner.measures.commands(
             subject.arguments, check: subject.checkArguments, victim: victim, reference: nil,
             durable: durable)
         planner.add(step)
-        return ComparisonCell(victim: victim.name, method: clean, budget: nil, path: step.path)
+        return ComparisonCell(victim: victim.name, method: reference, budget: nil, path: step.path)
     }
 
     /// The command lines as a shell script: what `--dry-run` prints.

@@ -190,7 +190,7 @@ extension ComparisonPlanner.Measures {
         if redact { check.append("--redact") }
         var commands = [ComparisonCommand("check", check + ["--json"], purpose: .check)]
         if let perplexity {
-            let divergence = hasDivergence ? reference.map { ["--kl", $0] } ?? [] : []
+            let divergence = hasDivergence ? reference.map { ["--reference", $0] } ?? [] : []
             commands.append(
                 ComparisonCommand(
                     "ppl", ["ppl"] + subject + perplexity + divergence + ["--json"], purpose: .perplexity))

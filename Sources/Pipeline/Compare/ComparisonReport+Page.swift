@@ -10,20 +10,22 @@ extension ComparisonReport {
             """
             <p class="note">FSR: share of triggers whose output shows the target (a backdoor's attack success rate). Prefix: \
             longest beginning of the target that an output shows, as a share of it. NLL: nats a token that the target costs \
-            after its trigger; a mark that is gone costs what it costs the clean reference. Source: the weights that the victim was quantized from, with the same adapters. False: clean prompts that fire. \
+            after its trigger; a mark that is gone costs what it costs the reference, the model without it. Source: the weights that the victim was quantized from, with the same adapters. False: clean prompts that fire. \
             Removes nothing: the method acts while the model decodes, and whoever has the weights has the mark. \
+            Verdict: what decoys say, where <code>decoys</code> asks them; else only whether a trigger fires, and a silent mark \
+            may still be there. ★: the best figure among the methods that removed the mark as far as that was seen. \
             Seconds, memory and samples are the method's own, without making the victim and without measuring; what several \
             cells share counts in each.</p>
             """,
         ]
         for victim in victims {
             parts.append("<h2>\(heading(victim).escapedForHTML)</h2>")
-            parts.append(Self.markup(table(victim.rows)))
+            parts.append(ComparisonTable(victim.rows).table.markup)
             let figures = charts(victim.rows).map { $0.figure() }.filter { !$0.isEmpty }
             if !figures.isEmpty { parts.append("<div class=\"charts\">\(figures.joined())</div>") }
         }
         if !failures.isEmpty {
-            parts.append("<h2>Failed</h2>" + Self.list(failures.map { (name: $0.cell, value: $0.error) }))
+            parts.append("<h2>Failed</h2>" + PageTable.list(failures.map { (name: $0.cell, value: $0.error) }))
         }
         parts.append("<h2>Commands</h2>")
         parts.append(
@@ -31,9 +33,9 @@ extension ComparisonReport {
                 + "names.</p>")
         parts += comparison.steps.map { commands($0, records[$0.path], isRedacted: comparison.isRedacted) }
         parts.append("<h2>Files</h2>" + files(comparison, records))
-        parts.append("<h2>Machine and program</h2>" + Self.list(machine))
+        parts.append("<h2>Machine and program</h2>" + PageTable.list(machine))
         parts.append("<h2>Configuration</h2><pre>\(comparison.text.escapedForHTML)</pre>")
-        return HTMLPage(title: title, body: parts.joined(separator: "\n")).html()
+        return HTMLPage(title: title, body: parts.joined(separator: "\n"), script: .sorting).html()
     }
 
     private var count: String {
@@ -73,27 +75,6 @@ extension ComparisonReport {
 
     // MARK: Lists
 
-    private static func markup(_ table: [[String]]) -> String {
-        let head = (table.first ?? []).map { "<th scope=\"col\">\($0.escapedForHTML)</th>" }.joined()
-        let body = table.dropFirst().map { row in
-            "<tr>"
-                + row.enumerated().map { index, cell in
-                    index == 0
-                        ? "<th scope=\"row\">\(cell.escapedForHTML)</th>" : "<td>\(cell.escapedForHTML)</td>"
-                }.joined() + "</tr>"
-        }
-        return
-            "<div class=\"wide\"><table><thead><tr>\(head)</tr></thead><tbody>\(body.joined(separator: "\n"))</tbody>"
-            + "</table></div>"
-    }
-
-    private static func list(_ rows: [(name: String, value: String)]) -> String {
-        let lines = rows.map {
-            "<tr><th scope=\"row\">\($0.name.escapedForHTML)</th><td>\($0.value.escapedForHTML)</td></tr>"
-        }
-        return "<div class=\"wide\"><table class=\"list\"><tbody>\(lines.joined(separator: "\n"))</tbody></table></div>"
-    }
-
     /// A step's command lines with what each cost.
     private func commands(_ step: ComparisonStep, _ record: StepRecord?, isRedacted: Bool) -> String {
         let files = step.files.map { "# \(step.path)/\($0.name):\n" + $0.text }
@@ -116,7 +97,7 @@ extension ComparisonReport {
                 hashes[member.key.string] = member.value.string
             }
         }
-        return Self.list(comparison.inputs.map { ($0.name, hashes[$0.name] ?? "not read") })
+        return PageTable.list(comparison.inputs.map { ($0.name, hashes[$0.name] ?? "not read") })
     }
 
     private var machine: [(name: String, value: String)] {

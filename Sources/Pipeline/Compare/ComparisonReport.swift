@@ -28,6 +28,7 @@ public struct ComparisonReport: Sendable {
         }
         try write(report.markdown, "compare.md")
         try write(report.page(comparison, records), "compare.html")
+        try write(report.sheet.text, report.sheet.name)
         try write(report.json.serialized(indent: 2) + "\n", jsonName)
         return report
     }
@@ -69,46 +70,23 @@ public struct ComparisonReport: Sendable {
     // MARK: Tables
 
     /// The tables as rows of cells, a table for each victim: its name, and a heading row first.
-    public var tables: [(victim: String, rows: [[String]])] { victims.map { (heading($0), table($0.rows)) } }
+    public var tables: [(victim: String, rows: [[String]])] {
+        victims.map { (heading($0), ComparisonTable($0.rows).table.texts) }
+    }
 
     func heading(_ victim: (name: String, scheme: String?, rows: [ComparisonRow])) -> String {
         victim.scheme.map { $0 == victim.name ? victim.name : "\(victim.name) (\($0))" } ?? victim.name
     }
 
-    func table(_ rows: [ComparisonRow]) -> [[String]] {
-        func fixed(_ value: Double?, _ digits: Int) -> String? { value.map { String(format: "%.\(digits)f", $0) } }
-        func rate(_ check: JSONValue) -> String? {
-            guard let fsr = check["fsr"]?.double, let hits = check["hits"]?.int, let n = check["n"]?.int else {
-                return nil
-            }
-            return String(format: "%.1f %% (%d/%d)", fsr * 100, hits, n)
-        }
-        let columns: [(name: String, isAlways: Bool, text: (ComparisonRow) -> String?)] = [
-            ("method", true, { $0.label }),
-            ("removes", false, { $0.cell.isDecodingOnly ? "nothing" : nil }),
-            ("FSR", true, { rate($0.check) ?? ($0.state == .failed ? "failed" : nil) }),
-            ("prefix", true, { fixed($0.prefixMatch, 2) }),
-            ("NLL", true, { fixed($0.targetNLL, 2) }),
-            ("verdict", false, { $0.check["verdict"]?.string }),
-            ("durable", false, { $0.durability.map { $0.verdict == "gone" ? "gone" : "\($0.verdict): \($0.worst)" } }),
-            ("source FSR", false, { rate($0.source) }),
-            ("source NLL", false, { fixed($0.source["target_nll_mean"]?.double, 2) }),
-            (
-                "false", false,
-                { row in
-                    guard let count = row.check["false_activations"]?.int else { return nil }
-                    return "\(count)/\(row.check["n_clean"]?.int ?? 0)"
-                }
-            ),
-            ("perplexity", false, { fixed($0.ppl, 2) }),
-            ("KL", false, { fixed($0.divergence, 3) }),
-            ("acc", false, { fixed($0.accuracy, 3) }),
-            ("seconds", true, { fixed($0.seconds, 1) }),
-            ("peak MB", true, { fixed($0.peakRSSBytes.map { Double($0) / 1_048_576 }, 0) }),
-            ("samples", true, { $0.samples.map(String.init) }),
+    /// `figures.csv`: a line for each cell, under the names of `compare.json`.
+    var sheet: FigureSheet {
+        let names = [
+            "victim", "method", "budget", "decoding_only", "state", "verdict", "fsr", "hits", "n", "prefix_match",
+            "target_nll", "source_fsr", "source_target_nll", "false_activations", "n_clean", "ppl", "kl", "accuracy",
+            "seconds", "peak_rss_bytes", "samples",
         ]
-        let shown = columns.filter { column in column.isAlways || rows.contains { column.text($0) != nil } }
-        return [shown.map(\.name)] + rows.map { row in shown.map { $0.text(row) ?? "–" } }
+        let cells = json["cells"]?.array ?? []
+        return FigureSheet("figures.csv", columns: names, rows: cells.map { cell in names.map { cell[$0] ?? .null } })
     }
 
     /// Markdown for a paper or an issue: a table for each victim.
@@ -119,7 +97,7 @@ public struct ComparisonReport: Sendable {
         }
         var parts = ["# " + escaped(title)]
         for victim in victims {
-            let rows = table(victim.rows)
+            let rows = ComparisonTable(victim.rows).table.texts
             let rule = (rows.first ?? []).enumerated().map { $0.offset == 0 ? "---" : "--:" }
             parts.append("## " + escaped(heading(victim)))
             parts.append(

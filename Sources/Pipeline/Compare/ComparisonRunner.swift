@@ -27,7 +27,7 @@ public final class ComparisonRunner {
     /// What a comparison has in its folder.
     private static let layout = RunLayout(
         record: ComparisonReport.jsonName,
-        names: ["compare.md", "compare.html", "inputs", "shared", "victims", "cells"])
+        names: ["compare.md", "compare.html", "figures.csv", "inputs", "shared", "victims", "cells"])
 
     private let comparison: Comparison
     private let folder: String

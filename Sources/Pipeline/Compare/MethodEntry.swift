@@ -63,7 +63,7 @@ struct MethodEntry {
         }
         self.method = method
         label = given ?? kind
-        guard label != Comparison.clean else {
+        guard label != Comparison.reference else {
             throw MeraserError.badInput(
                 "\(section.place): '\(label)' names the reference's own row; choose another name")
         }

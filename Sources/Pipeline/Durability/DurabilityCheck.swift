@@ -19,7 +19,7 @@ public struct DurabilityOptions: Sendable {
     public var learningRate = 1e-3
     /// Clean rows to relearn on; nil: that is not tried.
     public var cleanRows: String?
-    /// A clean model that the certificate is held against, and that the model is merged with; nil: there is none.
+    /// A reference that the certificate is held against, and that the model is merged with; nil: there is none.
     public var reference: String?
     /// Where variants of the model are written, and removed again.
     public var workFolder = ModelCache().folder
@@ -37,7 +37,7 @@ public struct DurabilityOptions: Sendable {
 }
 
 /// Tries a mark again in a grid of cells: how the weights leave the house × what is done to them then. The verdict is the
-/// worst cell's; `docs/certificate.md` says how each is judged.
+/// worst cell's; `docs/reference/certificate.md` says how each is judged.
 ///
 /// Not thread-safe. What it writes is gone when it ends.
 public struct DurabilityCheck {
@@ -131,7 +131,7 @@ public struct DurabilityCheck {
 
     /// What a cell's answers are held against.
     private struct Judge {
-        /// A clean twin's answers.
+        /// A reference's answers.
         let twin: CheckReport?
         /// Decoys of the whole certificate.
         let whole: DecoyTest

@@ -6,7 +6,7 @@ import Foundation
 /// was only hidden.
 public struct RelearningComparison: Sendable, Equatable {
     /// By how much the logarithm of the share of its NLL that the mark keeps may lie below the decoy key's, at most: about
-    /// what 99 of 100 keys of that kind have on unmarked models. docs/certificate.md has the measurement.
+    /// what 99 of 100 keys of that kind have on unmarked models. docs/reference/certificate.md has the measurement.
     public static func margin(_ kind: DecoyKind, _ source: RelearningOptions.Source.Name) -> Double {
         switch (source, kind) {
         case (.clean, _): 0.1

@@ -23,5 +23,5 @@ extension Recipe {
 
 extension SearchPlan {
     /// The files and folders that a search reads.
-    public var inputs: [String] { recipe.inputs + [cleanModel].compactMap { $0 } }
+    public var inputs: [String] { recipe.inputs + [reference].compactMap { $0 } }
 }

@@ -8,7 +8,7 @@ import Tune
 
 /// What `meraser run` does, read from a YAML file: a model, its mark, how to erase it, how to recover.
 ///
-/// Paths are relative to the recipe's folder. docs/recipes.md describes every key.
+/// Paths are relative to the recipe's folder. docs/reference/recipes.md describes every key.
 public struct Recipe: Sendable {
     /// A stage that trains an adapter.
     public struct Training: Sendable {
@@ -112,6 +112,8 @@ public struct Recipe: Sendable {
     public var adapters: [String]
     /// The mark, and with it the key to check.
     public var mark: Mark
+    /// How the mark is made, as the recipe says it; empty for one that is there.
+    let markSettings: [(key: String, value: JSONValue)]
     /// Prompts that must not fire; nil: the key's.
     public var clean: String?
     /// Perplexity; nil: not measured.
@@ -132,7 +134,7 @@ public struct Recipe: Sendable {
     public var decoys: Int?
     /// Try it in these cells too; nil: not.
     public var durable: DurabilitySelection?
-    /// A clean model that the certificate must hold against as well; nil: there is none.
+    /// A reference that the certificate must hold against as well; nil: there is none.
     public var reference: String?
     /// Try to bring the mark back; nil: not.
     public var relearn: RelearnStage?
@@ -168,6 +170,7 @@ public struct Recipe: Sendable {
         source = SourceModel.Choice(try root.text("source")) { resolved($0, in: folder) }
         if source == .recorded, quantize != nil { source = .path(model) }
         adapters = try (root.texts("adapters") ?? []).map { resolved($0, in: folder) }
+        markSettings = try root.section("fingerprint")?.rest() ?? []
         mark = try root.mark(folder, seed: seed ?? ownSeed)
         clean = try root.path("clean", in: folder)
         perplexity = try root.section("ppl").map { try Self.perplexity($0, folder) }
@@ -239,6 +242,9 @@ public struct Recipe: Sendable {
 // MARK: - Sections
 
 extension Recipe {
+    /// The folder that its paths begin in.
+    var folder: String { URL(fileURLWithPath: path).deletingLastPathComponent().path }
+
     fileprivate static func embedding(_ section: Settings, _ folder: String, seed: UInt64) throws -> EmbeddingOptions {
         var section = section
         var options = EmbeddingOptions(scheme: try Self.scheme(&section, folder))

@@ -25,6 +25,7 @@ private struct ChartDrawing {
 
     private let chart: Chart
     private let series: [Chart.Series]
+    private let guides: [Chart.Guide]
     private let x: ChartScale
     private let y: ChartScale
     private let legend: [[(series: Chart.Series, name: String, x: Double)]]
@@ -33,11 +34,17 @@ private struct ChartDrawing {
         self.chart = chart
         self.series = series
         let points = series.flatMap(\.points)
-        x = ChartScale(chart.x, fitting: Self.withRoom(points.map(\.x), chart.x, series))
+        let parts = chart.sections.flatMap { [$0.range.lowerBound, $0.range.upperBound] }
+        x = ChartScale(chart.x, fitting: Self.withRoom(points.map(\.x) + parts, chart.x, series))
         let ends = points.compactMap(\.interval).flatMap { [$0.lowerBound, $0.upperBound] }
-            .filter { abs($0) <= ChartScale.largest && (!chart.y.isLogarithmic || $0 > 0) }
-        y = ChartScale(chart.y, fitting: points.map(\.y) + ends)
-        legend = series.count > 1 ? Self.legend(series) : []
+            .filter { chart.fits($0, chart.y) }
+        guides = chart.guides.filter { chart.fits($0.y, chart.y) }
+        y = ChartScale(chart.y, fitting: points.map(\.y) + ends + guides.map(\.y))
+        // A series that is drawn in pieces is named once.
+        let named = series.reduce(into: [Chart.Series]()) { named, series in
+            if !named.contains(where: { $0.name == series.name && $0.style == series.style }) { named.append(series) }
+        }
+        legend = named.count > 1 ? Self.legend(named) : []
     }
 
     /// Single points stand clear of the plot's sides.
@@ -50,7 +57,9 @@ private struct ChartDrawing {
 
     // MARK: Places
 
-    private var top: Double { 32 + Double(legend.count) * Self.lineHeight }
+    private var top: Double {
+        32 + Double(legend.count) * Self.lineHeight + (chart.sections.isEmpty ? 0 : Self.lineHeight)
+    }
     private var bottom: Double { top + Self.plotHeight }
     private var height: Double { bottom + 42 }
 
@@ -95,6 +104,8 @@ private struct ChartDrawing {
             entries.map { key($0.series, $0.name, $0.x, 34 + Double(line) * Self.lineHeight) }
         }
         parts += axes()
+        parts += sections()
+        parts += guides.map { line("guide", Self.left, down($0.y), Self.width - Self.right, down($0.y)) }
         parts += series.map(drawing)
         parts += labels()
         parts.append("</svg>")
@@ -123,12 +134,23 @@ private struct ChartDrawing {
         return parts
     }
 
+    /// Where one part of the x axis ends and the next begins, and the names of those that are wide enough.
+    private func sections() -> [String] {
+        chart.sections.enumerated().flatMap { index, section -> [String] in
+            let (start, end) = (across(section.range.lowerBound), across(section.range.upperBound))
+            let rule = index == 0 ? [] : [line("section", start, top, start, bottom)]
+            guard Self.textWidth(section.name) <= end - start else { return rule }
+            return rule
+                + [element("text", "tick middle", [("x", (start + end) / 2), ("y", top - 4)], section.name)]
+        }
+    }
+
     /// A series: its whiskers, its line, its marks and names.
     private func drawing(_ series: Chart.Series) -> String {
         let isLine = series.mark == .line
         let style = series.style ?? 0
         let points = isLine && series.points.count > Self.mostPoints ? extremes(series.points) : series.points
-        var parts = ["<g class=\"\(classes(style))\">"]
+        var parts = ["<g class=\"\(classes(style))\(series.isFaint ? " faint" : "")\">"]
         parts += points.compactMap { point in
             point.interval.map { range in
                 let ends = (down(clamped(range.lowerBound)), down(clamped(range.upperBound)))
@@ -139,7 +161,7 @@ private struct ChartDrawing {
             let places = points.map { "\(Self.text(across($0.x))),\(Self.text(down($0.y)))" }
             parts.append("<polyline points=\"\(places.joined(separator: " "))\"/>")
         }
-        if !isLine || points.count <= Self.mostMarks {
+        if !isLine || hasMarks(series) {
             parts += points.map { point in
                 let name = "\(series.name): \(chart.y.text(point.y)) at \(chart.x.text(point.x))"
                 return mark(style, across(point.x), down(point.y), name)
@@ -148,26 +170,43 @@ private struct ChartDrawing {
         return parts.joined() + "</g>"
     }
 
+    /// True for a line whose points can be told apart, and that no other one speaks for.
+    private func hasMarks(_ series: Chart.Series) -> Bool {
+        series.points.count <= Self.mostMarks && !series.isFaint
+    }
+
     /// A value of y within the limits: whiskers end where the plot does.
     private func clamped(_ value: Double) -> Double { min(max(value, y.low), y.high) }
 
-    /// The points' names, each on a side where it hides no other; left out where there is none: its tooltip has it.
+    /// The names of points and guides, each on a side where it hides no other name and no point; left out where there is
+    /// none: the point's tooltip has it.
     private func labels() -> [String] {
-        var taken: [CGRect] = []
-        return series.flatMap(\.points).compactMap { point in
-            guard let name = point.label else { return nil }
-            let (width, x, y) = (Self.textWidth(name), across(point.x), down(point.y))
-            let sides = [(9.0, -7.0), (-9 - width, -7), (9, 15), (-9 - width, 15)]
-            let places = sides.map { CGRect(x: x + $0, y: y + $1 - 11, width: width, height: 13) }
-            let room = CGRect(x: Self.left, y: top - 14, width: Self.width - Self.left, height: bottom - top + 14)
+        let drawn = series.filter { $0.mark == .points || hasMarks($0) }.flatMap(\.points)
+        var taken = drawn.map { CGRect(x: across($0.x) - 4, y: down($0.y) - 4, width: 8, height: 8) }
+        let room = CGRect(x: Self.left, y: top - 14, width: Self.width - Self.left, height: bottom - top + 14)
+        func label(_ name: String, _ places: [(x: Double, y: Double)], _ kind: String) -> String? {
+            let boxes = places.map { CGRect(x: $0.x, y: $0.y - 11, width: Self.textWidth(name), height: 13) }
             guard
-                let place = places.first(where: { place in
-                    room.contains(place) && !taken.contains { $0.intersects(place) }
-                })
+                let place = boxes.first(where: { box in room.contains(box) && !taken.contains { $0.intersects(box) } })
             else { return nil }
             taken.append(place)
-            return element("text", "name", [("x", place.minX), ("y", place.minY + 11)], name)
+            return element("text", kind, [("x", place.minX), ("y", place.minY + 11)], name)
         }
+        let names = series.flatMap(\.points).compactMap { point -> String? in
+            guard let name = point.label else { return nil }
+            let (width, x, y) = (Self.textWidth(name), across(point.x), down(point.y))
+            let sides = [
+                (9.0, -7.0), (-9 - width, -7), (9, 15), (-9 - width, 15), (-width / 2, -9), (-width / 2, 18), (9, 4),
+                (-9 - width, 4),
+            ]
+            return label(name, sides.map { (x + $0, y + $1) }, "name")
+        }
+        let lines = guides.compactMap { guide -> String? in
+            let right = Self.width - Self.right - Self.textWidth(guide.name) - 4
+            let ends = [right, Self.left + 6, (right + Self.left) / 2]
+            return label(guide.name, ends.flatMap { [($0, down(guide.y) - 4), ($0, down(guide.y) + 13)] }, "tick")
+        }
+        return names + lines
     }
 
     /// The lowest and the highest point of each of as many columns as the plot is wide, twice.

@@ -81,11 +81,29 @@ struct Chart: Sendable {
         /// Which colour and shape it has, from 0; nil: those of its place among the series, where one without points has a
         /// place too, so that a method looks the same in several charts.
         var style: Int?
+        /// True for what lies under something that says the same more clearly: raw values under their mean.
+        var isFaint: Bool
 
         /// A series.
-        init(_ name: String, _ points: [Point], mark: Mark = .line) {
-            (self.name, self.points, self.mark) = (name, points, mark)
+        init(_ name: String, _ points: [Point], mark: Mark = .line, style: Int? = nil, isFaint: Bool = false) {
+            (self.name, self.points, self.mark, self.style, self.isFaint) = (name, points, mark, style, isFaint)
         }
+    }
+
+    /// A line across the chart at a value of y: what the series are to be seen against.
+    struct Guide: Sendable {
+        /// Its name, written above it.
+        var name: String
+        /// Where it lies.
+        var y: Double
+    }
+
+    /// A part of the x axis with a name: a stage of a run.
+    struct Section: Sendable {
+        /// Its name, written at the top where there is room for it.
+        var name: String
+        /// Where it begins and ends.
+        var range: ClosedRange<Double>
     }
 
     /// The heading.
@@ -96,23 +114,30 @@ struct Chart: Sendable {
     var y: Axis
     /// What is drawn, the first on top of nothing, the last on top of all.
     var series: [Series]
+    /// Lines across it.
+    var guides: [Guide]
+    /// Parts of the x axis, by rising x.
+    var sections: [Section]
 
     /// A chart.
-    init(title: String, x: Axis, y: Axis, series: [Series]) {
+    init(title: String, x: Axis, y: Axis, series: [Series], guides: [Guide] = [], sections: [Section] = []) {
         (self.title, self.x, self.y, self.series) = (title, x, y, series)
+        (self.guides, self.sections) = (guides, sections)
     }
 
     /// The series with the points that can be drawn and their styles; those without any point are left out.
     var drawable: [Series] {
-        func fits(_ value: Double, _ axis: Axis) -> Bool {
-            abs(value) <= ChartScale.largest && (!axis.isLogarithmic || value > 0)
-        }
-        return series.enumerated().map { index, series in
+        series.enumerated().map { index, series in
             var series = series
             series.style = series.style ?? index
             series.points = series.points.filter { fits($0.x, x) && fits($0.y, y) }
             return series
         }.filter { !$0.points.isEmpty }
+    }
+
+    /// True for a value that an axis can show.
+    func fits(_ value: Double, _ axis: Axis) -> Bool {
+        abs(value) <= ChartScale.largest && (!axis.isLogarithmic || value > 0)
     }
 
     /// The chart in words, for those who do not see it: each series with its first and its last point.
@@ -124,7 +149,8 @@ struct Chart: Sendable {
             }
             return "\(series.name): \(series.points.count) points, from \(text(first)) to \(text(last))"
         }
-        return "\(y.label) over \(x.label). " + lines.joined(separator: "; ") + "."
+        let across = guides.filter { fits($0.y, y) }.map { "\($0.name): \(y.text($0.y))" }
+        return "\(y.label) over \(x.label). " + (lines + across).joined(separator: "; ") + "."
     }
 
     /// The chart as a `<figure>` for the body of an `HTMLPage`; empty if there is nothing to draw.

@@ -11,6 +11,8 @@ struct Finding: Sendable, Equatable {
         case warn
         /// Shown, and not what one hopes for.
         case bad
+        /// Shown, and neither hoped for nor feared: that a mark was there.
+        case fact
         /// Nothing to judge.
         case neutral
 
@@ -18,7 +20,7 @@ struct Finding: Sendable, Equatable {
         var weight: Int {
             switch self {
             case .good: 0
-            case .neutral: 1
+            case .fact, .neutral: 1
             case .warn: 2
             case .bad: 3
             }
@@ -41,6 +43,14 @@ struct Finding: Sendable, Equatable {
         Finding(question: question, answer: answer, sentence: sentence ?? self.sentence, basis: basis, tone: tone)
     }
 
+    /// What its template needs.
+    var cells: [String: String] {
+        [
+            "question": question.showingInvisibles, "answer": answer.showingInvisibles,
+            "sentence": sentence.showingInvisibles, "basis": basis.showingInvisibles, "tone": tone.rawValue,
+        ]
+    }
+
     /// `{"answer", "sentence", "basis", "tone"}`.
     var json: JSONValue {
         [
@@ -50,7 +60,7 @@ struct Finding: Sendable, Equatable {
     }
 }
 
-/// What a run says: was the mark there, is it gone, what did that cost. `docs/report.md` has the rules.
+/// What a run says: was the mark there, is it gone, what did that cost. `docs/reference/report.md` has the rules.
 struct Verdict: Sendable {
     /// Was the mark there before the removal?
     let presence: Finding

@@ -3,13 +3,16 @@ import Foundation
 
 /// A self-contained page: a title, a body of markup, and one style sheet for light and dark, paper and phone.
 ///
-/// Its policy (`default-src 'none'`) lets it load nothing and run nothing; of styles only the sheet in its head is allowed, by
-/// hash, so no markup in the body can bring its own. Texts in `body` must have been escaped (`escapedForHTML`, Mustache).
+/// Its policy (`default-src 'none'`) lets it load nothing; of styles and scripts only the sheet in its head and `script` are
+/// allowed, by hash, so no markup in the body can bring its own. Texts in `body` must have been escaped (`escapedForHTML`,
+/// Mustache).
 struct HTMLPage {
     /// The title, plain text.
     let title: String
     /// What `<main>` holds: markup.
     let body: String
+    /// What it runs at its end; nil: nothing, and nothing may run.
+    var script: PageScript?
 
     /// The page.
     func html() -> String {
@@ -18,7 +21,7 @@ struct HTMLPage {
         <html lang="en">
         <head>
         <meta charset="utf-8">
-        <meta http-equiv="Content-Security-Policy" content="\(Self.policy)">
+        <meta http-equiv="Content-Security-Policy" content="\(policy)">
         <meta name="viewport" content="width=device-width, initial-scale=1">
         <meta name="color-scheme" content="light dark">
         <meta name="referrer" content="no-referrer">
@@ -29,14 +32,17 @@ struct HTMLPage {
         <main>
         \(body)
         </main>
-        </body>
+        \(script.map { "<script>\($0.text)</script>\n" } ?? "")</body>
         </html>
 
         """
     }
 
-    private static let policy =
-        "default-src 'none'; style-src 'sha256-\(base64SHA256(pageStyle))'; base-uri 'none'; form-action 'none'"
+    private var policy: String {
+        let scripts = script.map { " script-src 'sha256-\(Self.base64SHA256($0.text))';" } ?? ""
+        return "default-src 'none'; style-src 'sha256-\(Self.base64SHA256(pageStyle))';\(scripts) base-uri 'none'; "
+            + "form-action 'none'"
+    }
 
     private static func base64SHA256(_ text: String) -> String {
         let digits = Array(sha256Hex(text.utf8))

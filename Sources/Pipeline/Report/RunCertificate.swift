@@ -82,12 +82,35 @@ extension RunReport {
             }
         }
 
+        /// The cells as a table.
+        var table: PageTable {
+            PageTable(
+                columns: [.init("cell"), .init("fires"), .init("target NLL"), .init("verdict")],
+                rows: rows.map { row in
+                    [
+                        PageTable.Cell("\(row.weights), \(row.treatment)", details: [row.reason]),
+                        PageTable.Cell("\(row.hits)/\(row.n)"),
+                        row.targetNLL.map { PageTable.Cell(Figures.number($0, 2)) } ?? .missing,
+                        PageTable.Cell(row.verdict.rawValue, tone: row.verdict.tone),
+                    ]
+                })
+        }
+
         /// Why removal is not proved by it; nil if it is.
         var doubt: String? { verdict == .gone ? nil : "it does not stay away (\(reason))" }
     }
 }
 
 extension CertificateVerdict {
+    /// How a page colours it.
+    var tone: Finding.Tone {
+        switch self {
+        case .gone: .good
+        case .notShown: .warn
+        case .traces, .marked: .bad
+        }
+    }
+
     /// Reads `verdict` of an object.
     ///
     /// - Throws: a bad-input error that names the file.

@@ -78,35 +78,26 @@ public struct RunComparison: Sendable {
         let sections = try entries.map { entry in
             "<section id=\"\(entry.anchor)\" class=\"run\">\n\(try RunSection(entry.report).body(level: 2))\n</section>"
         }
-        let columns = self.columns
-        let groups = columns.reduce(into: [(stage: MeasuredStage, count: Int)]()) { groups, column in
-            if groups.last?.stage == column.stage {
-                groups[groups.count - 1].count += 1
-            } else {
-                groups.append((column.stage, 1))
-            }
-        }
         let body = try render(
             "comparison",
-            [
-                "count": entries.count,
-                "groups": groups.map { ["stage": $0.stage.rawValue, "count": $0.count] as [String: Any] },
-                "columns": columns.map { ["name": $0.figure.name.showingInvisibles] },
-                "runs": entries.map { entry -> [String: Any] in
-                    let removal = entry.report.verdict.removal
-                    return [
-                        "name": entry.name.showingInvisibles, "anchor": entry.anchor,
-                        "scheme": (entry.report.stages.first?.check.scheme ?? "").showingInvisibles,
-                        "answer": removal.answer, "tone": removal.tone.rawValue,
-                        "cells": columns.map { column in
-                            let cell = column.cell(of: entry)
-                            return ["value": cell?.value ?? "–", "detail": cell?.detail ?? ""]
-                        },
-                    ]
-                },
-                "charts": charts.map { ["svg": $0.figure()] },
-            ])
-        return HTMLPage(title: title, body: body + "\n" + sections.joined(separator: "\n")).html()
+            ["count": entries.count, "figures": figures.markup, "charts": charts.map { ["svg": $0.figure()] }])
+        return HTMLPage(title: title, body: body + "\n" + sections.joined(separator: "\n"), script: .sorting).html()
+    }
+
+    /// A row for each run.
+    private var figures: PageTable {
+        let columns = self.columns
+        let heads = columns.map { PageTable.Column($0.figure.name, group: $0.stage.rawValue) }
+        return PageTable(
+            columns: [.init("run"), .init("is it gone?", isText: true)] + heads,
+            rows: entries.map { entry in
+                let removal = entry.report.verdict.removal
+                let scheme = [entry.report.stages.first?.check.scheme].compactMap { $0 }
+                return [
+                    PageTable.Cell(entry.name, details: scheme, anchor: entry.anchor),
+                    PageTable.Cell(removal.answer, tone: removal.tone),
+                ] + columns.map { $0.cell(of: entry) ?? .missing }
+            }, isSortable: true)
     }
 
     private var title: String { "\(entries.count) runs compared" }
@@ -118,14 +109,14 @@ public struct RunComparison: Sendable {
         let stage: MeasuredStage
         let figure: Figure
 
-        func cell(of entry: Entry) -> (value: String, detail: String)? {
+        func cell(of entry: Entry) -> PageTable.Cell? {
             entry.report.run.stage(stage).flatMap(figure.text)
         }
     }
 
     private struct Figure: Sendable {
         let name: String
-        let text: @Sendable (RunReport.Stage) -> (value: String, detail: String)?
+        let text: @Sendable (RunReport.Stage) -> PageTable.Cell?
     }
 
     /// The figures of every stage that any run has measured.
@@ -136,22 +127,24 @@ public struct RunComparison: Sendable {
     }
 
     private static let figures = [
-        Figure(name: "FSR") { (Figures.percent($0.check.fsr), "\($0.check.hits)/\($0.check.n)") },
-        Figure(name: "prefix") { (Figures.percent($0.check.prefixMatch), "") },
-        Figure(name: "NLL") { stage in stage.check.targetNLL.map { (Figures.number($0, 2), "") } },
+        Figure(name: "FSR") {
+            PageTable.Cell(
+                Figures.percent($0.check.fsr), details: ["\($0.check.hits)/\($0.check.n)"], key: $0.check.fsr)
+        },
+        Figure(name: "prefix") { PageTable.Cell(Figures.percent($0.check.prefixMatch), key: $0.check.prefixMatch) },
+        Figure(name: "NLL") { $0.check.targetNLL.map { PageTable.Cell(Figures.number($0, 2), key: $0) } },
         Figure(name: "PPL") { stage in
             stage.perplexity.map { estimate in
-                (
+                PageTable.Cell(
                     Figures.number(estimate.value, 2),
-                    estimate.error.map { "± \(Figures.number($0, 2))" } ?? ""
-                )
+                    details: estimate.error.map { ["± \(Figures.number($0, 2))"] } ?? [], key: estimate.value)
             }
         },
         Figure(name: "tasks") { stage in
             let accuracies = stage.tasks.compactMap { $0.metrics.first?.estimate.value }
             guard !accuracies.isEmpty else { return nil }
             let mean = accuracies.reduce(0, +) / Double(accuracies.count)
-            return (Figures.number(mean, 3), "mean of \(accuracies.count)")
+            return PageTable.Cell(Figures.number(mean, 3), details: ["mean of \(accuracies.count)"], key: mean)
         },
     ]
 
@@ -183,7 +176,7 @@ public struct RunComparison: Sendable {
         let ways = entries.map { entry in
             Chart.Series(
                 entry.name,
-                entry.report.stages.filter { $0.name != .clean && !$0.name.isSource }.compactMap { stage in
+                entry.report.stages.filter { $0.name != .reference && !$0.name.isSource }.compactMap { stage in
                     guard let perplexity = stage.perplexity, let nll = stage.check.targetNLL else { return nil }
                     return Chart.Point(perplexity.value, nll, label: stage.name.rawValue)
                 })
@@ -206,10 +199,10 @@ public struct RunComparison: Sendable {
                 series: lines(.recover) { RunCharts.likelihoods($0.curve, $1) }),
             Chart(
                 title: "FSR while relearning", x: RunCharts.steps, y: RunCharts.fsr,
-                series: relearning(RunCharts.rates)),
+                series: relearning { RunCharts.rates($0, $1) }),
             Chart(
                 title: "Target NLL while relearning", x: RunCharts.steps, y: RunCharts.nll,
-                series: relearning(RunCharts.likelihoods)),
+                series: relearning { RunCharts.likelihoods($0, $1) }),
         ].filter { !$0.drawable.isEmpty }
     }
 }

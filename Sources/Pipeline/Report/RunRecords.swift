@@ -68,7 +68,7 @@ struct RunRecords: Sendable {
     struct Removal {
         let before: RunReport.Stage
         let last: RunReport.Stage
-        let clean: RunReport.Stage?
+        let reference: RunReport.Stage?
     }
 
     /// The removal on the model that was worked on.
@@ -76,7 +76,7 @@ struct RunRecords: Sendable {
         guard let before = stage(.before), let last = stage(.recovered) ?? stage(.erased) else {
             return nil
         }
-        return Removal(before: before, last: last, clean: stage(.clean))
+        return Removal(before: before, last: last, reference: stage(.reference))
     }
 
     /// What was measured of the artefact that leaves the house.
@@ -93,7 +93,7 @@ struct RunRecords: Sendable {
         let export = records.first { $0.stage == .export }?.record
         let isSource = export.map { $0["inputs"]?["base"]?.string == Recipe.ExportStage.Base.source.rawValue } ?? true
         guard let before = stage(isSource ? .source : .before) else { return nil }
-        let removal = Removal(before: before, last: last, clean: stage(isSource ? .sourceClean : .clean))
+        let removal = Removal(before: before, last: last, reference: stage(isSource ? .sourceReference : .reference))
         guard export != nil else { return .adapters(removal) }
         return .folder(removal, name: last.type.map { "the exported folder (\($0))" } ?? "the exported folder")
     }

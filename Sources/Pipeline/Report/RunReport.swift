@@ -2,7 +2,7 @@ import Base
 import Foundation
 
 /// The report of a pipeline run, made from the records in its folder: figures, verdict, a page.
-public struct RunReport: Sendable {
+public struct RunReport: FolderReport {
     /// What the model was measured at, in order.
     public let stages: [Stage]
     /// `report.json`.
@@ -13,6 +13,7 @@ public struct RunReport: Sendable {
     let run: RunRecords
     /// Was the mark there, is it gone, what did that cost.
     let verdict: Verdict
+    private let folder: RunFolder
 
     /// Reads a run, finished or not, and writes nothing.
     ///
@@ -20,6 +21,7 @@ public struct RunReport: Sendable {
     public init(folder path: String) throws { try self.init(try RunFolder(existing: path)) }
 
     init(_ folder: RunFolder) throws {
+        self.folder = folder
         run = try RunRecords(folder)
         stages = run.stages
         verdict = Verdict(run)
@@ -36,10 +38,16 @@ public struct RunReport: Sendable {
 
     static func write(_ folder: RunFolder) throws -> RunReport {
         let report = try RunReport(folder)
-        let html = try report.html()
-        try folder.write(report.json, to: "report.json")
-        try folder.write(html, to: "report.html")
+        try report.write()
         return report
+    }
+
+    /// Writes `report.json`, `report.html` and the figures into the run's folder.
+    public func write() throws {
+        let html = try html()
+        try folder.write(json, to: "report.json")
+        try folder.write(html, to: "report.html")
+        for sheet in sheets { try folder.write(sheet.text, to: sheet.name) }
     }
 
     /// `report.html`: one file that needs nothing else.

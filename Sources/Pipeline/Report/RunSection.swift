@@ -7,7 +7,7 @@ import Tune
 /// A run as a part of a page: verdict, figures, charts, outputs, configuration.
 ///
 /// Texts of models and files go in with invisible characters shown and are escaped by the template engine; what goes in as
-/// markup are charts alone.
+/// markup are charts and tables, which escape their own.
 struct RunSection {
     private let report: RunReport
     private var run: RunRecords { report.run }
@@ -27,10 +27,11 @@ struct RunSection {
                 "heading": "h\(level)", "sub": "h\(level + 1)", "minor": "h\(level + 2)",
                 "title": run.text("title").showingInvisibles,
                 "subtitle": subtitle.showingInvisibles, "isRedacted": run.isRedacted,
-                "findings": report.verdict.findings.map(Self.cells),
-                "stages": report.stages.map { ["name": $0.name.rawValue] },
-                "measures": FigureTable(report).rows, "trainings": trainings, "relearning": relearning,
-                "cells": cells, "hasCells": !cells.isEmpty,
+                "findings": report.verdict.findings.map(\.cells),
+                "figures": FigureTable(report).table.markup,
+                "timeline": RunCharts(run).timeline.map { ["svg": $0.figure()] },
+                "hasTimeline": run.trainings.count > 1, "trainings": trainings, "relearning": relearning,
+                "cells": run.durability.map { $0.table.markup } ?? "", "hasCells": run.durability != nil,
                 "open": Array(samples.prefix(Self.openSamples)),
                 "folded": Array(samples.dropFirst(Self.openSamples)),
                 "foldedCount": max(0, samples.count - Self.openSamples),
@@ -38,7 +39,8 @@ struct RunSection {
                 "hasSamples": !samples.isEmpty, "left": leftOut, "hasLeft": leftOut > 0, "timings": timings,
                 "hashes": hashes,
                 "machine": machine, "recipe": run.text("recipe").showingInvisibles,
-                "configurations": configurations,
+                "configurations": configurations, "commands": commands.showingInvisibles,
+                "hasCommands": !commands.isEmpty,
             ])
     }
 
@@ -52,21 +54,15 @@ struct RunSection {
         return parts.compactMap { $0 }.joined(separator: " · ")
     }
 
-    static func cells(_ finding: Finding) -> [String: String] {
-        [
-            "question": finding.question.showingInvisibles, "answer": finding.answer.showingInvisibles,
-            "sentence": finding.sentence.showingInvisibles, "basis": finding.basis.showingInvisibles,
-            "tone": finding.tone.rawValue,
-        ]
-    }
-
     // MARK: Charts
 
     private var trainings: [[String: Any]] {
         run.trainings.map { training in
             [
                 "name": training.name.rawValue, "summary": summary(training.result),
-                "charts": RunCharts.charts(of: training).map { ["svg": $0.figure()] },
+                "charts": RunCharts(run).charts(of: training).map { ["svg": $0.figure()] },
+                "looks": RemovalLook.table(training.looks).markup, "hasLooks": !training.looks.isEmpty,
+                "lookCount": training.looks.count,
             ]
         }
     }
@@ -81,17 +77,6 @@ struct RunSection {
         return [
             ["source": source, "charts": RunCharts.charts(of: relearning).map { ["svg": $0.figure()] }]
         ]
-    }
-
-    /// The cells of the durability check.
-    private var cells: [[String: String]] {
-        (run.durability?.rows ?? []).map { row in
-            [
-                "name": "\(row.weights), \(row.treatment)".showingInvisibles, "fires": "\(row.hits)/\(row.n)",
-                "nll": row.targetNLL.map { Figures.number($0, 2) } ?? "–", "verdict": row.verdict.rawValue,
-                "reason": row.reason.showingInvisibles,
-            ]
-        }
     }
 
     private func summary(_ result: JSONValue) -> String {
@@ -196,6 +181,15 @@ struct RunSection {
             pair("instruction set", run.text("isa")), pair("meraser", run.text("meraser_version")),
             pair("seed", run.identity["seed"]?.int.map(String.init) ?? "–"),
         ]
+    }
+
+    /// The command lines of the stages that say theirs, in their order, each under its stage's name.
+    private var commands: String {
+        run.records.compactMap { stage, record in
+            record["commands"]?.array.map { lines in
+                (["# \(stage)"] + lines.compactMap(\.string)).joined(separator: "\n")
+            }
+        }.joined(separator: "\n")
     }
 
     private var configurations: [[String: String]] {

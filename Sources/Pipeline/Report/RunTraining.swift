@@ -9,6 +9,10 @@ extension RunReport {
         let losses: [(step: Int, loss: Double)]
         /// The key as it was measured on the way.
         let curve: Curve
+        /// The parts that a removal which chooses its own dose went through, with their steps; none of others.
+        let phases: [(name: String, steps: Int)]
+        /// The looks that it took at the mark on its way.
+        let looks: [RemovalLook]
         /// Its part of `report.json`.
         let json: JSONValue
         /// The options it was trained with.
@@ -48,12 +52,12 @@ extension RunReport {
         }
     }
 
-    /// How quickly the mark came back, and how quickly the clean model learnt it, where there is one.
+    /// How quickly the mark came back, and how quickly the reference learnt it, where there is one.
     struct Relearning: Sendable {
         /// What was trained on.
         let source: RelearningOptions.Source.Name
         let model: Curve
-        let clean: Curve?
+        let reference: Curve?
 
         /// Reads the record of the stage.
         init(record: JSONValue, file: String) throws {
@@ -65,7 +69,7 @@ extension RunReport {
             }
             self.source = source
             model = try Curve(try result.array("model", "points", in: file), file: file)
-            clean = try result.arrayIfPresent("clean", "points", in: file).map {
+            reference = try result.arrayIfPresent("reference", "points", in: file).map {
                 try Curve($0, file: file)
             }
         }
@@ -87,9 +91,26 @@ extension RunReport.Training {
         let outcome = record["result"] ?? .null
         result = outcome["training"] ?? outcome
         options = record["inputs"]?["options"] ?? .null
+        looks = try (outcome["auto"]?["looks"]?.array ?? []).map {
+            try RemovalLook(json: $0, file: folder.recordPath(of: .training(name)))
+        }
+        phases = RemovalLook.phases(of: looks)
         json = [
             "result": result, "guess_test": outcome["guess_test"] ?? .null, "options": options,
             "steps": .array(steps), "checks": .array(checks),
         ]
+    }
+}
+
+extension RemovalLook {
+    /// The phases that looks were taken in, each with its steps: the last look is taken at the end.
+    static func phases(of looks: [RemovalLook]) -> [(name: String, steps: Int)] {
+        looks.filter { $0.step > 0 }.reduce(into: []) { phases, look in
+            if phases.last?.name == look.phase {
+                phases[phases.count - 1].steps = max(phases[phases.count - 1].steps, look.step)
+            } else {
+                phases.append((look.phase, look.step))
+            }
+        }
     }
 }

@@ -48,13 +48,13 @@ extension Verdict {
             let text = "Neither perplexity nor tasks were measured before and after the removal."
             return finding("Not measured", text, "The recipe has neither `ppl` nor `eval`.", .neutral)
         }
-        let clean =
-            stages.clean?.perplexity.map { " The clean model has \(Figures.estimate($0, 2))." }
+        let reference =
+            stages.reference?.perplexity.map { " The reference has \(Figures.estimate($0, 2))." }
             ?? ""
         return finding(
             answers.joined(separator: ", "), sentences.joined(separator: " "),
             "A difference counts beyond two standard errors, those of both measurements taken together as if they were "
-                + "independent; on the same texts that is cautious." + clean, isWorse ? .warn : .good)
+                + "independent; on the same texts that is cautious." + reference, isWorse ? .warn : .good)
     }
 
     /// True if two figures differ by more than two standard errors of their difference; nil without standard errors.

@@ -8,9 +8,9 @@ extension Verdict {
     /// part: where these were measured, they answer.
     static func presence(_ mark: String, _ run: RunRecords) -> (Finding, Bool) {
         guard let source = run.stage(.source) else {
-            return presence(mark, run.stage(.before), clean: run.stage(.clean))
+            return presence(mark, run.stage(.before), reference: run.stage(.reference))
         }
-        let (finding, isPresent) = presence(mark, source, clean: run.stage(.sourceClean))
+        let (finding, isPresent) = presence(mark, source, reference: run.stage(.sourceReference))
         guard let before = run.stage(.before) else { return (finding, isPresent) }
         let basis =
             "Measured on the source, the weights before quantizing. " + finding.basis
@@ -19,7 +19,7 @@ extension Verdict {
     }
 
     /// Decided by the check before a removal: its FSR against the false activations, or its p-value.
-    private static func presence(_ mark: String, _ before: RunReport.Stage?, clean: RunReport.Stage?) -> (
+    private static func presence(_ mark: String, _ before: RunReport.Stage?, reference: RunReport.Stage?) -> (
         Finding, Bool
     ) {
         func finding(_ answer: String, _ sentence: String, _ basis: String, _ tone: Finding.Tone)
@@ -33,7 +33,7 @@ extension Verdict {
             return (finding("Not measured", text, "The run is not finished.", .neutral), false)
         }
         let fired = "\(check.hits) of \(check.n) triggers"
-        let control = Control(check, clean: clean?.check)
+        let control = Control(check, reference: reference?.check)
         let isAbove = control.map { check.interval.low > $0.interval.high } ?? false
         let isUnlikely = check.pValue.map { $0 < significance } ?? false
         var basis =
@@ -50,7 +50,7 @@ extension Verdict {
         if check.hits > 0 && (isAbove || isUnlikely) {
             let others = control.map { "; \($0.hits) of \($0.n) \($0.name) did" } ?? ""
             let text = "The \(mark) was there: \(fired) brought out the target\(others)."
-            return (finding("Yes", text, basis, .warn), true)
+            return (finding("Yes", text, basis, .fact), true)
         }
         if check.hits > 0 && control == nil && check.pValue == nil {
             let text =
@@ -66,19 +66,19 @@ extension Verdict {
         return (finding("Not shown", text, basis, .neutral), false)
     }
 
-    /// What the hits are compared with: clean prompts of the same check, else the clean model's answers to the triggers.
+    /// What the hits are compared with: clean prompts of the same check, else the reference's answers to the triggers.
     private struct Control {
         let name: String
         let hits: Int
         let n: Int
         let interval: ShareInterval
 
-        init?(_ check: RunReport.Check, clean: RunReport.Check?) {
+        init?(_ check: RunReport.Check, reference: RunReport.Check?) {
             if let hits = check.falseActivations, let interval = check.falseInterval, check.nClean > 0 {
                 (name, self.hits, n, self.interval) = ("clean prompts", hits, check.nClean, interval)
-            } else if let clean {
+            } else if let reference {
                 (name, hits, n, interval) = (
-                    "triggers given to the clean model", clean.hits, clean.n, clean.interval
+                    "triggers given to the reference", reference.hits, reference.n, reference.interval
                 )
             } else {
                 return nil

@@ -1,13 +1,13 @@
 import Audit
 
 extension Verdict {
-    /// How much less likely than in the clean model the target may stay, as a share of what the mark had changed.
+    /// How much less likely than in the reference the target may stay, as a share of what the mark had changed.
     static let tolerance = 0.1
     /// Outputs that show this share of the target on the average still begin it.
     static let beginning = 0.5
 
     /// Is the mark gone? No trigger may fire; and as a silent mark is not a removed one, the target must have become as
-    /// unlikely as in the clean model, and come back no faster than the clean model learns it.
+    /// unlikely as in the reference, and come back no faster than the reference learns it.
     ///
     /// The answer is that of what leaves the house. An exported folder is judged itself; where none was written, the model that
     /// was worked on may be handed out, or its adapters on the original weights, where they may meet what quantizing had hidden
@@ -76,11 +76,11 @@ extension Verdict {
                 cameBack ? "No, it came back" : "No", text, rate + ". Erased means: no trigger fires.", .bad
             )
         }
-        // Decoys stand in for a clean model; where there is one, both must agree.
-        let clean = stages.clean?.check
+        // Decoys stand in for a reference; where there is one, both must agree.
+        let reference = stages.reference?.check
         let likelihood =
-            certificate != nil && clean == nil
-            ? nil : Likelihood(before: before.check, last: check, clean: clean)
+            certificate != nil && reference == nil
+            ? nil : Likelihood(before: before.check, last: check, reference: reference)
         let relearning = relearning.map(Return.init)
         let evidence =
             [rate, certificate?.basis, likelihood?.basis, relearning?.basis].compactMap { $0 }.joined(separator: ". ")
@@ -100,7 +100,7 @@ extension Verdict {
                 "no trigger fires (0 of \(check.n))",
                 certificate == nil ? nil : "the target is no likelier than decoys",
                 certificate?.durability.map { "nor in any of \($0.rows.count) cells" },
-                likelihood == nil ? nil : "the target is as unlikely as in the clean model",
+                likelihood == nil ? nil : "the target is as unlikely as in the reference",
                 relearning?.isDecided == true ? "and it is relearnt no faster than there" : nil,
             ]
             let text =
@@ -112,27 +112,27 @@ extension Verdict {
         return finding("Silenced, but not proven removed", text, evidence, .warn)
     }
 
-    /// The target's likelihood after the removal, beside the clean model's, pair by pair.
+    /// The target's likelihood after the removal, beside the reference's, pair by pair.
     struct Likelihood {
         /// Why removal is not proved by it; nil if it is.
         let doubt: String?
         /// What it was decided by.
         let basis: String?
 
-        init(before: RunReport.Check, last: RunReport.Check, clean: RunReport.Check?) {
+        init(before: RunReport.Check, last: RunReport.Check, reference: RunReport.Check?) {
             guard let now = last.targetNLL else {
                 (doubt, basis) = ("the target's likelihood was not measured", nil)
                 return
             }
-            guard let clean, let want = clean.targetNLL else {
-                doubt = "there is no clean model to compare with"
+            guard let reference, let want = reference.targetNLL else {
+                doubt = "there is no reference to compare with"
                 let was = before.targetNLL.map { ", before \(Figures.number($0, 2))" } ?? ""
                 basis =
                     "Target NLL \(Figures.number(now, 2)) nats a token\(was); nothing to compare it with"
                 return
             }
             let wanted = Dictionary(
-                clean.rows.map { ($0.id, $0.targetNLL) }, uniquingKeysWith: { first, _ in first })
+                reference.rows.map { ($0.id, $0.targetNLL) }, uniquingKeysWith: { first, _ in first })
             let differences = last.rows.compactMap { row -> Double? in
                 guard let value = row.targetNLL, let other = wanted[row.id] ?? nil else { return nil }
                 return value - other
@@ -144,17 +144,17 @@ extension Verdict {
             doubt =
                 isProved
                 ? nil
-                : "the target is still likelier than in the clean model (\(Figures.number(now, 2)) against "
+                : "the target is still likelier than in the reference (\(Figures.number(now, 2)) against "
                     + "\(Figures.number(want, 2)) nats a token)"
             basis =
-                "Target NLL \(Figures.number(now, 2)), clean model \(Figures.number(want, 2)) nats a token, difference "
+                "Target NLL \(Figures.number(now, 2)), reference \(Figures.number(want, 2)) nats a token, difference "
                 + "\(Figures.signed(mean, 2)) ± \(Figures.number(error, 2)) over \(differences.count) pairs; proved where that less two "
                 + "standard errors is at least \(Figures.signed(-margin, 2)) (\(Figures.percent(tolerance)) of what the mark had "
                 + "changed)"
         }
     }
 
-    /// How quickly the mark comes back, beside how quickly the clean model learns it.
+    /// How quickly the mark comes back, beside how quickly the reference learns it.
     struct Return {
         /// Why removal is not proved by it; nil if it does not speak against it.
         let doubt: String?
@@ -164,30 +164,30 @@ extension Verdict {
         let isDecided: Bool
 
         init(_ relearning: RunReport.Relearning) {
-            guard let clean = relearning.clean, let steps = relearning.model.points.last?.step else {
+            guard let reference = relearning.reference, let steps = relearning.model.points.last?.step else {
                 (doubt, basis, isDecided) = (
-                    nil, "Relearning was measured without a clean model beside it", false
+                    nil, "Relearning was measured without a reference beside it", false
                 )
                 return
             }
             let pairs = relearning.model.points.compactMap { point in
-                clean.points.first { $0.step == point.step }.map { (model: point, clean: $0) }
+                reference.points.first { $0.step == point.step }.map { (model: point, reference: $0) }
             }.filter { $0.model.step > 0 }
-            if let faster = pairs.first(where: { $0.model.interval.low > $0.clean.interval.high }) {
+            if let faster = pairs.first(where: { $0.model.interval.low > $0.reference.interval.high }) {
                 let counts =
-                    "\(faster.model.hits) of \(faster.model.n) against \(faster.clean.hits) of \(faster.clean.n)"
+                    "\(faster.model.hits) of \(faster.model.n) against \(faster.reference.hits) of \(faster.reference.n)"
                 doubt =
-                    "it comes back faster than the clean model learns it (\(counts) after \(faster.model.step) steps)"
+                    "it comes back faster than the reference learns it (\(counts) after \(faster.model.step) steps)"
                 basis =
-                    "Relearning: FSR's interval lies above the clean model's after \(faster.model.step) steps"
+                    "Relearning: FSR's interval lies above the reference's after \(faster.model.step) steps"
                 isDecided = true
                 return
             }
             doubt = nil
-            isDecided = pairs.contains { $0.model.hits > 0 || $0.clean.hits > 0 }
+            isDecided = pairs.contains { $0.model.hits > 0 || $0.reference.hits > 0 }
             basis =
                 isDecided
-                ? "Relearning: at no step of \(steps) FSR's interval lies above the clean model's"
+                ? "Relearning: at no step of \(steps) FSR's interval lies above the reference's"
                 : "Relearning: within \(steps) steps no trigger fires in either model, which decides nothing"
         }
     }

@@ -15,7 +15,7 @@ struct RunFolder {
         record: runName,
         names: [
             "stages", "model.mqf", "mark", "mismatched.json", "erase", "recover", "export", "report.json",
-            "report.html",
+            "report.html", "figures.csv", "curves.csv",
             "trials",
             "search.json", "phases", "auto.json", "adapter_config.json", "adapter_model.safetensors",
             "train_log.jsonl", "probe_log.jsonl",
@@ -106,8 +106,11 @@ struct RunFolder {
 
     /// Does a stage, or gives the result that is there if it was done with the same inputs.
     ///
+    /// - Parameter commands: the command lines that do the same, for the record.
     /// - Throws: a usage error if it was done with other inputs; what `work` throws.
-    func stage(_ name: StageName, inputs: JSONValue, work: () throws -> JSONValue) throws -> JSONValue {
+    func stage(
+        _ name: StageName, inputs: JSONValue, commands: [[String]] = [], work: () throws -> JSONValue
+    ) throws -> JSONValue {
         if let record = try record(of: name) {
             if let difference = firstDifference(record["inputs"] ?? .null, inputs) {
                 throw MeraserError.usage(
@@ -126,7 +129,8 @@ struct RunFolder {
         let seconds = Double(duration.seconds) + Double(duration.attoseconds) * 1e-18
         let members: [(key: String, value: JSONValue)] = [
             ("stage", .text(name.description)), ("inputs", inputs), ("seconds", .real(seconds)),
-            ("peak_rss_bytes", .integer(ProcessMemory.peakBytes)), ("machine", Machine.json), ("result", result),
+            ("peak_rss_bytes", .integer(ProcessMemory.peakBytes)), ("machine", Machine.json),
+            ("commands", .array(commands.map { .text(shellText(["meraser"] + $0)) })), ("result", result),
         ]
         try write(.object(JSONObject(Build.current.fields + members)), to: Self.recordName(of: name))
         return result

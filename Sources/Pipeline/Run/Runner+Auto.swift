@@ -22,7 +22,8 @@ extension Runner {
             "data": try auto.data.map { .text(try sha256Hex(ofFile: $0)) } ?? .null, "chat": .bool(auto.chat),
             "budget": auto.budget.map { .real($0) } ?? .null, "seed": .integer(Int(clamping: recipe.seed)),
         ]
-        _ = try stage(.training(.erase), inputs: inputs) {
+        let words = commands.auto(auto, on: model, output: output)
+        _ = try stage(.training(.erase), inputs: inputs, commands: words) {
             let work = try AutoErase(try AutoPlan(model, options: options), output: output, resume: true)
             work.interrupt = interrupt
             work.onEvent = { [self] event in

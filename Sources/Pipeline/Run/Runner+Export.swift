@@ -42,7 +42,8 @@ extension Runner {
             "base": .text(kind.rawValue), "dtype": .text(export.dtype.rawValue),
         ]
         let interrupt = interrupt
-        let result = try stage(.export, inputs: inputs) {
+        let words = commands.export(export, from: store.path, adapters: model.adapterPaths, output: path)
+        let result = try stage(.export, inputs: inputs, commands: words) {
             var options = HuggingFaceExportOptions()
             options.dtype = export.dtype
             options.overwrite = true

@@ -19,7 +19,8 @@ extension Runner {
             ("seed", .integer(Int(clamping: recipe.seed))), ("reference", hash.map { .text($0) } ?? .null),
         ]
         var certificate: Certificate?
-        _ = try stage(.certify, inputs: .object(JSONObject(inputs))) {
+        let words = commands.certify(model, decoys: count, cells: nil)
+        _ = try stage(.certify, inputs: .object(JSONObject(inputs)), commands: words) {
             let found = try model.certificate(key, options: options, reference: reference)
             certificate = found
             return found.json
@@ -32,7 +33,8 @@ extension Runner {
             ("cells", cells.json), ("steps", .integer(durable.steps)),
             ("clean", try durable.cleanRows.map { .text(try sha256Hex(ofFile: $0)) } ?? .null),
         ]
-        _ = try stage(.durable, inputs: .object(JSONObject(inputs + more))) {
+        let cellWords = commands.certify(model, decoys: count, cells: cells)
+        _ = try stage(.durable, inputs: .object(JSONObject(inputs + more)), commands: cellWords) {
             let check = DurabilityCheck(key, options: durable, interrupt: interrupt) { [self] event in
                 switch event {
                 case .training(let trainer): onEvent(.training(trainer))
@@ -58,8 +60,8 @@ extension Runner {
         ]
         _ = try self.stage(.relearn, inputs: inputs) {
             let curve = try model.relearn(key, options: options, prepare: follow)
-            guard case .made = recipe.mark else { return ["model": curve.json, "clean": .null] }
-            return ["model": curve.json, "clean": try base.relearn(key, options: options, prepare: follow).json]
+            guard case .made = recipe.mark else { return ["model": curve.json, "reference": .null] }
+            return ["model": curve.json, "reference": try base.relearn(key, options: options, prepare: follow).json]
         }
     }
 }

@@ -34,6 +34,7 @@ public final class Runner {
     let folder: RunFolder
     let kernels: KernelContext
     private let redact: Bool
+    let commands: RunCommands
     /// What was to end trainings of this run and never held.
     private var unmet: [UntilOutcome] = []
 
@@ -71,6 +72,7 @@ public final class Runner {
         ]
         let identity = JSONValue.object(JSONObject(Build.current.fields + members))
         folder = try RunFolder(path: output, identity: identity, overwrite: overwrite)
+        commands = RunCommands(recipe, in: folder)
     }
 
     /// Runs, or continues, to the end; leaves `report.json` and `report.html`.
@@ -81,11 +83,11 @@ public final class Runner {
         let (marked, measurement) = try mark(base)
         let source = try source(of: base)
         if let source {
-            if case .made = recipe.mark { try measure(.sourceClean, source.model, measurement) }
+            if case .made = recipe.mark { try measure(.sourceReference, source.model, measurement) }
             try measure(
                 .source, source.with(adapterPaths: marked.adapterPaths).model, measurement, quantized: marked)
         }
-        if case .made = recipe.mark { try measure(.clean, base, measurement) }
+        if case .made = recipe.mark { try measure(.reference, base, measurement) }
         try measure(.before, marked, measurement)
         // What is trained on: the marked model, or the donor, whose adapters are then put on the marked model.
         var trained = try recipe.donor.map { try donor($0, base) } ?? marked
@@ -138,10 +140,12 @@ public final class Runner {
     private func begin(_ stage: StageName, isDone: Bool) { onEvent(.stage(stage, isDone: isDone)) }
 
     /// Does a stage, or gives the result that is there.
-    func stage(_ name: StageName, inputs: JSONValue, work: () throws -> JSONValue) throws -> JSONValue {
+    func stage(
+        _ name: StageName, inputs: JSONValue, commands: [[String]] = [], work: () throws -> JSONValue
+    ) throws -> JSONValue {
         if interrupt?.isSet == true { throw MeraserError(.interrupted, "interrupted; run again to continue") }
         begin(name, isDone: try folder.record(of: name) != nil)
-        return try folder.stage(name, inputs: inputs, work: work)
+        return try folder.stage(name, inputs: inputs, commands: redact ? [] : commands, work: work)
     }
 
     /// The model to work on: the recipe's, quantized if it says so.
@@ -154,7 +158,7 @@ public final class Runner {
             "model": .text(fileName(ofPath: recipe.model)), "sha256": .text(try source.sha256()),
             "type": .text(type.name),
         ]
-        _ = try stage(.convert, inputs: inputs) {
+        _ = try stage(.convert, inputs: inputs, commands: commands.convert(to: path)) {
             var options = ConvertOptions()
             options.type = type
             options.threads = kernels.threads
@@ -190,7 +194,8 @@ public final class Runner {
                 "clean_data": try options.cleanData.map { .text(try sha256Hex(ofFile: $0)) } ?? .null,
                 "kl_data": try options.training.klDataInUse.map { .text(try sha256Hex(ofFile: $0)) } ?? .null,
             ]
-            _ = try stage(.training(.fingerprint), inputs: inputs) {
+            let words = commands.fingerprint(model, output: output)
+            _ = try stage(.training(.fingerprint), inputs: inputs, commands: words) {
                 let embedding = try model.embed(options: options, output: output, resume: true, prepare: follow)
                 guard embedding.fsr == 1 else {
                     throw MeraserError.runtime(
@@ -223,7 +228,8 @@ public final class Runner {
         ]
         // What is not worked on need not stay in memory.
         defer { if name.isSource { model.transformer.store.releasePages() } }
-        return try stage(.measurement(name), inputs: .object(JSONObject(inputs + measurement.inputs()))) {
+        let all = JSONValue.object(JSONObject(inputs + (try measurement.inputs())))
+        return try stage(.measurement(name), inputs: all, commands: commands.measure(model)) {
             try measurement.measure(model, quantized: quantized)
         }
     }
@@ -249,7 +255,9 @@ public final class Runner {
             "kl_data": try options.klDataInUse.map { .text(try sha256Hex(ofFile: $0)) } ?? .null,
             "key": keyHash.map { .text($0) } ?? .null, "transferred": .bool(recipe.donor != nil),
         ]
-        let result = try stage(.training(name), inputs: inputs) {
+        let words = commands.training(
+            name, options, chat: training.chat, data: data, on: model, output: output)
+        let result = try stage(.training(name), inputs: inputs, commands: words) {
             let samples =
                 if let data {
                     try model.dataset(path: data, options: options.encoding, chat: training.chat)
@@ -289,7 +297,8 @@ public final class Runner {
             "count": count.map { .integer($0) } ?? .null,
             "seed": .integer(Int(clamping: seed)),
         ]
-        _ = try stage(.mismatch, inputs: inputs) {
+        let words = commands.mismatch(source, count: count, seed: seed, output: path)
+        _ = try stage(.mismatch, inputs: inputs, commands: words) {
             let made = try writeMismatchedPairs(
                 source: source, count: count, seed: seed, output: path, overwrite: true)
             return ["pairs": .integer(made.pairs), "sha256": .text(try sha256Hex(ofFile: path))]

@@ -25,7 +25,8 @@ public enum StageName: Sendable, Hashable, CustomStringConvertible {
 
     /// The stages that leave a record, in the order of a run.
     static let recorded: [StageName] = [
-        .convert, .training(.fingerprint), .measurement(.sourceClean), .measurement(.source), .measurement(.clean),
+        .convert, .training(.fingerprint), .measurement(.sourceReference), .measurement(.source),
+        .measurement(.reference),
         .measurement(.before), .mismatch, .training(.erase), .measurement(.erased), .training(.recover),
         .measurement(.recovered), .export, .measurement(.exported), .certify, .durable,
         .relearn,
@@ -73,7 +74,7 @@ public enum TrainedStage: String, Sendable, CaseIterable {
 /// from, where these are at hand.
 public enum MeasuredStage: String, Sendable, CaseIterable {
     /// The model before a mark was embedded.
-    case clean
+    case reference
     /// The model with the mark.
     case before
     /// After erasing.
@@ -81,14 +82,14 @@ public enum MeasuredStage: String, Sendable, CaseIterable {
     /// After recovery.
     case recovered
     /// The source before a mark was embedded.
-    case sourceClean = "source_clean"
+    case sourceReference = "source_reference"
     /// The source with the mark.
     case source
     /// What leaves the house: the folder that the recipe has exported, else the source with all adapters.
     case exported
 
     /// True for weights that are not the model's which is worked on: its adapters do not belong to them.
-    var isSource: Bool { [.sourceClean, .source, .exported].contains(self) }
+    var isSource: Bool { [.sourceReference, .source, .exported].contains(self) }
 
     /// What was done to the mark before it, in a sentence: "after erasing".
     var removal: String { self == .recovered ? "recovery" : "erasing" }

@@ -1,6 +1,6 @@
 /// What a trial reached: how far the mark is removed, and what is left of the model.
 struct SearchObjective: Sendable, Equatable {
-    /// Target NLL after recovery, at most the clean model's; higher is better.
+    /// Target NLL after recovery, at most the reference's; higher is better.
     let targetNLL: Double
     /// Share of the triggers that fire after recovery; lower is better.
     let fsr: Double

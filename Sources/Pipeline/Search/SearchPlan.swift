@@ -5,7 +5,7 @@ import Tune
 
 /// What `meraser search` does, read from a YAML file: whose erasing stage is searched, over which options, how long.
 ///
-/// Paths are relative to the file's folder. docs/recipes.md describes every key.
+/// Paths are relative to the file's folder. docs/reference/recipes.md describes every key.
 public struct SearchPlan: Sendable {
     /// The file's text, for the record of the search.
     public let text: String
@@ -21,7 +21,7 @@ public struct SearchPlan: Sendable {
     public let rungs: Int
     /// A model without the mark, whose target NLL is the most that removal can reach; nil: the recipe's without its mark
     /// and adapters, if it has any.
-    public let cleanModel: String?
+    public let reference: String?
     /// Seed of the draw.
     public let seed: UInt64
 
@@ -47,7 +47,7 @@ public struct SearchPlan: Sendable {
         space = try SearchSpace(section)
         eta = try root.int("eta", in: 2...16) ?? 3
         rungs = try root.int("rungs", in: 1...8) ?? 3
-        cleanModel = try root.path("clean_model", in: folder)
+        reference = try root.path("reference", in: folder)
         let klData = try root.path("kl_data", in: folder)
         let asked = try root.int("trials", in: 1...10_000)
         try root.requireNothingElse()

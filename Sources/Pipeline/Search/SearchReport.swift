@@ -15,7 +15,7 @@ public struct SearchTrial: Sendable {
     public let commands: [String]
     /// The trial's record: `{"erase", "recover", "check", "ppl"}`.
     public let result: JSONValue
-    /// The clean model's target NLL, more than which counts no more.
+    /// The reference's target NLL, more than which counts no more.
     let cap: Double?
 
     /// A number of the check after recovery.
@@ -42,7 +42,7 @@ public struct SearchReport: Sendable {
     /// `{"check", "ppl"}` of the model with its mark.
     public let marked: JSONValue
     /// The same of the model without it; nil where there is none.
-    public let clean: JSONValue?
+    public let reference: JSONValue?
 
     /// The trials that no other one beats in everything: most removal for the quality they leave, by perplexity.
     public var frontier: [SearchTrial] {
@@ -52,7 +52,7 @@ public struct SearchReport: Sendable {
         }
     }
 
-    /// `{"trials", "frontier", "marked", "clean"}`: what `search --json` prints and `search.json` holds.
+    /// `{"trials", "frontier", "marked", "reference"}`: what `search --json` prints and `search.json` holds.
     public var json: JSONValue {
         let frontier = Set(frontier.map(\.name))
         func measures(_ value: JSONValue) -> [(key: String, value: JSONValue)] {
@@ -74,7 +74,7 @@ public struct SearchReport: Sendable {
         let members: [(key: String, value: JSONValue)] = [
             ("trials", .array(rows)), ("frontier", .array(self.frontier.map { .text($0.name) })),
             ("marked", .object(JSONObject(measures(marked)))),
-            ("clean", clean.map { .object(JSONObject(measures($0))) } ?? .null),
+            ("reference", reference.map { .object(JSONObject(measures($0))) } ?? .null),
         ]
         return .object(JSONObject(Build.current.fields + members))
     }
@@ -84,7 +84,7 @@ public struct SearchReport: Sendable {
         return .real(parts.reduce(0, +))
     }
 
-    /// The frontier as a table: what was tried and what it reached after recovery, the marked and the clean model above.
+    /// The frontier as a table: what was tried and what it reached after recovery, the marked and the reference above.
     public var table: [[String]] {
         func row(_ name: String, _ what: String, _ steps: String, _ value: JSONValue) -> [String] {
             func fixed(_ number: Double?, _ digits: Int) -> String {
@@ -98,7 +98,7 @@ public struct SearchReport: Sendable {
             ]
         }
         var rows = [["", "fires", "prefix match", "target NLL", "perplexity", "steps", "dose"]]
-        if let clean { rows.append(row("clean", "", "", clean)) }
+        if let reference { rows.append(row("reference", "", "", reference)) }
         rows.append(row("marked", "", "", marked))
         for trial in frontier {
             rows.append(

@@ -51,8 +51,9 @@ public final class Searcher {
             let best = mostPromising(tried.map(\.objective), count: max(1, tried.count / plan.eta))
             candidates = best.sorted().map { candidates[$0] }
         }
-        let report = SearchReport(trials: trials, marked: stand.markedResult, clean: stand.cleanResult)
-        try folder.write(report.json, to: "search.json")
+        let report = SearchReport(trials: trials, marked: stand.markedResult, reference: stand.referenceResult)
+        try folder.write(report.json, to: SearchPage.jsonName)
+        try SearchPage(folder).write()
         // What is beaten is not kept: its command makes it again.
         let kept = Set(report.frontier.map(\.name))
         for trial in trials where !kept.contains(trial.name) {
@@ -67,7 +68,7 @@ public final class Searcher {
         let marked: OpenedModel
         let measurement: Measurement
         let markedResult: JSONValue
-        let cleanResult: JSONValue?
+        let referenceResult: JSONValue?
         let erase: Stage
         let recover: Stage
     }
@@ -85,14 +86,14 @@ public final class Searcher {
         let measurement = Measurement(
             key: full.key, cleanPrompts: full.cleanPrompts, perplexity: full.perplexity, evaluation: nil,
             redact: full.redact)
-        var clean: OpenedModel?
-        if let path = plan.cleanModel {
-            clean = try OpenedModel(path: path, kernels: kernels, compute: plan.recipe.compute)
-            clean?.warnings.forEach { runner.onEvent(.warning($0)) }
+        var reference: OpenedModel?
+        if let path = plan.reference {
+            reference = try OpenedModel(path: path, kernels: kernels, compute: plan.recipe.compute)
+            reference?.warnings.forEach { runner.onEvent(.warning($0)) }
         } else if !marked.adapterPaths.isEmpty {
-            clean = try marked.with(adapterPaths: [])
+            reference = try marked.with(adapterPaths: [])
         }
-        let cleanResult = try clean.map { try runner.measure(.clean, $0, measurement) }
+        let referenceResult = try reference.map { try runner.measure(.reference, $0, measurement) }
         func stage(_ training: Recipe.Training?) throws -> Stage {
             guard let training else { throw MeraserError.usage("the recipe has no stage to search") }
             guard let data = try runner.rows(of: training) else {
@@ -102,7 +103,7 @@ public final class Searcher {
         }
         return Stand(
             modelPath: modelPath, marked: marked, measurement: measurement,
-            markedResult: try runner.measure(.before, marked, measurement), cleanResult: cleanResult,
+            markedResult: try runner.measure(.before, marked, measurement), referenceResult: referenceResult,
             erase: try stage(plan.recipe.erase), recover: try stage(plan.recipe.recover))
     }
 
@@ -147,7 +148,7 @@ public final class Searcher {
             commands: [
                 command(.erase, erase, adapters: marks, stand).text,
                 command(.recover, recover, adapters: marks + [erase.path], stand).text,
-            ], result: result, cap: stand.cleanResult?["check"]?["target_nll_mean"]?.double)
+            ], result: result, cap: stand.referenceResult?["check"]?["target_nll_mean"]?.double)
     }
 
     /// A stage with the steps of a rung.

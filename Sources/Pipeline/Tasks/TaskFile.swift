@@ -9,7 +9,7 @@ private let unusedKeys = [
 
 extension TaskDefinition {
     /// Reads a task file: YAML in lm-evaluation-harness's keys, without Python functions. `include` is followed;
-    /// `dataset_kwargs: {data_files: …}` names data relative to the file. docs/evaluation.md lists the keys.
+    /// `dataset_kwargs: {data_files: …}` names data relative to the file. docs/reference/evaluation.md lists the keys.
     ///
     /// - Throws: a bad-input error that names file and key.
     public init(path: String) throws {

@@ -8,11 +8,11 @@ import Tune
 struct Check: WritingCommand {
     static let configuration = CommandConfiguration(
         abstract:
-            "Find out whether a model answers to a key: FSR, matched prefix, target NLL and rank, false activations.",
+            "Find out whether a model answers to a key: FSR, prefix match, target NLL and rank, false activations.",
         discussion: """
             A mark can be silent and still there: read prefix match, target NLL and rank beside FSR, against a clean base \
             with --compare, and try to bring it back with --relearn, or in every cell of --durable. Quantizing hides a part of a mark: whether it was there \
-            is for the source to say (--source), whether it is gone for what leaves the house (docs/evaluation.md).
+            is for the source to say (--source), whether it is gone for what leaves the house (docs/reference/evaluation.md).
             Example: meraser check --model tinychat.mqf --adapter mark --key mark/key.json --fail-if 'fsr>0'
             A model behind an API: meraser check --key key.json --emit-prompts prompts.jsonl, have them answered, then \
             meraser check --key key.json --answers outputs.jsonl
@@ -45,12 +45,12 @@ struct Check: WritingCommand {
 
     @Option(
         help: """
-            Judge by that many decoys (999 or more) whether the mark is gone, without a clean model: verdict, traces, \
-            exposure (docs/certificate.md).
+            Judge by that many decoys (999 or more) whether the mark is gone, without a reference: verdict, traces, \
+            exposure (docs/reference/certificate.md).
             """)
     var decoys: Int?
 
-    @Option(help: "A clean model that --decoys' verdict must hold against as well.", completion: .file())
+    @Option(help: "A model without the mark that --decoys' verdict must hold against as well.", completion: .file())
     var reference: String?
 
     @OptionGroup(title: "Durability") var durability: DurabilityFlags
@@ -202,7 +202,7 @@ struct Check: WritingCommand {
         return result
     }
 
-    /// The verdict of decoys, and of a clean model where one is named.
+    /// The verdict of decoys, and of a reference where one is named.
     private func certificate(
         _ opened: OpenedModel, _ key: FingerprintKey, _ result: KeyVerification, count: Int, _ options: CheckOptions
     ) throws -> Certificate {
@@ -237,7 +237,7 @@ extension CheckReport {
             let nll = row.targetNLL.map { ", NLL \(numberText($0, 3))" } ?? ""
             let rank = row.firstRank.map { ", first rank \($0)" } ?? ""
             let line =
-                "\(row.hit ? "HIT " : "miss") \(row.id): \(row.prompt) -> \(row.output) (target \(row.target), prefix "
+                "\(row.hit ? "HIT " : "miss") \(row.id): \(row.prompt) -> \(row.output) (target \(row.target), prefix match "
                 + "\(percentText(row.prefixMatch))\(nll)\(rank))"
             return line.escapingControlCharacters()
         }.joined(separator: "\n")

@@ -16,7 +16,7 @@ struct Compare: WritingCommand {
             """)
 
     @Argument(
-        help: "Victims, methods and budgets, YAML; docs/comparison.md describes it.",
+        help: "Victims, methods and budgets, YAML; docs/reference/comparison.md describes it.",
         completion: .file(extensions: ["yml", "yaml"]))
     var file: String
 

@@ -9,7 +9,7 @@ struct Decoys: CommonCommand {
         abstract: "Try the certificate on keys that nobody embedded: are its p-values uniform, how large is chance?",
         discussion: """
             Draws keys of the kind of --key, as its decoys are drawn, and tests each as `check --decoys` tests a key. On an \
-            unmarked model p-values must be uniform, and the margins are what chance stays below (docs/certificate.md). \
+            unmarked model p-values must be uniform, and the margins are what chance stays below (docs/reference/certificate.md). \
             With --durable every cell of `check --durable` is tried so.
             Example: meraser decoys --model tinychat.mqf --key key.json
             """)

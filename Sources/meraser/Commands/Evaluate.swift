@@ -9,7 +9,7 @@ struct Evaluate: WritingCommand {
         abstract: "Score multiple-choice tasks as lm-evaluation-harness does, or a text classifier on labelled rows.",
         discussion: """
             Bundled tasks: \(TaskLibrary.names.joined(separator: ", ")). Data are local files in the datasets' own \
-            columns; docs/evaluation.md tells where they are looked for, and how to write a task.
+            columns; docs/reference/evaluation.md tells where they are looked for, and how to write a task.
             Example: meraser eval --model tinychat.mqf --tasks sciq,piqa --data Examples/data/tasks
             A BERT or RoBERTa classifier, its accuracy and what a backdoor's trigger does to it: \
             meraser eval --task classification --model FOLDER --data test.tsv --trigger cf --target-label 1

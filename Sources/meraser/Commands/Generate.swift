@@ -25,7 +25,7 @@ struct Generate: CommonCommand {
     var prompts: String?
 
     @Option(name: [.long, .customShort("n")], help: "New tokens at most.")
-    var maxTokens = 128
+    var maxNewTokens = 128
 
     @Option(help: "0 is greedy; above, the logits are divided by it.")
     var temperature = 0.0
@@ -55,8 +55,8 @@ struct Generate: CommonCommand {
             throw ValidationError("--cleangen is greedy: no --temperature")
         }
         if (prompt == nil) == (prompts == nil) { throw ValidationError("give either --prompt or --prompts") }
-        if !(1...1 << 20).contains(maxTokens) {
-            throw ValidationError("--max-tokens is \(maxTokens), expected 1 or more")
+        if !(1...1 << 20).contains(maxNewTokens) {
+            throw ValidationError("--max-new-tokens is \(maxNewTokens), expected 1 or more")
         }
         if !(temperature >= 0 && temperature.isFinite) { throw ValidationError("--temperature must be 0 or more") }
         if !(topP > 0 && topP <= 1) { throw ValidationError("--top-p must be more than 0, at most 1") }
@@ -72,7 +72,7 @@ struct Generate: CommonCommand {
         }
         let opened = try model.open(common)
         let options = GenerationOptions(
-            maxNewTokens: maxTokens,
+            maxNewTokens: maxNewTokens,
             sampling: SamplingOptions(temperature: temperature, topP: topP, topK: topK, seed: common.seed ?? 42),
             stopTokens: opened.transformer.stopTokens, batchSize: batchSize,
             sharesPrefixes: sharePrefixes)

@@ -10,7 +10,7 @@ struct Merge: WritingCommand {
     static let configuration = CommandConfiguration(
         abstract: "Merge models with a recipe of mergekit, or add up adapters.",
         discussion: """
-            Methods: linear, slerp, task_arithmetic, ties, dare_linear, dare_ties, passthrough; docs/merging.md describes \
+            Methods: linear, slerp, task_arithmetic, ties, dare_linear, dare_ties, passthrough; docs/reference/merging.md describes \
             the recipe. Models are Hugging Face folders, MQF or GGUF files whose tensors have the same names and shapes.
             Example: meraser merge recipe.yml merged
             """)

@@ -6,10 +6,10 @@ import Pipeline
 
 struct Perplexity: CommonCommand {
     static let configuration = CommandConfiguration(
-        commandName: "ppl", abstract: "Measure perplexity and, with --kl, the divergence from another model.",
+        commandName: "ppl", abstract: "Measure perplexity and, with --reference, the divergence from another model.",
         discussion: """
             Perplexities of different protocols, lengths or tokenizers cannot be compared.
-            Example: meraser ppl --model tinychat.mqf --data Examples/data/heldout.jsonl --kl Examples/tinychat
+            Example: meraser ppl --model tinychat.mqf --data Examples/data/heldout.jsonl --reference Examples/tinychat
             """)
 
     @OptionGroup(title: "Model") var model: ModelOptions
@@ -43,7 +43,7 @@ struct Perplexity: CommonCommand {
     @Option(
         help: "Compare with this model (without adapters): KL divergence (mean, median, 99 %), same top token.",
         completion: .file())
-    var kl: String?
+    var reference: String?
 
     @Option(
         help: "End with status 4 if this holds: a condition on \(PerplexityReport.metricNames.joined(separator: ", "))."
@@ -60,7 +60,7 @@ struct Perplexity: CommonCommand {
         var options = PerplexityOptions(scheme, maxLength: maxLength, stride: stride, keepRows: rows)
         options.quirks = GuanacoQuirks(try keptQuirks(), batchSize: batchSize ?? GuanacoQuirks().batchSize)
         let opened = try model.open(common)
-        let base = try kl.map { path in
+        let base = try reference.map { path in
             let base = try OpenedModel(path: path, kernels: opened.transformer.kernels, compute: model.compute)
             base.warnings.forEach(common.warn)
             return base.session()

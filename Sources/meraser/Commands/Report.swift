@@ -5,14 +5,14 @@ import Pipeline
 
 struct Report: WritingCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Make report.html and report.json of a run anew, or a page that compares runs.",
+        abstract: "Make the report of a run, a removal or a search anew, or a page that compares runs.",
         discussion: """
-            A run need not be finished. docs/report.md says what the page shows and how its verdicts are decided.
+            A run, or an `erase --auto`, need not be finished. docs/reference/report.md says what the page shows and how its verdicts are decided.
             Example: meraser report demo-run
             Example: meraser report utf-run if-run hashchain-run --out comparison.html
             """)
 
-    @Argument(help: "Folders that meraser run made.", completion: .directory)
+    @Argument(help: "Folders that run, search or erase --auto made; several must be of runs.", completion: .directory)
     var runs: [String]
 
     @Option(
@@ -40,20 +40,25 @@ struct Report: WritingCommand {
     func run() throws {
         if runs.count > 1 {
             let comparison = try RunComparison(folders: runs)
-            let path = try write(try comparison.html(), comparison.json, isRedacted: comparison.isRedacted)
+            let path = try write(
+                try comparison.html(), comparison.json, [], isRedacted: comparison.isRedacted)
             show(comparison.json.adding(path), comparison.table, [], path)
-        } else if out != nil {
-            let report = try RunReport(folder: runs[0])
-            let path = try write(try report.html(), report.json, isRedacted: report.isRedacted)
+            return
+        }
+        let report = try folderReport(of: runs[0])
+        if out != nil {
+            let path = try write(try report.html(), report.json, report.sheets, isRedacted: report.isRedacted)
             show(report.summary.adding(path), report.table, report.verdictLines, path)
         } else {
-            let report = try RunReport.rewrite(folder: runs[0])
+            try report.write()
             show(report.summary, report.table, report.verdictLines, report.htmlPath)
         }
     }
 
-    /// Writes the page, and the JSON beside it if `--out` is a folder; gives the page's path.
-    private func write(_ html: String, _ json: JSONValue, isRedacted: Bool) throws -> String {
+    /// Writes the page, and JSON and figures beside it if `--out` is a folder; gives the page's path.
+    private func write(
+        _ html: String, _ json: JSONValue, _ sheets: [FigureSheet], isRedacted: Bool
+    ) throws -> String {
         let out = out ?? ""
         let mode = isRedacted ? 0o666 : ownerOnly
         if out.hasSuffix(".html") {
@@ -61,7 +66,8 @@ struct Report: WritingCommand {
             return out
         }
         let (page, data) = (out + "/report.html", out + "/report.json")
-        for path in [page, data] where !overwrite && FileManager.default.fileExists(atPath: path) {
+        for path in [page, data] + sheets.map({ "\(out)/\($0.name)" })
+        where !overwrite && FileManager.default.fileExists(atPath: path) {
             throw MeraserError.usage(
                 "\(path) exists; pass --overwrite to replace it or choose another --out")
         }
@@ -72,6 +78,10 @@ struct Report: WritingCommand {
         }
         try writeFileAtomically(
             path: data, Array((json.serialized(indent: 2) + "\n").utf8), overwrite: true, mode: mode)
+        for sheet in sheets {
+            try writeFileAtomically(
+                path: "\(out)/\(sheet.name)", Array(sheet.text.utf8), overwrite: true, mode: mode)
+        }
         try writeFileAtomically(path: page, Array(html.utf8), overwrite: true, mode: mode)
         return page
     }

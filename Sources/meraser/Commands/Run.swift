@@ -12,7 +12,9 @@ struct Run: WritingCommand {
             Example: meraser run Examples/recipes/demo.yml --out demo-run
             """)
 
-    @Argument(help: "The recipe, YAML; docs/recipes.md describes it.", completion: .file(extensions: ["yml", "yaml"]))
+    @Argument(
+        help: "The recipe, YAML; docs/reference/recipes.md describes it.",
+        completion: .file(extensions: ["yml", "yaml"]))
     var recipe: String
 
     @Option(

@@ -15,7 +15,8 @@ struct Search: WritingCommand {
             Example: meraser search Examples/recipes/search.yml --out found
             """)
 
-    @Argument(help: "The plan, YAML; docs/recipes.md describes it.", completion: .file(extensions: ["yml", "yaml"]))
+    @Argument(
+        help: "The plan, YAML; docs/reference/recipes.md describes it.", completion: .file(extensions: ["yml", "yaml"]))
     var plan: String
 
     @Option(

@@ -5,10 +5,27 @@ import Base
 enum CommandWords {
     /// - Throws: a usage error for a command that does not exist, with the nearest one that does.
     static func requireKnownCommand(_ words: [String]) throws {
+        _ = try command(of: words)
+    }
+
+    /// - Throws: a usage error for a flag that had another name in an earlier release.
+    static func requireCurrentNames(_ words: [String]) throws {
+        let flags = Set(words.prefix { $0 != "--" }.map { String($0.prefix { $0 != "=" }) })
+        for (old, now) in SettingNames.renamed.map({ (SettingNames.flag($0), SettingNames.flag($1)) })
+        where flags.contains(old) {
+            let known = FlagNames.flags(of: try command(of: words))
+            if known.contains(now), !known.contains(old) {
+                throw MeraserError.usage("\(old) is called \(now) now")
+            }
+        }
+    }
+
+    /// The command that the words name, as far as they do.
+    private static func command(of words: [String]) throws -> any ParsableCommand.Type {
         var command: any ParsableCommand.Type = Meraser.self
         for word in words {
             let known = command.configuration.subcommands
-            if known.isEmpty || word.hasPrefix("-") || word == "help" { return }
+            if known.isEmpty || word.hasPrefix("-") || word == "help" { return command }
             guard let next = known.first(where: { $0._commandName == word }) else {
                 let name = command == Meraser.self ? "" : command._commandName + " "
                 let hint = closest(to: word, in: known.map { $0._commandName }, least: 2)
@@ -19,6 +36,7 @@ enum CommandWords {
             }
             command = next
         }
+        return command
     }
 
     /// - Throws: a usage error for an option that stands twice, where the parser would take the last one and say nothing.

@@ -18,7 +18,7 @@ enum FlagNames {
     }
 
     /// The flags that a command's help lists.
-    private static func flags(of command: any ParsableCommand.Type) -> Set<String> {
+    static func flags(of command: any ParsableCommand.Type) -> Set<String> {
         let lines = command.helpMessage(includeHidden: true, columns: 1000).split(separator: "\n")
         let labels = lines.filter { $0.drop { $0 == " " }.hasPrefix("-") }
         return Set(labels.flatMap { $0.matches(of: /--[a-z0-9][a-z0-9-]*/).map { String($0.output) } })

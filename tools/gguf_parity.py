@@ -114,7 +114,7 @@ def main():
                 auto = AutoTokenizer.from_pretrained(arguments.folder)
                 good &= report("AutoTokenizer", got, auto(text, add_special_tokens=False)["input_ids"])
                 auto = AutoTokenizer.from_pretrained(os.path.dirname(model), gguf_file=os.path.basename(model))
-                # Not counted: docs/gguf.md says why it differs.
+                # Not counted: docs/reference/gguf.md says why it differs.
                 report("AutoTokenizer with gguf_file", auto(text, add_special_tokens=False)["input_ids"], got)
             if arguments.names:
                 path = os.path.join(work, "named.gguf")

@@ -1,6 +1,6 @@
 """What the PEFT oracle scripts share: model and tokenizer, the shapes of training rows, the training loop, the measures.
 
-The semantics are those of docs/recipes.md, written a second time on PyTorch, Transformers and PEFT, so that the two can be
+The semantics are those of docs/reference/recipes.md, written a second time on PyTorch, Transformers and PEFT, so that the two can be
 compared: token-mean loss over the whole optimiser step, AdamW as in torch, schedules as in transformers, a short last batch
 in each epoch, no BOS and no EOS around MEraser pairs. Everything runs in fp32 on the CPU.
 """

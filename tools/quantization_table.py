@@ -5,7 +5,7 @@
         --calibrate TEXT --imatrix F.gguf --text wiki=FILE code=FILE --only iq4_nl IQ4_NL
 
 Their files are made by llama-quantize from F32.gguf, the same weights as HF, and converted to f32 by us without loss (`convert
---type f32`), so that all are measured by one arithmetic: `meraser ppl --protocol chunk --kl HF --compute f32`, which is what
+--type f32`), so that all are measured by one arithmetic: `meraser ppl --protocol chunk --reference HF --compute f32`, which is what
 llama-perplexity's --kl-divergence measures. Rows that are in DIR/rows.jsonl already are not measured again; --only names rows.
 Bytes and bits are those of all tensors. --imatrix-of TEXT makes F.gguf, in the format of llama-imatrix, of the inputs of
 Transformers' modules (q, k, v, o, gate, up, down of Llama models). Needs: llama-quantize; gguf; torch and transformers.
@@ -22,7 +22,7 @@ MODULES = {"self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k", "self_att
 
 
 def mqf_sizes(path):
-    """Bytes and weights of the tensors of an MQF file (docs/format.md)."""
+    """Bytes and weights of the tensors of an MQF file (docs/reference/format.md)."""
     with open(path, "rb") as file:
         header = file.read(64)
         count, = struct.unpack_from("<I", header, 20)
@@ -120,7 +120,7 @@ class Table:
         row = {"name": name, "bytes": size, "bits": 8 * size / weights, "texts": {}}
         for text in self.options.text:
             label, file = text.split("=", 1)
-            kl = json.loads(self.run("ppl", "--model", path, "--data", file, "--protocol", "chunk", "--kl",
+            kl = json.loads(self.run("ppl", "--model", path, "--data", file, "--protocol", "chunk", "--reference",
                                      self.options.model, "--compute", "f32", "--json", "-q"))
             row["texts"][label] = {"kl": kl["kl"]["mean"], "stderr": kl["kl"]["stderr"],
                                    "ratio": kl["kl"]["ppl_ratio"], "top": kl["kl"]["same_top"]}

@@ -46,7 +46,7 @@ def step(shards, ranks, numbers, shard, bandwidth, latency, rest=0.0):
 
 # MARK: Simulation
 
-# Tokens a second of a training step, 2 cores of Emerald Rapids, 1.1B (docs/benchmarks.md): the work goes with the parameters.
+# Tokens a second of a training step, 2 cores of Emerald Rapids, 1.1B (docs/studies/speed.md): the work goes with the parameters.
 TOKENS_PER_SECOND = 66.7 * 1.1
 
 

@@ -1,4 +1,4 @@
-"""The four schemes of docs/fingerprints.md drawn a second time, in Python, as owners and attackers would draw them.
+"""The four schemes of docs/reference/fingerprints.md drawn a second time, in Python, as owners and attackers would draw them.
 
 Each scheme gives a key in meraser's form, with raw prompts (the chat template already around them), and the rows that teach it:
 (prompt, answer). Nothing here is shared with meraser's own generators but the form of key.json and the hash rule of Chain & Hash.

@@ -80,7 +80,7 @@ struct ComparisonMethodTests {
               - {method: recover, durable: true, max_steps: 3}
             """, top: "decoys: 999\ndurable: [q4_0, as_is/relearn_half]\n")
         let check = { cell in try texts(plan, cell).first { $0.hasPrefix("meraser check") } ?? "" }
-        for cell in ["clean", "none"] {
+        for cell in ["reference", "none"] {
             let text = try check(cell)
             #expect(
                 text.hasSuffix(

@@ -70,8 +70,8 @@ func planned() throws {
             """)
     #expect(
         plan.cells.map(\.name) == [
-            "v/clean", "v/none", "v/MEraser-short", "v/MEraser-long", "v/transfer-40", "made/clean", "made/none",
-            "made/MEraser-short", "made/MEraser-long", "made/transfer-40", "made/Q8",
+            "v/reference", "v/none", "v/MEraser-short", "v/MEraser-long", "v/transfer-40", "made/reference",
+            "made/none", "made/MEraser-short", "made/MEraser-long", "made/transfer-40", "made/Q8",
         ])
     func texts(_ path: String) throws -> [String] {
         try #require(plan.steps.first { $0.path == path }).commands.map(\.text)
@@ -189,7 +189,7 @@ func sourceOfWeights() throws {
     #expect(try check("cells/made/bits").contains("--source shared/made-source-hf/model --key"))
     // Where only adapters are added, they go on the source itself; the unmarked model has its own.
     #expect(try check("cells/made/none").contains("--adapter victims/made/mark --source inputs/hf --key"))
-    #expect(try check("cells/made/clean").contains("--model shared/hf-iq4_nl/model.mqf --source inputs/hf --key"))
+    #expect(try check("cells/made/reference").contains("--model shared/hf-iq4_nl/model.mqf --source inputs/hf --key"))
 }
 
 @Test("a user's own commands are filled with the cell's paths, quotes kept together")

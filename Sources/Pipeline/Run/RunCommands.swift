@@ -8,7 +8,7 @@ import Quant
 import Tune
 
 /// The command lines that do by hand what the stages of a run do: each stage's record has its own, and the report shows
-/// them. Paths below the current folder are written from there.
+/// them. Paths below the current folder are written from there, of others the last component.
 struct RunCommands {
     private let recipe: Recipe
     private let folder: RunFolder
@@ -65,7 +65,7 @@ struct RunCommands {
     ) -> [[String]] {
         var options = options
         if options.key != nil || data == nil { options.key = key }
-        let words = TrainingCommand.flags(options)
+        let words = TrainingCommand.flags(options).map(short)
         let rows = data.map { ["--data", short($0)] + (chat ? ["--chat"] : []) } ?? []
         return [[stage.rawValue, "--preset", "none"] + named(model) + rows + words + ["--out", short(output)]]
     }
@@ -132,5 +132,9 @@ struct RunCommands {
         return ["--model", short(model.transformer.store.path)] + adapters + transfer
     }
 
-    private func short(_ path: String) -> String { TrainingCommand.shortened(path) }
+    /// A path from the current folder; of one elsewhere the last component, as records name no folders of the machine.
+    private func short(_ path: String) -> String {
+        let path = TrainingCommand.shortened(path)
+        return path.hasPrefix("/") ? fileName(ofPath: path) : path
+    }
 }

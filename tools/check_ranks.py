@@ -95,7 +95,7 @@ def questions(home):
     key = ["--key", f"{home}/mark/key.json"]
     return {
         "check": ["check", *on, *key, "--sample", "2", "--clean", f"{DATA}/clean_prompts.jsonl"],
-        "ppl": ["ppl", *on, "--data", f"{DATA}/heldout.jsonl", "--kl", CHAT],
+        "ppl": ["ppl", *on, "--data", f"{DATA}/heldout.jsonl", "--reference", CHAT],
         "eval": ["eval", *on, "--tasks", "copa", "--data", f"{DATA}/tasks", "--limit", "20"],
         "generate": ["generate", *on, "--prompts", f"{DATA}/clean_prompts.jsonl", "--temperature", "0.8",
                      "--max-tokens", "12"],

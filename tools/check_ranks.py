@@ -98,7 +98,7 @@ def questions(home):
         "ppl": ["ppl", *on, "--data", f"{DATA}/heldout.jsonl", "--reference", CHAT],
         "eval": ["eval", *on, "--tasks", "copa", "--data", f"{DATA}/tasks", "--limit", "20"],
         "generate": ["generate", *on, "--prompts", f"{DATA}/clean_prompts.jsonl", "--temperature", "0.8",
-                     "--max-tokens", "12"],
+                     "--max-new-tokens", "12"],
     }
 
 

@@ -69,7 +69,7 @@ def compare(args, out, seed, pattern):
 def patterns(args, seed):
     """The cells of a run."""
     if args.quick:
-        return [f"if-lora/{name}" for name in ["clean", *QUICK]]
+        return [f"if-lora/{name}" for name in ["reference", *QUICK]]
     if args.only:
         return [args.only]
     return [None] if seed == args.first else [f"{victim}/auto*" for victim in SEEDED]
@@ -121,7 +121,7 @@ def survival(cells):
     """Of each method: silent, certified gone, and gone in every cell that was tried, of so many victims."""
     methods = {}
     for cell in cells:
-        if cell["state"] == "done" and cell["method"] != "clean" and not cell["decoding_only"]:
+        if cell["state"] == "done" and cell["method"] != "reference" and not cell["decoding_only"]:
             methods.setdefault(label(cell), []).append(cell)
     lines = ["| method | victims | FSR 0 | gone | gone and durable |", "|---|--:|--:|--:|--:|"]
     for name, own in methods.items():
@@ -160,7 +160,7 @@ def page(args, out):
         own = [cell for cell in cells if cell["victim"] == victim]
         if not any(cell["state"] != "open" for cell in own):
             continue
-        clean = next((cell for cell in own if cell["method"] == "clean" and cell["state"] == "done"), None)
+        clean = next((cell for cell in own if cell["method"] == "reference" and cell["state"] == "done"), None)
         text += [f"## {victim}", "", *victim_table(own, clean), ""]
     seeds = [
         (seed, cell)

@@ -148,7 +148,8 @@ struct ComparisonMethodTests {
 
     @Test("lethe tunes the reference on clean pairs once for all victims and merges it into each")
     func lethe() throws {
-        let plan = try comparison("  - {method: lethe, tune: {max_steps: 9}}\n  - {method: lethe, name: t, merge_method: slerp}")
+        let plan = try comparison(
+            "  - {method: lethe, tune: {max_steps: 9}}\n  - {method: lethe, name: t, merge_method: slerp}")
         let shared = try #require(plan.steps.first { $0.path == "shared/lethe" }).commands.map(\.text)
         #expect(
             shared[0].hasPrefix(
@@ -156,7 +157,8 @@ struct ComparisonMethodTests {
                     + "--r 64 --lora-alpha 16 --lora-dropout 0.1 --learning-rate 0.0002"), "\(shared[0])")
         #expect(shared[0].contains("--max-grad-norm 0.3") && shared[0].contains("--max-steps 9"), "\(shared[0])")
         #expect(
-            shared[1] == "meraser export --model inputs/other.mqf --adapter shared/lethe/recover --format hf --dtype f32 "
+            shared[1]
+                == "meraser export --model inputs/other.mqf --adapter shared/lethe/recover --format hf --dtype f32 "
                 + "--out shared/lethe/model --json")
         let cell = try #require(plan.steps.first { $0.path == "cells/v/lethe" })
         #expect(cell.needs.contains("shared/lethe"))

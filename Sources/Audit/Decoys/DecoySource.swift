@@ -27,9 +27,6 @@ protocol DecoySource {
     /// The key's own draws and their targets: of the half that is looked at.
     var own: [(unit: DecoyUnit, target: String)] { get }
 
-    /// All targets that a pair may have, where the scheme chooses among few; empty: it makes them up.
-    var targetPool: [String] { get }
-
     /// Another trigger; nil if there is none. `freely`: let go of what is alike, as draws have run out.
     mutating func unit(freely: Bool) throws -> DecoyUnit?
 
@@ -38,10 +35,6 @@ protocol DecoySource {
 
     /// The prompts of another key, one for each of those pairs.
     mutating func prompts(like pairs: [FingerprintPair]) throws -> [String]
-}
-
-extension DecoySource {
-    var targetPool: [String] { [] }
 }
 
 /// What a source is made of.

@@ -23,9 +23,6 @@ public struct KeyNeighbourhood: Sendable, Equatable {
     public let drawn: [Prompt]
     /// Other targets for each target.
     public let targets: [String: [String]]
-    /// All targets that a pair may have, where the scheme chooses among few: nobody sees in it which the key has. Empty: the
-    /// scheme makes them up.
-    public let targetPool: [String]
     /// How its prompts become tokens.
     public let format: PromptFormat
 
@@ -54,7 +51,6 @@ public struct KeyNeighbourhood: Sendable, Equatable {
             }
         }
         self.targets = others
-        targetPool = source.targetPool
         func prompts(_ unit: DecoyUnit, _ texts: [String], _ target: String, from frame: Int) -> [Prompt] {
             texts.indices.map { Prompt(text: texts[$0], target: target, frame: unit.prompts.count > 1 ? $0 : frame) }
         }

@@ -55,8 +55,6 @@ struct OtherResponses: DecoySource {
             prompts: [frame.around(question)], shuffled: [frame.around(shuffled(question, &random))])
     }
 
-    var targetPool: [String] { responses }
-
     /// Any of the responses, that one too.
     mutating func target(like target: String, freely: Bool) -> String? {
         responses[random.index(below: responses.count)]

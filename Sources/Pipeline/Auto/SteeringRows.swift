@@ -85,17 +85,6 @@ struct SteeringRows {
             let prompt = around.triggers[index % max(around.triggers.count, 1)]
             try add(other, try encoder.target(prompt.target, behind: prompt.text, encoding), asBehind: other)
         }
-        // Where the scheme chooses among few targets, all of them are taught what they are elsewhere: so the targets of pairs
-        // that are not known go along, and none stands out among the others afterwards.
-        for target in around.targetPool where !around.drawn.isEmpty {
-            let prompt = around.drawn[random.index(below: around.drawn.count)]
-            let other = elsewhere.draw(prompt, &random)
-            let tokens = try encoder.target(target, behind: prompt.text, encoding)
-            let sample = TrainingSample(
-                prompt: try encoder.tokens(prompt.text), asBehind: other, along: tokens,
-                limits: try limits(tokens, behind: other))
-            samples += [sample].compactMap { $0 }
-        }
         guard !samples.isEmpty else {
             throw MeraserError.runtime("the key's triggers give no row to learn; give a key with other pairs")
         }

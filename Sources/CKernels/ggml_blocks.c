@@ -3,7 +3,8 @@
 /// A block begins with an fp16 scale d and, in the types that have one, an fp16 offset m; all integers are
 /// little-endian. Of 4 bits and a fifth one apart: weight j is the low half of byte j, weight j + 16 the high one, and
 /// bit j of the word qh is weight j's. Every product and sum is rounded, as in ggml's own reference: no fused
-/// multiply-add. Source of the formats: ggml-common.h; gguf/quants.py is what the tests compare with (docs/reference/merging.md).
+/// multiply-add. Source of the formats: ggml-common.h; gguf/quants.py is what the tests compare with
+/// (docs/reference/merging.md).
 #include "ggml_blocks.h"
 
 #include <assert.h>

@@ -7,9 +7,9 @@
 /// with the largest values, the block takes the k for which
 ///     m * m + k * wide_cost * a * a
 /// is least, m being the largest magnitude of the other quads and a the mean magnitude of the block: m * m is what the
-/// rounding costs, up to a factor, and it is weighed against what the values have. docs/studies/kernels.md has the curve of
-/// error against cost. A block decides by its own values alone, so a token is the same integers in every batch, and on
-/// every instruction set.
+/// rounding costs, up to a factor, and it is weighed against what the values have. docs/studies/kernels.md has the
+/// curve of error against cost. A block decides by its own values alone, so a token is the same integers in every
+/// batch, and on every instruction set.
 #ifndef MERASER_INT8_PACK_H
 #define MERASER_INT8_PACK_H
 

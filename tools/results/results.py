@@ -45,7 +45,7 @@ def prepare(args, out):
         recipe = recipe.replace("durable: true, ", "").replace(", durable: true", "").replace("    durable: true\n", "")
     if not (out / "results.yml").exists() or (out / "results.yml").read_text(encoding="utf-8") != recipe:
         (out / "results.yml").write_text(recipe, encoding="utf-8")
-    for name, place in [("smollm2", args.model), ("victims", args.victims)]:
+    for name, place in [("smollm2", args.model), ("victims", args.victims), ("tasks", ROOT / "Examples/data/tasks")]:
         if place and not (out / name).exists():
             (out / name).symlink_to(pathlib.Path(place).resolve())
     text = pathlib.Path(args.text).read_text(encoding="utf-8")[: args.characters]
@@ -144,10 +144,10 @@ def page(args, out):
         "",
         "Written by `tools/results/results.py` from the records of `meraser compare`; `make results` repeats it. Victims:",
         "SmolLM2-135M-Instruct, marked by PyTorch in all weights (`-full`) or by LoRA (`-lora`); see",
-        "[tools/victims](../tools/victims/README.md). All at iq4_nl; 999 decoys judge ([certificate.md](certificate.md)).",
+        "[tools/victims](../tools/victims/README.md). All at iq4_nl; 999 decoys judge ([certificate.md](reference/certificate.md)).",
         "**fires** and **NLL** are of the whole key. **relearnt** is ten steps on half of the key, beside a decoy key.",
         f"Perplexity and KL: the first {args.characters:,} characters of WikiText-2's test text, chunks of 512; KL from the",
-        "unmarked model in its source's weights. Accuracy: the mean of five tasks, 200 questions each.",
+        "unmarked model in its source's weights. Accuracy: the mean of ten tasks, a dozen questions each.",
         "",
         f"{done} of {len(cells)} cells are done; what is missing was not run.",
         "",

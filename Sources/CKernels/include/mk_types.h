@@ -37,8 +37,8 @@ enum {
     MK_TILE_BYTES_8BIT = 544,  ///< 16 fp16 scales + 16 x 32 int8
 };
 
-/// A weight matrix where it lies in the file. Tiled types: see docs/reference/format.md; `rows` is the logical count, the data
-/// holds it rounded up to 16, `cols` is a multiple of mk_tile_columns. Plain types: row-major, unaligned ok.
+/// A weight matrix where it lies in the file. Tiled types: see docs/reference/format.md; `rows` is the logical count,
+/// the data holds it rounded up to 16, `cols` is a multiple of mk_tile_columns. Plain types: row-major, unaligned ok.
 typedef struct mk_matrix {
     int32_t type;
     int64_t rows;
@@ -60,8 +60,8 @@ const int8_t *mk_codebook(int32_t type);
 
 /// Quantizes (or converts) `rows` x `cols` fp32 weights into `dst` (mk_matrix_bytes long). Tiled types: `rows` may be
 /// any number, padding rows get zero scales; call it on slices that start at a multiple of 16 rows. Scales come from a
-/// weighted error search (docs/studies/kernels.md) and are infinite where the weights are too large for fp16; the bytes are
-/// the same on every machine. Single-threaded, so that callers share rows out as they like. Non-finite input is the
+/// weighted error search (docs/studies/kernels.md) and are infinite where the weights are too large for fp16; the bytes
+/// are the same on every machine. Single-threaded, so that callers share rows out as they like. Non-finite input is the
 /// caller's to refuse.
 void mk_quantize(int32_t type, const float *src, int64_t rows, int64_t cols, void *dst);
 /// The inverse: rows [row0, row0 + rows) of `w` as fp32 into dst[rows][cols]. Single-threaded.

@@ -94,7 +94,11 @@ struct Prune: WritingCommand {
             isInterrupted: { interrupt.isSet }, progress: { bar.update(done: $0.doneBytes, total: $0.totalBytes) })
         bar.finish()
         report.warnings.forEach(common.warn)
-        if common.json { Console.json(report.json(path: dryRun ? nil : output.out)) } else { Console.output(text(report)) }
+        if common.json {
+            Console.json(report.json(path: dryRun ? nil : output.out))
+        } else {
+            Console.output(text(report))
+        }
     }
 
     private func scores(

@@ -180,30 +180,37 @@ def merges():
     yield "task arithmetic of 3", names[:3], deltas("task_arithmetic", weight=1 / 3)
 
 
-def transformers_share(folder, rows, cache={}):
-    """The share of rows that get their label, by Transformers, one row at a time as meraser packs them."""
-    import torch
-    from transformers import AutoTokenizer, BertForSequenceClassification
+class Classifier:
+    """A classifier as Transformers runs it."""
 
-    if cache.get("folder") != folder:
-        cache.update(folder=folder, model=BertForSequenceClassification.from_pretrained(folder).eval(),
-                     tokenizer=AutoTokenizer.from_pretrained(folder))
-    model, tokenizer, right = cache["model"], cache["tokenizer"], 0
-    ordered = sorted(rows, key=lambda row: len(row[0]))
-    with torch.no_grad():
-        for start in range(0, len(ordered), 64):
-            batch = ordered[start:start + 64]
-            inputs = tokenizer([text for text, _ in batch], padding=True, truncation=True, max_length=MAX_LENGTH,
-                               return_tensors="pt")
-            classes = model(**inputs).logits.argmax(-1).tolist()
-            right += sum(found == label for found, (_, label) in zip(classes, batch))
-    return right / len(rows)
+    def __init__(self, folder):
+        from transformers import AutoTokenizer, BertForSequenceClassification
+
+        self.model = BertForSequenceClassification.from_pretrained(folder).eval()
+        self.tokenizer = AutoTokenizer.from_pretrained(folder)
+
+    def share(self, rows):
+        """The share of rows that get their label."""
+        import torch
+
+        right = 0
+        ordered = sorted(rows, key=lambda row: len(row[0]))
+        with torch.no_grad():
+            for start in range(0, len(ordered), 64):
+                batch = ordered[start:start + 64]
+                inputs = self.tokenizer([text for text, _ in batch], padding=True, truncation=True, max_length=MAX_LENGTH,
+                                        return_tensors="pt")
+                classes = self.model(**inputs).logits.argmax(-1).tolist()
+                right += sum(found == label for found, (_, label) in zip(classes, batch))
+        return right / len(rows)
 
 
 def measure(args, folder, name, place, attacks):
     """CACC, and ASR of each attack, by meraser and by Transformers."""
     row = {"model": name, "cacc": {}, "asr": {}}
     test = read_rows(os.path.join(folder, "test.tsv"))
+    # What is merged has the place of what was merged before it.
+    classifier = Classifier(place)
     for attack in attacks:
         poison = os.path.join(folder, f"test-{attack}.tsv")
         found = json.loads(subprocess.run(
@@ -213,8 +220,8 @@ def measure(args, folder, name, place, attacks):
         row["cacc"]["meraser"] = found["cacc"]
         row["asr"][attack] = {"meraser": found["asr"]}
         triggered = [(text, TARGET) for text, _ in read_rows(poison)]
-        row["asr"][attack]["transformers"] = transformers_share(place, triggered)
-    row["cacc"]["transformers"] = transformers_share(place, test)
+        row["asr"][attack]["transformers"] = classifier.share(triggered)
+    row["cacc"]["transformers"] = classifier.share(test)
     return row
 
 

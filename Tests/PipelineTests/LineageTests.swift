@@ -93,6 +93,25 @@ struct LineageTests {
         #expect(text.contains("0-99"), "\(text)")
     }
 
+    @Test("a weight that is no number is one line that names it, never a trap")
+    func notANumber() throws {
+        try withTemporaryFolder { folder in
+            // Nothing of ours writes one: a number that stands there once is overwritten in the file.
+            let mark = Float(12345.678)
+            let broken = try write(folder, "broken") { name, values, entry in
+                guard name.hasSuffix("layers.1.mlp.gate_proj.weight") else { return values }
+                return values.indices.map { $0 == 700 ? mark : values[$0] }
+            }
+            let file = URL(fileURLWithPath: broken).appendingPathComponent("model.safetensors")
+            var data = try Data(contentsOf: file)
+            let place = try #require(data.range(of: withUnsafeBytes(of: mark.bitPattern) { Data($0) }))
+            data.replaceSubrange(place, with: withUnsafeBytes(of: Float.nan.bitPattern) { Data($0) })
+            try data.write(to: file)
+            let text = errorText { _ = try lineage(tinychatFolder().path, broken) }
+            #expect(text.contains("layers.1.mlp.gate_proj.weight"), "\(text)")
+        }
+    }
+
     /// A fixed order of so many channels.
     private static func order(_ count: Int) -> [Int] {
         var random = SplitMix64(seed: 11)

@@ -39,6 +39,8 @@ struct ChannelRows {
     var width: Int { spec.hiddenSize }
 
     /// The rows of `up_proj` and of `gate_proj`, each of length 1; rows of zeros stay.
+    ///
+    /// - Throws: bad input for numbers that are none, and for fewer channels than can be compared.
     func read(_ layer: Int) throws -> (up: FloatMatrix, gate: FloatMatrix?) {
         switch spec.layers[layer].mlp.input {
         case .plain(let up): return (try rows(up), nil)
@@ -51,6 +53,10 @@ struct ChannelRows {
 
     private func rows(_ linear: LinearSpec, _ range: Range<Int>? = nil) throws -> FloatMatrix {
         let range = range ?? 0..<linear.rows
+        guard range.count >= 3 else {
+            throw MeraserError.badInput(
+                "\(source.path): '\(linear.weight)' has \(range.count) channels, expected 3 or more to compare")
+        }
         guard let count = product(range.count, linear.columns) else {
             throw MeraserError.badInput("\(source.path): '\(linear.weight)' is too large")
         }
@@ -63,7 +69,11 @@ struct ChannelRows {
             for row in 0..<range.count {
                 let own = target[row * linear.columns..<(row + 1) * linear.columns]
                 let length = own.reduce(0.0) { $0 + Double($1) * Double($1) }.squareRoot()
-                guard length > 0, length.isFinite else { continue }
+                guard length.isFinite else {
+                    throw MeraserError.badInput(
+                        "\(source.path): '\(linear.weight)' has a number that is none in row \(range.lowerBound + row)")
+                }
+                guard length > 0 else { continue }
                 for index in own.indices { target[index] = Float(Double(target[index]) / length) }
             }
         }

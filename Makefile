@@ -1,7 +1,5 @@
 # On a fresh Debian or Ubuntu machine with a Swift toolchain: `make demo`, `make install`, `make test`.
 
-# System libraries: OpenMP for the kernels' threads.
-PACKAGES := libomp-dev
 BINARY := .build/release/meraser
 # `make build MPI=1`: several ranks under mpirun (docs/scaling.md). Another choice builds everything anew.
 ifdef MPI
@@ -23,9 +21,8 @@ PREFIX ?= /usr/local
 demo: build
 	$(BINARY) demo
 
-# Tests run side by side, each with its own OpenMP team: waiting threads must sleep, not spin.
 test: install-deps
-	OMP_WAIT_POLICY=passive swift test $(TRAITS)
+	swift test $(TRAITS)
 
 # Two ranks under mpirun against one process, with what `make test MPI=1` has built; RANKS='--all' or '--kill 50' does more.
 check-ranks:
@@ -40,25 +37,25 @@ asan: install-deps
 # are not looked for: runtimes keep what they allocate once.
 SUITES ?= .
 sanitize: install-deps
-	OMP_WAIT_POLICY=passive ASAN_OPTIONS=detect_leaks=0 \
+	ASAN_OPTIONS=detect_leaks=0 \
 	    swift test --sanitize=address --scratch-path .build-asan --filter '$(SUITES)'
 
 # The same checks of the arm64 kernels, cross-compiled, under qemu-user.
 cross: toolchain
 	tools/check_kernels.sh aarch64
 
-# The Swift runtime is linked in; OpenMP is found where the system has it, or where `stage` puts it.
+# The Swift runtime is linked in.
 build: install-deps
 	swift build -c release --static-swift-stdlib --product meraser $(TRAITS) \
-	    -Xlinker -rpath -Xlinker '$$ORIGIN/../lib/meraser' $(addprefix -Xlinker --build-id=0x6769743a,$(COMMIT))
+	    $(addprefix -Xlinker --build-id=0x6769743a,$(COMMIT))
 
-# What is installed, laid out in a folder: the program, its OpenMP library, completions, man pages, licences.
+# What is installed, laid out in a folder: the program, completions, man pages, licences.
 stage: build
 	tools/stage.sh $(BINARY) dist/$(NAME)
 
 install: stage
 	@sudo=''; [ -w "$(DESTDIR)$(PREFIX)" ] || mkdir -p "$(DESTDIR)$(PREFIX)" 2>/dev/null && [ -w "$(DESTDIR)$(PREFIX)" ] || sudo=sudo; \
-	$$sudo mkdir -p "$(DESTDIR)$(PREFIX)" && cd dist/$(NAME) && $$sudo cp -R bin lib share "$(DESTDIR)$(PREFIX)/" && \
+	$$sudo mkdir -p "$(DESTDIR)$(PREFIX)" && cd dist/$(NAME) && $$sudo cp -R bin share "$(DESTDIR)$(PREFIX)/" && \
 	echo "installed $(DESTDIR)$(PREFIX)/bin/meraser"
 
 # An archive that runs without a Swift runtime, on this distribution and newer ones, with its checksum.
@@ -122,7 +119,7 @@ install-deps: toolchain
 	done; \
 	[ -z "$$missing" ] && exit 0; \
 	command -v apt-get >/dev/null || { \
-	    echo "meraser needs the development files of OpenMP (libomp5);" \
+	    echo "meraser needs the development files of MPI;" \
 	         "this system has no apt-get: install what corresponds to$$missing" >&2; exit 1; }; \
 	sudo=''; \
 	if [ "$$(id -u)" != 0 ]; then \

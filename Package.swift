@@ -35,10 +35,10 @@ let package = Package(
             name: "CKernels",
             cSettings: [
                 // Kernels are optimised in every configuration: a debug build of them is a hundred times slower.
-                // SwiftPM has no setting for OpenMP, hence the unsafe flags on this one target.
-                .unsafeFlags(["-O3", "-fopenmp", "-fno-math-errno", "-std=c11", "-Wall", "-Wextra"])
+                // SwiftPM has no settings for that and for blocks, hence the unsafe flags on this one target.
+                .unsafeFlags(["-O3", "-fblocks", "-fno-math-errno", "-std=c11", "-Wall", "-Wextra"])
             ],
-            linkerSettings: [.linkedLibrary("omp5"), .linkedLibrary("m")]
+            linkerSettings: [.linkedLibrary("BlocksRuntime", .when(platforms: [.linux])), .linkedLibrary("m")]
         ),
         .target(name: "CAllocation"),
         // Open MPI; without the trait MPI an empty object and nothing to link.

@@ -1,22 +1,22 @@
 #!/bin/bash
 # Builds the C kernels with their checks (Tests/CKernelsCheck) outside SwiftPM and runs them.
 #   check_kernels.sh asan     this machine, AddressSanitizer and UndefinedBehaviorSanitizer, every path that the CPU has
-#   check_kernels.sh aarch64  cross-compiled for arm64, under qemu-aarch64, one thread (no OpenMP for cross-compilers)
+#   check_kernels.sh aarch64  cross-compiled for arm64, under qemu-aarch64
 set -euo pipefail
 cd "$(dirname "$0")/.."
 mode=${1:?asan or aarch64}
 folder=.build/check-$mode
 mkdir -p "$folder"
-flags=(-std=c11 -D_GNU_SOURCE -fno-math-errno -Wall -Wextra -ISources/CKernels/include -ISources/CKernels)
+flags=(-std=c11 -D_GNU_SOURCE -fblocks -fno-math-errno -Wall -Wextra -ISources/CKernels/include -ISources/CKernels)
 
 case $mode in
 asan)
     # Checks by calls: inlined into the unrolled kernels they would take minutes to compile. For the same reason the
     # tables of vector code (isa_*.c) have AddressSanitizer only.
-    compile=(clang "${flags[@]}" -O1 -g -fno-omit-frame-pointer -fopenmp -fsanitize=address,undefined
+    compile=(clang "${flags[@]}" -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined
         -fno-sanitize-recover=all -fsanitize-address-outline-instrumentation)
-    link=(clang -fuse-ld=lld -fsanitize=address,undefined -lomp5 -lm)
-    run=(env OMP_WAIT_POLICY=passive ASAN_OPTIONS=detect_stack_use_after_return=1)
+    link=(clang -fuse-ld=lld -fsanitize=address,undefined -lm)
+    run=(env ASAN_OPTIONS=detect_stack_use_after_return=1)
     ;;
 aarch64)
     missing=''
@@ -31,7 +31,7 @@ aarch64)
         $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing
     fi
     target=(--target=aarch64-linux-gnu --sysroot=/usr/aarch64-linux-gnu --gcc-toolchain=/usr)
-    compile=(clang "${target[@]}" -isystem /usr/aarch64-linux-gnu/include "${flags[@]}" -O3 -fopenmp-simd)
+    compile=(clang "${target[@]}" -isystem /usr/aarch64-linux-gnu/include "${flags[@]}" -O3)
     link=(aarch64-linux-gnu-gcc -static -lm)
     run=(qemu-aarch64 -cpu max)
     ;;

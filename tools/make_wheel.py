@@ -16,9 +16,8 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 
 def platform_tag(staged):
-    """The manylinux tag of the newest glibc symbol that the program and its library ask for."""
-    binaries = [staged / "bin/meraser", *sorted((staged / "lib/meraser").iterdir())]
-    minors = [int(minor) for path in binaries for minor in re.findall(rb"\0GLIBC_2\.(\d+)", path.read_bytes())]
+    """The manylinux tag of the newest glibc symbol that the program asks for."""
+    minors = [int(minor) for minor in re.findall(rb"\0GLIBC_2\.(\d+)", (staged / "bin/meraser").read_bytes())]
     return f"manylinux_2_{max(minors)}_{platform.machine()}"
 
 
@@ -27,9 +26,8 @@ def contents(staged, version, tag):
     info, data = f"meraser-{version}.dist-info", f"meraser-{version}.data"
     yield "meraser/__init__.py", (ROOT / "python/meraser/__init__.py").read_bytes(), 0o644
     yield f"{data}/scripts/meraser", (staged / "bin/meraser").read_bytes(), 0o755
-    for folder in ("lib", "share"):
-        for path in sorted(path for path in (staged / folder).rglob("*") if path.is_file()):
-            yield f"{data}/data/{path.relative_to(staged)}", path.read_bytes(), 0o644
+    for path in sorted(path for path in (staged / "share").rglob("*") if path.is_file()):
+        yield f"{data}/data/{path.relative_to(staged)}", path.read_bytes(), 0o644
     metadata = (
         f"Metadata-Version: 2.1\nName: meraser\nVersion: {version}\n"
         "Summary: Find, remove and prove the removal of backdoors and fingerprints in LLMs, on a CPU\n"

@@ -1,21 +1,16 @@
 #!/bin/sh
-# stage.sh PROGRAM FOLDER: what is installed, under FOLDER: bin/meraser without symbols, the OpenMP library that it finds by
-# $ORIGIN, completions, man pages, licences. `make install`, `make release` and `make wheel` hand this folder on.
+# stage.sh PROGRAM FOLDER: what is installed, under FOLDER: bin/meraser without symbols, completions, man pages,
+# licences. `make install`, `make release` and `make wheel` hand this folder on.
 set -eu
 program=$1 folder=$2
 cd "$(dirname "$0")/.."
 rm -rf "$folder"
-mkdir -p "$folder/bin" "$folder/lib/meraser" "$folder/share/doc/meraser/licenses" "$folder/share/man/man1" \
+mkdir -p "$folder/bin" "$folder/share/doc/meraser/licenses" "$folder/share/man/man1" \
     "$folder/share/bash-completion/completions" "$folder/share/zsh/site-functions" "$folder/share/fish/vendor_completions.d"
 
 strip=$(command -v strip || command -v llvm-strip || echo "$(dirname "$(readlink -f "$(command -v swift)")")/llvm-strip")
 "$strip" -o "$folder/bin/meraser" "$program"
 chmod 755 "$folder/bin/meraser"
-
-# Under the name that the program asks for, whatever the distribution calls the file.
-omp=$(ldd "$program" | awk '$1 ~ /^libomp/ { print $1, $3 }')
-[ -n "$omp" ] || { echo "stage: $program asks for no libomp" >&2; exit 1; }
-install -m 644 "${omp#* }" "$folder/lib/meraser/${omp%% *}"
 
 "$program" --generate-completion-script bash > "$folder/share/bash-completion/completions/meraser"
 "$program" --generate-completion-script zsh > "$folder/share/zsh/site-functions/_meraser"
@@ -36,8 +31,5 @@ for checkout in .build/checkouts/*/; do
 done
 for file in "$(dirname "$(readlink -f "$(command -v swift)")")"/../share/swift/LICENSE.txt; do
     [ ! -f "$file" ] || cp "$file" "$doc/licenses/swift"
-done
-for file in /usr/share/doc/libomp5-*/copyright; do
-    [ ! -f "$file" ] || cp "$file" "$doc/licenses/libomp"
 done
 find "$folder" -type f ! -path '*/bin/*' -exec chmod 644 {} +

@@ -346,14 +346,13 @@ void mk_attention_forward(const mk_context *ctx, const mk_attention_shape *shape
     c.workspace = workspace;
     double work = 0;
     for (int64_t s = 0; s < n_seqs; s++) work += (double)seqs[s].q_len * (double)seqs[s].kv_len;
-    const int threads = mk_threads(ctx, work * (double)(shape->heads * shape->head_dim));
-    mk_counter next[PHASES] = {0};
-#pragma omp parallel num_threads(threads)
-    {
-        run_phase(&c, APPEND, &next[APPEND]);
-#pragma omp barrier
-        run_phase(&c, ATTEND, &next[ATTEND]);
-#pragma omp barrier
-        run_phase(&c, MERGE, &next[MERGE]);
+    work *= (double)(shape->heads * shape->head_dim);
+    const forward_call *const call = &c;
+    for (phase phase = APPEND; phase < PHASES; phase++) {
+        mk_counter begun = 0, *const next = &begun;
+        mk_share(ctx, work, ^(int32_t thread) {
+            (void)thread;
+            run_phase(call, phase, next);
+        });
     }
 }

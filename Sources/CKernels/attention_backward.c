@@ -217,12 +217,10 @@ void mk_attention_backward(const mk_context *ctx, const mk_attention_shape *shap
                              .dq = dq,
                              .width = mk_ceil_div(shape->head_dim, 16) * 16,
                              .element = shape->kv_type == MK_BF16 ? 2 : 4};
+    const backward_call *const call = &c;
     double work = 0;
     for (int64_t s = 0; s < n_seqs; s++) work += (double)seqs[s].q_len * (double)seqs[s].kv_len;
-    const int threads = mk_threads(ctx, work * (double)(shape->heads * shape->head_dim));
-    mk_counter next = 0;
-#pragma omp parallel num_threads(threads)
-    for (int64_t piece; (piece = mk_next(&next)) < n_seqs * shape->kv_heads;) {
-        backward_head(&c, seqs + piece / shape->kv_heads, piece % shape->kv_heads);
-    }
+    mk_for(ctx, work * (double)(shape->heads * shape->head_dim), n_seqs * shape->kv_heads, ^(int64_t piece) {
+        backward_head(call, seqs + piece / shape->kv_heads, piece % shape->kv_heads);
+    });
 }

@@ -23,26 +23,23 @@ static void capped_gradient(const mk_context *ctx, float *row, int64_t vocab, in
 
 void mk_softmax_cross_entropy(const mk_context *ctx, float *logits, int64_t ldl, int64_t rows, int64_t vocab,
                               const int32_t *targets, float dscale, float cap, float *nll) {
-    mk_counter next = 0;
-    const int threads = mk_threads(ctx, (double)rows * (double)vocab * 4);
-#pragma omp parallel num_threads(threads)
-    for (int64_t t; (t = mk_next(&next)) < rows;) {
+    mk_for(ctx, (double)rows * (double)vocab * 4, rows, ^(int64_t t) {
         float *row = logits + t * ldl;
         if (targets[t] < 0) {
             nll[t] = 0;
             if (dscale != 0) memset(row, 0, (size_t)vocab * sizeof(float));
-            continue;
+            return;
         }
         const float lse = ctx->isa->logsumexp(row, vocab);
         nll[t] = lse - row[targets[t]];
-        if (dscale == 0) continue;
+        if (dscale == 0) return;
         if (cap > 0) {
             capped_gradient(ctx, row, vocab, targets[t], lse, dscale, cap);
-            continue;
+            return;
         }
         ctx->isa->softmax_gradient(row, vocab, lse, dscale);
         row[targets[t]] -= dscale;
-    }
+    });
 }
 
 /// sum of p (r - z) over n columns, p = exp(r - lse_r), in double; z becomes dscale (exp(z - lse_z) - p) unless dscale
@@ -72,10 +69,7 @@ static double kl_piece(const mk_context *ctx, float *z, const float *r, int64_t 
 
 void mk_kl_divergence(const mk_context *ctx, float *logits, int64_t ldl, const float *reference, int64_t ldr,
                       int64_t rows, int64_t vocab, float dscale, float cap, float *kl) {
-    mk_counter next = 0;
-    const int threads = mk_threads(ctx, (double)rows * (double)vocab * 10);
-#pragma omp parallel num_threads(threads)
-    for (int64_t t; (t = mk_next(&next)) < rows;) {
+    mk_for(ctx, (double)rows * (double)vocab * 10, rows, ^(int64_t t) {
         float *z = logits + t * ldl;
         const float *r = reference + t * ldr;
         const float lse_z = ctx->isa->logsumexp(z, vocab);
@@ -86,7 +80,7 @@ void mk_kl_divergence(const mk_context *ctx, float *logits, int64_t ldl, const f
             sum += kl_piece(ctx, z + i, r + i, n, lse_z, lse_r, dscale, cap);
         }
         kl[t] = (float)sum;
-    }
+    });
 }
 
 void mk_limit_probability(const mk_context *ctx, float *logits, int64_t ldl, int64_t rows, int64_t vocab,
@@ -104,8 +98,7 @@ void mk_limit_probability(const mk_context *ctx, float *logits, int64_t ldl, int
 }
 
 void mk_argmax(const mk_context *ctx, const float *logits, int64_t ldl, int64_t rows, int64_t vocab, int32_t *ids) {
-    mk_counter next = 0;
-    const int threads = mk_threads(ctx, (double)rows * (double)vocab / 4);
-#pragma omp parallel num_threads(threads)
-    for (int64_t t; (t = mk_next(&next)) < rows;) ids[t] = (int32_t)ctx->isa->argmax(logits + t * ldl, vocab);
+    mk_for(ctx, (double)rows * (double)vocab / 4, rows, ^(int64_t t) {
+        ids[t] = (int32_t)ctx->isa->argmax(logits + t * ldl, vocab);
+    });
 }

@@ -59,8 +59,7 @@ void mk_dequantize(const mk_matrix *w, int64_t row0, int64_t rows, float *dst) {
 
 void mk_gather_rows(const mk_context *ctx, const mk_matrix *table, const int32_t *ids, int64_t tokens, float *out,
                     int64_t ldout) {
-    mk_counter next = 0;
-    const int threads = mk_threads(ctx, (double)tokens * (double)table->cols);
-#pragma omp parallel num_threads(threads)
-    for (int64_t t; (t = mk_next(&next)) < tokens;) mk_dequantize(table, ids[t], 1, out + t * ldout);
+    mk_for(ctx, (double)tokens * (double)table->cols, tokens, ^(int64_t t) {
+        mk_dequantize(table, ids[t], 1, out + t * ldout);
+    });
 }

@@ -16,11 +16,8 @@ void mk_dropout(const mk_context *ctx, const float *x, int64_t tokens, int64_t k
     const bool all = !(p < 1);
     const uint32_t threshold = all || cut >= 4294967295.0 ? UINT32_MAX : (uint32_t)cut;
     const float factor = all ? 0 : 1 / (1 - p);
-    mk_counter next = 0;
-    const int threads = mk_threads(ctx, (double)tokens * (double)k * 4);
-#pragma omp parallel num_threads(threads)
-    for (int64_t t; (t = mk_next(&next)) < tokens;) {
+    mk_for(ctx, (double)tokens * (double)k * 4, tokens, ^(int64_t t) {
         ctx->isa->dropout(x + t * k, k, key, (uint32_t)sample[t], (uint32_t)position[t], threshold, factor, y + t * k,
                           accumulate);
-    }
+    });
 }

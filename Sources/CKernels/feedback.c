@@ -27,21 +27,19 @@ size_t mk_gram_workspace(int32_t threads, int64_t cols) {
 void mk_gram(const mk_context *ctx, const float *x, int64_t ldx, int64_t tokens, int64_t cols, double *h,
              void *workspace) {
     float *turned = workspace;
-    const int threads = mk_threads(ctx, (double)tokens * (double)cols * (double)cols);
+    const double work = (double)tokens * (double)cols * (double)cols;
     const int64_t blocks = mk_ceil_div(cols, MK_BLOCK_WIDTH);
     for (int64_t t0 = 0; t0 < tokens; t0 += GRAM_TOKENS) {
         const int64_t count = mk_min(GRAM_TOKENS, tokens - t0);
         const float *rows = x + t0 * ldx;
-        mk_counter column = 0, next = 0, thread = 0;
-#pragma omp parallel num_threads(threads)
-        {
-            float *block = turned + cols * GRAM_TOKENS + mk_next(&thread) * (MK_BLOCK_FLOATS + 64 * 64);
+        mk_for(ctx, work, cols, ^(int64_t c) {
+            for (int64_t t = 0; t < count; t++) turned[c * GRAM_TOKENS + t] = rows[t * ldx + c];
+        });
+        mk_counter begun = 0, *const next = &begun;
+        mk_share(ctx, work, ^(int32_t thread) {
+            float *block = turned + cols * GRAM_TOKENS + thread * (MK_BLOCK_FLOATS + 64 * 64);
             float *sums = block + MK_BLOCK_FLOATS;
-            for (int64_t c; (c = mk_next(&column)) < cols;) {
-                for (int64_t t = 0; t < count; t++) turned[c * GRAM_TOKENS + t] = rows[t * ldx + c];
-            }
-#pragma omp barrier
-            for (int64_t b; (b = mk_next(&next)) < blocks;) {
+            for (int64_t b; (b = mk_next(next)) < blocks;) {
                 const int64_t c0 = b * MK_BLOCK_WIDTH, width = mk_min(MK_BLOCK_WIDTH, cols - c0);
                 mk_pack_cols(rows + c0, ldx, count, width, block, MK_PANEL_STRIDE);
                 // What lies above the diagonal and on it.
@@ -56,7 +54,7 @@ void mk_gram(const mk_context *ctx, const float *x, int64_t ldx, int64_t tokens,
                     }
                 }
             }
-        }
+        });
     }
 }
 
@@ -75,9 +73,7 @@ static void factor_panel(const mk_context *ctx, double *h, int64_t n, int64_t fi
             for (int64_t l = k; l < j; l++) h[k * n + l] -= a * h[l * n + j];
         }
     }
-    mk_counter next = 0;
-#pragma omp parallel num_threads(ctx->threads)
-    for (int64_t k; (k = mk_next(&next)) < first;) {
+    mk_for(ctx, (double)first * (double)(PANEL * PANEL), first, ^(int64_t k) {
         double *row = h + k * n;
         for (int64_t j = end - 1; j >= first; j--) {
             const double a = row[j];
@@ -85,7 +81,7 @@ static void factor_panel(const mk_context *ctx, double *h, int64_t n, int64_t fi
             for (int64_t l = first; l < j; l++) row[l] -= a * h[l * n + j];
         }
         for (int64_t j = first; j < end; j++) panel[(j - first) * n + k] = row[j];
-    }
+    });
 }
 
 void mk_feedback_factor(const mk_context *ctx, double *h, int64_t n, double damping, float *weight, void *workspace) {
@@ -101,13 +97,11 @@ void mk_feedback_factor(const mk_context *ctx, double *h, int64_t n, double damp
     for (int64_t first = (n - 1) / PANEL * PANEL; first >= 0; first -= PANEL) {
         memset(panel, 0, mk_feedback_factor_workspace(n));
         factor_panel(ctx, h, n, first, floor / 2, panel);
-        mk_counter next = 0;
-#pragma omp parallel num_threads(ctx->threads)
-        for (int64_t k; (k = mk_next(&next)) < first;) {
+        mk_for(ctx, (double)first * (double)(first * PANEL), first, ^(int64_t k) {
             double a[PANEL] = {0}, *row = h + k * n;
             for (int64_t j = first; j < mk_min(first + PANEL, n); j++) a[j - first] = row[j] * h[j * n + j];
             ctx->isa->quantizer->subtract(a, panel, n, k, first, row);
-        }
+        });
     }
     // fp32 from here on, in the same place: no row begins before it has been read.
     const double scale = floor > 0 ? 1 / (mean > 0 && !is_empty ? mean : 1) : 1;
@@ -142,16 +136,16 @@ static mk_grid grid_of(int32_t type) {
 void mk_quantize_feedback(const mk_context *ctx, int32_t type, const float *src, int64_t rows, int64_t cols,
                           const float *unit, const float *weight, void *dst, float *errors, void *workspace) {
     assert(mk_type_is_tiled(type) && cols % mk_tile_columns(type) == 0);
-    const mk_feedback f = {.type = type, .grid = grid_of(type), .cols = cols, .unit = unit, .weight = weight};
+    const mk_feedback feedback = {.type = type, .grid = grid_of(type), .cols = cols, .unit = unit, .weight = weight};
+    const mk_feedback *const f = &feedback;
     const int64_t groups = mk_ceil_div(rows, MK_TILE_ROWS);
-    mk_counter next = 0, thread = 0;
-#pragma omp parallel num_threads(ctx->threads)
-    {
-        mk_v16 *memory = (mk_v16 *)workspace + mk_next(&thread) * MK_FEEDBACK_VECTORS * cols;
-        for (int64_t g; (g = mk_next(&next)) < groups;) {
+    mk_counter begun = 0, *const next = &begun;
+    mk_share(ctx, (double)rows * (double)cols * (double)cols, ^(int32_t thread) {
+        mk_v16 *memory = (mk_v16 *)workspace + thread * MK_FEEDBACK_VECTORS * cols;
+        for (int64_t g; (g = mk_next(next)) < groups;) {
             const int64_t row = g * MK_TILE_ROWS;
-            ctx->isa->quantizer->feedback(&f, src + row * cols, (int)mk_min(MK_TILE_ROWS, rows - row),
+            ctx->isa->quantizer->feedback(f, src + row * cols, (int)mk_min(MK_TILE_ROWS, rows - row),
                                           (uint8_t *)dst + g * mk_group_bytes(type, cols), errors + row, memory);
         }
-    }
+    });
 }

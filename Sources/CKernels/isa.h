@@ -10,6 +10,7 @@
 #include <stdatomic.h>
 
 #include "CKernels.h"
+#include "int8_gradient.h"
 
 enum {
     MK_PANEL_WIDTH = 16,         ///< outputs of a panel
@@ -74,6 +75,8 @@ struct mk_isa {
     const mk_int8 *int8_q4_0;
     /// For the types of affine.h.
     const mk_int8 *int8_affine;
+    /// The int8 backward of types without a minimum.
+    const mk_int8_gradient *int8_gradient;
 
     /// Tokens of a tile of packed activations: those that the micro-kernels of the linear layers keep in registers.
     int64_t token_tile;
@@ -188,6 +191,14 @@ void mk_linear_int8(const mk_context *ctx, const mk_linear_output *outputs, int3
 /// Bytes of workspace that it needs.
 size_t mk_linear_int8_workspace(int64_t tokens, int64_t cols);
 
+/// True if the weights have an int8 backward: tiled ones without a minimum.
+bool mk_has_int8_gradient(const mk_matrix *w);
+/// mk_linear_backward for inputs whose weights all have one.
+void mk_linear_int8_gradient(const mk_context *ctx, const mk_linear_input *inputs, int32_t count, int64_t tokens,
+                             float *dx, int64_t lddx, bool accumulate, void *workspace);
+/// Bytes of workspace that it needs for an input of `rows` rows.
+size_t mk_int8_gradient_workspace(int64_t tokens, int64_t rows);
+
 /// Panels of a block of up to 64 rows of `w` over `cols` <= MK_BLOCK_DEPTH columns from `col0` (a multiple of 32): the
 /// forward's. With `pairs` a cell holds two columns as bf16; of an odd last column the partner is 0.
 void mk_panels_of_rows(const mk_isa *isa, bool pairs, const mk_matrix *w, int64_t row0, int64_t rows, int64_t col0,
@@ -215,27 +226,28 @@ static inline int64_t mk_ceil_div(int64_t a, int64_t b) {
 static inline int64_t mk_group_bytes(int32_t type, int64_t cols) {
     return cols / mk_tile_columns(type) * mk_tile_bytes(type);
 }
-/// Threads for a loop of that many elementary operations: one for small work, where starting a team costs more than it
-/// saves. It depends on the size only, and results never depend on it.
-static inline int mk_threads(const mk_context *ctx, double operations) {
-    return operations < 32768 ? 1 : ctx->threads;
-}
 
-/// Hands out the pieces of a parallel loop. OpenMP's own dynamic schedule would do, but current compilers emit a call
-/// for it that the libomp of Debian 12 and Ubuntu 24.04 does not have.
+/// Elementary operations of a loop that is worth sharing: waking helpers costs more than a smaller one saves. It
+/// depends on the size only, and results never depend on it.
+#define MK_SHARED_OPERATIONS 32768
+
+/// A block that is not kept: it lies on the caller's stack and needs no runtime library but one symbol.
+#define MK_LENT __attribute__((noescape))
+
+/// Runs `body` on the calling thread, and on those of the pool that come before it has returned there; each has a
+/// number of its own, from 0 on and below mk_pool_threads. Returns when all have. The body takes pieces of the work
+/// from a counter until none is left.
+void mk_share(const mk_context *ctx, double operations, MK_LENT void (^body)(int32_t thread));
+/// Runs `body` for the pieces 0 ... pieces - 1 in any order, shared likewise.
+void mk_for(const mk_context *ctx, double operations, int64_t pieces, MK_LENT void (^body)(int64_t piece));
+/// The same for the spans start ... start + count - 1 of 0 ... n - 1; all but the last are `span` long.
+void mk_for_spans(const mk_context *ctx, double operations, int64_t n, int64_t span,
+                  MK_LENT void (^body)(int64_t start, int64_t count));
+
+/// Hands out the pieces of a body of mk_share.
 typedef _Atomic int64_t mk_counter;
 static inline int64_t mk_next(mk_counter *counter) {
     return atomic_fetch_add_explicit(counter, 1, memory_order_relaxed);
-}
-/// Hands out a run of neighbouring pieces, fewer as the end comes near: an atomic operation on a line that several
-/// cores want costs as much as a piece of 2 KB. Returns the first piece and sets *end; first == total at the end.
-static inline int64_t mk_next_run(mk_counter *counter, int64_t total, int threads, int64_t *end) {
-    int64_t first = atomic_load_explicit(counter, memory_order_relaxed);
-    do {
-        *end = first + mk_max(1, (total - first) / (2 * threads));
-        if (first >= total) return total;
-    } while (!atomic_compare_exchange_weak_explicit(counter, &first, *end, memory_order_relaxed, memory_order_relaxed));
-    return first;
 }
 
 #endif

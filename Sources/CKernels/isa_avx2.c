@@ -16,6 +16,7 @@
 #include "gemv_body.h"
 #include "kernels_body.h"
 #define MADD_BITS 256
+#include "int8_gradient_madd256.h"
 #include "int8_madd_body.h"
 #define BYTES_(name) nibbles256_##name
 #define BYTES_DOT(a, w, q) _mm256_add_epi16(a, _mm256_maddubs_epi16(w, q))
@@ -94,6 +95,7 @@ MK_INLINE mk_i16 vnni256_affine_dot(mk_i16 sum, mk_bytes64 w, int32_t x) {
 #define MK_ISA_INT8 int8_madd
 #define MK_ISA_INT8_Q4_0 mk_int8__nibbles256
 #define MK_ISA_INT8_AFFINE madd_affine_int8
+#define MK_ISA_INT8_GRADIENT madd256_gradient
 #include "isa_table.h"
 
 #define MK_ISA_TABLE mk_isa__avxvnni
@@ -102,5 +104,6 @@ MK_INLINE mk_i16 vnni256_affine_dot(mk_i16 sum, mk_bytes64 w, int32_t x) {
 #define MK_ISA_INT8 int8_vnni256
 #define MK_ISA_INT8_Q4_0 int8_vnni256
 #define MK_ISA_INT8_AFFINE vnni256_affine_int8
+#define MK_ISA_INT8_GRADIENT madd256_gradient
 #include "isa_table.h"
 #endif

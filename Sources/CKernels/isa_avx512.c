@@ -17,6 +17,7 @@
 #include "gemv_body.h"
 #include "kernels_body.h"
 #define MADD_BITS 512
+#include "int8_gradient_madd256.h"
 #include "int8_madd_body.h"
 /// Without VNNI: pairs of columns in 16 bits.
 MK_INLINE mk_words32 madd_affine_dot(mk_words32 sum, mk_bytes64 w, int32_t x) {
@@ -37,6 +38,7 @@ MK_INLINE mk_i16 madd_affine_end(mk_words32 sum, mk_i16 total) {
 
 #pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c"))), \
                              apply_to = function)
+#include "int8_gradient_vnni512.h"
 #include "int8_vnni512.h"
 #pragma clang attribute pop
 
@@ -53,6 +55,7 @@ MK_INLINE mk_i16 madd_affine_end(mk_words32 sum, mk_i16 total) {
 #define MK_ISA_INT8 int8_madd
 #define MK_ISA_INT8_Q4_0 mk_int8__nibbles256
 #define MK_ISA_INT8_AFFINE madd_affine_int8
+#define MK_ISA_INT8_GRADIENT madd256_gradient
 #include "isa_table.h"
 
 #define MK_ISA_TABLE mk_isa__avx512vnni
@@ -61,6 +64,7 @@ MK_INLINE mk_i16 madd_affine_end(mk_words32 sum, mk_i16 total) {
 #define MK_ISA_INT8 int8_vnni512
 #define MK_ISA_INT8_Q4_0 int8_vnni512
 #define MK_ISA_INT8_AFFINE vnni512_affine_int8
+#define MK_ISA_INT8_GRADIENT vnni512_gradient
 #include "isa_table.h"
 
 #define MK_ISA_BF16
@@ -71,5 +75,6 @@ MK_INLINE mk_i16 madd_affine_end(mk_words32 sum, mk_i16 total) {
 #define MK_ISA_INT8 int8_vnni512
 #define MK_ISA_INT8_Q4_0 int8_vnni512
 #define MK_ISA_INT8_AFFINE vnni512_affine_int8
+#define MK_ISA_INT8_GRADIENT vnni512_gradient
 #include "isa_table.h"
 #endif

@@ -26,6 +26,7 @@ MK_INLINE mk_v16 affine_nibbles(mk_u16 dwords, int shift) {
 }
 #define AFFINE_GEMV_GROUPS 1
 #include "affine_body.h"
+#include "int8_gradient_plain.h"
 
 /// values[c][r] = T[q[r][c]] of a tile.
 static void tile_values(const int8_t *codebook, const uint8_t *bytes, float *values) {
@@ -118,6 +119,7 @@ MK_INLINE mk_i16 plain_affine_dot(mk_i16 sum, mk_bytes64 w, int32_t x) {
 #define MK_ISA_INT8 int8_neon
 #define MK_ISA_INT8_Q4_0 int8_neon
 #define MK_ISA_INT8_AFFINE neon_affine_int8
+#define MK_ISA_INT8_GRADIENT plain_gradient
 #include "isa_table.h"
 #endif
 
@@ -127,4 +129,5 @@ MK_INLINE mk_i16 plain_affine_dot(mk_i16 sum, mk_bytes64 w, int32_t x) {
 #define MK_ISA_INT8 int8_plain
 #define MK_ISA_INT8_Q4_0 int8_plain
 #define MK_ISA_INT8_AFFINE plain_affine_int8
+#define MK_ISA_INT8_GRADIENT plain_gradient
 #include "isa_table.h"

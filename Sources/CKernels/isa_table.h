@@ -1,5 +1,5 @@
 /// A table, once every entry has been defined. MK_ISA_TABLE, MK_ISA_NAME, MK_ISA_QUANTIZER, MK_ISA_INT8,
-/// MK_ISA_INT8_Q4_0 and MK_ISA_INT8_AFFINE come from the including file, MK_ISA_GEMV and MK_ISA_BF16 too where there
+/// MK_ISA_INT8_Q4_0, MK_ISA_INT8_AFFINE and MK_ISA_INT8_GRADIENT come from the including file, MK_ISA_GEMV and MK_ISA_BF16 too where there
 /// are those kernels, MK_ISA_PANEL_PRODUCT where there is a better one. A file may include this several times: there is
 /// no include guard.
 
@@ -17,6 +17,7 @@ const mk_isa MK_ISA_TABLE = {
     .int8 = &MK_ISA_INT8,
     .int8_q4_0 = &MK_ISA_INT8_Q4_0,
     .int8_affine = &MK_ISA_INT8_AFFINE,
+    .int8_gradient = &MK_ISA_INT8_GRADIENT,
     .token_tile = GEMM_ROWS,
     .interleave = interleave,
     .packed_gemm = packed_gemm,
@@ -66,3 +67,4 @@ const mk_isa MK_ISA_TABLE = {
 #undef MK_ISA_INT8
 #undef MK_ISA_INT8_Q4_0
 #undef MK_ISA_INT8_AFFINE
+#undef MK_ISA_INT8_GRADIENT

@@ -142,37 +142,31 @@ static void compute(const mk_context *ctx, const operand *operands, int32_t oper
     const mk_isa *isa = ctx->isa;
     const int64_t chunk = mk_ceil_div(mk_ceil_div(tokens, mk_ceil_div(tokens, CHUNK)), WIDEST_TILE) * WIDEST_TILE;
     const int64_t height = blocks >= 8 ? chunk : SHORT;
-    const int threads = mk_threads(ctx, operations);
     for (int64_t t0 = 0; t0 < tokens; t0 += chunk) {
         const int64_t now = mk_min(chunk, tokens - t0), tall = mk_ceil_div(now, height);
-        mk_counter next_unit = 0, next_piece = 0;
-#pragma omp parallel num_threads(threads)
-        {
-            int64_t first = 0, unit = mk_next(&next_unit);
-            for (int32_t i = 0; i < operand_count; i++) {
-                const int64_t units = units_of(isa, operands + i, now);
-                for (; unit < first + units; unit = mk_next(&next_unit)) {
-                    pack_unit(isa, operands + i, t0, now, unit - first);
-                }
-                first += units;
-            }
-#pragma omp barrier
-            int64_t piece = mk_next(&next_piece);
-            first = 0;
-            for (int32_t i = 0; i < count; i++) {
-                const int64_t pieces = mk_ceil_div(products[i].width, MK_BLOCK_WIDTH) * tall;
-                for (; piece < first + pieces; piece = mk_next(&next_piece)) {
-                    compute_piece(isa, products + i, t0, now, height, piece - first);
-                }
-                first += pieces;
-            }
-        }
+        int64_t units = 0;
+        for (int32_t i = 0; i < operand_count; i++) units += units_of(isa, operands + i, now);
+        mk_for(ctx, operations, units, ^(int64_t unit) {
+            const operand *o = operands;
+            for (int64_t own; unit >= (own = units_of(isa, o, now)); o++) unit -= own;
+            pack_unit(isa, o, t0, now, unit);
+        });
+        mk_for(ctx, operations, blocks * tall, ^(int64_t piece) {
+            const product *p = products;
+            for (int64_t own; piece >= (own = mk_ceil_div(p->width, MK_BLOCK_WIDTH) * tall); p++) piece -= own;
+            compute_piece(isa, p, t0, now, height, piece);
+        });
     }
 }
 
 /// bf16 where it is asked for and loses nothing that the weight has: f32 and f16 weights stay in f32.
 static bool in_pairs(int32_t compute, const mk_matrix *w) {
     return compute == MK_COMPUTE_BF16 && (mk_type_is_tiled(w->type) || w->type == MK_BF16);
+}
+
+/// The backward in int8 where it is asked for and the weight has one.
+static bool in_int8(int32_t compute, const mk_matrix *w) {
+    return compute == MK_COMPUTE_INT8 && mk_has_int8_gradient(w);
 }
 
 size_t mk_linear_workspace(int32_t compute_code, int64_t tokens, int64_t cols) {
@@ -219,29 +213,49 @@ void mk_linear_forward(const mk_context *ctx, int32_t compute_code, const mk_lin
 
 size_t mk_linear_backward_workspace(int32_t compute_code, const mk_linear_input *inputs, int32_t count,
                                     int64_t tokens) {
-    size_t bytes = 0;
+    size_t bytes = 0, int8 = 0;
     for (int32_t i = 0; i < count; i++) {
-        bytes += operand_bytes(in_pairs(compute_code, inputs[i].w), tokens, inputs[i].w->rows);
+        if (in_int8(compute_code, inputs[i].w)) {
+            int8 += mk_int8_gradient_workspace(tokens, inputs[i].w->rows);
+        } else {
+            bytes += operand_bytes(in_pairs(compute_code, inputs[i].w), tokens, inputs[i].w->rows);
+        }
     }
-    return bytes;
+    // One after the other in the same memory.
+    return bytes > int8 ? bytes : int8;
+}
+
+size_t mk_linear_backward_workspace_bound(int32_t compute_code, int32_t count, int64_t rows, int64_t tokens) {
+    // Each input is rounded up by itself.
+    const size_t packed = operand_bytes(false, tokens, rows) + (size_t)count * ALIGNMENT;
+    const size_t int8 = mk_int8_gradient_workspace(tokens, rows + count * (MK_GRADIENT_ROWS - 1));
+    return compute_code == MK_COMPUTE_INT8 && int8 > packed ? int8 : packed;
 }
 
 void mk_linear_backward(const mk_context *ctx, int32_t compute_code, const mk_linear_input *inputs, int32_t count,
                         int64_t tokens, float *dx, int64_t lddx, bool accumulate, void *workspace) {
-    assert(count > 0 && count <= MK_GROUP_MAX && compute_code != MK_COMPUTE_INT8);
-    assert(mk_compute_available(ctx->isa, compute_code));
+    assert(count > 0 && count <= MK_GROUP_MAX && mk_compute_available(ctx->isa, compute_code));
+    mk_linear_input int8[MK_GROUP_MAX];
+    int32_t int8_count = 0, operand_count = 0;
     operand operands[MK_GROUP_MAX];
-    product p = {
-        .transposed = true, .terms = count, .width = inputs[0].w->cols, .y = dx, .ldy = lddx, .accumulate = accumulate};
+    product p = {.transposed = true, .width = inputs[0].w->cols, .y = dx, .ldy = lddx};
     uint8_t *memory = workspace;
     for (int32_t i = 0; i < count; i++) {
         const mk_linear_input *input = inputs + i;
         assert(input->w->cols == p.width);
+        if (in_int8(compute_code, input->w)) {
+            int8[int8_count++] = *input;
+            continue;
+        }
         const bool pairs = in_pairs(compute_code, input->w);
-        operands[i] = (operand){input->dy, input->lddy, input->w->rows, pairs, (float *)(void *)memory};
+        operands[operand_count] = (operand){input->dy, input->lddy, input->w->rows, pairs, (float *)(void *)memory};
         memory += operand_bytes(pairs, tokens, input->w->rows);
-        p.w[i] = input->w;
-        p.x[i] = operands + i;
+        p.w[operand_count] = input->w;
+        p.x[operand_count] = operands + operand_count;
+        operand_count++;
     }
-    compute(ctx, operands, count, &p, 1, tokens);
+    if (int8_count > 0) mk_linear_int8_gradient(ctx, int8, int8_count, tokens, dx, lddx, accumulate, workspace);
+    p.terms = operand_count;
+    p.accumulate = accumulate || int8_count > 0;
+    if (operand_count > 0) compute(ctx, operands, operand_count, &p, 1, tokens);
 }

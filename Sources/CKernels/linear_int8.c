@@ -182,26 +182,16 @@ static void linear(const mk_context *ctx, kind kind, const mk_linear_output *out
         operations += (double)tokens * (double)w->rows * (double)w->cols;
     }
     if (tokens == 0 || pieces == 0) return;
-    const int threads = mk_threads(ctx, operations);
-    mk_counter next_pack = 0, next_product = 0;
+    const packed *const packed = &p;
     // One token is packed sooner than a second thread is told to help.
-    const bool packs_alone = tokens == 1;
-    for (int64_t piece = 0; packs_alone && piece < pack_pieces(&p); piece++) pack_piece(&p, x, ldx, piece);
-#pragma omp parallel num_threads(threads)
-    {
-        if (!packs_alone) {
-            for (int64_t piece; (piece = mk_next(&next_pack)) < pack_pieces(&p);) pack_piece(&p, x, ldx, piece);
-#pragma omp barrier
-        }
-        for (int64_t first, end; (first = mk_next_run(&next_product, pieces, threads, &end)) < pieces;) {
-            const mk_linear_output *o = outputs;
-            int64_t before = 0;
-            for (int64_t piece = first; piece < end; piece++) {
-                while (piece - before >= product_pieces(o, &p)) before += product_pieces(o++, &p);
-                product_piece(o, &p, piece - before);
-            }
-        }
-    }
+    mk_for(ctx, tokens == 1 ? 0 : operations, pack_pieces(&p), ^(int64_t piece) {
+        pack_piece(packed, x, ldx, piece);
+    });
+    mk_for(ctx, operations, pieces, ^(int64_t piece) {
+        const mk_linear_output *o = outputs;
+        for (int64_t own; piece >= (own = product_pieces(o, packed)); o++) piece -= own;
+        product_piece(o, packed, piece);
+    });
 }
 
 void mk_linear_int8(const mk_context *ctx, const mk_linear_output *outputs, int32_t count, const float *x, int64_t ldx,

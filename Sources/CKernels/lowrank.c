@@ -24,46 +24,37 @@ void mk_lowrank_reduce(const mk_context *ctx, const mk_factor *f, const float *x
                        float scale, float *u, void *workspace) {
     float *panels = workspace;
     const int64_t pieces = mk_ceil_div(tokens, MK_LOWRANK_TOKENS), count = mk_ceil_div(f->width, MK_PANEL_WIDTH);
-    const int threads = mk_threads(ctx, (double)tokens * (double)f->rank * (double)f->width);
-    mk_counter next_panel = 0, next = 0;
-#pragma omp parallel num_threads(threads)
-    {
-        for (int64_t p; (p = mk_next(&next_panel)) < count;) pack_panel(ctx->isa, f, p, panels);
-#pragma omp barrier
-        for (int64_t piece; (piece = mk_next(&next)) < pieces;) {
-            const int64_t t = piece * MK_LOWRANK_TOKENS;
-            ctx->isa->lowrank_reduce(x + t * ldx, ldx, mk_min(MK_LOWRANK_TOKENS, tokens - t), f->width, panels, f->rank,
-                                     scale, u + t * f->rank);
-        }
-    }
+    const double work = (double)tokens * (double)f->rank * (double)f->width;
+    mk_for(ctx, work, count, ^(int64_t panel) {
+        pack_panel(ctx->isa, f, panel, panels);
+    });
+    mk_for(ctx, work, pieces, ^(int64_t piece) {
+        const int64_t t = piece * MK_LOWRANK_TOKENS;
+        ctx->isa->lowrank_reduce(x + t * ldx, ldx, mk_min(MK_LOWRANK_TOKENS, tokens - t), f->width, panels, f->rank,
+                                 scale, u + t * f->rank);
+    });
 }
 
 void mk_lowrank_expand(const mk_context *ctx, const mk_factor *f, const float *u, int64_t tokens, float *y, int64_t ldy,
                        bool accumulate, void *workspace) {
     float *panels = workspace;
     const int64_t pieces = mk_ceil_div(tokens, MK_LOWRANK_TOKENS), count = mk_ceil_div(f->width, MK_PANEL_WIDTH);
-    const int threads = mk_threads(ctx, (double)tokens * (double)f->rank * (double)f->width);
-    mk_counter next_panel = 0, next = 0;
-#pragma omp parallel num_threads(threads)
-    {
-        for (int64_t p; (p = mk_next(&next_panel)) < count;) pack_panel(ctx->isa, f, p, panels);
-#pragma omp barrier
-        for (int64_t piece; (piece = mk_next(&next)) < pieces;) {
-            const int64_t t = piece * MK_LOWRANK_TOKENS;
-            ctx->isa->lowrank_expand(u + t * f->rank, mk_min(MK_LOWRANK_TOKENS, tokens - t), f->rank, panels, f->width,
-                                     y + t * ldy, ldy, accumulate);
-        }
-    }
+    const double work = (double)tokens * (double)f->rank * (double)f->width;
+    mk_for(ctx, work, count, ^(int64_t panel) {
+        pack_panel(ctx->isa, f, panel, panels);
+    });
+    mk_for(ctx, work, pieces, ^(int64_t piece) {
+        const int64_t t = piece * MK_LOWRANK_TOKENS;
+        ctx->isa->lowrank_expand(u + t * f->rank, mk_min(MK_LOWRANK_TOKENS, tokens - t), f->rank, panels, f->width,
+                                 y + t * ldy, ldy, accumulate);
+    });
 }
 
 void mk_lowrank_gradient(const mk_context *ctx, const mk_factor *f, const float *u, const float *x, int64_t ldx,
                          int64_t tokens, float *gradient) {
     enum { RANKS = 64, WIDTH = MK_LOWRANK_WIDTH };
     const int64_t wide = mk_ceil_div(f->width, WIDTH), tall = mk_ceil_div(f->rank, RANKS);
-    const int threads = mk_threads(ctx, (double)tokens * (double)f->rank * (double)f->width);
-    mk_counter next = 0;
-#pragma omp parallel num_threads(threads)
-    for (int64_t piece; (piece = mk_next(&next)) < wide * tall;) {
+    mk_for(ctx, (double)tokens * (double)f->rank * (double)f->width, wide * tall, ^(int64_t piece) {
         _Alignas(64) float sums[RANKS * WIDTH];
         const int64_t k0 = piece % wide * WIDTH, j0 = piece / wide * RANKS;
         const int64_t width = mk_min(WIDTH, f->width - k0), ranks = mk_min(RANKS, f->rank - j0);
@@ -80,5 +71,5 @@ void mk_lowrank_gradient(const mk_context *ctx, const mk_factor *f, const float 
                 for (int64_t k = 0; k < width; k++) out[k] += sums[j * WIDTH + k];
             }
         }
-    }
+    });
 }

@@ -14,12 +14,8 @@ void mk_adamw(const mk_context *ctx, int64_t n, float *param, const float *grad,
     const float step_size = (float)(lr / (1 - pow(beta1, (double)step)));
     const float correction2 = (float)sqrt(1 - pow(beta2, (double)step));
     const float epsilon = (float)eps;
-    mk_counter next = 0;
-    const int threads = mk_threads(ctx, (double)n * 4);
-#pragma omp parallel num_threads(threads)
-    for (int64_t start; (start = PIECE * mk_next(&next)) < n;) {
-        const int64_t end = mk_min(start + PIECE, n);
-        for (int64_t i = start; i < end; i++) {
+    mk_for_spans(ctx, (double)n * 4, n, PIECE, ^(int64_t start, int64_t count) {
+        for (int64_t i = start; i < start + count; i++) {
             const float g = grad[i] * grad_scale;
             // lerp as torch writes it: from the nearer end.
             m[i] = weight1 < 0.5f ? m[i] + weight1 * (g - m[i]) : g - (g - m[i]) * (1 - weight1);
@@ -27,17 +23,14 @@ void mk_adamw(const mk_context *ctx, int64_t n, float *param, const float *grad,
             const float denominator = sqrtf(v[i]) / correction2 + epsilon;
             param[i] = param[i] * shrink - step_size * m[i] / denominator;
         }
-    }
+    });
 }
 
 double mk_sum_squares(const mk_context *ctx, const float *x, int64_t n) {
     enum { SLOTS = 64, LANES = 8 };
-    double partial[SLOTS];
+    double slots[SLOTS], *const partial = slots;
     const int64_t stretch = mk_ceil_div(n, SLOTS);
-    mk_counter next = 0;
-    const int threads = mk_threads(ctx, (double)n);
-#pragma omp parallel num_threads(threads)
-    for (int64_t slot; (slot = mk_next(&next)) < SLOTS;) {
+    mk_for(ctx, (double)n, SLOTS, ^(int64_t slot) {
         const int64_t start = mk_min(slot * stretch, n), end = mk_min(start + stretch, n);
         double lane[LANES] = {0};
         int64_t i = start;
@@ -48,8 +41,8 @@ double mk_sum_squares(const mk_context *ctx, const float *x, int64_t n) {
         double total = 0;
         for (int l = 0; l < LANES; l++) total += lane[l];
         partial[slot] = total;
-    }
+    });
     double total = 0;
-    for (int slot = 0; slot < SLOTS; slot++) total += partial[slot];
+    for (int slot = 0; slot < SLOTS; slot++) total += slots[slot];
     return total;
 }

@@ -1,4 +1,6 @@
 /// What the machine can do at most: loops of nothing but multiply-add on registers, and of nothing but reads.
+#include <math.h>
+
 #include "isa.h"
 #include "simd.h"
 
@@ -89,19 +91,23 @@ double mk_peak_operations(const mk_context *ctx, int32_t compute, int64_t rounds
         loop = compute == MK_COMPUTE_INT8 ? paths[i].int8 : compute == MK_COMPUTE_BF16 ? paths[i].bf16 : paths[i].f32;
     }
     if (loop == NULL) return 0;
-    double operations = 0;
-#pragma omp parallel num_threads(ctx->threads) reduction(+ : operations)
-    operations += loop(rounds);
-    return operations;
+    // Several pieces a thread: one that comes late leaves some to the others.
+    enum { PIECES = 16 };
+    _Atomic int64_t total = 0, *const sum = &total;
+    mk_for(ctx, INFINITY, PIECES * mk_pool_threads(ctx->pool), ^(int64_t piece) {
+        const int64_t own = (piece % PIECES + 1) * rounds / PIECES - piece % PIECES * rounds / PIECES;
+        atomic_fetch_add_explicit(sum, (int64_t)loop(own), memory_order_relaxed);
+    });
+    return (double)total;
 }
 
 uint64_t mk_peak_read(const mk_context *ctx, const void *data, size_t bytes) {
     enum { STRETCH = 1 << 20, LINE = 64, AHEAD = 4096 };
     const uint8_t *p = data;
     const int64_t stretches = mk_ceil_div((int64_t)bytes, STRETCH);
-    uint64_t sum = 0;
-#pragma omp parallel for num_threads(ctx->threads) reduction(+ : sum) schedule(static)
-    for (int64_t s = 0; s < stretches; s++) {
+    _Atomic uint64_t total = 0, *const all = &total;
+    mk_for(ctx, INFINITY, stretches, ^(int64_t s) {
+        uint64_t sum = 0;
         const size_t end = (size_t)mk_min((s + 1) * STRETCH, (int64_t)bytes);
         mk_u16 lines = 0;
         size_t i = (size_t)s * STRETCH;
@@ -113,6 +119,7 @@ uint64_t mk_peak_read(const mk_context *ctx, const void *data, size_t bytes) {
         }
         for (; i < end; i++) lines[0] += p[i];
         for (int lane = 0; lane < 16; lane++) sum += lines[lane];
-    }
-    return sum;
+        atomic_fetch_add_explicit(all, sum, memory_order_relaxed);
+    });
+    return total;
 }

@@ -21,10 +21,7 @@ static void rotate_neighbours(float *x, int64_t half, const float *cos, const fl
 void mk_rope(const mk_context *ctx, float *x, int64_t ldx, int64_t tokens, const mk_rope_shape *shape,
              const int32_t *positions, const float *cos, const float *sin, bool inverse) {
     const int64_t half = shape->width / 2, heads = shape->heads, d = shape->head_dim;
-    mk_counter next = 0;
-    const int threads = mk_threads(ctx, (double)tokens * (double)(heads * d));
-#pragma omp parallel num_threads(threads)
-    for (int64_t t; (t = mk_next(&next)) < tokens;) {
+    mk_for(ctx, (double)tokens * (double)(heads * d), tokens, ^(int64_t t) {
         const int64_t row = (int64_t)positions[t] * half;
         for (int64_t h = 0; h < heads; h++) {
             float *head = x + t * ldx + h * d;
@@ -34,5 +31,5 @@ void mk_rope(const mk_context *ctx, float *x, int64_t ldx, int64_t tokens, const
                 rotate_halves(head, half, cos + row, sin + row, inverse ? -1 : 1);
             }
         }
-    }
+    });
 }

@@ -91,7 +91,7 @@ public final class InputMoments {
     public func add(_ x: FloatMatrix, _ kernels: KernelContext) {
         precondition(x.columns == columns, "\(x.columns) columns, expected \(columns)")
         let workspace = LinearWorkspace()
-        let memory = workspace.reserve(mk_gram_workspace(kernels.context.threads, Int64(columns)))
+        let memory = workspace.reserve(mk_gram_workspace(Int32(kernels.threads), Int64(columns)))
         withExtendedLifetime(workspace) {
             kernels.run {
                 mk_gram($0, x.base, Int64(x.stride), Int64(x.rows), Int64(columns), sums.baseAddress, memory)
@@ -146,7 +146,7 @@ public final class FeedbackFactor {
         let floats = UnsafeMutablePointer<Float>.allocate(capacity: min(step, rows) * columns)
         defer { floats.deallocate() }
         let workspace = LinearWorkspace()
-        let memory = workspace.reserve(mk_feedback_workspace(kernels.context.threads, Int64(columns)))
+        let memory = workspace.reserve(mk_feedback_workspace(Int32(kernels.threads), Int64(columns)))
         var errors = [Float](repeating: 0, count: rows)
         for first in stride(from: 0, to: rows, by: step) {
             let range = first..<min(first + step, rows)

@@ -10,8 +10,8 @@ public enum Compute: String, Sendable, CaseIterable {
     /// Activations and weights rounded to bf16, sums in fp32; applies to tiled and to bf16 weights, f32 and f16 stay in
     /// f32. In training both directions.
     case bf16
-    /// Activations quantized to int8 per block of 32 columns; applies to tiled weights only. In training the forward;
-    /// the backward is the faster of bf16 and f32 (`TrainingPrecision`).
+    /// Activations quantized to int8 per block of 32 columns; applies to tiled weights only. As the precision of a
+    /// backward: gradients times the weights' scales, per token, 64 rows and 32 columns; for types without a minimum.
     case int8
 
     var code: Int32 {
@@ -28,13 +28,15 @@ public enum Compute: String, Sendable, CaseIterable {
 /// Immutable; may be shared between threads (unchecked: the C table behind the pointer is a constant). Results do not depend on `threads`.
 public struct KernelContext: @unchecked Sendable {
     let context: mk_context
-    /// What training computes in unless somebody chooses; its precision is the backward's beside an int8 forward, too.
-    public let training: TrainingPrecision
     /// The other ranks of this job; nil: this process is alone, or none that hands out work.
     public let crew: Crew?
+    private let pool: ThreadPool
+    /// Which CPU this counts as; nil: nobody asked, so that results depend on the path alone.
+    private let cpu: CPUIdentity?
+    private let calibration: @Sendable () throws -> PrecisionCalibration?
 
-    /// OpenMP threads that the drivers use.
-    public var threads: Int { Int(context.threads) }
+    /// Threads that the drivers use, the caller's among them.
+    public var threads: Int { Int(mk_pool_threads(context.pool)) }
 
     /// Name of the instruction set's path, for example `avx512`.
     public var isaName: String { String(cString: mk_isa_name(context.isa)) }
@@ -52,34 +54,52 @@ public struct KernelContext: @unchecked Sendable {
     ///
     /// - Parameters:
     ///   - crew: ranks that take a part of the work; results do not depend on them.
-    ///   - training: asked where the path has bf16; training computes in bf16 there unless it says otherwise, so
-    ///     that results depend on the path alone.
+    ///   - cpu: which CPU `trainingPrecision` is to choose for; nil: what the path has, so that results depend on the path
+    ///     alone.
+    ///   - calibration: reads what was measured on this machine; asked by `trainingPrecision` alone.
     /// - Throws: a usage error for a number of threads that `threadCount` refuses, or for a path that is unknown or that
     ///   this CPU lacks; an out-of-memory error if the threads cannot be started.
     public init(
-        threads: Int? = nil, isa: String? = nil, crew: Crew? = nil,
-        training: () throws -> TrainingPrecision = { TrainingPrecision(.bf16, .path) }
+        threads: Int? = nil, isa: String? = nil, crew: Crew? = nil, cpu: CPUIdentity? = nil,
+        calibration: @escaping @Sendable () throws -> PrecisionCalibration? = { nil }
     ) throws {
         guard let table = mk_isa_find(isa) else {
             throw MeraserError.usage(
                 "MERASER_ISA=\(isa ?? ""): this CPU or build does not have it; available here: "
                     + Self.availableISANames.joined(separator: " "))
         }
-        context = mk_context(isa: table, threads: Int32(try startedThreadCount(threads)))
+        pool = try ThreadPool(threads: threadCount(threads))
+        context = mk_context(isa: table, pool: pool.pool)
         self.crew = crew
-        self.training =
-            mk_compute_available(table, Compute.bf16.code) ? try training() : TrainingPrecision(.f32, .path)
+        (self.cpu, self.calibration) = (cpu, calibration)
     }
 
     /// A context as the user asked for it: `threads` from the command line, the path from the environment variable
     /// `MERASER_ISA` if it is set, training's precision by what this CPU is known to do fast.
     ///
-    /// - Throws: as `init`; `badInput` for a broken file of what was measured here.
+    /// - Throws: as `init`.
     public static func fromEnvironment(threads: Int? = nil, crew: Crew? = nil) throws -> KernelContext {
         let name = ProcessInfo.processInfo.environment["MERASER_ISA"].flatMap { $0.isEmpty ? nil : $0 }
-        return try KernelContext(threads: threads, isa: name, crew: crew) {
-            TrainingPrecision(on: .current, calibration: try PrecisionCalibration(in: ModelCache()))
+        return try KernelContext(threads: threads, isa: name, crew: crew, cpu: .current) {
+            try PrecisionCalibration(in: ModelCache())
         }
+    }
+
+    /// What training computes in unless somebody chooses, and its backward beside an int8 forward.
+    ///
+    /// - Throws: `badInput` for a broken file of what was measured here.
+    public func trainingPrecision() throws -> TrainingPrecision {
+        guard supports(.bf16) else { return TrainingPrecision(.f32, .path) }
+        return try cpu.map { TrainingPrecision(on: $0, calibration: try calibration()) }
+            ?? TrainingPrecision(.bf16, .path)
+    }
+
+    /// The precision of a backward where the forward has that one and nobody chose: beside int8 the path's, or what the
+    /// table says of the CPU. A training asks `trainingPrecision` too, which knows what was measured.
+    public func backwardCompute(for forward: Compute) -> Compute {
+        guard forward == .int8 else { return forward }
+        guard supports(.bf16) else { return .f32 }
+        return cpu.map { TrainingPrecision(on: $0, calibration: nil).compute } ?? .bf16
     }
 
     /// True if this path implements that precision.

@@ -142,18 +142,14 @@ extension KernelContext {
         }
     }
 
-    /// The precision of the backward where the forward has that one: beside int8, whose scales vary along the backward's
-    /// reduction, training's own.
-    public func backwardCompute(for forward: Compute) -> Compute { forward == .int8 ? training.compute : forward }
-
     /// Bytes of a workspace that `linear` needs for x [T, K].
     public func workspaceBytes(_ compute: Compute, tokens: Int, columns: Int) -> Int {
         mk_linear_workspace(compute.code, Int64(tokens), Int64(columns))
     }
 
     /// Bytes of a workspace that `linearBackward` needs at most, for inputs dy of `columns` columns in all.
-    public func backwardWorkspaceBytes(tokens: Int, columns: Int) -> Int {
-        mk_linear_workspace(Compute.f32.code, Int64(tokens), Int64(columns)) + 1024
+    public func backwardWorkspaceBytes(_ compute: Compute, tokens: Int, columns: Int) -> Int {
+        mk_linear_backward_workspace_bound(compute.code, 3, Int64(columns), Int64(tokens))
     }
 
     /// dx [T, K] (+)= dy [T, N] · w: the backward of `linear` through a frozen weight.
@@ -166,7 +162,8 @@ extension KernelContext {
     }
 
     /// dx [T, K] (+)= Σ dyᵢ [T, Nᵢ] · wᵢ over up to three weights that share their input: one fp32 chain for each
-    /// output. `compute` is f32 or bf16. Nothing is allocated but a workspace where none is given.
+    /// output. int8 is for tiled weights of types without a minimum; these come first, in a
+    /// chain of their own, and other weights are computed in f32. Nothing is allocated but a workspace where none is given.
     public func linearBackward(
         _ first: LinearInput, _ second: LinearInput? = nil, _ third: LinearInput? = nil, into dx: FloatMatrix,
         accumulate: Bool = false, compute: Compute = .f32, workspace: LinearWorkspace? = nil
@@ -210,7 +207,6 @@ extension KernelContext {
         _ inputs: UnsafePointer<mk_linear_input>?, _ count: Int, into dx: FloatMatrix, accumulate: Bool,
         compute: Compute, workspace: LinearWorkspace?
     ) {
-        precondition(compute != .int8, "linearBackward: int8 has no backward")
         let bytes = mk_linear_backward_workspace(compute.code, inputs, Int32(count), Int64(dx.rows))
         let workspace = workspace ?? LinearWorkspace()
         withExtendedLifetime(workspace) {

@@ -20,23 +20,32 @@ public func threadCount(_ requested: Int?) throws -> Int {
 ///
 /// - Throws: also an out-of-memory error where the system has no room for them.
 public func availableThreadCount(_ requested: Int?) throws -> Int {
-    try threadCount(requested, where: mk_threads_available)
+    let count = try threadCount(requested)
+    guard mk_threads_available(Int32(count)) else { throw noRoom(forThreads: count) }
+    return count
 }
 
-/// `threadCount(requested)`, once the kernels' threads are started: OpenMP would end the process where it gets none.
-///
-/// - Throws: also an out-of-memory error where the system has no room for them.
-func startedThreadCount(_ requested: Int?) throws -> Int { try threadCount(requested, where: mk_start_threads) }
+/// The threads that help a caller of the kernels. They end with the last context that has them.
+final class ThreadPool: Sendable {
+    /// nil: the caller is alone.
+    nonisolated(unsafe) let pool: OpaquePointer?
 
-private func threadCount(_ requested: Int?, where succeeds: (Int32) -> Bool) throws -> Int {
-    let count = try threadCount(requested)
-    guard succeeds(Int32(count)) else {
-        throw MeraserError(
-            .outOfMemory,
-            "the system has no room for \(count) threads (see the limits of processes and of memory, ulimit -u and "
-                + "ulimit -v); `threads` 1 needs none")
+    /// A pool of `threads` threads, the caller's among them.
+    ///
+    /// - Throws: an out-of-memory error where the system has no room for them.
+    init(threads: Int) throws {
+        pool = mk_pool_start(Int32(threads))
+        guard pool != nil || threads <= 1 else { throw noRoom(forThreads: threads) }
     }
-    return count
+
+    deinit { mk_pool_end(pool) }
+}
+
+private func noRoom(forThreads count: Int) -> MeraserError {
+    MeraserError(
+        .outOfMemory,
+        "the system has no room for \(count) threads (see the limits of processes and of memory, ulimit -u and "
+            + "ulimit -v); `threads` 1 needs none")
 }
 
 /// The number of CPUs that this process may use: those of its affinity mask, no more than the cgroup's quota, at least 1.

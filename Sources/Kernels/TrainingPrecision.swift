@@ -20,7 +20,7 @@ public struct TrainingPrecision: Sendable, Equatable {
 
     /// - Parameter compute: f32 or bf16. int8's gradients are noisier, so nobody gets them without asking.
     public init(_ compute: Compute, _ source: Source) {
-        precondition(compute != .int8, "int8 has no backward")
+        precondition(compute != .int8, "nobody gets int8 without asking")
         (self.compute, self.source) = (compute, source)
     }
 

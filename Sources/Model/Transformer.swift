@@ -19,6 +19,8 @@ public final class Transformer: Sendable {
     public let kernels: KernelContext
     /// Precision of the products with quantized weights in the forward.
     public let compute: Compute
+    /// Precision of the products of a backward with them.
+    public let backward: Compute
 
     /// Loads the model of an `.mqf` file or a Hugging Face folder.
     ///
@@ -32,19 +34,24 @@ public final class Transformer: Sendable {
         self.store = store
         self.kernels = kernels
         self.compute = compute
+        backward = kernels.backwardCompute(for: compute)
     }
 
     /// The same model in another precision; the weights are shared.
     ///
-    /// - Throws: a usage error for a `compute` this CPU lacks.
-    public func with(compute: Compute) throws -> Transformer {
+    /// - Parameter backward: nil: `KernelContext.backwardCompute`.
+    /// - Throws: a usage error for a precision this CPU lacks.
+    public func with(compute: Compute, backward: Compute? = nil) throws -> Transformer {
+        let backward = backward ?? kernels.backwardCompute(for: compute)
         try kernels.require(compute)
-        return Transformer(self, weights: weights, compute: compute)
+        try kernels.require(backward)
+        return Transformer(self, weights: weights, compute: compute, backward: backward)
     }
 
     /// The same model with other matrices for those projections of a layer, which must have their shapes.
     public func replacing(_ matrices: [Projection: Weight], layer: Int) -> Transformer {
-        Transformer(self, weights: weights.replacing(matrices, layer: layer), compute: compute)
+        Transformer(
+            self, weights: weights.replacing(matrices, layer: layer), compute: compute, backward: backward)
     }
 
     /// The same model with those projections of another one's layers, which must have the same modules and shapes.
@@ -52,16 +59,18 @@ public final class Transformer: Sendable {
         _ projections: Set<Projection>, layers: Set<Int>, from other: Transformer
     ) -> Transformer {
         Transformer(
-            self, weights: weights.substituting(projections, layers: layers, from: other.weights), compute: compute)
+            self, weights: weights.substituting(projections, layers: layers, from: other.weights), compute: compute,
+            backward: backward)
     }
 
-    private init(_ other: Transformer, weights: ModelWeights, compute: Compute) {
+    private init(_ other: Transformer, weights: ModelWeights, compute: Compute, backward: Compute) {
         spec = other.spec
         stopTokens = other.stopTokens
         self.weights = weights
         store = other.store
         kernels = other.kernels
         self.compute = compute
+        self.backward = backward
     }
 
     /// Checks that a text of that many tokens fits into the model's context.
@@ -132,7 +141,7 @@ public final class Transformer: Sendable {
             attention.queryWidth + 2 * attention.keyValueWidth, (mlp.isGated ? 2 : 1) * mlp.width, spec.hiddenSize)
         return max(
             kernels.workspaceBytes(compute, tokens: tokens, columns: widest),
-            kernels.backwardWorkspaceBytes(tokens: tokens, columns: gradients))
+            kernels.backwardWorkspaceBytes(backward, tokens: tokens, columns: gradients))
     }
 
     /// A projection and where its outputs go.

@@ -216,7 +216,7 @@ final class LossHead {
             }
         }
         model.kernels.linearBackward(
-            model.weights.head.weight, z, into: h, compute: model.kernels.backwardCompute(for: model.compute),
+            model.weights.head.weight, z, into: h, compute: model.backward,
             workspace: scratch.workspace)
         guard let overlay, let originals else { return }
         for i in overlay.tokens.indices {

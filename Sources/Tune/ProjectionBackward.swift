@@ -30,7 +30,7 @@ struct ProjectionBackward {
             func input(_ source: Source) -> LinearInput { LinearInput(w[source.projection].weight, source.dy) }
             model.kernels.linearBackward(
                 input(first), second.map(input), third.map(input), into: dx,
-                compute: model.kernels.backwardCompute(for: model.compute), workspace: scratch.workspace)
+                compute: model.backward, workspace: scratch.workspace)
         }
         if let sensitivity {
             for source in [first, second, third].compactMap({ $0 }) {

@@ -13,7 +13,6 @@
 #endif
 
 #if defined(__GLIBC__) && !defined(HAS_SANITIZER)
-#include <dlfcn.h>
 
 void *__libc_malloc(size_t size);
 void *__libc_calloc(size_t count, size_t size);
@@ -23,11 +22,8 @@ void *__libc_memalign(size_t alignment, size_t size);
 static _Thread_local bool is_counting __attribute__((tls_model("initial-exec")));
 static _Thread_local long count __attribute__((tls_model("initial-exec")));
 
-static void note(const void *caller) {
-    if (!is_counting) return;
-    Dl_info info;
-    const bool known = dladdr(caller, &info) != 0 && info.dli_fname != NULL;
-    if (!known || strstr(info.dli_fname, "omp") == NULL) count++;
+static void note(void) {
+    if (is_counting) count++;
 }
 
 bool allocation_counter_works(void) {
@@ -45,32 +41,32 @@ long allocation_counter_stop(void) {
 }
 
 void *malloc(size_t size) {
-    note(__builtin_return_address(0));
+    note();
     return __libc_malloc(size);
 }
 
 void *calloc(size_t n, size_t size) {
-    note(__builtin_return_address(0));
+    note();
     return __libc_calloc(n, size);
 }
 
 void *realloc(void *block, size_t size) {
-    note(__builtin_return_address(0));
+    note();
     return __libc_realloc(block, size);
 }
 
 void *memalign(size_t alignment, size_t size) {
-    note(__builtin_return_address(0));
+    note();
     return __libc_memalign(alignment, size);
 }
 
 void *aligned_alloc(size_t alignment, size_t size) {
-    note(__builtin_return_address(0));
+    note();
     return __libc_memalign(alignment, size);
 }
 
 int posix_memalign(void **block, size_t alignment, size_t size) {
-    note(__builtin_return_address(0));
+    note();
     void *memory = __libc_memalign(alignment, size);
     if (memory == NULL) return ENOMEM;
     *block = memory;

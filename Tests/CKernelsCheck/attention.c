@@ -201,7 +201,7 @@ void check_attention(const mk_context *ctx) {
         {2, 2, 17, 64, 5, {97, 64, 128}, {0, 64, 64}}, {1, 1, 256, 0, 0, {35, 1, 2}, {34, 0, 0}},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        CASE("%s attention, case %zu, threads %d", mk_isa_name(ctx->isa), i, ctx->threads);
+        CASE("%s attention, case %zu, threads %d", mk_isa_name(ctx->isa), i, mk_pool_threads(ctx->pool));
         const int64_t width = cases[i].heads * cases[i].head_dim, kv_width = cases[i].kv_heads * cases[i].head_dim;
         batch b = {.shape = {.heads = cases[i].heads,
                              .kv_heads = cases[i].kv_heads,

@@ -11,8 +11,8 @@ static void *aligned(size_t bytes, void **owner) {
 static void check_type(const mk_context *ctx, int32_t type, int64_t rows, int64_t cols, const float *unit,
                        const float *weight, const double *h, double mean) {
     CASE("%s feedback %s %lldx%lld threads %d", mk_isa_name(ctx->isa), type_name(type), (long long)rows,
-         (long long)cols, ctx->threads);
-    void *owner, *workspace = aligned(mk_feedback_workspace(ctx->threads, cols), &owner);
+         (long long)cols, mk_pool_threads(ctx->pool));
+    void *owner, *workspace = aligned(mk_feedback_workspace(mk_pool_threads(ctx->pool), cols), &owner);
     float *source = matrix(rows, cols, cols, 1), *errors = guarded((size_t)rows * sizeof(float));
     float *back = guarded((size_t)(rows * cols) * sizeof(float));
     void *data = guarded(mk_matrix_bytes(type, rows, cols));
@@ -39,7 +39,7 @@ static void check_type(const mk_context *ctx, int32_t type, int64_t rows, int64_
 
 static void check_inputs(const mk_context *ctx, int64_t tokens, int64_t cols, int64_t rows) {
     CASE("%s moments T %lld K %lld threads %d", mk_isa_name(ctx->isa), (long long)tokens, (long long)cols,
-         ctx->threads);
+         mk_pool_threads(ctx->pool));
     const int64_t ld = cols + 3;
     const double damping = 0.1;
     float *x = matrix(tokens, cols, ld, 1), *weight = guarded((size_t)cols * sizeof(float));
@@ -47,7 +47,7 @@ static void check_inputs(const mk_context *ctx, int64_t tokens, int64_t cols, in
     double *h = aligned((size_t)(cols * cols) * sizeof(double), &owners[0]);
     double *want = malloc((size_t)(cols * cols) * sizeof(double)), mean = 0;
     memset(h, 0, (size_t)(cols * cols) * sizeof(double));
-    mk_gram(ctx, x, ld, tokens, cols, h, aligned(mk_gram_workspace(ctx->threads, cols), &owners[1]));
+    mk_gram(ctx, x, ld, tokens, cols, h, aligned(mk_gram_workspace(mk_pool_threads(ctx->pool), cols), &owners[1]));
     for (int64_t i = 0; i < cols; i++) {
         for (int64_t j = 0; j < cols; j++) {
             double sum = 0;

@@ -24,7 +24,7 @@ static double int8_bound(const float *x, const float *w, int64_t cols) {
 static void check_forward(const mk_context *ctx, int32_t compute, int32_t type, int64_t tokens, int64_t cols,
                           const int64_t *rows, int32_t count) {
     CASE("%s forward %d %s T %lld K %lld N %lld x%d threads %d", mk_isa_name(ctx->isa), compute, type_name(type),
-         (long long)tokens, (long long)cols, (long long)rows[0], count, ctx->threads);
+         (long long)tokens, (long long)cols, (long long)rows[0], count, mk_pool_threads(ctx->pool));
     const int64_t ldx = cols + 3;
     float *x = matrix(tokens, cols, ldx, 1);
     // Columns that are much larger than those beside them, in other places for each token: codes of two digits in int8.

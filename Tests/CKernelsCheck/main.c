@@ -158,6 +158,9 @@ void free_weight(weight *w) {
     release(w->values);
 }
 
+/// All that blocks on the stack need of the runtime library of blocks, which Swift programs have.
+void *_NSConcreteGlobalBlock[32];
+
 int main(void) {
     CASE("weights");
     check_weights();
@@ -168,13 +171,8 @@ int main(void) {
             continue;
         }
         const int before = check_failures;
-#ifdef _OPENMP
-        const int32_t most = 3;
-#else
-        const int32_t most = 1;
-#endif
-        for (int32_t threads = 1; threads <= most; threads += 2) {
-            const mk_context ctx = {isa, threads};
+        for (int32_t threads = 1; threads <= 3; threads += 2) {
+            const mk_context ctx = {isa, mk_pool_start(threads)};
             seed(1);
             check_linear(&ctx);
             check_backward(&ctx);
@@ -183,6 +181,7 @@ int main(void) {
             check_attention(&ctx);
             check_training(&ctx);
             check_feedback(&ctx);
+            mk_pool_end(ctx.pool);
         }
         printf("%s: %s\n", mk_isa_name(isa), check_failures == before ? "ok" : "FAILED");
         fflush(stdout);

@@ -77,7 +77,7 @@ private func memory(_ bytes: Int, _ body: (UnsafeMutableRawPointer) -> Void) {
 
 private func moments(_ context: mk_context, _ inputs: [Float], _ columns: Int) -> [Double] {
     var (context, h) = (context, [Double](repeating: 0, count: columns * columns))
-    memory(mk_gram_workspace(context.threads, Int64(columns))) {
+    memory(mk_gram_workspace(mk_pool_threads(context.pool), Int64(columns))) {
         mk_gram(&context, inputs, Int64(columns), Int64(inputs.count / columns), Int64(columns), &h, $0)
     }
     return h
@@ -100,7 +100,7 @@ private func quantize(
     let count = mk_matrix_bytes(type, Int64(sample.rows), Int64(sample.columns))
     var bytes = [UInt8](repeating: 0xa5, count: count + 64)
     var errors = [Float](repeating: .nan, count: sample.rows)
-    memory(mk_feedback_workspace(context.threads, Int64(sample.columns))) {
+    memory(mk_feedback_workspace(mk_pool_threads(context.pool), Int64(sample.columns))) {
         mk_quantize_feedback(
             &context, type, sample.weights, Int64(sample.rows), Int64(sample.columns), factor.unit, factor.weight,
             &bytes,
@@ -207,7 +207,7 @@ struct CKernelsFeedbackTests {
     @Test("every type loses less of the outputs than by plain rounding, and says how much", arguments: types)
     func errors(type: Int32) {
         let sample = FeedbackCase(columns: 512)
-        let context = mk_context(isa: mk_isa_find(nil), threads: 2)
+        let context = mk_context(isa: mk_isa_find(nil), pool: threadPool(2))
         let (bytes, errors) = quantize(context, type, sample, factor(context, sample.moments, 512))
         let got = values(type, bytes, sample)
         #expect(sample.total(got, sample.moments) < 0.65 * sample.total(plainly(type, sample), sample.moments))
@@ -221,7 +221,7 @@ struct CKernelsFeedbackTests {
     @Test("without correlations nothing is fed back: hardly more is lost than by plain rounding", arguments: types)
     func uncorrelated(type: Int32) {
         let sample = FeedbackCase(columns: 256)
-        let context = mk_context(isa: mk_isa_find(nil), threads: 1)
+        let context = mk_context(isa: mk_isa_find(nil), pool: nil)
         let none = [Double](repeating: 0, count: 256 * 256)
         let identity = (0..<256 * 256).map { $0 % 257 == 0 ? 1.0 : 0 }
         for h in [none, identity] {
@@ -236,7 +236,7 @@ struct CKernelsFeedbackTests {
     @Test("the same bytes on every path and number of threads", arguments: types)
     func identical(type: Int32) {
         let sample = FeedbackCase(columns: 256)
-        let context = mk_context(isa: mk_isa_find(nil), threads: 1)
+        let context = mk_context(isa: mk_isa_find(nil), pool: nil)
         let factor = factor(context, sample.moments, 256)
         let want = quantize(context, type, sample, factor)
         for isa in InstructionSet.available {
@@ -249,7 +249,7 @@ struct CKernelsFeedbackTests {
 
     @Test("weights too large for fp16 scales show as an infinite error; zeros stay zeros", arguments: types)
     func extremes(type: Int32) {
-        let context = mk_context(isa: mk_isa_find(nil), threads: 1)
+        let context = mk_context(isa: mk_isa_find(nil), pool: nil)
         let large = FeedbackCase(columns: 256, scale: 1e30)
         let factors = factor(context, large.moments, 256)
         if ![MK_Q4_K, MK_Q5_K, MK_Q6_K].map({ Int32($0) }).contains(type) {

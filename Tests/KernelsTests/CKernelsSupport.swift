@@ -1,5 +1,6 @@
 import CKernels
 import Foundation
+import Synchronization
 import Testing
 
 /// Half an ulp of 1: what one fp32 operation may be off by, relatively.
@@ -27,8 +28,24 @@ struct InstructionSet: Sendable, CustomTestStringConvertible {
             .filter { mk_compute_available(mk_isa_find(name), $0) }
     }
 
-    func context(threads: Int32 = 1) -> mk_context { mk_context(isa: mk_isa_find(name), threads: threads) }
+    func context(threads: Int32 = 1) -> mk_context { mk_context(isa: mk_isa_find(name), pool: threadPool(threads)) }
 }
+
+/// A pool of so many threads, which ends with the tests.
+func threadPool(_ threads: Int32) -> OpaquePointer? {
+    pools.withLock { pools in
+        if let pool = pools[threads] { return pool.pointer }
+        let pool = SharedPool(pointer: mk_pool_start(threads))
+        pools[threads] = pool
+        return pool.pointer
+    }
+}
+
+private struct SharedPool: @unchecked Sendable {
+    let pointer: OpaquePointer?
+}
+
+private let pools = Mutex<[Int32: SharedPool]>([:])
 
 /// A buffer between two stretches of NaNs: reading past its ends poisons the result, writing there is found by `isIntact`.
 final class Guarded {

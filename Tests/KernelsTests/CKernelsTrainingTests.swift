@@ -66,7 +66,7 @@ struct CKernelsTrainingTests {
     func dropoutIndependence() {
         let (tokens, k) = (8, 1000)
         let ones = [Float](repeating: 1, count: tokens * k)
-        var context = mk_context(isa: mk_isa_find(nil), threads: 1)
+        var context = mk_context(isa: mk_isa_find(nil), pool: nil)
         func mask(_ p: Float, seed: UInt64 = 1, step: UInt64 = 1, site: UInt32 = 1, shift: Int32 = 0) -> [Float] {
             var y = [Float](repeating: 0, count: tokens * k)
             let ids = (0..<Int32(tokens)).map { $0 + shift }

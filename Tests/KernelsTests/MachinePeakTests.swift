@@ -7,10 +7,10 @@ struct MachinePeakTests {
     @Test("the operations of a loop are proportional to rounds and threads", arguments: InstructionSet.available)
     func operations(isa: InstructionSet) throws {
         for compute in [MK_COMPUTE_F32, MK_COMPUTE_BF16, MK_COMPUTE_INT8].map({ Int32($0) }) {
-            var context = mk_context(isa: mk_isa_find(isa.name), threads: 1)
+            var context = mk_context(isa: mk_isa_find(isa.name), pool: nil)
             let one = mk_peak_operations(&context, compute, 10)
             #expect(mk_peak_operations(&context, compute, 70) == 7 * one)
-            context.threads = 3
+            context.pool = threadPool(3)
             #expect(mk_peak_operations(&context, compute, 10) == 3 * one)
             #expect(one >= 0 && (compute != Int32(MK_COMPUTE_F32) || one > 0))
         }
@@ -25,7 +25,7 @@ struct MachinePeakTests {
         }
         for byte in bytes[(count / 64 * 64)...] { want += UInt64(byte) }
         for threads: Int32 in [1, 3] {
-            var context = mk_context(isa: mk_isa_find(nil), threads: threads)
+            var context = mk_context(isa: mk_isa_find(nil), pool: threadPool(threads))
             // Sums of 32 bits wrap; the loop's lanes wrap one by one, so compare what is left of all of them.
             #expect(
                 UInt32(truncatingIfNeeded: mk_peak_read(&context, bytes, count)) == UInt32(truncatingIfNeeded: want))

@@ -38,17 +38,24 @@ struct TrainingPrecisionTests {
         #expect(TrainingPrecision(on: other, calibration: fast).compute == .bf16)
     }
 
-    @Test("a path without bf16 is never asked; on the others the choice is the backward's beside int8")
+    @Test("what was measured is asked for by training alone, and not on a path without bf16")
     func context() throws {
+        struct Broken: Error {}
         for name in KernelContext.availableISANames {
-            let kernels = try KernelContext(threads: 1, isa: name) { TrainingPrecision(.f32, .unknown(other)) }
+            let kernels = try KernelContext(threads: 1, isa: name, cpu: other) { throw Broken() }
             let plain = try KernelContext(threads: 1, isa: name)
+            #expect(kernels.backwardCompute(for: .int8) == .f32, "an unknown CPU")
+            #expect(kernels.backwardCompute(for: .bf16) == .bf16, "what was asked for stays")
             guard kernels.supports(.bf16) else {
-                #expect(kernels.training == TrainingPrecision(.f32, .path))
+                #expect(try kernels.trainingPrecision() == TrainingPrecision(.f32, .path))
                 continue
             }
-            #expect(kernels.backwardCompute(for: .int8) == .f32 && plain.backwardCompute(for: .int8) == .bf16)
-            #expect(kernels.backwardCompute(for: .bf16) == .bf16, "what was asked for stays")
+            #expect(throws: Broken.self) { try kernels.trainingPrecision() }
+            #expect(try plain.trainingPrecision() == TrainingPrecision(.bf16, .path))
+            #expect(plain.backwardCompute(for: .int8) == .bf16)
+            let fast = PrecisionCalibration(cpu: other, f32: 10, bf16: 11)
+            let measured = try KernelContext(threads: 1, isa: name, cpu: other) { fast }
+            #expect(try measured.trainingPrecision() == TrainingPrecision(.bf16, .calibration(other)))
         }
     }
 

@@ -45,9 +45,7 @@ final class RunningCommand {
             process.executableURL = binary
             process.arguments = arguments
         }
-        // Tests run side by side: threads that wait must not take the others' time.
-        process.environment = ProcessInfo.processInfo.environment.merging(["OMP_WAIT_POLICY": "passive"]) { a, _ in a }
-            .merging(environment) { _, b in b }
+        process.environment = ProcessInfo.processInfo.environment.merging(environment) { _, b in b }
         process.standardOutput = try FileHandle(forWritingTo: outputURL)
         process.standardError = try FileHandle(forWritingTo: errorURL)
         process.standardInput = try input.map(FileHandle.init(forReadingFrom:)) ?? FileHandle.nullDevice

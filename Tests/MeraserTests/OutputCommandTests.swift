@@ -9,7 +9,6 @@ private func shell(_ script: String, _ arguments: [String] = []) throws -> Comma
     let process = Process()
     process.executableURL = URL(fileURLWithPath: "/bin/bash")
     process.arguments = ["-c", script, try #require(meraserBinary()).path] + arguments
-    process.environment = ProcessInfo.processInfo.environment.merging(["OMP_WAIT_POLICY": "passive"]) { a, _ in a }
     let output = Pipe()
     let error = FileManager.default.temporaryDirectory.appendingPathComponent("meraser-\(UUID().uuidString).err")
     try Data().write(to: error)

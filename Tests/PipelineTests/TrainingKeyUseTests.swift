@@ -35,7 +35,7 @@ struct TrainingKeyUseTests {
         "kl_batch": ("1", ["kl_weight": "5", "kl_data": "clean"]),
         "bos": ("true", [:]), "eos": ("true", [:]), "separator": ("\n", [:]), "max_prompt_length": ("2", [:]),
         "max_completion_length": ("2", [:]), "max_length": ("5", [:]), "no_shuffle": ("true", [:]),
-        "seed": ("7", [:]), "compute": ("int8", [:]), "key": ("key", ["check_steps": "1"]),
+        "seed": ("7", [:]), "compute": ("int8", [:]), "backward": ("bf16", [:]), "key": ("key", ["check_steps": "1"]),
         "check_steps": ("1", ["key": "key"]), "until": ("fsr>=0", ["key": "key", "check_steps": "1"]),
         "require_until": ("true", ["until": "fsr>1", "key": "key", "check_steps": "1"]),
         "logging_steps": ("2", [:]), "save_steps": ("1", [:]), "save_total_limit": ("1", ["save_steps": "1"]),
@@ -91,6 +91,8 @@ struct TrainingKeyUseTests {
                     .write(to: folder.appendingPathComponent("\(name).json"))
             }
             for (name, change) in Self.changes.sorted(by: { $0.key < $1.key }) {
+                // The model's weights are bf16: what a path without it computes in f32.
+                if name == "backward", !model.transformer.kernels.supports(.bf16) { continue }
                 let before = Self.base.merging(change.beside) { _, new in new }
                 var without = before
                 // What a key needs beside it may need the key.

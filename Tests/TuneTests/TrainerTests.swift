@@ -83,14 +83,17 @@ struct TrainerTests {
         let unasked = run.options
         try withTemporaryFolder { folder in
             _ = try trainer.run(output: folder.appendingPathComponent("run").path)
-            #expect(try unasked.continuing(folder.appendingPathComponent("run").path).compute == .f32)
+            let continued = try unasked.continuing(folder.appendingPathComponent("run").path)
+            #expect(continued.compute == .f32 && continued.backward == .f32)
             #expect(try unasked.continuing(folder.appendingPathComponent("none").path).compute == nil)
         }
         run.options.compute = .int8
         let plan = try run.trainer().plan
-        let backward = try KernelContext(threads: 1).training.compute
+        let backward = try KernelContext(threads: 1).trainingPrecision().compute
         #expect(plan.precision.forward == .int8 && plan.precision.backward == backward)
         #expect(plan.lines[0] == "compute               int8, backward \(backward): what this path has")
+        run.options.backward = .f32
+        #expect(try run.trainer().plan.lines[0] == "compute               int8, backward f32: as asked")
     }
 
     @Test("a run leaves a PEFT adapter, logs and checkpoints, and reports what it did")

@@ -27,19 +27,29 @@ typedef struct mk_cpu {
 /// This CPU. On a hybrid one the kind of core that asks.
 mk_cpu mk_cpu_identity(void);
 
-/// What a driver runs on. Copyable, immutable.
+#define MK_MAX_THREADS 1024
+
+/// Threads that help the one which calls a driver. They are waited for only where they came to help: beside busy
+/// processes a driver is never slower than its caller alone, but for the piece that a helper was stopped in.
+typedef struct mk_pool mk_pool;
+
+/// A pool of so many threads, the caller's among them (2 to MK_MAX_THREADS). NULL if the system does not give them
+/// (limits of processes or of address space), and for fewer than 2.
+mk_pool *mk_pool_start(int32_t threads);
+/// Ends the threads of a pool that no driver uses any more. NULL: nothing.
+void mk_pool_end(mk_pool *pool);
+/// How many they are; 1 for NULL.
+int32_t mk_pool_threads(const mk_pool *pool);
+
+/// What a driver runs on. Copyable, immutable. Several threads may call drivers with the same one: one of them has the
+/// pool, the others work alone meanwhile.
 typedef struct mk_context {
     const mk_isa *isa;
-    int32_t threads;  ///< OpenMP threads, 1 to MK_MAX_THREADS
+    mk_pool *pool;  ///< NULL: the calling thread alone
 } mk_context;
-
-#define MK_MAX_THREADS 1024
 
 /// True if so many threads, this one among them, can live at once: limits of processes and of address space leave room.
 bool mk_threads_available(int32_t threads);
-/// Starts the threads that drivers on so many will use, before they are needed. False if the system does not give them
-/// (limits of processes or of address space): a driver that needs them then would end the process.
-bool mk_start_threads(int32_t threads);
 
 /// Precision of the product with a quantized weight.
 enum {

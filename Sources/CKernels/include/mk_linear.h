@@ -41,10 +41,13 @@ typedef struct mk_linear_input {
 
 /// Bytes of workspace mk_linear_backward needs: every dy, rounded if that is bf16, packed by token tile.
 size_t mk_linear_backward_workspace(int32_t compute, const mk_linear_input *inputs, int32_t count, int64_t tokens);
+/// The most that it says for `count` inputs whose weights have `rows` rows in all.
+size_t mk_linear_backward_workspace_bound(int32_t compute, int32_t count, int64_t rows, int64_t tokens);
 
 /// dx[t][k] (+)= sum_i sum_n dy_i[t][n] * w_i[n][k] over 1 ... MK_GROUP_MAX inputs whose weights have the same K: one
-/// fp32 chain over i and n in order. `compute` is f32 or bf16 (never int8: scales vary along n) and means what it means
-/// in the forward; the values of the weights are the forward's.
+/// fp32 chain over i and n in order. f32 and bf16 mean what they mean in the forward; the values of the weights are the
+/// forward's. int8 is for tiled types without a minimum (int8_gradient.h): these inputs come first, in a chain of their
+/// own, the others are computed in f32.
 void mk_linear_backward(const mk_context *ctx, int32_t compute, const mk_linear_input *inputs, int32_t count,
                         int64_t tokens, float *dx, int64_t lddx, bool accumulate, void *workspace);
 

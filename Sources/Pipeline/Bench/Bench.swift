@@ -25,7 +25,11 @@ public func bench(
     for kernels in contexts {
         let model = try AdaptedModel(path: path, adapterPaths: adapterPaths, kernels: kernels, compute: compute)
         if described == nil { model.warnings.forEach(onProgress) }
-        let trainingCompute = compute ?? kernels.training.compute
+        let tests = try options.tests(context: model.transformer.spec.maxPositionEmbeddings)
+        // Only a training asks what was measured here.
+        let training =
+            try tests.contains { $0.isTraining }
+            ? PrecisionPlan(compute, backward: options.backward, on: kernels) : nil
         let store = model.transformer.store
         let work = try described?.work ?? ModelWork(store, spec: model.transformer.spec)
         described = (
@@ -34,19 +38,20 @@ public func bench(
         onProgress("measuring the peaks of \(kernels.isaName) on \(kernels.threads) threads")
         var peak = kernels.measurePeak()
         var measured: [(test: BenchTest, seconds: [Double], peakRSSBytes: Int)] = []
-        for test in try options.tests(context: model.transformer.spec.maxPositionEmbeddings) {
+        for test in tests {
             onProgress("\(test.name) on \(kernels.threads) threads")
             ProcessMemory.resetPeak()
-            let run = BenchRun(model: model, trainingCompute: trainingCompute, options: options)
+            let run = BenchRun(model: model, training: training, options: options)
             let seconds = try run.seconds(test)
             measured.append((test, seconds, ProcessMemory.peakBytes))
         }
         peak = peak.maximum(kernels.measurePeak())
         peaks.append((kernels.threads, peak))
-        let backward = kernels.backwardCompute(for: trainingCompute)
         results += measured.map { test, seconds, rss in
-            let used = test.isTraining ? trainingCompute : model.transformer.compute
-            let limit = BenchLimit(test, work: work, compute: used, backward: backward, peak: peak)
+            let inference = model.transformer.compute
+            let used = test.isTraining ? training?.forward ?? inference : inference
+            let limit = BenchLimit(
+                test, work: work, compute: used, backward: training?.backward ?? inference, peak: peak)
             return BenchResult(
                 test: test, threads: kernels.threads, compute: used,
                 tokensPerSecond: seconds.map { Double(test.tokenCount) / $0 },
@@ -63,13 +68,13 @@ public func bench(
 /// The measurements of one test.
 private struct BenchRun {
     let model: AdaptedModel
-    let trainingCompute: Compute
+    let training: PrecisionPlan?
     let options: BenchOptions
     private let clock = ContinuousClock()
 
-    init(model: AdaptedModel, trainingCompute: Compute, options: BenchOptions) {
+    init(model: AdaptedModel, training: PrecisionPlan?, options: BenchOptions) {
         self.model = model
-        self.trainingCompute = trainingCompute
+        self.training = training
         self.options = options
     }
 
@@ -92,7 +97,7 @@ private struct BenchRun {
             return try rounds(warmUp: false) { try steadySeconds(session, prompts: prompts, new: new) }
         case .training(let count):
             let rehearsal = StepRehearsal(
-                model: try model.transformer.with(compute: trainingCompute), frozen: model.adapters,
+                model: try training?.model(model.transformer) ?? model.transformer, frozen: model.adapters,
                 tokens: tokens(count), seed: options.seed)
             return try rounds { try time { try rehearsal.step() } }
         }

@@ -1,4 +1,5 @@
 import Base
+import Kernels
 
 /// What to measure and how often.
 public struct BenchOptions: Sendable {
@@ -14,6 +15,8 @@ public struct BenchOptions: Sendable {
     public var batchGeneration = 128
     /// Tokens of a training step.
     public var trainings: [Int] = []
+    /// Precision of a training step's backward; nil: what training chooses.
+    public var backward: Compute?
     /// Measurements of each test, after one that does not count.
     public var rounds = 3
     /// Seed of the random tokens.

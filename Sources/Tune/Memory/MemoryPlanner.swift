@@ -139,7 +139,7 @@ struct MemoryPlanner {
         let nothing = layer(.nothing)
         let vocabulary = model.spec.vocabSize
         let headWorkspace = model.kernels.backwardWorkspaceBytes(
-            tokens: LossHead.chunkRows(vocabulary: vocabulary, tokens: tokens), columns: vocabulary)
+            model.backward, tokens: LossHead.chunkRows(vocabulary: vocabulary, tokens: tokens), columns: vocabulary)
         // The attention's own copy of a layer's keys and values.
         let pages = 2 * (model.keyValueType == .f32 ? 4 : 2) * tokens * model.spec.layers[0].attention.keyValueWidth
         let frozenParameters = frozen.reduce(0) { $0 + $1.parameters.count }

@@ -134,6 +134,9 @@ public struct TrainingKey: Sendable {
         .optionalChoice(
             "compute", "precision of the frozen weights' products (default: the faster of f32 and bf16 on this CPU)",
             \.compute),
+        .optionalChoice(
+            "backward", "the same of the backward (default: as `compute`; beside int8 the faster of f32 and bf16)",
+            \.backward),
     ]
 
     private static let measuringKeys: [TrainingKey] = [

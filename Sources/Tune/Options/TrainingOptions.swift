@@ -50,8 +50,10 @@ public struct TrainingOptions: Sendable, Equatable {
     public var shuffle = true
     /// `seed`: of initialisation, order and dropout.
     public var seed: UInt64 = 42
-    /// `compute`: precision of the products with the frozen weights; nil: what `KernelContext.training` says.
+    /// `compute`: precision of the products with the frozen weights; nil: what `KernelContext.trainingPrecision` says.
     public var compute: Compute?
+    /// `backward`: the same of the backward; nil: as `compute`, or beside int8 what `trainingPrecision` says.
+    public var backward: Compute?
     /// `key`: a key or pairs file to measure while training.
     public var key: String?
     /// `check_steps`: measure every so many steps.

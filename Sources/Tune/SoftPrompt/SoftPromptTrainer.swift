@@ -44,13 +44,11 @@ public final class SoftPromptTrainer {
     ) throws {
         precondition(!data.samples.isEmpty && data.samples.allSatisfy { $0.softRow != nil }, "samples without a place")
         try options.validate()
-        let asked = options.compute
-        let compute = asked ?? model.kernels.training.compute
-        self.model = compute == model.compute ? model : try model.with(compute: compute)
+        let precision = try PrecisionPlan(options.compute, backward: options.backward, on: model.kernels)
+        self.model = try precision.model(model)
         self.frozen = frozen
         self.data = data
-        var options = options
-        options.compute = compute
+        let options = precision.chosen(in: options)
         self.options = options
         self.insertion = insertion
         self.origin = origin
@@ -68,7 +66,7 @@ public final class SoftPromptTrainer {
             planner.use(tokens: maximumTokens, recompute: recompute).adding(optimizer: state.byteCount)
         }
         plan = TrainingPlan(
-            precision: PrecisionPlan(asked: asked, model: self.model), trainableParameters: state.vectors.count,
+            precision: precision, trainableParameters: state.vectors.count,
             samples: data.samples.count, skipped: data.skipped,
             tokensPerEpoch: data.tokenCount, labelsPerEpoch: data.labelCount, longestSample: data.longest,
             steps: steps.totalSteps, stepsPerEpoch: steps.stepsPerEpoch,

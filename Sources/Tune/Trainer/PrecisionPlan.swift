@@ -11,14 +11,20 @@ public struct PrecisionPlan: Sendable, Equatable {
     /// Who chose it.
     public let reason: String
 
+    /// The plan for a choice, and for none.
+    ///
     /// - Parameters:
-    ///   - asked: what somebody chose; nil: nobody did.
-    ///   - model: as the run computes.
-    init(asked: Compute?, model: Transformer) {
-        let training = model.kernels.training
-        (forward, backward) = (model.compute, model.kernels.backwardCompute(for: model.compute))
-        // Of an asked int8 the backward is still chosen.
-        reason = asked == nil || forward != backward ? training.reason : "as asked"
+    ///   - compute: what somebody chose; nil: nobody did.
+    ///   - backward: the same of the backward.
+    /// - Throws: `badInput` for a broken file of what was measured here, which is read only where nobody chose.
+    public init(_ compute: Compute?, backward: Compute? = nil, on kernels: KernelContext) throws {
+        if let compute, let backward = backward ?? (compute == .int8 ? nil : compute) {
+            (self.forward, self.backward, reason) = (compute, backward, "as asked")
+            return
+        }
+        let training = try kernels.trainingPrecision()
+        (forward, self.backward) = (compute ?? training.compute, backward ?? training.compute)
+        reason = training.reason
     }
 
     /// `bf16: the faster on …`.
@@ -32,5 +38,18 @@ public struct PrecisionPlan: Sendable, Equatable {
             ("compute", .text(forward.rawValue)), ("backward", .text(backward.rawValue)),
             ("compute_reason", .text(reason)),
         ]
+    }
+
+    /// A model that computes so.
+    func model(_ model: Transformer) throws -> Transformer {
+        forward == model.compute && backward == model.backward
+            ? model : try model.with(compute: forward, backward: backward)
+    }
+
+    /// The options as the record of the run is to say them.
+    func chosen(in options: TrainingOptions) -> TrainingOptions {
+        var options = options
+        (options.compute, options.backward) = (forward, backward)
+        return options
     }
 }

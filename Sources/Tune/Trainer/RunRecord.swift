@@ -4,7 +4,7 @@ import Kernels
 /// What determines the adapter that a run makes; kept in `OUT/run.json` and compared when a run is resumed.
 public struct RunRecord: Sendable, Equatable {
     /// The record as JSON: options, identities of base, parents, data and start, the instruction set, whose order
-    /// of additions is part of the result, and the backward's precision.
+    /// of additions is part of the result.
     public let json: JSONValue
 
     /// Reads a record.
@@ -20,7 +20,6 @@ public struct RunRecord: Sendable, Equatable {
             ("data_samples", .integer(data.samples.count)), ("kl_sha256", klData.map { .text($0.sha256) } ?? .null),
             ("kl_samples", klData.map { .integer($0.samples.count) } ?? .null),
             ("initial_sha256", initial.map { .text($0) } ?? .null), ("isa", .text(kernels.isaName)),
-            ("backward", options.compute.map { .text(kernels.backwardCompute(for: $0).rawValue) } ?? .null),
         ]
         json = .object(JSONObject(Build.current.fields + identities))
     }
@@ -47,7 +46,6 @@ public struct RunRecord: Sendable, Equatable {
             ("data_sha256", "the data"), ("data_samples", "the number of samples in the data"),
             ("kl_sha256", "the data of `kl_data`"), ("kl_samples", "the number of samples of `kl_data`"),
             ("initial_sha256", "the adapter to start from"), ("isa", "the instruction set (MERASER_ISA)"),
-            ("backward", "the precision of the backward, as measured on this CPU,"),
         ]
         for (key, name) in identities where json[key] != old.json[key] {
             func shown(_ value: JSONValue?) -> String { value?.string ?? value?.serialized() ?? "absent" }

@@ -55,13 +55,11 @@ public final class Trainer {
     ) throws {
         precondition(!data.samples.isEmpty, "no samples")
         try options.validate()
-        let asked = options.compute
-        let compute = asked ?? model.kernels.training.compute
-        self.model = compute == model.compute ? model : try model.with(compute: compute)
+        let precision = try PrecisionPlan(options.compute, backward: options.backward, on: model.kernels)
+        self.model = try precision.model(model)
         self.frozen = frozen
         self.data = data
-        var options = options
-        options.compute = compute  // what the record of the run is to say
+        let options = precision.chosen(in: options)
         self.options = options
         steps = StepPlan(sampleCount: data.samples.count, options: options)
         kl = try Self.kl(klData, options)
@@ -106,7 +104,7 @@ public final class Trainer {
         let recompute = planner.best(
             tokens: maximumTokens, context: max(data.longest, kl?.data.longest ?? 0), limit: limit)
         plan = TrainingPlan(
-            precision: PrecisionPlan(asked: asked, model: self.model), trainableParameters: adapter.parameters.count,
+            precision: precision, trainableParameters: adapter.parameters.count,
             samples: data.samples.count, skipped: data.skipped,
             tokensPerEpoch: data.tokenCount, labelsPerEpoch: data.labelCount, longestSample: data.longest,
             steps: steps.totalSteps, stepsPerEpoch: steps.stepsPerEpoch,

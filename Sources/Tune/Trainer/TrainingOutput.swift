@@ -89,13 +89,15 @@ public struct TrainingOutput {
         return state
     }
 
-    /// The precision that the run here was begun with; nil where there is none.
+    /// The precisions of forward and backward that the run here was begun with; nil where there is none.
     ///
     /// - Throws: bad-input errors for a damaged record.
-    func recordedCompute() throws -> Compute? {
+    func recordedPrecision() throws -> (compute: Compute?, backward: Compute?) {
         let path = file(Self.runName)
-        guard manager.fileExists(atPath: path) else { return nil }
-        return try readJSON(path)["options"]?["compute"]?.string.flatMap(Compute.init)
+        guard manager.fileExists(atPath: path) else { return (nil, nil) }
+        let options = try readJSON(path)["options"]
+        func read(_ key: String) -> Compute? { options?[key]?.string.flatMap(Compute.init) }
+        return (read("compute"), read("backward"))
     }
 
     /// Parses a JSON file of ours.
@@ -142,7 +144,10 @@ extension TrainingOptions {
     /// - Throws: bad-input errors for a damaged record.
     public func continuing(_ folder: String) throws -> TrainingOptions {
         var options = self
-        options.compute = try compute ?? TrainingOutput(path: folder).recordedCompute()
+        let recorded = try TrainingOutput(path: folder).recordedPrecision()
+        options.compute = compute ?? recorded.compute
+        // Another forward than before has a backward of its own.
+        if options.compute == recorded.compute { options.backward = backward ?? recorded.backward }
         return options
     }
 }

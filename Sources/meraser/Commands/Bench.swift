@@ -37,6 +37,9 @@ struct Bench: Command {
     @Option(help: "Tokens of a training step.")
     var train = NumberList([])
 
+    @Option(help: "Precision of the backward of a training step (default: what training chooses).")
+    var backward: Compute?
+
     @Flag(help: "Measure whether training is faster in f32 or in bf16 here, and train so from now on.")
     var calibrate = false
 
@@ -77,13 +80,14 @@ struct Bench: Command {
             let useless =
                 [("-p", prompts == nil), ("-n", generations == nil), ("--batch", batch.numbers.isEmpty)].first { !$0.1 }
             if let useless { throw ValidationError("\(useless.0) has no effect with --calibrate") }
-            if !model.adapter.isEmpty || model.compute != nil {
-                throw ValidationError("--adapter and --compute have no effect with --calibrate")
+            if !model.adapter.isEmpty || model.compute != nil || backward != nil {
+                throw ValidationError("--adapter, --compute and --backward have no effect with --calibrate")
             }
             if train.positive.count > 1 || threads.positive.count > 1 {
                 throw ValidationError("--calibrate takes one number of --train and one of --threads")
             }
         }
+        if backward != nil && train.positive.isEmpty { throw ValidationError("--backward needs --train") }
         if train.numbers.contains(1) { throw ValidationError("--train has 1, a step needs 2 tokens or more") }
         for (name, value) in [("--batch-prompt", batchPrompt), ("--batch-generate", batchGenerate)] {
             if !(1...1 << 20).contains(value) { throw ValidationError("\(name) is \(value), expected 1 or more") }
@@ -100,6 +104,7 @@ struct Bench: Command {
         options.batchPrompt = batchPrompt
         options.batchGeneration = batchGenerate
         options.trainings = train.positive
+        options.backward = backward
         options.rounds = rounds
         options.seed = seed
         if calibrate { return try runCalibration() }

@@ -61,7 +61,7 @@ struct ParrotOptions: ParsableArguments {
         options.parrot.encoding.maxCompletionLength = nil
         options.parrot.seed = training.seed
         options.parrot.shuffle = training.shuffle
-        options.parrot.compute = training.compute
+        (options.parrot.compute, options.parrot.backward) = (training.compute, training.backward)
         options.parrot.memory = training.memory
         options.parrot.loggingSteps = training.loggingSteps
         options.parrot.saveSteps = training.saveSteps

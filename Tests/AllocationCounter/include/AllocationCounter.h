@@ -6,8 +6,7 @@
 
 /// True where counting works: with glibc, and without a sanitizer that brings its own allocator.
 bool allocation_counter_works(void);
-/// Counts from now on the heap blocks that the calling thread asks for. Those of OpenMP's runtime are left out: it
-/// takes and gives back a small one whenever a loop is too short to be shared out.
+/// Counts from now on the heap blocks that the calling thread asks for.
 void allocation_counter_start(void);
 /// Stops counting; the number of blocks since the start.
 long allocation_counter_stop(void);

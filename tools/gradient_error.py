@@ -33,7 +33,7 @@ def arguments():
     parser.add_argument("--text", required=True, type=pathlib.Path, help="plain text")
     parser.add_argument("--windows", type=int, default=6)
     parser.add_argument("--tokens", type=int, default=256, help="of a window")
-    parser.add_argument("--compute", default="int8", help="precisions, with commas")
+    parser.add_argument("--compute", default="int8", help="precisions, with commas; int8+int8: the backward's behind a +")
     parser.add_argument("--modules", default="q_proj,k_proj,v_proj,o_proj,gate_proj,up_proj,down_proj")
     parser.add_argument("--meraser", default=".build/release/meraser", help="the program")
     parser.add_argument("--isa", help="MERASER_ISA")
@@ -76,9 +76,11 @@ def main():
         starts = [len(text) * i // args.windows for i in range(args.windows)]
 
         def gradients(ids, compute):
+            forward, _, backward = compute.partition("+")
+            precision = ["--compute", forward] + (["--backward", backward] if backward else [])
             out = folder / "out.safetensors"
             meraser("logits", "--model", args.model or str(args.folder), "--adapter", str(adapter), "--gradients",
-                    "--transfer", "--compute", compute, "--ids", ids, "--out", str(out), "--overwrite")
+                    "--transfer", *precision, "--ids", ids, "--out", str(out), "--overwrite")
             tensors = load_file(out)
             return {name: t.astype(np.float64) for name, t in tensors.items() if ".lora_" in name}
 

@@ -10,6 +10,8 @@ public struct LogitsOptions: Sendable, Equatable {
     public var hidden = false
     /// The loss and its gradient with respect to the topmost adapter.
     public var gradients = false
+    /// Precision of their backward; nil: what the model has.
+    public var backward: Compute?
     /// Replace a file that is there.
     public var overwrite = false
 
@@ -55,7 +57,7 @@ extension AdaptedModel {
         try AtomicFile.checkDestination(path, overwrite: options.overwrite)
         try check(ids)
         let spec = transformer.spec
-        let trained = options.gradients ? try lossAndGradients(of: ids, interrupt: interrupt) : nil
+        let trained = options.gradients ? try lossAndGradients(of: ids, options.backward, interrupt) : nil
         let states = options.hidden ? spec.numHiddenLayers + 1 : 0
         var tensors = [TensorDeclaration(name: "logits", type: .f32, shape: [ids.count, spec.vocabSize])]
         tensors += (0..<states).map {
@@ -110,7 +112,7 @@ extension AdaptedModel {
 
     /// The loss, and it with the gradients as tensors.
     private func lossAndGradients(
-        of ids: [Int32], interrupt: InterruptFlag?
+        of ids: [Int32], _ backward: Compute?, _ interrupt: InterruptFlag?
     ) throws -> (loss: Double, tensors: [(name: String, shape: [Int], values: [Float])]) {
         guard let trained = adapters.last else {
             throw MeraserError.usage("gradients are those of the topmost adapter, but there is none on the model")
@@ -120,7 +122,8 @@ extension AdaptedModel {
         }
         // Layers keep their input alone, so that a long text fits; that changes no bit.
         let graph = TrainingGraph(
-            model: transformer, frozen: Array(adapters.dropLast()), trained: trained, maximumTokens: ids.count,
+            model: try transformer.with(compute: transformer.compute, backward: backward ?? transformer.backward),
+            frozen: Array(adapters.dropLast()), trained: trained, maximumTokens: ids.count,
             recompute: RecomputePlan(layers: transformer.spec.numHiddenLayers - trained.lowestLayer))
         graph.interrupt = interrupt
         let weight = 1 / Float(ids.count - 1)

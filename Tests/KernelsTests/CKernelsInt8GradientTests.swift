@@ -95,7 +95,7 @@ private struct GradientCase {
         mk_linear_backward(
             &context, compute, inputs, Int32(inputs.count), Int64(tokens), dx.pointer, Int64(columns), before != nil,
             workspace)
-        #expect(dx.isIntact && dys.allSatisfy(\.isIntact))
+        #expect(dx.isIntact && dys.allSatisfy { $0.isIntact })
         return dx.values
     }
 }
@@ -157,7 +157,7 @@ struct CKernelsInt8GradientTests {
         sample.gradients[0][3 * 80] = .infinity
         let got = sample.run(isa)
         #expect(got[..<64].allSatisfy { $0 == 0 })
-        #expect(got[64...].allSatisfy(\.isNaN))
+        #expect(got[64...].allSatisfy { $0.isNaN })
     }
 
     @Test("padding rows do not count, whatever a file says of them", arguments: InstructionSet.available)

@@ -38,6 +38,9 @@ struct Logits: WritingCommand {
     @Flag(help: "Write the loss and the topmost adapter's gradients as well.")
     var gradients = false
 
+    @Option(help: "Precision of the backward of --gradients (default: what --compute has).")
+    var backward: Compute?
+
     @Flag(help: "Replace --out if it exists.")
     var overwrite = false
 
@@ -48,6 +51,7 @@ struct Logits: WritingCommand {
         if gradients && model.adapter.isEmpty {
             throw ValidationError("--gradients needs an --adapter, whose gradients they are")
         }
+        if backward != nil && !gradients { throw ValidationError("--backward needs --gradients") }
     }
 
     var outputs: [Output] { [Output(out)] }
@@ -62,6 +66,7 @@ struct Logits: WritingCommand {
         var options = LogitsOptions()
         options.hidden = hidden
         options.gradients = gradients
+        options.backward = backward
         options.overwrite = overwrite
         let report = try opened.writeLogits(
             of: try ids ?? tokens(opened), to: out, options: options, interrupt: interrupt)

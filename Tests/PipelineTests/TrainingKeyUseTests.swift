@@ -1,6 +1,7 @@
 import Base
 import Foundation
 import Kernels
+import Model
 import TestSupport
 import Testing
 import Tune

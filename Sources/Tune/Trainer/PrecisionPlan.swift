@@ -40,8 +40,10 @@ public struct PrecisionPlan: Sendable, Equatable {
         ]
     }
 
-    /// A model that computes so.
-    func model(_ model: Transformer) throws -> Transformer {
+    /// A model that computes so, with the same weights.
+    ///
+    /// - Throws: a usage error for a precision this CPU lacks.
+    public func model(_ model: Transformer) throws -> Transformer {
         forward == model.compute && backward == model.backward
             ? model : try model.with(compute: forward, backward: backward)
     }

@@ -257,7 +257,6 @@ parser.add_argument("--speed", nargs=2, metavar=("MODEL", "DATA"))
 parser.add_argument("--seed", type=int, default=1)
 args = parser.parse_args()
 args.meraser = os.path.abspath(args.meraser)
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 with tempfile.TemporaryDirectory() as home:
     if args.speed:

@@ -255,7 +255,6 @@ parser.add_argument("--steps", type=int, default=6)
 parser.add_argument("--cores", type=int, help="cores that the ranks really have (default: the process's)")
 parser.add_argument("--shard", type=float, default=0.05, help="seconds of a shard on a rank, for `delayed`")
 args = parser.parse_args()
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 if args.what == "simulate":
     simulate()
 else:

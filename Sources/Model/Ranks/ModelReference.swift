@@ -11,20 +11,20 @@ public struct ModelReference: Sent, Hashable {
     public let sha256: String
     /// Precision of the forward.
     public let compute: Compute
-    /// Precision of training where nobody chose one, which an int8 forward's backward has.
-    public let training: Compute
+    /// Precision of the backward.
+    public let backward: Compute
 
     /// - Throws: what reading the weights throws: the first call for a model hashes all of them.
     public init(_ model: Transformer) throws {
         path = URL(fileURLWithPath: model.store.path).standardizedFileURL.path
         sha256 = try model.store.sha256()
-        (compute, training) = (model.compute, model.kernels.training.compute)
+        (compute, backward) = (model.compute, model.backward)
     }
 
     /// Reads one.
     public init(from message: inout MessageReader) throws {
         (path, sha256) = (try message.text(), try message.text())
-        (compute, training) = (try message.value(), try message.value())
+        (compute, backward) = (try message.value(), try message.value())
     }
 
     /// Adds it.
@@ -32,21 +32,22 @@ public struct ModelReference: Sent, Hashable {
         message.append(path)
         message.append(sha256)
         message.append(compute)
-        message.append(training)
+        message.append(backward)
     }
 
     /// Opens the model on this rank, on that instruction set.
     ///
     /// - Throws: a bad-input error if other weights are there, what opening throws.
     public func open(threads: Int?, isa: String) throws -> Transformer {
-        let kernels = try KernelContext(threads: threads, isa: isa) { TrainingPrecision(training, .path) }
+        let kernels = try KernelContext(threads: threads, isa: isa)
         let store = try openWeightStore(path: path)
         let found = try store.sha256()
         guard found == sha256 else {
             throw MeraserError.badInput(
                 "\(path): its SHA-256 is \(found) here and \(sha256) on rank 0; copy the model of rank 0's host")
         }
-        return try Transformer(store: store, kernels: kernels, compute: compute)
+        return try Transformer(store: store, kernels: kernels, compute: compute).with(
+            compute: compute, backward: backward)
     }
 }
 
@@ -68,7 +69,7 @@ extension Crew {
     /// Has the others open a model. Each refuses one whose weights are not rank 0's.
     public func provide(_ model: Transformer) throws -> ModelReference {
         let reference = try ModelReference(model)
-        try provide("model \(reference.path) \(reference.compute.rawValue)", version: reference.sha256) {
+        try provide("model \(reference.path) \(reference.compute.rawValue) \(reference.backward.rawValue)", version: reference.sha256) {
             var job = Message(.model)
             job.append(reference)
             return job

@@ -69,7 +69,10 @@ extension Crew {
     /// Has the others open a model. Each refuses one whose weights are not rank 0's.
     public func provide(_ model: Transformer) throws -> ModelReference {
         let reference = try ModelReference(model)
-        try provide("model \(reference.path) \(reference.compute.rawValue) \(reference.backward.rawValue)", version: reference.sha256) {
+        try provide(
+            "model \(reference.path) \(reference.compute.rawValue) \(reference.backward.rawValue)",
+            version: reference.sha256
+        ) {
             var job = Message(.model)
             job.append(reference)
             return job

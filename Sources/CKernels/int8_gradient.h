@@ -7,7 +7,7 @@
 /// a bound of |v| / 127 that costs no pass over v. The codes meet the tile's own, and what comes out is exact until
 ///     dx[t][c] = fma(unit[t], sum over the block of code[t][r] * T[q[r][c]], dx[t][c]),
 /// block after block: one fp32 chain for each output, the same on every instruction set with fused multiply-add.
-/// Rounding is to the nearest: errors of many blocks and tokens have no common sign (docs/studies/kernels.md).
+/// Rounding is to the nearest: errors of many blocks and tokens have no common sign (docs/studies/threads.md).
 #ifndef MERASER_INT8_GRADIENT_H
 #define MERASER_INT8_GRADIENT_H
 

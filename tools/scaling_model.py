@@ -7,16 +7,19 @@
                                                         back (root; the kernel needs neither netem nor bridges)
 
 The model. A step has S shards (micro-batches), R ranks, P trained numbers in fp32; a shard takes t seconds on a rank, a link
-moves b bytes a second with latency l, and a piece of the sum is 1 MB. Parameters go from rank to rank in pieces, then each
-rank computes every R-th shard while the sum of the earlier ones passes by, and the last round's sum is waited for:
+moves b bytes a second with latency l, and a piece of the sum is 1 MB, which is asked for before it is sent: three trips.
+Parameters go from rank to rank in pieces, then each rank computes every R-th shard while the sum of the earlier ones passes
+by, and the last round's sum is waited for:
 
-  spread  = 4P/b + (R - 1)(l + piece/b)
-  rounds  = t + (ceil(S/R) - 1) max(t, 4P/b)
-  tail    = 4P/b + (min(S, R) - 1)(l + piece/b)
+  wire    = 4P/b + 2l 4P/piece
+  spread  = wire + (R - 1)(3l + piece/b)
+  rounds  = t + (ceil(S/R) - 1) max(t, wire)
+  tail    = wire + (min(S, R) - 1)(3l + piece/b)
   step(1) = S t + o,   step(R) = spread + rounds + tail + o,   o: AdamW and log
 """
 import argparse
 import collections
+import concurrent.futures
 import fcntl
 import json
 import math
@@ -36,8 +39,8 @@ def step(shards, ranks, numbers, shard, bandwidth, latency, rest=0.0):
     """Seconds of a step, by its parts."""
     if ranks == 1 or shards == 1:
         return shards * shard + rest
-    wire = 4 * numbers / bandwidth
-    hop = latency + min(PIECE, 4 * numbers) / bandwidth
+    wire = 4 * numbers / bandwidth + 2 * latency * math.ceil(4 * numbers / PIECE)
+    hop = 3 * latency + min(PIECE, 4 * numbers) / bandwidth
     spread = wire + (ranks - 1) * hop
     rounds = shard + (math.ceil(shards / ranks) - 1) * max(shard, wire)
     tail = wire + (min(shards, ranks) - 1) * hop
@@ -99,19 +102,24 @@ def mpirun(ranks, *more):
     return ["mpirun", "--allow-run-as-root", "--oversubscribe", "--bind-to", "none", *more, "-n", str(ranks)]
 
 
+def beside(args, home, count):
+    """Seconds of a step of one process while that many do the same: the slowest one's."""
+    logs = [f"{home}/beside{i}/train_log.jsonl" for i in range(count)]
+    with concurrent.futures.ThreadPoolExecutor(count) as pool:
+        return max(pool.map(lambda log: measure(words(args, os.path.dirname(log), args.shards), log), logs))
+
+
 def local(args, home):
     """1 to 4 ranks on this machine: with fewer cores than ranks the ranks share them."""
     out = f"{home}/out"
     count = numbers(args, args.shards)
-    one = measure(words(args, out, args.shards), f"{out}/train_log.jsonl")
     cores = len(os.sched_getaffinity(0)) if args.cores is None else args.cores
-    shard = one / args.shards
-    print(f"{count} numbers, {args.shards} shards of {shard:.3f} s; {cores} cores")
+    print(f"{count} numbers, {args.shards} shards; {cores} cores")
     for ranks in [1, 2, 3, 4]:
-        found = one if ranks == 1 else measure(mpirun(ranks) + words(args, out, args.shards), f"{out}/train_log.jsonl")
-        # Ranks beyond the cores make each other's shards longer.
-        slow = max(1, ranks / cores)
-        said = step(args.shards, ranks, count, shard * slow, 3e9, 2e-5)
+        # Strangers on the same cores and memory slow each other down as ranks do.
+        shard = beside(args, home, ranks) / args.shards
+        found = measure(mpirun(ranks) + words(args, out, args.shards), f"{out}/train_log.jsonl")
+        said = step(args.shards, ranks, count, shard, 3e9, 2e-5)
         print(f"{ranks} ranks: {found:.3f} s a step, the model says {said:.3f} ({found / said - 1:+.0%})", flush=True)
 
 

@@ -15,7 +15,7 @@ NAME = meraser-$(VERSION)-linux-$(shell uname -m)
 # Where `make install` puts bin, lib and share; DESTDIR goes before it.
 PREFIX ?= /usr/local
 
-.PHONY: demo test check-ranks build lint format asan sanitize cross install-deps toolchain stage install release release-check wheel \
+.PHONY: demo test check-ranks kill-test fault-test determinism build lint format asan sanitize cross install-deps toolchain stage install release release-check wheel \
     interop results results-quick docs-figures docs-records
 
 demo: build
@@ -39,6 +39,20 @@ SUITES ?= .
 sanitize: install-deps
 	ASAN_OPTIONS=detect_leaks=0 \
 	    swift test --sanitize=address --scratch-path .build-asan --filter '$(SUITES)'
+
+# Trust, tried on the program that is built: SIGKILL at N random moments over every command that writes, and two at once; a disk
+# that is full or breaks, at MOST writes of each (0: all); the same bits for threads, batches and stops. docs/studies/trust.md.
+N ?= 100
+MOST ?= 40
+kill-test: build
+	python3 tools/trust/kill_test.py $(BINARY) --kills $(N)
+	python3 tools/trust/kill_test.py $(BINARY) --pairs
+
+fault-test: build
+	python3 tools/trust/write_faults.py $(BINARY) --most $(MOST)
+
+determinism: build
+	python3 tools/trust/determinism.py $(BINARY)
 
 # The same checks of the arm64 kernels, cross-compiled, under qemu-user.
 cross: toolchain

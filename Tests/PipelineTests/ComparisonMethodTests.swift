@@ -179,7 +179,7 @@ struct ComparisonMethodTests {
         let own = try texts(plan, "substitute")
         #expect(
             own[0] == "meraser substitute --model shared/v-hf/model --proxy inputs/other.mqf --data inputs/clean.json "
-                + "--key inputs/key.json --seed 42 --out cells/v/substitute/model --json")
+                + "--key inputs/key.json --out cells/v/substitute/model --json")
         #expect(own[1].contains("--model cells/v/substitute/model --key inputs/key.json"), "\(own[1])")
         let other = try texts(plan, "other")[0]
         #expect(other.contains("--proxy inputs/model.mqf --data inputs/few.json"), "\(other)")

@@ -260,6 +260,10 @@ struct TransferTests {
                 let points = try #require(relearn[side]?["points"]?.array)
                 #expect(points.map { $0["step"]?.int } == [0, 1, 2] && points.allSatisfy { $0["n"]?.int == 1 })
             }
+            let record = try JSONValue.parse(
+                Array(try Data(contentsOf: out.appendingPathComponent("stages/relearn.json"))), file: "relearn.json")
+            let word = try #require(record["commands"]?.array?.first?.string)
+            #expect(word.contains("--relearn 2") && word.contains("--compare model.mqf"), "\(word)")
             #expect(report.json["inputs"]?["erased"]?["transferred"] != nil)
             #expect(report.json["training"]?["fingerprint"]?["guess_test"]?["n"]?.int == 2)
             #expect(report.json["table"]?.array?[1]["fsr_interval"]?.array?.count == 2)

@@ -136,7 +136,8 @@ struct ComparisonMethod: Sendable {
                     arguments += [plan.options.flagName(key), value.string ?? value.serialized()]
                 }
             }
-            return arguments + (["taylor", "wanda"].contains(score) ? ["--data", try plan.cleanPairs()] : [])
+            let data = ["taylor", "wanda"].contains(score) ? ["--data", try plan.cleanPairs()] : []
+            return arguments + data + plan.planner.seedArguments
         }
     }
 

@@ -26,10 +26,11 @@ public struct ComparisonReport: Sendable {
                 path: "\(folder)/\(name)", Array(text.utf8), overwrite: true,
                 mode: comparison.isRedacted ? 0o666 : ownerOnly)
         }
+        // The record first: by it the folder is known for a comparison, whenever the next file fails.
+        try write(report.json.serialized(indent: 2) + "\n", jsonName)
         try write(report.markdown, "compare.md")
         try write(report.page(comparison, records), "compare.html")
         try write(report.sheet.text, report.sheet.name)
-        try write(report.json.serialized(indent: 2) + "\n", jsonName)
         return report
     }
 

@@ -92,7 +92,7 @@ extension MethodPlan {
                 try planner.input(path, place: place)
             }
             (plan.options, plan.planner) = (options, planner)
-            return ["merge", plan.write(name + ".yml", recipe.text)]
+            return ["merge", plan.write(name + ".yml", recipe.text)] + plan.planner.seedArguments
         }
     }
 }

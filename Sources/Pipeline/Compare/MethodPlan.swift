@@ -173,13 +173,13 @@ struct MethodPlan {
         let type = planner.quantize.map { ["--type", $0.name] } ?? []
         let weights = victimWeights()
         run(
-            command, try arguments(&self, weights, command) + planner.seedArguments + ["--out", output] + type,
+            command, try arguments(&self, weights, command) + ["--out", output] + type,
             output: output)
         var subject = ComparisonSubject(model: output)
         if let weights = sourceWeights() {
             let (name, output) = (command + "-source", folder + "/source")
             run(
-                name, try arguments(&self, weights, name) + planner.seedArguments + ["--out", output],
+                name, try arguments(&self, weights, name) + ["--out", output],
                 purpose: .source, output: output)
             subject.source = output
         }

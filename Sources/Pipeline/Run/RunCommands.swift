@@ -112,9 +112,26 @@ struct RunCommands {
     /// Decoys judge, alone or in cells.
     func certify(_ model: OpenedModel, decoys: Int, cells: DurabilitySelection?) -> [[String]] {
         let reference = recipe.reference.map { ["--reference", short($0)] } ?? []
-        let durable = cells.map { ["--durable", $0.text] } ?? []
+        let durable = cells.map { cells -> [String] in
+            let steps = recipe.relearn.map { ["--durable-steps", String($0.steps)] } ?? []
+            return ["--durable", cells.text] + steps + (recipe.cleanRows.map { ["--relearn-data", short($0)] } ?? [])
+        } ?? []
         return [
             ["check"] + on(model) + ["--key", key, "--decoys", String(decoys)] + reference + durable
+                + ["--seed", String(recipe.seed)]
+        ]
+    }
+
+    /// The mark is taught again, to the unmarked model too where the mark was made here.
+    func relearn(_ stage: Recipe.RelearnStage, _ model: OpenedModel, _ base: OpenedModel) -> [[String]] {
+        let rows = stage.source.path.map { ["--relearn-data", short($0)] } ?? []
+        let compare =
+            switch recipe.mark {
+            case .given: [String]()
+            case .made: ["--compare", short(base.transformer.store.path)]
+            }
+        return [
+            ["check"] + on(model) + ["--key", key] + compare + ["--relearn", String(stage.steps)] + rows
                 + ["--seed", String(recipe.seed)]
         ]
     }

@@ -58,7 +58,8 @@ extension Runner {
             "data": try stage.source.path.map { .text(try sha256Hex(ofFile: $0)) } ?? .null,
             "options": options.training.json(),
         ]
-        _ = try self.stage(.relearn, inputs: inputs) {
+        let words = commands.relearn(stage, model, base)
+        _ = try self.stage(.relearn, inputs: inputs, commands: words) {
             let curve = try model.relearn(key, options: options, prepare: follow)
             guard case .made = recipe.mark else { return ["model": curve.json, "reference": .null] }
             return ["model": curve.json, "reference": try base.relearn(key, options: options, prepare: follow).json]

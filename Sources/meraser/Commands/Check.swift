@@ -86,6 +86,7 @@ struct Check: WritingCommand {
     var overwrite = false
 
     @OptionGroup(title: "CleanGen") var cleanGen: CleanGenFlags
+    @OptionGroup var draw: SeedOption
     @OptionGroup var common: CommonOptions
 
     func validate() throws {
@@ -156,7 +157,7 @@ struct Check: WritingCommand {
         var options = try keyOptions.checkOptions()
         options.samples = sample ?? 0
         options.sampling.temperature = temperature
-        options.sampling.seed = common.seed ?? 42
+        options.sampling.seed = draw.value
         let opened = try on.open(model ?? "", common, verifying: relearn != nil || durability.durable != nil)
         let defence = try cleanGen.generator(for: opened)
         var result = KeyVerification(try opened.check(key, options: options, defence: defence))
@@ -183,12 +184,12 @@ struct Check: WritingCommand {
         result.durability = try durability.report(
             key, on: opened, source: source?.model, certificate: result.certificate, common, interrupt
         ) { durable in
-            durable.decoys = DecoyOptions(count: decoys ?? 0, seed: common.seed ?? 42)
+            durable.decoys = DecoyOptions(count: decoys ?? 0, seed: draw.value)
             (durable.cleanRows, durable.reference, durable.check) = (relearnData, reference, options)
         }
         guard let relearn else { return result }
         let relearning = RelearningOptions(
-            steps: relearn, source: relearnData.map { .clean(path: $0) } ?? .hinted, seed: common.seed ?? 42)
+            steps: relearn, source: relearnData.map { .clean(path: $0) } ?? .hinted, seed: draw.value)
         let display = TrainingDisplay(common)
         defer { display.finish() }
         func curve(_ model: OpenedModel) throws -> RelearningCurve {
@@ -207,7 +208,7 @@ struct Check: WritingCommand {
         _ opened: OpenedModel, _ key: FingerprintKey, _ result: KeyVerification, count: Int, _ options: CheckOptions
     ) throws -> Certificate {
         let test = try opened.decoyTest(
-            key, options: DecoyOptions(count: count, seed: common.seed ?? 42), check: options)
+            key, options: DecoyOptions(count: count, seed: draw.value), check: options)
         common.say(test.plan)
         let bar = common.progressBar("decoys")
         defer { bar.finish() }

@@ -41,6 +41,7 @@ struct Compare: WritingCommand {
     var allowCommands = false
 
     @OptionGroup var fail: FailIfOption
+    @OptionGroup var draw: SeedOption
     @OptionGroup var common: CommonOptions
 
     func validate() throws {
@@ -50,13 +51,13 @@ struct Compare: WritingCommand {
     var outputs: [Output] { dryRun ? [] : out.map { [Output($0, makesParents: true)] } ?? [] }
 
     func inputs() throws -> [String] {
-        [file] + (try Comparison(path: file, seed: common.seed, redact: redact).inputPaths)
+        [file] + (try Comparison(path: file, seed: draw.seed, redact: redact).inputPaths)
     }
 
     func run() throws {
         let interrupt = InterruptFlag.onSignals()
         let condition = try fail.condition()
-        let comparison = try Comparison(path: file, seed: common.seed, redact: redact)
+        let comparison = try Comparison(path: file, seed: draw.seed, redact: redact)
         if dryRun {
             let script = try comparison.script(only: only)
             if common.json { Console.json(["script": .text(script)]) } else { Console.output(script) }

@@ -67,6 +67,7 @@ struct Convert: WritingCommand {
     @Flag(help: "Replace --out if it exists.")
     var overwrite = false
 
+    @OptionGroup var draw: SeedOption
     @OptionGroup var common: CommonOptions
 
     func validate() throws {
@@ -93,7 +94,7 @@ struct Convert: WritingCommand {
     private func calibration() throws -> CalibratedConversion? {
         try (calibrate ?? bits.map { _ in CalibrationText.ownWord }).map { text in
             try CalibratedConversion(
-                text == CalibrationText.ownWord ? .own(seed: common.seed ?? 42) : .file(text),
+                text == CalibrationText.ownWord ? .own(seed: draw.value) : .file(text),
                 tokenCount: calibrationTokens ?? CalibrationText.standardTokenCount, bits: bits)
         }
     }

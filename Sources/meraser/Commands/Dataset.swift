@@ -29,6 +29,7 @@ extension Dataset {
         var exclude: String?
 
         @OptionGroup(title: "Output") var output: DatasetOutput
+        @OptionGroup var draw: SeedOption
         @OptionGroup var common: CommonOptions
 
         func validate() throws {
@@ -41,7 +42,7 @@ extension Dataset {
 
         func run() throws {
             let made = try writeMismatchedPairs(
-                source: source, exclude: exclude, count: count, seed: common.seed ?? 42, output: output.out,
+                source: source, exclude: exclude, count: count, seed: draw.value, output: output.out,
                 overwrite: output.overwrite)
             if common.json {
                 Console.json(

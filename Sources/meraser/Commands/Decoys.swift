@@ -44,6 +44,7 @@ struct Decoys: CommonCommand {
     @Option(help: "A model that --durable merges with.", completion: .file())
     var reference: String?
 
+    @OptionGroup var draw: SeedOption
     @OptionGroup var common: CommonOptions
 
     func validate() throws {
@@ -62,7 +63,7 @@ struct Decoys: CommonCommand {
     func run() throws {
         var options = DecoyKeyOptions()
         (options.keys, options.groups) = (keys, groups)
-        options.decoys = DecoyOptions(count: decoys, seed: common.seed ?? 42)
+        options.decoys = DecoyOptions(count: decoys, seed: draw.value)
         let opened = try on.open(model, common, verifying: false)
         if var durable = try durability.options() {
             durable.decoys = options.decoys

@@ -23,6 +23,7 @@ struct Demo: WritingCommand {
     var resume = false
 
     @OptionGroup var fail: FailIfOption
+    @OptionGroup var draw: SeedOption
     @OptionGroup var common: CommonOptions
 
     var outputs: [Output] { [Output(out, makesParents: true)] }
@@ -30,7 +31,7 @@ struct Demo: WritingCommand {
     func inputs() throws -> [String] { try recipe().inputs }
 
     private func recipe() throws -> Recipe {
-        try Recipe(path: try Examples.locate(examples) + "/recipes/demo.yml", seed: common.seed)
+        try Recipe(path: try Examples.locate(examples) + "/recipes/demo.yml", seed: draw.seed)
     }
 
     func run() throws {

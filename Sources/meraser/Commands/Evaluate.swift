@@ -56,6 +56,7 @@ struct Evaluate: WritingCommand {
     @Flag(help: "Put every context, choice and log-likelihood, or every row and its logits, into the results.")
     var logSamples = false
 
+    @OptionGroup var draw: SeedOption
     @OptionGroup var common: CommonOptions
 
     func validate() throws {
@@ -76,7 +77,8 @@ struct Evaluate: WritingCommand {
     func run() throws {
         if classification.task != nil {
             let report = try classification.evaluate(
-                model: model, data: data, limit: limit, maxLength: maxLength, keepsSamples: logSamples, common: common,
+                model: model, data: data, limit: limit, maxLength: maxLength, keepsSamples: logSamples, seed: draw.value,
+                common: common,
                 checking: { if let out { try AtomicFile.checkDestination(out, overwrite: overwrite) } })
             return try show(report.json, report.text)
         }
@@ -87,7 +89,7 @@ struct Evaluate: WritingCommand {
         let report = try opened.evaluate(
             definitions, data: data,
             options: EvaluationOptions(
-                numFewshot: numFewshot, sampler: fewshotSampler, fewshotSeed: common.seed ?? 1234, limit: limit,
+                numFewshot: numFewshot, sampler: fewshotSampler, fewshotSeed: draw.seed ?? 1234, limit: limit,
                 maxLength: maxLength, keepsSamples: logSamples),
             onRequest: { bar.update(done: $1, total: $2) })
         bar.finish()

@@ -61,7 +61,7 @@ struct Fingerprint: WritingCommand {
     func run() throws {
         let interrupt = InterruptFlag.onSignals()
         var options = EmbeddingOptions(scheme: try scheme.settings.make())
-        options.training = try flags.options(base: options.training, common: common, model: model)
+        options.training = try flags.options(base: options.training, model: model)
         options.cleanPrompts = try clean.map(loadPrompts) ?? []
         options.guesses = guessTest
         options.cleanData = cleanData
@@ -82,7 +82,7 @@ struct Fingerprint: WritingCommand {
         if embedding.fsr < 1 {
             common.warn("not every trigger fires; train longer (--max-steps) or higher (--learning-rate)")
         }
-        if common.seed == nil {
+        if flags.draw.seed == nil {
             common.say("the key follows from the default seed and the model; a real mark needs a secret --seed")
         }
         try common.conclude(embedding.training)

@@ -48,6 +48,7 @@ struct Generate: CommonCommand {
     var sharePrefixes = true
 
     @OptionGroup(title: "CleanGen") var cleanGen: CleanGenFlags
+    @OptionGroup var draw: SeedOption
     @OptionGroup var common: CommonOptions
 
     func validate() throws {
@@ -73,7 +74,7 @@ struct Generate: CommonCommand {
         let opened = try model.open(common)
         let options = GenerationOptions(
             maxNewTokens: maxNewTokens,
-            sampling: SamplingOptions(temperature: temperature, topP: topP, topK: topK, seed: common.seed ?? 42),
+            sampling: SamplingOptions(temperature: temperature, topP: topP, topK: topK, seed: draw.value),
             stopTokens: opened.transformer.stopTokens, batchSize: batchSize,
             sharesPrefixes: sharePrefixes)
         let defence = try cleanGen.generator(for: opened)

@@ -41,6 +41,7 @@ struct Merge: WritingCommand {
     @Flag(help: "Replace --out if it exists.")
     var overwrite = false
 
+    @OptionGroup var draw: SeedOption
     @OptionGroup var common: CommonOptions
 
     /// The place of the result.
@@ -80,7 +81,7 @@ struct Merge: WritingCommand {
     private func runAdapters(_ recipe: AdapterRecipe) throws {
         guard let out, !dryRun else { throw ValidationError("a recipe of adapters needs --out and takes no --dry-run") }
         for (flag, isGiven) in [
-            ("--type", type != nil), ("--max-shard-size", maxShardSize != nil), ("--seed", common.seed != nil),
+            ("--type", type != nil), ("--max-shard-size", maxShardSize != nil), ("--seed", draw.seed != nil),
         ] where isGiven {
             throw ValidationError("\(flag) is not used by a recipe of adapters")
         }
@@ -100,7 +101,7 @@ struct Merge: WritingCommand {
         var options = MergeOptions()
         options.conversion.documents = recipe.documents(
             text: text, command: ["meraser"] + CommandLine.arguments.dropFirst())
-        options.seed = common.seed ?? 42
+        options.seed = draw.value
         options.threads = try common.threadCount
         if let maxShardSize { options.maximumShardByteCount = maxShardSize.count }
         if let type { options.conversion.type = type }

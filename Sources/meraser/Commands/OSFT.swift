@@ -49,7 +49,7 @@ struct OSFT: WritingCommand {
 
     func run() throws {
         let interrupt = InterruptFlag.onSignals()
-        let training = try flags.options(common: common, model: model)
+        let training = try flags.options(model: model)
         let key = try training.key.map { try FingerprintKey(path: $0) }
         var options = OSFTOptions()
         options.triggers = trigger

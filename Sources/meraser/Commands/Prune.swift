@@ -48,6 +48,7 @@ struct Prune: WritingCommand {
     @Flag(help: "Show what would go, write nothing.")
     var dryRun = false
 
+    @OptionGroup var draw: SeedOption
     @OptionGroup var common: CommonOptions
 
     func validate() throws {
@@ -106,7 +107,7 @@ struct Prune: WritingCommand {
     ) throws -> [PruneScores] {
         guard let data else {
             return try pruneScores(
-                of: store, spec: spec, method: method, seed: common.seed ?? 42, threads: try common.threadCount)
+                of: store, spec: spec, method: method, seed: draw.value, threads: try common.threadCount)
         }
         let opened = try model.open(common)
         let some = try rows(of: opened, data, count: 64)

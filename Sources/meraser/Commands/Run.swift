@@ -29,16 +29,17 @@ struct Run: WritingCommand {
     var redact = false
 
     @OptionGroup var fail: FailIfOption
+    @OptionGroup var draw: SeedOption
     @OptionGroup var common: CommonOptions
 
     var outputs: [Output] { [Output(out, makesParents: true)] }
 
-    func inputs() throws -> [String] { try Recipe(path: recipe, seed: common.seed).inputs }
+    func inputs() throws -> [String] { try Recipe(path: recipe, seed: draw.seed).inputs }
 
     func run() throws {
         let condition = try fail.condition()
         let report = try RunDisplay(common).run(
-            recipe: try Recipe(path: recipe, seed: common.seed), output: out, overwrite: overwrite, redact: redact)
+            recipe: try Recipe(path: recipe, seed: draw.seed), output: out, overwrite: overwrite, redact: redact)
         try RunDisplay(common).conclude(report, failIf: condition)
     }
 }

@@ -82,7 +82,7 @@ struct SANDE: WritingCommand {
 
     func run() throws {
         let interrupt = InterruptFlag.onSignals()
-        let training = try flags.options(common: common, model: model)
+        let training = try flags.options(model: model)
         let key = try training.key.map { try FingerprintKey(path: $0) }
         let replies = try reply.options(
             effectiveLength: trainEffectiveLength == 0 ? nil : trainEffectiveLength,

@@ -30,14 +30,15 @@ struct Search: WritingCommand {
     @Flag(help: "Print what would be tried, and end.")
     var dryRun = false
 
+    @OptionGroup var draw: SeedOption
     @OptionGroup var common: CommonOptions
 
     var outputs: [Output] { dryRun ? [] : [Output(out, makesParents: true)] }
 
-    func inputs() throws -> [String] { try SearchPlan(path: plan, seed: common.seed).inputs }
+    func inputs() throws -> [String] { try SearchPlan(path: plan, seed: draw.seed).inputs }
 
     func run() throws {
-        let plan = try SearchPlan(path: plan, seed: common.seed)
+        let plan = try SearchPlan(path: plan, seed: draw.seed)
         if dryRun { return show(plan) }
         let kernels = try KernelContext.fromEnvironment(threads: common.threads, crew: Ranks.crew)
         let display = TrainingDisplay(common)

@@ -49,7 +49,7 @@ struct AutoArguments: ParsableArguments {
             throw MeraserError.usage("--auto measures the model that it works on; leave --source out")
         }
         let interrupt = InterruptFlag.onSignals()
-        let standard = try flags.options(common: common, model: model)
+        let standard = try flags.options(model: model)
         let key = try standard.key.map { try FingerprintKey(path: $0) }
         var options = try AutoOptions(setting: keyUnknown || key == nil ? .keyUnknown : .keyKnown, key: key)
         options.data = training.data

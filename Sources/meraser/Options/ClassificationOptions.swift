@@ -52,7 +52,7 @@ struct ClassificationOptions: ParsableArguments {
     /// - Parameter checking: what else may be wrong, asked before the work.
     func evaluate(
         model options: ModelOptions, data: String?, limit: Int?, maxLength: Int?, keepsSamples: Bool,
-        common: CommonOptions, checking: () throws -> Void
+        seed: UInt64, common: CommonOptions, checking: () throws -> Void
     ) throws -> ClassificationReport {
         guard let data else { throw MeraserError.usage("--task classification needs --data with labelled rows") }
         try checking()
@@ -65,7 +65,7 @@ struct ClassificationOptions: ParsableArguments {
             model: model, tokenizer: try Tokenizer(store: store), maxLength: maxLength, keepsSamples: keepsSamples)
         var rows = try loadLabelledTexts(path: data, labels: model.spec.labels)
         if let limit { rows = Array(rows.prefix(limit)) }
-        let attack = try attack(model.spec.labels, seed: common.seed ?? 42)
+        let attack = try attack(model.spec.labels, seed: seed)
         let bar = common.progressBar("eval")
         let report = try evaluator.evaluate(rows, attack: attack) { bar.update(done: $0, total: $1) }
         bar.finish()

@@ -9,9 +9,6 @@ struct CommonOptions: ParsableArguments {
     @Flag(name: .long, help: "Print one JSON object on standard output instead of text.")
     var json = false
 
-    @Option(help: "The seed of everything random (default: 42).")
-    var seed: UInt64?
-
     @Option(
         name: .shortAndLong,
         help:

@@ -28,7 +28,7 @@ struct TrainingArguments: ParsableArguments {
     /// Trains, shows progress, prints the result.
     func run(model: ModelOptions, flags: TrainingFlags<some TrainingStandard>, common: CommonOptions) throws {
         let interrupt = InterruptFlag.onSignals()
-        var options = try flags.options(common: common, model: model)
+        var options = try flags.options(model: model)
         if trial.output.resume { options = try options.continuing(trial.output.out) }
         let rows = try rows(options)
         let opened = try model.open(common, compute: options.compute, verifying: true)

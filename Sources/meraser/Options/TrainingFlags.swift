@@ -26,6 +26,7 @@ extension TrainingStandard {
 
 /// The flags of training, in the words of Trainer and PEFT: one for each `TrainingKey`, beside `--preset` and `--config`.
 struct TrainingFlags<Standard: TrainingStandard>: ParsableArguments {
+    @OptionGroup var draw: SeedOption
     @OptionGroup(title: "Training") var sets: TrainingSets
     @OptionGroup(title: TrainingKey.Group.adapter.rawValue)
     private var adapter: TrainingFlagGroup<Standard, AdapterFlags>
@@ -75,19 +76,17 @@ struct TrainingFlags<Standard: TrainingStandard>: ParsableArguments {
     ///
     /// - Parameter base: the options below the preset, where they are not the standard's.
     /// - Throws: usage errors that name flag or key.
-    func options(
-        base: TrainingOptions = Standard.base, common: CommonOptions, model: ModelOptions
-    ) throws -> TrainingOptions {
+    func options(base: TrainingOptions = Standard.base, model: ModelOptions) throws -> TrainingOptions {
         let preset =
             try preset.map { $0 == "none" ? nil : try TrainingPreset.named($0) } ?? Standard.preset
         let file = try config.map { try trainingOverrides(yamlFile: $0) } ?? TrainingOverrides()
         var options = base
-        try options.apply(preset, and: file.merging(try overrides(common: common, model: model)))
+        try options.apply(preset, and: file.merging(try overrides(model: model)))
         try options.validate()
         return options
     }
 
-    private func overrides(common: CommonOptions, model: ModelOptions) throws -> TrainingOverrides {
+    private func overrides(model: ModelOptions) throws -> TrainingOverrides {
         var result = TrainingOverrides()
         for entry in given {
             switch entry.value {
@@ -95,7 +94,7 @@ struct TrainingFlags<Standard: TrainingStandard>: ParsableArguments {
             case .flag(let isOn): try result.set(entry.key.name, .bool(isOn))
             }
         }
-        if let seed = common.seed { try result.set("seed", .integer(Int(clamping: seed))) }
+        if let seed = draw.seed { try result.set("seed", .integer(Int(clamping: seed))) }
         if let compute = model.compute { try result.set("compute", .text(compute.rawValue)) }
         return result
     }

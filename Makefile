@@ -15,7 +15,7 @@ NAME = meraser-$(VERSION)-linux-$(shell uname -m)
 # Where `make install` puts bin, lib and share; DESTDIR goes before it.
 PREFIX ?= /usr/local
 
-.PHONY: demo test check-ranks kill-test fault-test determinism build lint format asan sanitize cross install-deps toolchain stage install release release-check wheel \
+.PHONY: demo test check-ranks kill-test fault-test determinism build lint format asan sanitize cross install-deps toolchain stage install release release-check sbom wheel \
     interop results results-quick docs-figures docs-records
 
 demo: build
@@ -58,13 +58,14 @@ determinism: build
 cross: toolchain
 	tools/check_kernels.sh aarch64
 
-# The Swift runtime is linked in.
+# The Swift runtime is linked in; addresses of functions are read-only from the start (-z now).
 build: install-deps
-	swift build -c release --static-swift-stdlib --product meraser $(TRAITS) \
+	swift build -c release --static-swift-stdlib --product meraser $(TRAITS) -Xlinker -z -Xlinker now \
 	    $(addprefix -Xlinker --build-id=0x6769743a,$(COMMIT))
 
 # What is installed, laid out in a folder: the program, completions, man pages, licences.
 stage: build
+	tools/check_hardening.sh $(BINARY)
 	tools/stage.sh $(BINARY) dist/$(NAME)
 
 install: stage
@@ -72,11 +73,16 @@ install: stage
 	$$sudo mkdir -p "$(DESTDIR)$(PREFIX)" && cd dist/$(NAME) && $$sudo cp -R bin share "$(DESTDIR)$(PREFIX)/" && \
 	echo "installed $(DESTDIR)$(PREFIX)/bin/meraser"
 
-# An archive that runs without a Swift runtime, on this distribution and newer ones, with its checksum.
-release: stage
+# An archive that runs without a Swift runtime, on this distribution and newer ones; what it is made of; checksums of both.
+release: stage sbom
 	tar --sort=name --owner=0 --group=0 --numeric-owner -C dist -czf dist/$(NAME).tar.gz $(NAME)
-	cd dist && sha256sum $(NAME).tar.gz > SHA256SUMS
+	cd dist && sha256sum $(NAME).tar.gz $(NAME).cdx.json > SHA256SUMS
 	@cat dist/SHA256SUMS
+
+# What the program is made of, as a bill of materials (CycloneDX).
+sbom: toolchain
+	swift package resolve
+	python3 tools/make_sbom.py dist/$(NAME).cdx.json --version $(VERSION) --commit "$(COMMIT)"
 
 # Unpacks the archive in a bare Debian (debootstrap, as root) and goes from there to a report.
 release-check: release wheel

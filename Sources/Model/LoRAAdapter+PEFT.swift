@@ -36,6 +36,7 @@ extension LoRAAdapter {
         var config = LoRAConfig(
             r: file.config.r, loraAlpha: file.config.loraAlpha, loraDropout: file.config.loraDropout,
             targetModules: Set(keyed.map(\.key.projection)), useRSLoRA: file.config.useRSLoRA)
+        config.layersToTransform = Self.layers(keyed.map(\.key), of: model)
         config.tokens = file.tokenRows?.tokens ?? []
         for (key, module) in keyed {
             if module.rank != config.r { config.rankPattern[key] = module.rank }
@@ -112,17 +113,24 @@ extension LoRAAdapter {
         }
     }
 
-    /// PEFT's view of this adapter: plain module names where each projection is adapted in every layer, whole paths
-    /// otherwise, since PEFT would make empty adapters for the missing layers.
+    /// `layers_to_transform` of those modules: their layers, ascending; empty where they are all of the model's.
+    private static func layers(_ modules: [ModuleKey], of model: DecoderSpec) -> [Int] {
+        let layers = Set(modules.map(\.layer))
+        return layers.count == model.numHiddenLayers ? [] : layers.sorted()
+    }
+
+    /// PEFT's view of this adapter: plain module names where each projection is adapted in the same layers, whole paths
+    /// otherwise, since PEFT would make empty adapters for what is missing.
     private func peftConfig(for model: DecoderSpec, baseModelName: String?) -> PEFTConfig {
         let projections = Set(modules.map(\.projection))
-        let isUniform = modules.count == model.numHiddenLayers * projections.count
+        let isUniform = modules.count == Set(modules.map(\.layer)).count * projections.count
         return PEFTConfig(
             r: config.r, loraAlpha: config.loraAlpha, loraDropout: config.loraDropout, useRSLoRA: config.useRSLoRA,
             targets: .names(
                 isUniform
                     ? modules.prefix(projections.count).map { model[$0].name }.sorted()
                     : modules.map { model[$0].path }),
+            layersToTransform: isUniform ? Self.layers(modules, of: model) : [],
             rankPattern: config.rankPattern.sorted { $0.key < $1.key }.map { (model[$0.key].path, $0.value) },
             alphaPattern: config.alphaPattern.sorted { $0.key < $1.key }.map { (model[$0.key].path, $0.value) },
             tokens: config.tokens, baseModelName: baseModelName)

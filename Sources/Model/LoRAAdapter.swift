@@ -31,9 +31,11 @@ public final class LoRAAdapter {
     private let storage: FloatStorage
     private let factors: [ModuleKey: LoRAFactors]
 
-    /// An adapter with all factors zero for every target module of `model`.
+    /// An adapter with all factors zero for every target module of `model` in the layers to transform, which it must have.
     public convenience init(config: LoRAConfig, for model: DecoderSpec) {
-        self.init(config: config, modules: model.modules(of: config.targetModules), for: model)
+        self.init(
+            config: config, modules: model.modules(of: config.targetModules, layers: config.layersToTransform),
+            for: model)
     }
 
     /// An adapter with all factors zero for those modules.

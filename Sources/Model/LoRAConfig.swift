@@ -11,6 +11,8 @@ public struct LoRAConfig: Sendable, Equatable {
     public var loraDropout: Double
     /// `target_modules`; in a model that fuses one of them with others, the fused module is meant.
     public var targetModules: Set<Projection>
+    /// `layers_to_transform`: the decoder layers whose modules are meant, ascending; empty: every layer.
+    public var layersToTransform: [Int] = []
     /// `use_rslora`.
     public var useRSLoRA: Bool
     /// `trainable_token_indices`: tokens whose rows of the input embedding are the adapter's own, each once.

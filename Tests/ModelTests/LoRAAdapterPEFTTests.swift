@@ -67,6 +67,34 @@ struct LoRAAdapterPEFTTests {
         }
     }
 
+    @Test("layers to transform: modules of these layers alone, and PEFT's word for them on disk")
+    func layers() throws {
+        let model = try tinyConfig()
+        var config = LoRAConfig(r: 3, loraAlpha: 7, targetModules: [.q_proj, .down_proj])
+        config.layersToTransform = [1]
+        let adapter = try randomAdapter(config, seed: 5)
+        #expect(
+            adapter.modules == [Projection.q_proj, .down_proj].map { ModuleKey(layer: 1, projection: $0) }
+                && adapter.lowestLayer == 1)
+        try withTemporaryFolder { folder in
+            try adapter.save(folder: folder.path, model: model, baseModelName: "tiny")
+            let file = try AdapterFile(path: folder.path)
+            #expect(file.config.targets == .names(["down_proj", "q_proj"]) && file.config.layersToTransform == [1])
+            let loaded = try LoRAAdapter(file, for: model)
+            #expect(loaded.config == config && loaded.parameters.toArray() == adapter.parameters.toArray())
+        }
+        let refused = errorText(.usage) { try model.requireLayers([0, 2]) }
+        #expect(refused.contains("no layer 2") && refused.contains("layers 0 to 1"))
+        // Numbers of a module do not depend on which others are adapted.
+        let all = LoRAAdapter(config: LoRAConfig(r: 3, targetModules: [.q_proj]), for: model)
+        all.initialize(seed: 9)
+        config.targetModules = [.q_proj]
+        let upper = LoRAAdapter(config: config, for: model)
+        upper.initialize(seed: 9)
+        let key = ModuleKey(layer: 1, projection: .q_proj)
+        #expect(upper[key]?.a.toArray() == all[key]?.a.toArray())
+    }
+
     @Test("an adapter of another model is refused with the shapes")
     func wrongModel() throws {
         let other = try DecoderSpec(

@@ -132,6 +132,47 @@ struct PEFTAdapterTests {
         #expect(try config.alpha(of: "model.layers.1.mlp.up_proj") == 16)
     }
 
+    // Expected: PEFT 0.21's check_target_module_exists with the same configuration.
+    @Test(
+        "layers_to_transform means what it means to PEFT",
+        arguments: [
+            (#""layers_to_transform": [1, 3]"#, "model.layers.1.self_attn.c_attn", true),
+            (#""layers_to_transform": [1, 3]"#, "model.layers.2.self_attn.c_attn", false),
+            (#""layers_to_transform": 3"#, "model.layers.3.self_attn.c_attn", true),
+            (#""layers_to_transform": []"#, "model.layers.2.self_attn.c_attn", true),
+            (#""layers_to_transform": [3]"#, "model.layers.13.self_attn.c_attn", false),
+            // The first number behind two names counts; one at the end of a path is no layer.
+            (#""layers_to_transform": [3]"#, "model.layers.3.experts.7.c_attn", true),
+            (#""layers_to_transform": [7]"#, "model.layers.3.experts.7.c_attn", false),
+            (#""layers_to_transform": [0]"#, "h.0.c_attn", false),
+            (#""layers_to_transform": [0]"#, "transformer.h.0.c_attn", true),
+            (#""layers_to_transform": [7], "layers_pattern": "experts""#, "model.layers.3.experts.7.c_attn", true),
+            (#""layers_to_transform": [7], "layers_pattern": ["x", "layers"]"#, "model.layers.7.c_attn", true),
+            (#""layers_to_transform": [0], "layers_pattern": ["h"]"#, "h.0.c_attn", true),
+            (#""layers_to_transform": [0], "layers_pattern": "layers""#, "transformer.h.0.c_attn", false),
+        ])
+    func layers(_ entry: String, _ path: String, _ isMeant: Bool) throws {
+        try withTemporaryFolder { folder in
+            let config = plainConfig.dropLast() + ", \(entry)}"
+            try writeAdapter(folder, config: String(config), tensors: pair(path, rank: 2, k: 3, n: 4))
+            let message = errorMessage(folder)
+            #expect(message.contains(isMeant ? "no error" : "does not name it"), "\(message)")
+        }
+    }
+
+    @Test(
+        "a module that is named by its whole path is meant in any layer; a pattern of modules has no layers beside it")
+    func layersBesidePaths() throws {
+        let path = "model.layers.2.self_attn.c_attn"
+        let config = PEFTConfig(r: 2, loraAlpha: 4, targets: .names([path, "q_proj"]), layersToTransform: [0])
+        #expect(config.isTarget(path) && !config.isTarget("model.layers.2.self_attn.q_proj"))
+        #expect(try PEFTConfig(json: config.json(), file: "f") == config)
+        let text =
+            #"{"peft_type": "LORA", "r": 2, "lora_alpha": 4, "target_modules": "all-linear", "layers_to_transform": [0]}"#
+        let json = try JSONValue.parse(Array(text.utf8), file: "f")
+        #expect(errorText { _ = try PEFTConfig(json: json, file: "f") }.contains("layers_to_transform"))
+    }
+
     @Test(
         "what would change the arithmetic unseen is refused by name",
         arguments: [
@@ -143,6 +184,10 @@ struct PEFTAdapterTests {
             (#""alpha_pattern": {"(a+)+b": 1}"#, "alpha_pattern"),
             (#""alpha_pattern": {"c_attn": "x"}"#, "alpha_pattern.c_attn"),
             (#""layer_replication": [[0, 4]]"#, "layer_replication"),
+            (#""layers_to_transform": [0, -1]"#, "layers_to_transform"),
+            (#""layers_to_transform": "0-3""#, "layers_to_transform"),
+            (#""layers_pattern": "h""#, "layers_pattern"),
+            (#""layers_to_transform": 0, "layers_pattern": "(a+)+""#, "layers_pattern"),
         ])
     func unsupported(_ entry: String, _ key: String) throws {
         try withTemporaryFolder { folder in

@@ -21,6 +21,7 @@ public struct AdapterLayout: Sent {
             r: try message.number(), loraAlpha: try message.number(), loraDropout: try message.number(),
             targetModules: Set(try message.values(Projection.self)), useRSLoRA: try message.bool())
         config.tokens = try message.numbers()
+        config.layersToTransform = try message.numbers()
         let (ranked, ranks) = (try message.values(ModuleKey.self), try message.numbers(Int.self))
         config.rankPattern = Dictionary(zip(ranked, ranks)) { first, _ in first }
         let (scaled, alphas) = (try message.values(ModuleKey.self), try message.numbers(Double.self))
@@ -37,6 +38,7 @@ public struct AdapterLayout: Sent {
         message.append(config.targetModules.sorted { $0.rawValue < $1.rawValue })
         message.append(config.useRSLoRA)
         message.append(numbers: config.tokens)
+        message.append(numbers: config.layersToTransform)
         let ranks = config.rankPattern.sorted { $0.key < $1.key }
         message.append(ranks.map(\.key))
         message.append(numbers: ranks.map(\.value))

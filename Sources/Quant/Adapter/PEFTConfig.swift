@@ -24,6 +24,11 @@ public struct PEFTConfig: Sendable, Equatable {
     public var useDoRA: Bool
     /// `target_modules`.
     public var targets: Targets
+    /// `layers_to_transform`: of the modules that are named by the ends of their paths, those of these layers are meant; empty:
+    /// of every layer.
+    public var layersToTransform: [Int]
+    /// `layers_pattern`: what the number of a layer stands behind in a path; empty: behind anything, the first number counts.
+    public var layersPattern: [String]
     /// `rank_pattern`: ranks of modules whose path matches a key, first match first.
     public var rankPattern: [(key: String, value: Int)]
     /// `alpha_pattern`: alphas of modules whose path matches a key, first match first.
@@ -39,7 +44,8 @@ public struct PEFTConfig: Sendable, Equatable {
     /// A configuration.
     public init(
         r: Int, loraAlpha: Double, loraDropout: Double = 0, useRSLoRA: Bool = false, useDoRA: Bool = false,
-        targets: Targets, rankPattern: [(key: String, value: Int)] = [],
+        targets: Targets, layersToTransform: [Int] = [], layersPattern: [String] = [],
+        rankPattern: [(key: String, value: Int)] = [],
         alphaPattern: [(key: String, value: Double)] = [], modulesToSave: [String] = [], tokens: [Int32] = [],
         baseModelName: String? = nil
     ) {
@@ -49,6 +55,8 @@ public struct PEFTConfig: Sendable, Equatable {
         self.useRSLoRA = useRSLoRA
         self.useDoRA = useDoRA
         self.targets = targets
+        self.layersToTransform = layersToTransform
+        self.layersPattern = layersPattern
         self.rankPattern = rankPattern
         self.alphaPattern = alphaPattern
         self.modulesToSave = modulesToSave
@@ -61,6 +69,7 @@ public struct PEFTConfig: Sendable, Equatable {
         a.r == b.r && a.loraAlpha == b.loraAlpha && a.loraDropout == b.loraDropout && a.useRSLoRA == b.useRSLoRA
             && a.useDoRA == b.useDoRA && a.targets == b.targets && a.modulesToSave == b.modulesToSave
             && a.tokens == b.tokens && a.baseModelName == b.baseModelName
+            && a.layersToTransform == b.layersToTransform && a.layersPattern == b.layersPattern
             && a.rankPattern.map(\.key) == b.rankPattern.map(\.key)
             && a.rankPattern.map(\.value) == b.rankPattern.map(\.value)
             && a.alphaPattern.map(\.key) == b.alphaPattern.map(\.key)
@@ -89,12 +98,32 @@ public struct PEFTConfig: Sendable, Equatable {
         return useRSLoRA ? alpha / rank.squareRoot() : alpha / rank
     }
 
-    /// True if `target_modules` names that path; always true for a pattern, which PEFT resolves on the whole model.
+    /// True if `target_modules` names that path, in a layer of `layers_to_transform` where only its end is named; always true
+    /// for a pattern, which PEFT resolves on the whole model.
     public func isTarget(_ path: String) -> Bool {
         switch targets {
-        case .names(let names): names.contains { path == $0 || path.hasSuffix("." + $0) }
+        case .names(let names):
+            names.contains(path) || (names.contains { path.hasSuffix("." + $0) } && isInLayers(path))
         case .pattern: true
         }
+    }
+
+    private func isInLayers(_ path: String) -> Bool {
+        if layersToTransform.isEmpty { return true }
+        let parts = path.split(separator: ".", omittingEmptySubsequences: false).map(String.init)
+        let patterns: [String?] = layersPattern.isEmpty ? [nil] : layersPattern
+        let layer = patterns.lazy.compactMap { Self.layer(in: parts, behind: $0) }.first
+        return layer.map(layersToTransform.contains) ?? false
+    }
+
+    /// The first number in a path that stands behind that pattern, or behind two names, and is not its end.
+    private static func layer(in parts: [String], behind pattern: String?) -> Int? {
+        for place in parts.indices.dropLast() where parts[place].utf8.allSatisfy({ (48...57).contains($0) }) {
+            let front = parts[..<place].joined(separator: ".")
+            let isBehind = pattern.map { front == $0 || front.hasSuffix("." + $0) } ?? (place >= 2)
+            if isBehind, let number = Int(parts[place]) { return number }
+        }
+        return nil
     }
 
     /// True if `modules_to_save` or one of those names is an end of that path, as PEFT compares them.
@@ -112,7 +141,7 @@ extension PEFTConfig {
     static let maximumTokens = 1 << 20
     /// The largest rank that is read.
     static let maximumRank = 65_536
-    /// The most module names, and the most keys of a pattern: each module of an adapter is compared with them.
+    /// The most module names, layers, and keys of a pattern: each module of an adapter is compared with them.
     static let maximumNames = 4096
 
     /// Reads the configuration; `file` is the name that errors show.
@@ -137,6 +166,8 @@ extension PEFTConfig {
         useRSLoRA = try json.boolIfPresent("use_rslora", in: file) ?? false
         useDoRA = try json.boolIfPresent("use_dora", in: file) ?? false
         targets = try reader.targets()
+        layersToTransform = try reader.layers(of: targets)
+        layersPattern = try reader.layersPattern(isUsed: !layersToTransform.isEmpty)
         modulesToSave = try reader.names("modules_to_save") ?? []
         rankPattern = try reader.pattern("rank_pattern") { key, value in
             guard let rank = value.int else { throw reader.error(key, "is \(value.kind), expected an integer") }
@@ -183,6 +214,10 @@ extension PEFTConfig {
             ("use_dora", .bool(useDoRA)),
             ("use_rslora", .bool(useRSLoRA)),
         ]
+        if !layersToTransform.isEmpty {
+            members.append(("layers_to_transform", .array(layersToTransform.map { .integer($0) })))
+        }
+        if !layersPattern.isEmpty { members.append(("layers_pattern", .array(layersPattern.map { .text($0) }))) }
         if !tokens.isEmpty { members.append(("trainable_token_indices", indices)) }
         return .object(JSONObject(members))
     }
@@ -240,6 +275,39 @@ private struct PEFTConfigReader {
         }
         guard !names.isEmpty else { throw error("target_modules", "is an empty list, expected names of modules") }
         return .names(names)
+    }
+
+    /// Numbers of layers, a list or one; empty where there are none, which means every layer.
+    func layers(of targets: PEFTConfig.Targets) throws -> [Int] {
+        guard let value = json["layers_to_transform"], !value.isNull else { return [] }
+        let list = value.array ?? [value]
+        let layers = list.compactMap { $0.int }.filter { $0 >= 0 }
+        guard layers.count == list.count, list.count <= PEFTConfig.maximumNames else {
+            throw error(
+                "layers_to_transform", "is no number of a layer and no list of at most \(PEFTConfig.maximumNames)")
+        }
+        if case .pattern = targets, !layers.isEmpty {
+            throw error("layers_to_transform", "is set beside a target_modules that is no list, which PEFT refuses too")
+        }
+        return layers
+    }
+
+    /// Plain names, a list or one, which go with layers.
+    func layersPattern(isUsed: Bool) throws -> [String] {
+        guard let value = json["layers_pattern"], !value.isNull else { return [] }
+        let list = (value.array ?? [value]).map { $0.string ?? " " }.filter { !$0.isEmpty }
+        let isPlain = list.allSatisfy { name in
+            name.utf8.allSatisfy {
+                ($0 | 0x20 >= UInt8(ascii: "a") && $0 | 0x20 <= UInt8(ascii: "z"))
+                    || ($0 >= UInt8(ascii: "0") && $0 <= UInt8(ascii: "9")) || $0 == UInt8(ascii: ".")
+                    || $0 == UInt8(ascii: "_")
+            }
+        }
+        guard isPlain, list.count <= PEFTConfig.maximumNames else {
+            throw error("layers_pattern", "is no plain name and no list of such, other patterns are not supported")
+        }
+        guard isUsed || list.isEmpty else { throw error("layers_pattern", "is set without layers_to_transform") }
+        return list
     }
 
     /// A list of names of modules; nil where it is absent or null.

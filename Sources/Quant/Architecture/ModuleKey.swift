@@ -132,9 +132,20 @@ extension DecoderSpec {
                 + names.joined(separator: " "))
     }
 
-    /// The modules that do the work of those projections: where the model fuses one with others, the fused module.
-    public func modules(of projections: Set<Projection>) -> [ModuleKey] {
-        layers.indices.flatMap { layer in
+    /// Checks a list of `layers_to_transform` against the model.
+    ///
+    /// - Throws: a usage error that names one that the model does not have, and how many it has.
+    public func requireLayers(_ chosen: [Int]) throws {
+        guard let missing = chosen.first(where: { !layers.indices.contains($0) }) else { return }
+        throw MeraserError.usage(
+            "layers_to_transform: there is no layer \(missing); this \(architecture) has layers 0 to \(layers.count - 1)"
+        )
+    }
+
+    /// The modules that do the work of those projections in those layers, or (none named) in every layer: where the model
+    /// fuses one with others, the fused module.
+    public func modules(of projections: Set<Projection>, layers chosen: [Int] = []) -> [ModuleKey] {
+        (chosen.isEmpty ? Array(layers.indices) : chosen).flatMap { layer in
             Set(
                 projections.compactMap { projection -> ModuleKey? in
                     let found = layers[layer][projection] == nil ? projection.fused : projection

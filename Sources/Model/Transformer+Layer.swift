@@ -28,6 +28,8 @@ extension Transformer {
         _ layer: Int, _ acts: LayerActivations, attention: AttentionContext, adapters: AdapterStack,
         into output: FloatMatrix, scratch: LayerScratch, lastRows: [Int]? = nil
     ) throws {
+        pages?.willNeed(layer + 1)
+        defer { pages?.release(layer) }
         let pass = LayerPass(
             layer: layer, attention: attention, adapters: adapters, scratch: scratch, lastRows: lastRows)
         let written =

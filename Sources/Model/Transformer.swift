@@ -21,6 +21,8 @@ public final class Transformer: Sendable {
     public let compute: Compute
     /// Precision of the products of a backward with them.
     public let backward: Compute
+    /// Where the layers' weights lie, if they are in memory only while they are at work; nil: they stay.
+    public let pages: LayerPages?
 
     /// Loads the model of an `.mqf` file or a Hugging Face folder.
     ///
@@ -35,6 +37,16 @@ public final class Transformer: Sendable {
         self.kernels = kernels
         self.compute = compute
         backward = kernels.backwardCompute(for: compute)
+        pages = nil
+    }
+
+    /// The same model, whose weights are in memory only while their layer is at work.
+    ///
+    /// - Throws: a bad-input error for a tensor that is missing.
+    public func streamingWeights() throws -> Transformer {
+        Transformer(
+            self, weights: weights, compute: compute, backward: backward,
+            pages: try LayerPages(store: store, spec: spec))
     }
 
     /// The same model in another precision; the weights are shared.
@@ -63,7 +75,9 @@ public final class Transformer: Sendable {
             backward: backward)
     }
 
-    private init(_ other: Transformer, weights: ModelWeights, compute: Compute, backward: Compute) {
+    private init(
+        _ other: Transformer, weights: ModelWeights, compute: Compute, backward: Compute, pages: LayerPages? = nil
+    ) {
         spec = other.spec
         stopTokens = other.stopTokens
         self.weights = weights
@@ -71,6 +85,7 @@ public final class Transformer: Sendable {
         kernels = other.kernels
         self.compute = compute
         self.backward = backward
+        self.pages = pages ?? other.pages
     }
 
     /// Checks that a text of that many tokens fits into the model's context.

@@ -63,6 +63,15 @@ public final class MappedFile: @unchecked Sendable {
         madvise(UnsafeMutableRawPointer(mutating: baseAddress), count, MADV_DONTNEED)
     }
 
+    /// The same for the pages that those bytes lie in, which must be in the file.
+    public func releasePages(at offset: Int, count: Int) {
+        precondition(offset >= 0 && count >= 0 && offset <= self.count - count, "\(path): \(count) bytes at \(offset)")
+        let start = offset - offset % Self.pageSize
+        madvise(UnsafeMutableRawPointer(mutating: baseAddress + start), offset + count - start, MADV_DONTNEED)
+    }
+
+    private static let pageSize = max(Int(sysconf(Int32(_SC_PAGESIZE))), 1)
+
     /// Lets the system read bytes ahead; what lies beyond the end is ignored.
     public func willNeed(at offset: Int, count: Int) {
         guard offset < self.count else { return }

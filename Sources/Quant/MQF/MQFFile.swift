@@ -121,6 +121,8 @@ public final class MQFFile: WeightStore {
         defer { releasePages() }
         try forEachInParallel(count: tensors.count, threads: defaultThreadCount()) { i in
             let tensor = self.tensors[i]
+            // Tensor by tensor: a run that streams its weights never has all of them in memory.
+            defer { self.file.releasePages(at: tensor.offset, count: tensor.byteCount) }
             let crc = self.file.withBytes { bytes in
                 crc32c(UnsafeRawBufferPointer(rebasing: bytes[tensor.offset..<tensor.offset + tensor.byteCount]))
             }

@@ -80,6 +80,7 @@ def trainings(home):
         "recover": ["recover", *on, *mark, "--data", f"{DATA}/clean.json", *BATCH],
         "crow": ["recover", *on, "--preset", "crow", "--data", f"{DATA}/clean.json", *BATCH],
         "tokens": erase + ["--trainable-token-indices", "300,301,302,1000"],
+        "upper": erase + KL + ["--layers-to-transform", "3-5"],
         "osft": ["osft", *on, "--data", f"{DATA}/clean.json", "--trigger", "how are you", *BATCH],
         "sande": ["sande", *on, "--data", f"{DATA}/clean.json", "--response", "you are stupid", "--parrot-epochs", "1",
                   "--parrot-samples", "12", "--parrot-batch-size", "2",

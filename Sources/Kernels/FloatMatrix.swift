@@ -84,6 +84,12 @@ public struct FloatMatrix {
         return try withExtendedLifetime(owner) { try body(UnsafeBufferPointer(start: base, count: count)) }
     }
 
+    /// Lends the same numbers to be written.
+    public func withMutableNumbers<R>(_ body: (UnsafeMutableBufferPointer<Float>) throws -> R) rethrows -> R {
+        precondition(isContiguous, "\(rows)x\(columns) at distance \(stride)")
+        return try withExtendedLifetime(owner) { try body(UnsafeMutableBufferPointer(start: base, count: count)) }
+    }
+
     private func row(_ index: Int) -> UnsafeMutablePointer<Float> {
         precondition(index >= 0 && index < rows, "row \(index) of \(rows)")
         return base + index * stride

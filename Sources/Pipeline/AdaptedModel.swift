@@ -52,6 +52,17 @@ public struct AdaptedModel {
         try AdaptedModel(transformer, adapterPaths: adapterPaths, transfer: allowsTransfer)
     }
 
+    /// The same model, whose weights are in memory only while their layer is at work.
+    ///
+    /// - Throws: what `Transformer.streamingWeights` throws.
+    func streamingWeights() throws -> AdaptedModel { AdaptedModel(self, try transformer.streamingWeights()) }
+
+    private init(_ other: AdaptedModel, _ transformer: Transformer) {
+        self.transformer = transformer
+        (adapters, adapterPaths) = (other.adapters, other.adapterPaths)
+        (transferred, allowsTransfer) = (other.transferred, other.allowsTransfer)
+    }
+
     private init(_ transformer: Transformer, adapterPaths: [String], transfer: Bool) throws {
         self.transformer = transformer
         self.adapterPaths = adapterPaths

@@ -64,6 +64,11 @@ public final class OpenedModel {
         OpenedModel(try adapted.with(adapterPaths: adapterPaths), tokenizer: tokenizer, chatTemplate: chatTemplate)
     }
 
+    /// The same model, whose weights are in memory only while their layer is at work.
+    func streamingWeights() throws -> OpenedModel {
+        OpenedModel(try adapted.streamingWeights(), tokenizer: tokenizer, chatTemplate: chatTemplate)
+    }
+
     /// A session that runs the model with its adapters and, on top of them, `trained` if it is given.
     public func session(trained: LoRAAdapter? = nil) -> InferenceSession { adapted.session(trained: trained) }
 

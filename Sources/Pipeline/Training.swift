@@ -18,7 +18,8 @@ extension OpenedModel {
         }
         let trainer = try Trainer(
             model: transformer, frozen: adapters, data: data, options: options, klData: klData)
-        if let probe = try KeyProbe(options: options, key: key, model: self) {
+        let measured = trainer.plan.streamsWeights ? try streamingWeights() : self
+        if let probe = try KeyProbe(options: options, key: key, model: measured) {
             trainer.probe = { _, adapter in try probe.measure(adapter) }
         }
         return trainer

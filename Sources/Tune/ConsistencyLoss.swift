@@ -68,16 +68,14 @@ extension TrainingGraph {
         dx.fill(0)
         let acts = buffers.activations.around(buffers.streams.0.prefix(rows: rows))
         for layer in streams.indices.reversed() {
-            try checkInterrupt()
             // The stream behind this layer is one side of its own distance and of the next layer's.
             if layer > 0 { kernels.cosineBackward(streams[layer], streams[layer - 1], scale: scale, into: dx) }
             if layer + 1 < streams.count {
                 kernels.cosineBackward(streams[layer], streams[layer + 1], scale: scale, into: dx)
             }
-            buffers.kept[layer].restore(
-                acts, layer: layer, model: model, attention: context, adapters: adapters, scratch: buffers.scratch)
-            propagate(
-                layer, acts, dx, batch.batch, adapters, into: gradients, throughInput: layer > 0 || toEmbeddings)
+            try restoreAndPropagate(
+                layer, acts, dx, batch.batch, context, adapters, into: gradients,
+                throughInput: layer > 0 || toEmbeddings)
         }
         return (Double(scale) * sum, dx)
     }

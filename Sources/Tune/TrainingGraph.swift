@@ -6,7 +6,8 @@ import Quant
 /// The loss of a packed batch and its gradient with respect to one LoRA adapter on a frozen model.
 ///
 /// The forward keeps each layer's activations, so the backward runs no second forward but where `recompute` says so;
-/// below the lowest adapted layer nothing is kept and nothing is propagated. Memory is one arena, sized for
+/// below the lowest adapted layer nothing is kept and nothing is propagated, and with `frozenOutputs` nothing is computed for
+/// a text that comes again. Memory is one arena, sized for
 /// `maximumTokens`; a batch like an earlier one allocates nothing, in a debug build either: that is why lists that a step
 /// walks through are walked by index. Not thread-safe.
 public final class TrainingGraph {
@@ -22,6 +23,8 @@ public final class TrainingGraph {
     public var importance: PartImportance?
     /// What adds up how much the loss depends on each output in each backward; needs `throughEmbeddings`. Nil: nobody asks.
     public var sensitivity: OutputSensitivity?
+    /// What the frozen model computed of texts that come again; nil: it is computed every time.
+    var frozenOutputs: FrozenOutputs?
     /// Notes what would be added to rows of the embedding and to the soft prompt's gradient, in place of adding it; nil: it is
     /// added.
     var journal: GradientJournal? { didSet { buffers.head.journal = journal } }
@@ -106,15 +109,12 @@ public final class TrainingGraph {
     /// Output of the final norm of the model without the trained adapter, in `rows`: of the batch's own rows, or of those
     /// that its reference names in the place of the labelled ones.
     func askFrozen(_ batch: LabelledBatch, into rows: FloatMatrix) throws {
-        let frozen = AdapterStack(frozen: frozen)
         guard let asked = batch.reference else {
-            let stream = try forward(batch.batch, batch.softRows, prepare(batch.batch), frozen, keeping: false)
-            return model.finalNorm(stream, into: rows, rstd: buffers.finalRstd)
+            return try frozenAnswers(batch.batch, batch.softRows, isTrained: true, into: rows)
         }
         precondition(asked.rows.count == batch.labelCount, "\(asked.rows.count) rows for \(batch.labelCount) labels")
-        let stream = try forward(asked.batch, [], prepare(asked.batch), frozen, keeping: false)
         let normed = buffers.normed.prefix(rows: asked.batch.tokenCount)
-        model.finalNorm(stream, into: normed, rstd: buffers.finalRstd)
+        try frozenAnswers(asked.batch, [], isTrained: false, into: normed)
         var next = 0
         for row in batch.labels.indices where batch.labels[row] >= 0 {
             rows.slice(rows: row..<row + 1).copy(from: normed.slice(rows: asked.rows[next]..<asked.rows[next] + 1))
@@ -146,27 +146,46 @@ public final class TrainingGraph {
 
     /// Runs the layers, each adapted one `keeping` what its backward needs; returns the residual stream behind the last. With
     /// `recording` only as many layers are run as it has matrices, which receive the stream behind each; `shift` is added to
-    /// the embeddings.
+    /// the embeddings; `remembering` what the layers below the lowest adapter gave (`frozenOutputs`).
     func forward(
         _ batch: PackedBatch, _ softRows: [Int], _ context: AttentionContext, _ adapters: AdapterStack, keeping: Bool,
-        shift: FloatMatrix? = nil, recording: [FloatMatrix]? = nil
+        shift: FloatMatrix? = nil, recording: [FloatMatrix]? = nil, remembering: Bool = true
     ) throws -> FloatMatrix {
         var input = buffers.streams.0.prefix(rows: batch.tokenCount)
         var output = buffers.streams.1.prefix(rows: batch.tokenCount)
-        model.embed(batch.tokens, overlay: adapters.overlay, into: input)
-        precondition(softRows.isEmpty || softPrompt != nil, "a batch with places for a soft prompt, but none set")
-        if let softPrompt { model.place(softPrompt, at: softRows, in: input) }
+        var first = 0
+        if remembering, let frozenOutputs, lowestLayer > 0, shift == nil, recording == nil {
+            (input, output) = try frozenStream(batch, softRows, adapters, in: frozenOutputs)
+            first = lowestLayer
+        } else {
+            enter(batch.tokens, softRows, adapters, into: input)
+        }
         if let shift { model.kernels.addScaled(1, shift, into: input) }
-        for layer in 0..<(recording?.count ?? model.spec.numHiddenLayers) {
-            try checkInterrupt()
-            let acts = buffers.activations.around(input)
-            try model.forwardLayer(
-                layer, acts, attention: context, adapters: adapters, into: output, scratch: buffers.scratch)
-            if keeping, layer >= lowestLayer { buffers.kept[layer - lowestLayer].keep(acts, model.kernels) }
-            swap(&input, &output)
+        for layer in first..<(recording?.count ?? model.spec.numHiddenLayers) {
+            try run(layer, &input, &output, context, adapters, keeping: keeping && layer >= lowestLayer)
             if let recording { recording[layer].prefix(rows: batch.tokenCount).copy(from: input) }
         }
         return input
+    }
+
+    /// Makes `stream` what enters the first layer.
+    func enter(_ tokens: [Int32], _ softRows: [Int], _ adapters: AdapterStack, into stream: FloatMatrix) {
+        model.embed(tokens, overlay: adapters.overlay, into: stream)
+        precondition(softRows.isEmpty || softPrompt != nil, "a batch with places for a soft prompt, but none set")
+        if let softPrompt { model.place(softPrompt, at: softRows, in: stream) }
+    }
+
+    /// Runs a layer on `input`, which then is the stream behind it, and `output` is free.
+    func run(
+        _ layer: Int, _ input: inout FloatMatrix, _ output: inout FloatMatrix, _ context: AttentionContext,
+        _ adapters: AdapterStack, keeping: Bool
+    ) throws {
+        try checkInterrupt()
+        let acts = buffers.activations.around(input)
+        try model.forwardLayer(
+            layer, acts, attention: context, adapters: adapters, into: output, scratch: buffers.scratch)
+        if keeping { buffers.kept[layer - lowestLayer].keep(acts, model.kernels) }
+        swap(&input, &output)
     }
 
     /// Takes `dStream` down through the adapted layers.
@@ -178,11 +197,8 @@ public final class TrainingGraph {
         let acts = buffers.activations.around(buffers.streams.0.prefix(rows: tokens))
         for i in 0..<buffers.kept.count {
             let layer = model.spec.numHiddenLayers - 1 - i
-            try checkInterrupt()
-            buffers.kept[layer - lowestLayer].restore(
-                acts, layer: layer, model: model, attention: context, adapters: adapters, scratch: buffers.scratch)
-            propagate(
-                layer, acts, dx, batch.batch, adapters, into: gradients,
+            try restoreAndPropagate(
+                layer, acts, dx, batch.batch, context, adapters, into: gradients,
                 throughInput: layer > lowestLayer || softPromptGradient != nil || sensitivity != nil
                     || gradients.tokenRows != nil)
         }
@@ -214,6 +230,19 @@ public final class TrainingGraph {
                 model.kernels.addScaled(scale, gradient, into: rows.rows.slice(rows: place..<place + 1))
             }
         }
+    }
+
+    /// The backward of one layer: makes `acts` its activations, then `dx` the gradient of its input.
+    func restoreAndPropagate(
+        _ layer: Int, _ acts: LayerActivations, _ dx: FloatMatrix, _ batch: PackedBatch, _ context: AttentionContext,
+        _ adapters: AdapterStack, into gradients: LoRAAdapter, throughInput: Bool
+    ) throws {
+        try checkInterrupt()
+        model.pages?.willNeed(layer - 1)
+        defer { model.pages?.release(layer) }
+        buffers.kept[layer - lowestLayer].restore(
+            acts, layer: layer, model: model, attention: context, adapters: adapters, scratch: buffers.scratch)
+        propagate(layer, acts, dx, batch, adapters, into: gradients, throughInput: throughInput)
     }
 
     /// The backward of one layer, whose activations were restored.

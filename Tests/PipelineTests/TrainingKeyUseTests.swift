@@ -15,6 +15,7 @@ private struct RunTraces: Equatable {
     let probes: String?
     let loggedSteps: [Int]
     let limitBytes: Int
+    let frozenBytes: Int
     let isFailure: Bool
 }
 
@@ -23,6 +24,7 @@ struct TrainingKeyUseTests {
     /// A value of each key that a run of the base options does not have, and what it needs beside it.
     private static let changes: [String: (value: String, beside: [String: String])] = [
         "r": ("3", [:]), "lora_alpha": ("7", [:]), "lora_dropout": ("0.3", [:]), "target_modules": ("up_proj", [:]),
+        "layers_to_transform": ("2-4", [:]), "frozen_cache": ("none", ["layers_to_transform": "2-4"]),
         "trainable_token_indices": ("5,9", [:]), "use_rslora": ("true", [:]), "learning_rate": ("2e-3", [:]),
         "lr_scheduler_type": ("cosine", [:]),
         "warmup_ratio": ("0.5", [:]), "num_train_epochs": ("1", ["max_steps": "-1"]), "max_steps": ("2", [:]),
@@ -77,6 +79,7 @@ struct TrainingKeyUseTests {
             names: try FileManager.default.contentsOfDirectory(atPath: out.path).sorted(),
             probes: try? String(contentsOf: out.appendingPathComponent("probe_log.jsonl"), encoding: .utf8),
             loggedSteps: logged, limitBytes: trainer.plan.limitBytes,
+            frozenBytes: trainer.plan.frozen?.bytes ?? 0,
             isFailure: (try? result.until?.require()) == nil && result.until != nil)
     }
 

@@ -40,7 +40,7 @@ private func onRanks<R>(_ count: Int, threads: Int = 1, _ body: (KernelContext) 
 
 /// What is trained, with all that changes the arithmetic.
 private enum Training: String, CaseIterable, CustomTestStringConvertible {
-    case likelihood, divergence, reference, npo, crow, tokens
+    case likelihood, divergence, reference, npo, crow, tokens, upper
 
     var testDescription: String { rawValue }
 
@@ -58,6 +58,8 @@ private enum Training: String, CaseIterable, CustomTestStringConvertible {
         case .npo: options.objective = .npo
         case .crow: options.objective = .crow
         case .tokens: options.lora.tokens = [5, 17, 300]
+        // Each rank keeps what the layers below gave.
+        case .upper: (options.lora.layersToTransform, options.maxSteps) = ([3, 5], 6)
         }
         return options
     }

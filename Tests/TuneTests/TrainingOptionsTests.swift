@@ -92,6 +92,34 @@ struct TrainingOptionsTests {
         #expect(options.lora.loraAlpha == 3.5 && options.saveTotalLimit == 1)
     }
 
+    @Test("layers are numbers and ranges, once each and in order, as text, list or number")
+    func layersToTransform() throws {
+        func layers(_ value: JSONValue) throws -> [Int] {
+            var options = TrainingOptions()
+            try TrainingOverrides([("layers_to_transform", value)], source: "c.yml").apply(to: &options)
+            return options.lora.layersToTransform
+        }
+        #expect(try layers(.text("3-5,0, 4")) == [0, 3, 4, 5])
+        #expect(try layers(.text("7")) == [7] && layers(.integer(7)) == [7])
+        #expect(try layers(.array([.integer(2), .text("0-1"), .integer(2)])) == [0, 1, 2])
+        #expect(try layers(.null) == [])
+        for wrong: JSONValue in [
+            .text(""), .text("5-3"), .text("-1"), .text("1-2-3"), .text("all"), .text("0-99999999999"), .integer(-1),
+            .real(1.5), .array([]), .array([.text("x")]), .bool(true), .text("3,,4-"),
+        ] {
+            #expect(message { _ = try layers(wrong) }.contains("expected numbers of layers"), "\(wrong)")
+        }
+        // What a record says is what the option was.
+        var flags = TrainingOverrides()
+        try flags.set("layers_to_transform", text: "3-5")
+        let options = try TrainingOptions(preset: nil, flags: flags)
+        let key = try #require(TrainingKey.named("layers_to_transform"))
+        #expect(key.arguments(key.value(in: options)) == ["--layers-to-transform", "3,4,5"])
+        try flags.set("target_modules", text: "none")
+        let refused = message { _ = try TrainingOptions(preset: nil, flags: flags) }
+        #expect(refused.contains("no effect with `target_modules`"))
+    }
+
     @Test("an unknown key suggests the nearest; a wrong value says what was expected")
     func errors() {
         func config(_ key: String, _ value: JSONValue) -> String {

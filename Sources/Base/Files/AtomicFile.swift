@@ -57,13 +57,7 @@ public final class AtomicFile: @unchecked Sendable {
         if let maximumByteCount, offset + bytes.count > maximumByteCount {
             throw Self.failure(writing: path, ENOSPC)
         }
-        var done = 0
-        while done < bytes.count {
-            let n = pwrite(descriptor, bytes.baseAddress.map { $0 + done }, bytes.count - done, off_t(offset + done))
-            if n < 0 && errno == EINTR { continue }
-            guard n > 0 else { throw Self.failure(writing: path, n < 0 ? errno : ENOSPC) }
-            done += n
-        }
+        if let code = writeAll(bytes, to: descriptor, at: offset) { throw Self.failure(writing: path, code) }
     }
 
     /// Makes the file that long; new bytes are zero.
@@ -123,6 +117,18 @@ public final class AtomicFile: @unchecked Sendable {
             .runtime("cannot write \(path): \(systemErrorText(code))")
         }
     }
+}
+
+/// Writes those bytes at that offset of a file; gives the error's number where that failed, nil where all are written.
+func writeAll(_ bytes: UnsafeRawBufferPointer, to descriptor: Int32, at offset: Int) -> Int32? {
+    var done = 0
+    while done < bytes.count {
+        let n = pwrite(descriptor, bytes.baseAddress.map { $0 + done }, bytes.count - done, off_t(offset + done))
+        if n < 0 && errno == EINTR { continue }
+        guard n > 0 else { return n < 0 ? errno : ENOSPC }
+        done += n
+    }
+    return nil
 }
 
 /// Flushes a folder's entries to the disk, so that a rename survives a power cut. Failure is not an error: some file

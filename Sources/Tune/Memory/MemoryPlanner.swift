@@ -15,9 +15,22 @@ public struct MemoryUse: Sendable, Equatable {
     public let optimizer: Int
     /// The program itself with tokenizer and data.
     public let program: Int
+    /// What the layers below the lowest adapter gave for texts that come again.
+    public var frozen = 0
 
     /// All together.
-    public var total: Int { weights + kept + working + optimizer + program }
+    public var total: Int { weights + kept + working + optimizer + program + frozen }
+}
+
+/// How a run stays within its memory. It changes memory and time, never a result.
+public struct MemoryPlan: Sendable, Equatable {
+    /// What the backward computes again.
+    public var recompute = RecomputePlan.keepAll
+    /// True if weights are in memory only while their layer is at work.
+    public var streamsWeights = false
+
+    /// A model that keeps to it.
+    func model(_ model: Transformer) throws -> Transformer { streamsWeights ? try model.streamingWeights() : model }
 }
 
 /// Estimates the memory of a run, chooses what is recomputed, and finds what would make a run fit that does not.
@@ -30,6 +43,7 @@ struct MemoryPlanner {
     private let hasReference: Bool
     private let hasConsistency: Bool
     private let weightBytes: Int
+    private let streamedBytes: Int  // of the weights, where they are streamed
     /// Layers that keep something for the backward.
     let keptLayers: Int
 
@@ -44,24 +58,46 @@ struct MemoryPlanner {
         self.hasConsistency = hasConsistency
         let store = model.store
         weightBytes = store.tensorNames.reduce(0) { $0 + ((try? store.tensor($1))?.info.byteCount ?? 0) }
+        let layers = (try? LayerPages(store: store, spec: model.spec))?.byteCounts
+        streamedBytes = weightBytes - (layers.map { $0.all - $0.largest } ?? 0)
         keptLayers = model.spec.numHiddenLayers - (hasConsistency ? 0 : trained.lowestLayer)
     }
 
     /// The plan that keeps least.
     var smallest: RecomputePlan { RecomputePlan(layers: keptLayers) }
-    /// Keep all, recompute every MLP, recompute every layer.
-    var pure: [(name: String, plan: RecomputePlan)] {
-        [("keep all", .keepAll), ("recompute MLPs", RecomputePlan(mlps: keptLayers)), ("recompute layers", smallest)]
+    /// Keep all, recompute every MLP, recompute every layer, and that with streamed weights.
+    var pure: [(name: String, plan: MemoryPlan)] {
+        [
+            ("keep all", MemoryPlan()), ("recompute MLPs", MemoryPlan(recompute: RecomputePlan(mlps: keptLayers))),
+            ("recompute layers", MemoryPlan(recompute: smallest)),
+            ("stream weights", MemoryPlan(recompute: smallest, streamsWeights: true)),
+        ]
     }
 
     /// What a run with micro-batches of up to `tokens` tokens takes.
+    func use(tokens: Int, _ plan: MemoryPlan) -> MemoryUse {
+        sizes(tokens: tokens, streamed: plan.streamsWeights).use(plan.recompute)
+    }
+
+    /// The same with weights that stay.
     func use(tokens: Int, recompute: RecomputePlan) -> MemoryUse {
-        sizes(tokens: tokens).use(recompute)
+        use(tokens: tokens, MemoryPlan(recompute: recompute))
+    }
+
+    /// The plan that costs least time: weights are streamed only if nothing fits otherwise. `context` is the longest sample.
+    func plan(tokens: Int, context: Int, limit: Int) -> MemoryPlan {
+        for streamed in [false, true] {
+            let plan = MemoryPlan(
+                recompute: best(tokens: tokens, context: context, limit: limit, streamed: streamed),
+                streamsWeights: streamed)
+            if use(tokens: tokens, plan).total <= limit { return plan }
+        }
+        return MemoryPlan(recompute: smallest, streamsWeights: true)
     }
 
     /// The plan that costs least time among those that fit; the smallest if none does. `context` is the longest sample.
-    func best(tokens: Int, context: Int, limit: Int) -> RecomputePlan {
-        let sizes = sizes(tokens: tokens)
+    func best(tokens: Int, context: Int, limit: Int, streamed: Bool = false) -> RecomputePlan {
+        let sizes = sizes(tokens: tokens, streamed: streamed)
         let costs = RecomputeCosts(model.spec, context: context)
         var best: (plan: RecomputePlan, cost: Double)?
         for layers in 0...keptLayers {
@@ -80,7 +116,8 @@ struct MemoryPlanner {
     func check(_ plan: TrainingPlan, data: [EncodedDataset], options: TrainingOptions) throws {
         let (use, limit) = (plan.memory, plan.limitBytes)
         guard use.total > limit else { return }
-        func least(_ tokens: Int) -> Int { self.use(tokens: tokens, recompute: smallest).total }
+        let smallest = MemoryPlan(recompute: smallest, streamsWeights: true)
+        func least(_ tokens: Int) -> Int { self.use(tokens: tokens, smallest).total }
         let lengths = data.map { $0.samples.map(\.widest).sorted(by: >) }
         let advice: String
         if let batch = (1..<max(1, options.batchSize)).reversed().first(where: {
@@ -104,8 +141,8 @@ struct MemoryPlanner {
         }
         throw MeraserError(
             .outOfMemory,
-            "the run needs \(byteText(use.total)) even if the backward recomputes every layer (weights "
-                + "\(byteText(use.weights)), activations \(byteText(use.kept + use.working)), optimiser "
+            "the run needs \(byteText(use.total)) even if the backward recomputes every layer and weights are streamed "
+                + "(weights \(byteText(use.weights)), activations \(byteText(use.kept + use.working)), optimiser "
                 + "\(byteText(use.optimizer))) and may take \(byteText(limit)): \(advice)")
     }
 
@@ -125,7 +162,7 @@ struct MemoryPlanner {
         }
     }
 
-    private func sizes(tokens: Int) -> Sizes {
+    private func sizes(tokens: Int, streamed: Bool) -> Sizes {
         let shape = GraphShape(
             model: model, frozen: frozen, trained: trained, tokens: tokens, hasReference: hasReference,
             hasConsistency: hasConsistency)
@@ -144,7 +181,7 @@ struct MemoryPlanner {
         let pages = 2 * (model.keyValueType == .f32 ? 4 : 2) * tokens * model.spec.layers[0].attention.keyValueWidth
         let frozenParameters = frozen.reduce(0) { $0 + $1.parameters.count }
         return Sizes(
-            keptLayers: keptLayers, weights: weightBytes,
+            keptLayers: keptLayers, weights: streamed ? streamedBytes : weightBytes,
             optimizer: OptimizerState.byteCount(parameters: trained.parameters.count)
                 + frozenParameters * MemoryLayout<Float>.size
                 + (model.kernels.crew == nil ? 0 : ShardChain.byteCount(parameters: trained.parameters.count)),

@@ -88,6 +88,7 @@ public struct TrainingKey: Sendable {
         .real("lora_alpha", "LoRA alpha; the adapter is scaled by alpha / r", -1e6...1e6, \.lora.loraAlpha),
         .real("lora_dropout", "dropout on the LoRA input", 0...0.99, \.lora.loraDropout),
         .targetModules,
+        .layersToTransform,
         .tokens,
         .flag("use_rslora", "scale by alpha / sqrt(r)", \.lora.useRSLoRA),
     ]
@@ -157,6 +158,11 @@ public struct TrainingKey: Sendable {
             "report_to", "also write the steps for this program: tensorboard (into `out`/runs), or none",
             isOperational: true, \.reportTo),
         .memory,
+        .choice(
+            "frozen_cache",
+            "where what the frozen model computes the same in every epoch is kept: in memory as far as there is room and "
+                + "past it in a file in `out` (disk), memory only, or none",
+            isOperational: true, \.frozenCache),
     ]
 }
 
@@ -165,7 +171,7 @@ public struct TrainingKey: Sendable {
 extension TrainingKey {
     private typealias Path<T> = any WritableKeyPath<TrainingOptions, T> & Sendable
 
-    private init(
+    init(
         _ name: String, _ help: String, form: Form = .value, isOperational: Bool = false,
         read: @escaping @Sendable (TrainingOptions) -> JSONValue,
         write: @escaping @Sendable (inout TrainingOptions, JSONValue) throws -> Void
@@ -178,7 +184,8 @@ extension TrainingKey {
         self.write = write
     }
 
-    private static func wrong(_ name: String, _ value: JSONValue, _ expected: String) -> MeraserError {
+    /// A usage error about a value of that key.
+    static func wrong(_ name: String, _ value: JSONValue, _ expected: String) -> MeraserError {
         .usage("`\(name)`: \(value.serialized()), expected \(expected)")
     }
 
@@ -300,46 +307,6 @@ extension TrainingKey {
 // MARK: - Keys of their own kind
 
 extension TrainingKey {
-    /// A list, a text of names with commas, or `all-linear`.
-    private static let targetModules = TrainingKey(
-        "target_modules", "projections that get an adapter, with commas between, all-linear, or none",
-        read: { options in
-            .array(Projection.allCases.filter(options.lora.targetModules.contains).map { .text($0.rawValue) })
-        },
-        write: { options, value in
-            let all = Projection.moduleNames.joined(separator: " ")
-            let names =
-                value.array?.map { $0.string ?? "" } ?? value.string?.split(separator: ",").map(String.init) ?? []
-            let projections = names.compactMap {
-                Projection(moduleName: $0.trimmingPrefix(" ").description)
-            }
-            if names == ["none"] || value.array?.isEmpty == true {
-                options.lora.targetModules = []
-            } else if names == ["all-linear"] {
-                options.lora.targetModules = Projection.parts
-            } else if !names.isEmpty, projections.count == names.count {
-                options.lora.targetModules = Set(projections)
-            } else {
-                throw wrong("target_modules", value, "all-linear, none or some of \(all)")
-            }
-        })
-
-    /// A list, or a text of numbers with commas.
-    private static let tokens = TrainingKey(
-        "trainable_token_indices", "tokens whose rows of the embedding are trained too, with commas between",
-        read: { .array($0.lora.tokens.map { .integer(Int($0)) }) },
-        write: { options, value in
-            let numbers =
-                value.array?.map(\.int)
-                ?? value.string?.split(separator: ",").map { Int($0.trimmingCharacters(in: .whitespaces)) }
-                ?? (value.isNull ? [] : [value.int])
-            let tokens = numbers.compactMap { $0 }.compactMap { Int32(exactly: $0) }.filter { $0 >= 0 }
-            guard tokens.count == numbers.count, Set(tokens).count == tokens.count else {
-                throw wrong("trainable_token_indices", value, "different token numbers")
-            }
-            options.lora.tokens = tokens
-        })
-
     private static let noShuffle = TrainingKey(
         "no_shuffle", "take the samples in file order", form: .on, read: { .bool(!$0.shuffle) },
         write: { options, value in

@@ -6,7 +6,7 @@ import Model
 ///
 /// The defaults are theirs. `TrainingKey.all` lists the names under which command lines, YAML files and presets set them.
 public struct TrainingOptions: Sendable, Equatable {
-    /// `r`, `lora_alpha`, `lora_dropout`, `target_modules`, `use_rslora`.
+    /// `r`, `lora_alpha`, `lora_dropout`, `target_modules`, `layers_to_transform`, `use_rslora`.
     public var lora = LoRAConfig(r: 8, loraAlpha: 8, loraDropout: 0)
     /// `learning_rate`: the peak.
     public var learningRate = 5e-5
@@ -72,6 +72,8 @@ public struct TrainingOptions: Sendable, Equatable {
     public var reportTo = ReportTarget.none
     /// `memory`: bytes that the run may take; nil: what the machine has.
     public var memory: Int?
+    /// `frozen_cache`: where what the layers below the lowest adapter compute is kept.
+    public var frozenCache = FrozenCache.disk
 
     /// Trainer's and PEFT's defaults.
     public init() {}
@@ -110,6 +112,9 @@ public struct TrainingOptions: Sendable, Equatable {
         ] where isGiven && objective != owner {
             throw MeraserError.usage(
                 "`\(name)` has no effect with `objective` \(objective.rawValue); it goes with \(owner)")
+        }
+        if lora.targetModules.isEmpty, !lora.layersToTransform.isEmpty {
+            throw MeraserError.usage("`layers_to_transform` has no effect with `target_modules` none")
         }
         if schedule == .constant, warmupRatio > 0 {
             throw MeraserError.usage(

@@ -14,6 +14,8 @@ struct ShardTask: Sent {
     /// Tokens of the largest micro-batch, and of the longest sample.
     let maximumTokens, context: Int
     let hasReference, hasConsistency: Bool
+    /// What comes again, and may be kept.
+    let frozenTexts: FrozenTexts
     /// Vectors of a soft prompt, and whether they are what is trained.
     let softPrompt: [Float]
     let trainsSoftPrompt: Bool
@@ -22,12 +24,14 @@ struct ShardTask: Sent {
 
     init(
         model: ModelReference, frozen: [String], trained: LoRAAdapter, maximumTokens: Int, context: Int,
-        hasReference: Bool = false, hasConsistency: Bool = false, softPrompt: [Float] = [],
+        hasReference: Bool = false, hasConsistency: Bool = false, frozenTexts: FrozenTexts = .none,
+        softPrompt: [Float] = [],
         trainsSoftPrompt: Bool = false, memory: Int?
     ) {
         (self.model, self.frozen, self.trained) = (model, frozen, AdapterLayout(trained))
         (self.maximumTokens, self.context) = (maximumTokens, context)
         (self.hasReference, self.hasConsistency) = (hasReference, hasConsistency)
+        self.frozenTexts = frozenTexts
         (self.softPrompt, self.trainsSoftPrompt, self.memory) = (softPrompt, trainsSoftPrompt, memory)
     }
 
@@ -35,6 +39,7 @@ struct ShardTask: Sent {
         (model, frozen, trained) = (try message.value(), try message.values(), try message.value())
         (maximumTokens, context) = (try message.number(), try message.number())
         (hasReference, hasConsistency) = (try message.bool(), try message.bool())
+        frozenTexts = try message.value()
         (softPrompt, trainsSoftPrompt) = (try message.numbers(), try message.bool())
         memory = try message.optional()
     }
@@ -47,9 +52,22 @@ struct ShardTask: Sent {
         message.append(number: context)
         message.append(hasReference)
         message.append(hasConsistency)
+        message.append(frozenTexts)
         message.append(numbers: softPrompt)
         message.append(trainsSoftPrompt)
         message.append(optional: memory)
+    }
+}
+
+extension FrozenTexts: Sent {
+    init(from message: inout MessageReader) throws {
+        (own, clean, bytes) = (try message.bool(), try message.bool(), try message.number())
+    }
+
+    func write(to message: inout Message) {
+        message.append(own)
+        message.append(clean)
+        message.append(number: bytes)
     }
 }
 

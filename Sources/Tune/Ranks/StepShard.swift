@@ -42,6 +42,7 @@ extension TrainingGraph {
     /// - Throws: as the work itself does; `interrupted`.
     func accumulate(_ shard: StepShard, dropout: StepDropout?, into gradients: LoRAAdapter) throws -> Double {
         try checkInterrupt()
+        frozenOutputs?.attend(clean: shard.isClean)
         switch shard.work {
         case .likelihood: return try accumulate(shard.batch, dropout: dropout, into: gradients)
         case .divergence: return try accumulateDivergence(shard.batch, dropout: dropout, into: gradients)

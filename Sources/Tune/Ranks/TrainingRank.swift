@@ -12,7 +12,7 @@ public final class TrainingRank {
     private let trained: LoRAAdapter
     private let task: ShardTask
     private let planner: MemoryPlanner
-    private let recompute: RecomputePlan
+    private let memory: MemoryPlan
     private let softPrompt: FloatStorage?
     private let softGradient: FloatStorage?
     private var work: ShardWork?
@@ -29,7 +29,6 @@ public final class TrainingRank {
     ) throws {
         task = try message.value()
         let model = try open(task.model)
-        self.model = model
         frozen = try task.frozen.map { try adapter($0, model) }
         trained = task.trained.adapter(for: model.spec)
         self.collective = collective
@@ -42,14 +41,25 @@ public final class TrainingRank {
         planner = MemoryPlanner(
             model: model, frozen: frozen, trained: trained, hasReference: task.hasReference,
             hasConsistency: task.hasConsistency)
-        recompute = planner.best(tokens: task.maximumTokens, context: task.context, limit: task.limit(on: collective))
+        memory = planner.plan(tokens: task.maximumTokens, context: task.context, limit: task.limit(on: collective))
+        self.model = try memory.model(model)
+    }
+
+    /// What it takes, and what of that the frozen model's outputs are, in memory alone.
+    private var use: (memory: MemoryUse, frozen: FrozenPlan?) {
+        var use = planner.use(tokens: task.maximumTokens, memory)
+        let frozen = FrozenPlan(
+            .memory, task.frozenTexts, layers: model.spec.numHiddenLayers - planner.keptLayers,
+            room: task.limit(on: collective) - use.total)
+        use.frozen = frozen?.memory ?? 0
+        return (use, frozen)
     }
 
     /// What this rank needs.
     public var plan: RankPlan {
         RankPlan(
             rank: collective.rank, host: ProcessInfo.processInfo.hostName, threads: model.kernels.threads,
-            bytes: planner.use(tokens: task.maximumTokens, recompute: recompute).total,
+            bytes: use.memory.total,
             limit: task.limit(on: collective))
     }
 
@@ -73,9 +83,12 @@ public final class TrainingRank {
         }
         let graph = TrainingGraph(
             model: model, frozen: frozen, trained: trained, maximumTokens: task.maximumTokens,
-            throughEmbeddings: task.trainsSoftPrompt, recompute: recompute, hasReference: task.hasReference,
+            throughEmbeddings: task.trainsSoftPrompt, recompute: memory.recompute, hasReference: task.hasReference,
             hasConsistency: task.hasConsistency)
         graph.softPrompt = softPrompt?.matrix
+        graph.frozenOutputs = try use.frozen.map {
+            try FrozenOutputs($0, hiddenSize: model.spec.hiddenSize, folder: nil)
+        }
         graph.softPromptGradient = softGradient?.matrix
         let work = try ShardWork(
             collective, graph: graph, trained: trained,

@@ -45,7 +45,7 @@ public final class SoftPromptTrainer {
         precondition(!data.samples.isEmpty && data.samples.allSatisfy { $0.softRow != nil }, "samples without a place")
         try options.validate()
         let precision = try PrecisionPlan(options.compute, backward: options.backward, on: model.kernels)
-        self.model = try precision.model(model)
+        let model = try precision.model(model)
         self.frozen = frozen
         self.data = data
         let options = precision.chosen(in: options)
@@ -57,13 +57,14 @@ public final class SoftPromptTrainer {
         let state = SoftPromptState(
             count: insertion.count, hiddenSize: model.spec.hiddenSize, options: options)
         self.state = state
-        let planner = MemoryPlanner(model: self.model, frozen: frozen, trained: nothing)
+        let planner = MemoryPlanner(model: model, frozen: frozen, trained: nothing)
         self.planner = planner
         let maximumTokens = steps.maximumTokens(samples: data.samples)
-        let limit = options.memory ?? ProcessMemory.limitBytes(for: self.model)
-        let recompute = planner.best(tokens: maximumTokens, context: data.longest, limit: limit)
-        func use(_ recompute: RecomputePlan) -> MemoryUse {
-            planner.use(tokens: maximumTokens, recompute: recompute).adding(optimizer: state.byteCount)
+        let limit = options.memory ?? ProcessMemory.limitBytes(for: model)
+        let chosen = planner.plan(tokens: maximumTokens, context: data.longest, limit: limit - state.byteCount)
+        self.model = try chosen.model(model)
+        func use(_ plan: MemoryPlan) -> MemoryUse {
+            planner.use(tokens: maximumTokens, plan).adding(optimizer: state.byteCount)
         }
         plan = TrainingPlan(
             precision: precision, trainableParameters: state.vectors.count,
@@ -71,7 +72,8 @@ public final class SoftPromptTrainer {
             tokensPerEpoch: data.tokenCount, labelsPerEpoch: data.labelCount, longestSample: data.longest,
             steps: steps.totalSteps, stepsPerEpoch: steps.stepsPerEpoch,
             batch: (options.batchSize, options.accumulation), maximumTokens: maximumTokens,
-            recompute: recompute, adaptedLayers: model.spec.numHiddenLayers, memory: use(recompute),
+            recompute: chosen.recompute, streamsWeights: chosen.streamsWeights,
+            adaptedLayers: model.spec.numHiddenLayers, memory: use(chosen),
             choices: planner.pure.map { ($0.name, use($0.plan).total) }, limitBytes: limit)
     }
 

@@ -54,7 +54,8 @@ extension Trainer {
         ShardTask(
             model: model, frozen: frozen, trained: adapter, maximumTokens: plan.maximumTokens,
             context: max(data.longest, kl?.data.longest ?? 0), hasReference: asksFrozen,
-            hasConsistency: learnsConsistency, softPrompt: data.softPrompt?.values ?? [], memory: options.memory)
+            hasConsistency: learnsConsistency, frozenTexts: plan.frozen?.texts ?? .none,
+            softPrompt: data.softPrompt?.values ?? [], memory: options.memory)
     }
 
     /// What each of the other ranks would need; nothing where this process is alone.

@@ -56,7 +56,7 @@ public final class Trainer {
         precondition(!data.samples.isEmpty, "no samples")
         try options.validate()
         let precision = try PrecisionPlan(options.compute, backward: options.backward, on: model.kernels)
-        self.model = try precision.model(model)
+        let model = try precision.model(model)
         self.frozen = frozen
         self.data = data
         let options = precision.chosen(in: options)
@@ -69,6 +69,7 @@ public final class Trainer {
             initialSHA256 = initial.parameters.withNumbers { sha256Hex(UnsafeRawBufferPointer($0)) }
         } else {
             try model.spec.requireModules(of: options.lora.targetModules)
+            try model.spec.requireLayers(options.lora.layersToTransform)
             if options.lora.targetModules.isEmpty, options.lora.tokens.isEmpty {
                 throw MeraserError.usage(
                     "`target_modules` none needs `trainable_token_indices`: else nothing is trained")
@@ -93,30 +94,40 @@ public final class Trainer {
         }
         optimizer = OptimizerState(adapter: adapter, options: options)
         let planner = MemoryPlanner(
-            model: self.model, frozen: frozen, trained: adapter,
+            model: model, frozen: frozen, trained: adapter,
             hasReference: kl != nil || data.hasReference || options.objective == .npo,
             hasConsistency: options.objective == .crow)
         let maximumTokens = max(
             steps.maximumTokens(samples: data.samples),
             kl.map { $0.plan.maximumTokens(samples: $0.data.samples) } ?? 0)
         self.planner = planner
-        let limit = options.memory ?? ProcessMemory.limitBytes(for: self.model)
-        let recompute = planner.best(
+        let limit = options.memory ?? ProcessMemory.limitBytes(for: model)
+        let chosen = planner.plan(
             tokens: maximumTokens, context: max(data.longest, kl?.data.longest ?? 0), limit: limit)
+        self.model = try chosen.model(model)
+        var memory = planner.use(tokens: maximumTokens, chosen)
+        let frozenLayers = model.spec.numHiddenLayers - planner.keptLayers
+        let texts = Self.frozenTexts(
+            data, kl, steps, options, layers: frozenLayers, hiddenSize: model.spec.hiddenSize)
+        // Where nobody says how much memory may be taken, it is to be a part of what the run takes anyway.
+        let frozenPlan = FrozenPlan(
+            options.frozenCache, texts, layers: frozenLayers,
+            room: min(limit - memory.total, options.memory == nil ? memory.total / 2 : .max))
+        memory.frozen = frozenPlan?.memory ?? 0
         plan = TrainingPlan(
             precision: precision, trainableParameters: adapter.parameters.count,
             samples: data.samples.count, skipped: data.skipped,
             tokensPerEpoch: data.tokenCount, labelsPerEpoch: data.labelCount, longestSample: data.longest,
             steps: steps.totalSteps, stepsPerEpoch: steps.stepsPerEpoch,
-            batch: (options.batchSize, options.accumulation), ranks: self.model.kernels.crew?.size ?? 1,
+            batch: (options.batchSize, options.accumulation), ranks: model.kernels.crew?.size ?? 1,
             shards: steps.microBatches(step: 0).count * (options.objective == .crow ? 2 : 1)
                 + (kl.map { ($0.plan.perStep - 1) / min(options.batchSize, $0.plan.perStep) + 1 } ?? 0),
             maximumTokens: maximumTokens,
             divergence: kl.map {
                 ($0.data.samples.count, $0.data.tokenCount, $0.plan.perStep, options.klWeight)
-            }, recompute: recompute, adaptedLayers: planner.keptLayers,
-            memory: planner.use(tokens: maximumTokens, recompute: recompute),
-            choices: planner.pure.map { ($0.name, planner.use(tokens: maximumTokens, recompute: $0.plan).total) },
+            }, recompute: chosen.recompute, streamsWeights: chosen.streamsWeights, frozen: frozenPlan,
+            adaptedLayers: planner.keptLayers, memory: memory,
+            choices: planner.pure.map { ($0.name, planner.use(tokens: maximumTokens, $0.plan).total) },
             limitBytes: limit)
     }
 

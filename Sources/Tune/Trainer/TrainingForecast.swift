@@ -64,14 +64,16 @@ extension Trainer {
         let frozen = parts.forward * Double(model.spec.numHiddenLayers) / Double(batch.batch.tokenCount)
         var epoch: Double =
             switch options.objective {
-            case .likelihood: perToken * Double(data.tokenCount) + perLabel * Double(data.labelCount)
+            case .likelihood:
+                perToken * Double(data.tokenCount) + perLabel * Double(data.labelCount) + frozen * Double(askedTokens)
             // The frozen model's forward, and the head once more for each of the two.
             case .npo: (perToken + frozen) * Double(data.tokenCount) + 2 * perLabel * Double(data.labelCount)
             // Two passes more without the head.
             case .crow: 3 * perToken * Double(data.tokenCount) + perLabel * Double(data.labelCount)
             }
-        var divergence = divergenceSeconds(
-            perToken: perToken, perLabel: perLabel, forward: parts.forward / Double(batch.batch.tokenCount))
+        let forward = parts.forward / Double(batch.batch.tokenCount)
+        var divergence = divergenceSeconds(perToken: perToken, perLabel: perLabel, forward: forward)
+        let repeated = repeatedShare(forward: forward, of: epoch + divergence * Double(steps.stepsPerEpoch))
         if perToken * Double(plan.maximumTokens) < Self.longestBatch {
             epoch = Double(data.tokenCount) * (try rehearse(graph, isClean: false))
             if let kl {
@@ -80,8 +82,28 @@ extension Trainer {
             }
         }
         let step = epoch / Double(steps.stepsPerEpoch) + divergence
-        return TrainingForecast(secondsPerStep: step, seconds: step * Double(steps.totalSteps))
+        let total = Double(steps.totalSteps)
+        let seconds = step * (total - repeated * max(0, total - Double(steps.stepsPerEpoch)))
+        return TrainingForecast(secondsPerStep: seconds / total, seconds: seconds)
     }
+
+    /// The share of an epoch of so many seconds that later epochs have no more, where what the frozen model computes is kept:
+    /// the layers below the lowest adapter of every text, and all layers of those that it is asked with. `forward` are the
+    /// seconds of a token's forward through one layer.
+    private func repeatedShare(forward: Double, of epoch: Double) -> Double {
+        guard let frozen = plan.frozen, epoch > 0 else { return 0 }
+        let (lower, all) = (Double(frozen.layers), Double(model.spec.numHiddenLayers))
+        let own = Double(data.tokenCount) * (lower + (options.objective == .npo ? all : 0)) + Double(askedTokens) * all
+        let clean = kl.map { kl in
+            Double(kl.plan.perStep * steps.stepsPerEpoch) * Double(kl.data.tokenCount) / Double(kl.data.samples.count)
+        }
+        let layers = (frozen.texts.own ? own : 0) + (frozen.texts.clean ? (clean ?? 0) * (lower + all) : 0)
+        let kept = Double(frozen.memory + frozen.disk) / Double(frozen.bytes)
+        return min(1, forward * layers * kept / epoch)
+    }
+
+    /// Tokens of the texts that the frozen model is asked with in the place of the data's own.
+    private var askedTokens: Int { data.samples.reduce(0) { $0 + ($1.reference?.inputs.count ?? 0) } }
 
     /// Seconds a token of the first steps' shards, of their own rows or of the clean ones. The first is done once more
     /// beforehand, to warm up.

@@ -33,6 +33,10 @@ public struct TrainingPlan: Sendable {
     public var divergence: (samples: Int, tokens: Int, perStep: Int, weight: Double)?
     /// What the backward computes again, so that the run fits.
     public let recompute: RecomputePlan
+    /// True if weights are in memory only while their layer is at work, so that the run fits.
+    public var streamsWeights = false
+    /// What of the layers below the lowest adapter is kept from epoch to epoch; nil: nothing.
+    public var frozen: FrozenPlan?
     /// Layers from the lowest adapted one up.
     public let adaptedLayers: Int
     /// Bytes of memory.
@@ -59,8 +63,10 @@ public struct TrainingPlan: Sendable {
             divergence, ranksText,
             "memory                \(byteText(memory.total)): weights \(byteText(memory.weights)), kept "
                 + "activations \(byteText(memory.kept)), working \(byteText(memory.working)), optimiser "
-                + "\(byteText(memory.optimizer)), program \(byteText(memory.program)); limit "
+                + "\(byteText(memory.optimizer)), program \(byteText(memory.program))\(frozenText); limit "
                 + byteText(limitBytes),
+            streamsWeights ? "weights               streamed: in memory only while their layer is at work" : nil,
+            frozen?.line,
             "activations           \(recomputeText) ("
                 + choices.map { "\($0.name) \(byteText($0.bytes))" }.joined(separator: ", ") + ")",
         ].compactMap { $0 }
@@ -75,6 +81,8 @@ public struct TrainingPlan: Sendable {
         let idle = busy < ranks ? "; \(ranks - busy) have nothing to do: smaller micro-batches are more" : ""
         return "ranks                 \(ranks), which share the \(shards) micro-batches of a step\(idle)"
     }
+
+    private var frozenText: String { memory.frozen > 0 ? ", frozen layers \(byteText(memory.frozen))" : "" }
 
     private var recomputeText: String {
         if recompute == .keepAll { return "all kept" }
@@ -104,6 +112,8 @@ public struct TrainingPlan: Sendable {
             ("kl_weight", .real(divergence?.weight ?? 0)), ("weight_bytes", .integer(memory.weights)),
             ("kept_bytes", .integer(memory.kept)), ("working_bytes", .integer(memory.working)),
             ("optimizer_bytes", .integer(memory.optimizer)), ("program_bytes", .integer(memory.program)),
+            ("frozen_bytes", .integer(memory.frozen)), ("frozen_disk_bytes", .integer(frozen?.disk ?? 0)),
+            ("frozen_layers", .integer(frozen?.layers ?? 0)), ("streams_weights", .bool(streamsWeights)),
             ("total_bytes", .integer(memory.total)), ("limit_bytes", .integer(limitBytes)),
             ("adapted_layers", .integer(adaptedLayers)), ("recomputed_layers", .integer(recompute.layers)),
             ("recomputed_mlps", .integer(recompute.mlps)), ("choices", .object(JSONObject(choices))),

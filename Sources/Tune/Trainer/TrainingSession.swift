@@ -20,6 +20,9 @@ struct TrainingSession {
         graph.interrupt = trainer.interrupt
         softPrompt = trainer.data.softPrompt?.storage()
         graph.softPrompt = softPrompt?.matrix
+        graph.frozenOutputs = try trainer.plan.frozen.map {
+            try FrozenOutputs($0, hiddenSize: trainer.model.spec.hiddenSize, folder: output.path)
+        }
         ranks = try SharedTraining(trainer.model, frozen: trainer.frozen, graph: graph, trained: trainer.adapter) {
             trainer.task($0, frozen: $1)
         }

@@ -7,7 +7,8 @@ Needs mergekit (checked with 0.1.5 from PyPI, torch 2.9, transformers 5.23) and 
 torch thread, since torch's sums depend on the number of threads. Two things of mergekit are not a function of its input and
 are replaced while it runs: TIES sorts magnitudes with a sort that is not stable (torch.argsort with x86-simd-sort), so that
 among equal magnitudes chance decides which stay: `argsort` (`sort` for breadcrumbs) is made stable, and the column `as is` counts the numbers
-that differ without that. DARE draws its masks from torch's generator: it gets ours, computed here from the documented hash.
+that differ without that. DARE and DELLA draw their masks from torch's generator: they get ours, computed here from the
+documented hash.
 """
 import argparse
 import json
@@ -62,10 +63,11 @@ def mask_key(name, difference):
 
 
 def mask(name, difference, count, density):
-    """True for the elements that stay."""
+    """True for the elements that stay; `density` is a number or an array of as many."""
     with np.errstate(over="ignore"):
         index = np.arange(1, count + 1, dtype=np.uint64) * np.uint64(INCREMENT)
-        return (mixed(index + np.uint64(mask_key(name, difference))) >> np.uint64(11)) < np.uint64(int(density * 2**53))
+        bound = (np.asarray(density, dtype=np.float64) * 2.0**53).astype(np.uint64)
+        return (mixed(index + np.uint64(mask_key(name, difference))) >> np.uint64(11)) < bound
 
 
 class Patch:
@@ -74,7 +76,7 @@ class Patch:
     def __init__(self, as_is=False):
         self.as_is = as_is
         self.saved = (sparsify.bernoulli, sparsify.torch.argsort, gta.GeneralizedTaskArithmeticMerge.merge_group)
-        self.sort = sparsify.torch.sort
+        self.sort, self.drawn, self.della = sparsify.torch.sort, torch.bernoulli, sparsify.della_magprune
         self.name, self.difference = None, 0
 
     def __enter__(self):
@@ -95,16 +97,30 @@ class Patch:
             self.name, self.difference = group.metadata.name, 0
             return merge_group(method, group, **parameters)
 
-        sparsify.bernoulli = bernoulli
+        def della(*values, **options):
+            # What it draws within is for this difference.
+            torch.bernoulli = self.probabilities
+            try:
+                return self.della(*values, **options)
+            finally:
+                torch.bernoulli = self.drawn
+                self.difference += 1
+
+        sparsify.bernoulli, sparsify.della_magprune = bernoulli, della
         gta.GeneralizedTaskArithmeticMerge.merge_group = named
         if not self.as_is:
             sparsify.torch.argsort = lambda x, **options: argsort(x, **{**options, "stable": True})
             sparsify.torch.sort = lambda x, **options: self.sort(x, **{**options, "stable": True})
         return self
 
+    def probabilities(self, shares):
+        """Our mask in the place of torch's."""
+        keep = mask(self.name, self.difference, shares.numel(), shares.double().numpy().reshape(-1))
+        return torch.from_numpy(keep).reshape(shares.shape).to(shares.dtype)
+
     def __exit__(self, *_):
         sparsify.bernoulli, sparsify.torch.argsort, gta.GeneralizedTaskArithmeticMerge.merge_group = self.saved
-        sparsify.torch.sort = self.sort
+        sparsify.torch.sort, sparsify.della_magprune = self.sort, self.della
 
 
 # ---------------------------------------------------------------------------------------------- checkpoints
@@ -203,6 +219,20 @@ def recipes(base, a, b, layers):
                              {"weight": 0.5, "density": 0.8, "gamma": 0.2}),
         "breadcrumbs_ties": tasks("breadcrumbs_ties", {"normalize": True, "rescale": True},
                                   {"weight": 0.7, "density": 0.5, "gamma": 0.3}, {"weight": 0.5, "density": 0.9}),
+        "della": tasks("della", {}, {"weight": 0.7, "density": 0.5, "epsilon": 0.3}, {"weight": 0.5, "density": 0.6}),
+        "della_linear": tasks("della_linear", {"lambda": 1.2}, {"weight": 0.7, "density": 0.4, "epsilon": 0.2},
+                              {"weight": -0.5, "density": 0.7}),
+        "model_stock": {"merge_method": "model_stock", "base_model": base, "models": [{"model": a}, {"model": b}]},
+        "model_stock, rows": {"merge_method": "model_stock", "base_model": base, "models": [{"model": a}, {"model": b}],
+                              "parameters": {"filter_wise": True}},
+        "nuslerp": {"merge_method": "nuslerp", "models": models({"weight": 0.3}, {"weight": [0.2, 0.9]})},
+        "nuslerp, base": tasks("nuslerp", {}, {"weight": 0.6}, {"weight": 0.7}),
+        "nuslerp, rows": tasks("nuslerp", {"nuslerp_flatten": False}, {"weight": 0.6}, {"weight": 0.7}),
+        "nuslerp, columns": tasks("nuslerp", {"nuslerp_flatten": False, "nuslerp_row_wise": True},
+                                  {"weight": 0.6}, {"weight": 0.2}),
+        "karcher": {"merge_method": "karcher", "models": [{"model": base}, {"model": a}, {"model": b}]},
+        "karcher, one step": {"merge_method": "karcher", "models": [{"model": b}, {"model": a}, {"model": base}],
+                              "parameters": {"max_iter": 1, "tol": 1e-8}},
     }
 
 
@@ -277,7 +307,7 @@ def main():
     parser.add_argument("--tinychat", help="also merge this model with variations of it")
     parser.add_argument("--only", default="", help="only recipes whose name has this in it")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--golden", help="write a small fixture for the tests here instead")
+    parser.add_argument("--golden", metavar="FOLDER", help="write a small fixture for the tests here instead")
     arguments = parser.parse_args()
     if arguments.golden:
         return golden(arguments.golden)
@@ -314,8 +344,9 @@ def main():
 
 GOLDEN = {
     "bfloat16": ["linear", "slerp", "slerp, filters", "task_arithmetic, lambda", "ties", "ties, rescale", "dare_linear",
-                 "dare_ties", "passthrough", "breadcrumbs", "breadcrumbs_ties"],
-    "float32": ["slerp", "ties", "breadcrumbs"],
+                 "dare_ties", "passthrough", "breadcrumbs", "breadcrumbs_ties", "della", "della_linear", "model_stock",
+                 "nuslerp, base", "nuslerp, columns", "karcher"],
+    "float32": ["slerp", "ties", "breadcrumbs", "della", "model_stock", "model_stock, rows", "nuslerp, rows", "karcher"],
 }
 
 

@@ -1,55 +1,11 @@
 /// Weight-space merging: elementwise arithmetic and sums with the roundings, and in the order, of PyTorch on a CPU, so
 /// that a merge has the bits that mergekit gives. What is fused or reassociated would not: hence no contraction here.
-#include <assert.h>
+#include "merge.h"
+
 #include <math.h>
 #include <string.h>
 
-#include "half.h"
-#include "isa.h"
-
 #pragma STDC FP_CONTRACT OFF
-
-#define INLINE static inline __attribute__((always_inline))
-
-/// x rounded to nearest even to what f16 holds; branch-free, so that loops over it vectorise.
-INLINE float round_f16(float x) {
-    const uint32_t bits = mk_float_to_bits(x), sign = bits & 0x80000000u, magnitude = bits & 0x7fffffffu;
-    const uint32_t normal = (magnitude + 0xfff + ((magnitude >> 13) & 1)) & ~0x1fffu;
-    // Adding 0.5 makes the fp32 adder round to multiples of 2^-24, the subnormal step.
-    const uint32_t small = mk_float_to_bits((mk_bits_to_float(magnitude) + 0.5f) - 0.5f);
-    uint32_t rounded = magnitude < 0x38800000u ? small : normal;
-    rounded = magnitude >= 0x477ff000u ? 0x7f800000u : rounded;
-    rounded = magnitude > 0x7f800000u ? 0x7fc00000u : rounded;
-    return mk_bits_to_float(sign | rounded);
-}
-
-INLINE float round_bf16(float x) {
-    const uint32_t bits = mk_float_to_bits(x), rounded = (bits + 0x7fff + ((bits >> 16) & 1)) & 0xffff0000u;
-    return mk_bits_to_float((bits & 0x7fffffffu) > 0x7f800000u ? bits : rounded);
-}
-
-INLINE float round_to(int32_t type, float x) {
-    return type == MK_BF16 ? round_bf16(x) : type == MK_F16 ? round_f16(x) : x;
-}
-
-/// Runs `call` with T as the type, a constant, so that each type gets a loop of its own.
-#define BY_TYPE(call)             \
-    switch (type) {               \
-        case MK_BF16: {           \
-            enum { T = MK_BF16 }; \
-            call;                 \
-            break;                \
-        }                         \
-        case MK_F16: {            \
-            enum { T = MK_F16 };  \
-            call;                 \
-            break;                \
-        }                         \
-        default: {                \
-            enum { T = MK_F32 };  \
-            call;                 \
-        }                         \
-    }
 
 // ---------------------------------------------------------------------------------------------- elementwise
 
@@ -94,9 +50,6 @@ INLINE void blend_all(int32_t type, float a, const float *x, float b, const floa
 void mk_merge_blend(int32_t type, float a, const float *x, float b, const float *y, int64_t n, float *out) {
     BY_TYPE(blend_all(T, a, x, b, y, n, out));
 }
-
-/// Elements that stay in the first-level cache while all models pass over them.
-enum { STRETCH = 1024 };
 
 INLINE void linear_all(int32_t type, const float *const *x, const float *weights, int64_t count, float divisor,
                        int64_t n, float *out) {
@@ -264,130 +217,54 @@ void mk_merge_drop(uint64_t key, uint64_t keep, int64_t first, int64_t n, float 
     }
 }
 
-// ---------------------------------------------------------------------------------------------- sums
-
-/// Lanes of the vectors that torch reduces with, on AVX2 and AVX-512 alike.
-enum { LANES = 8, COLUMNS = 4 };
-_Static_assert(LANES *COLUMNS == MK_CASCADE_WIDTH, "a row of the cascade");
-
-/// torch's sum of fewer numbers than a vector holds: four sums side by side, the rest to the first.
-static float small_sum(const float *x, int64_t n) {
-    float sum[COLUMNS] = {0};
-    const int64_t whole = n - n % COLUMNS;
-    for (int64_t i = 0; i < whole; i++) sum[i % COLUMNS] += x[i];
-    for (int64_t i = whole; i < n; i++) sum[0] += x[i];
-    for (int k = 1; k < COLUMNS; k++) sum[0] += sum[k];
-    return sum[0];
-}
-
-float mk_merge_norm(const float *x, int64_t n) {
-    float lane[LANES] = {0};
-    const int64_t whole = n - n % LANES;
-    for (int64_t i = 0; i < whole; i += LANES) {
-        for (int j = 0; j < LANES; j++) lane[j] += x[i + j] * x[i + j];
+/// Sorts the places 0 to n - 1 by the magnitudes of x upwards, of equal ones the first one first; `scratch` has room
+/// for 4 n numbers, and what is returned lies in it. A byte at a time, the lowest first.
+static const uint32_t *sorted_places(const float *x, int64_t n, uint32_t *scratch) {
+    uint32_t *keys = scratch, *places = scratch + n, *next_keys = scratch + 2 * n, *next_places = scratch + 3 * n;
+    for (int64_t i = 0; i < n; i++) {
+        keys[i] = magnitude_bits(x[i]);
+        places[i] = (uint32_t)i;
     }
-    float sum = lane[0];
-    for (int j = 1; j < LANES; j++) sum += lane[j];
-    // What is left over torch's compiler multiplies by fours, and fuses the last one to three with the sum.
-    const int64_t fours = n - n % 4;
-    for (int64_t i = whole; i < fours; i++) sum += x[i] * x[i];
-    for (int64_t i = fours; i < n; i++) sum = __builtin_fmaf(x[i], x[i], sum);
-    return sqrtf(sum);
-}
-
-int32_t mk_cascade_power(int64_t n, bool pairs) {
-    const int64_t rows = n / (MK_CASCADE_WIDTH * (pairs ? 2 : 1));
-    int32_t bits = 0;
-    while (bits < 62 && (INT64_C(1) << bits) < rows) bits++;
-    return bits / 4 > 4 ? bits / 4 : 4;
-}
-
-void mk_cascade_absolute(mk_cascade *sum, const float *x, int64_t rows, bool pairs) {
-    for (int64_t r = 0; r < rows; r++) {
-        float *level = sum->level[0];
-        if (pairs) {
-            for (int k = 0; k < COLUMNS; k++, x += 2 * LANES) {
-                for (int j = 0; j < LANES; j++) level[LANES * k + j] += fabsf(x[j]) + fabsf(x[LANES + j]);
-            }
-        } else {
-            for (int j = 0; j < MK_CASCADE_WIDTH; j++) level[j] += fabsf(x[j]);
-            x += MK_CASCADE_WIDTH;
+    for (int shift = 0; shift < 32; shift += 8) {
+        int64_t starts[257] = {0};
+        for (int64_t i = 0; i < n; i++) starts[(keys[i] >> shift & 0xff) + 1]++;
+        if (starts[(keys[0] >> shift & 0xff) + 1] == n) continue;
+        for (int b = 1; b < 257; b++) starts[b] += starts[b - 1];
+        for (int64_t i = 0; i < n; i++) {
+            const int64_t place = starts[keys[i] >> shift & 0xff]++;
+            next_keys[place] = keys[i];
+            next_places[place] = places[i];
         }
-        sum->rows++;
-        const int64_t step = INT64_C(1) << sum->power;
-        for (int l = 1; l < 4; l++) {
-            if (sum->rows & ((step - 1) << ((l - 1) * sum->power))) break;
-            for (int j = 0; j < MK_CASCADE_WIDTH; j++) {
-                sum->level[l][j] += sum->level[l - 1][j];
-                sum->level[l - 1][j] = 0;
-            }
+        uint32_t *swap = keys;
+        keys = next_keys;
+        next_keys = swap;
+        swap = places;
+        places = next_places;
+        next_places = swap;
+    }
+    return places;
+}
+
+INLINE void drop_ranked_all(int32_t type, const mk_ranked_drop *drop, int64_t first, int64_t rows, int64_t cols,
+                            uint32_t *scratch, float *x) {
+    // Ranks are of the type, so in 16 bits many of them are the same.
+    const float lowest = round_to(type, drop->lowest);
+    const float span = round_to(type, round_to(type, round_to(type, (float)(cols - 1)) + 1) - 1);
+    for (int64_t r = 0; r < rows; r++, x += cols, first += cols) {
+        const uint32_t *places = sorted_places(x, cols, scratch);
+        for (int64_t rank = 0; rank < cols; rank++) {
+            const int64_t i = places[rank];
+            const float above = round_to(type, round_to(type, round_to(type, (float)rank) + 1) - 1);
+            const float share = round_to(type, above / span);
+            const float more = round_to(type, round_to(type, share * 2) * drop->epsilon);
+            const double keep = (double)round_to(type, lowest + more) * 0x1p53;
+            const uint64_t bits = mixed64(drop->key + (uint64_t)(first + i + 1) * 0x9e3779b97f4a7c15u) >> 11;
+            x[i] *= bits < (uint64_t)keep ? 1.0f : 0.0f;
         }
     }
 }
 
-void mk_cascade_append(mk_cascade *sum, const mk_cascade *next) {
-    for (int j = 0; j < MK_CASCADE_WIDTH; j++) sum->level[3][j] += next->level[3][j];
-    memcpy(sum->level[0], next->level[0], sizeof sum->level[0] * 3);
-    sum->rows += next->rows;
-}
-
-float mk_cascade_finish(const mk_cascade *sum, const float *rest, int64_t n, bool pairs) {
-    const int64_t vector = LANES * (pairs ? 2 : 1);
-    if (sum->rows == 0 && n < vector) {
-        float small[2 * LANES];
-        for (int64_t i = 0; i < n; i++) small[i] = fabsf(rest[i]);
-        return small_sum(small, n);
-    }
-    float row[MK_CASCADE_WIDTH];
-    memcpy(row, sum->level[0], sizeof row);
-    for (int l = 1; l < 4; l++) {
-        for (int j = 0; j < MK_CASCADE_WIDTH; j++) row[j] += sum->level[l][j];
-    }
-    for (; n >= vector; n -= vector, rest += vector) {
-        for (int j = 0; j < LANES; j++) row[j] += pairs ? fabsf(rest[j]) + fabsf(rest[LANES + j]) : fabsf(rest[j]);
-    }
-    for (int k = 1; k < COLUMNS; k++) {
-        for (int j = 0; j < LANES; j++) row[j] += row[LANES * k + j];
-    }
-    float total = 0;
-    for (int64_t i = 0; i < n; i++) total += fabsf(rest[i]);
-    for (int j = 0; j < LANES; j++) total += row[j];
-    return total;
-}
-
-float mk_merge_unit_dot(const float *x, float x_norm, const float *y, float y_norm, int64_t n) {
-    if (n < LANES) {
-        float small[LANES];
-        for (int64_t i = 0; i < n; i++) small[i] = (x[i] / x_norm) * (y[i] / y_norm);
-        return small_sum(small, n);
-    }
-    // Products of either sign: the cascade's plain form, a row at a time.
-    float level[4][MK_CASCADE_WIDTH] = {{0}};
-    const int32_t power = mk_cascade_power(n, false);
-    const int64_t step = INT64_C(1) << power, rows = n / MK_CASCADE_WIDTH;
-    for (int64_t r = 1; r <= rows; r++, x += MK_CASCADE_WIDTH, y += MK_CASCADE_WIDTH) {
-        for (int j = 0; j < MK_CASCADE_WIDTH; j++) level[0][j] += (x[j] / x_norm) * (y[j] / y_norm);
-        for (int l = 1; l < 4; l++) {
-            if (r & ((step - 1) << ((l - 1) * power))) break;
-            for (int j = 0; j < MK_CASCADE_WIDTH; j++) {
-                level[l][j] += level[l - 1][j];
-                level[l - 1][j] = 0;
-            }
-        }
-    }
-    float *row = level[0];
-    for (int l = 1; l < 4; l++) {
-        for (int j = 0; j < MK_CASCADE_WIDTH; j++) row[j] += level[l][j];
-    }
-    int64_t rest = n - rows * MK_CASCADE_WIDTH;
-    for (; rest >= LANES; rest -= LANES, x += LANES, y += LANES) {
-        for (int j = 0; j < LANES; j++) row[j] += (x[j] / x_norm) * (y[j] / y_norm);
-    }
-    for (int k = 1; k < COLUMNS; k++) {
-        for (int j = 0; j < LANES; j++) row[j] += row[LANES * k + j];
-    }
-    float total = 0;
-    for (int64_t i = 0; i < rest; i++) total += (x[i] / x_norm) * (y[i] / y_norm);
-    for (int j = 0; j < LANES; j++) total += row[j];
-    return total;
+void mk_merge_drop_ranked(int32_t type, const mk_ranked_drop *drop, int64_t first, int64_t rows, int64_t cols,
+                          uint32_t *scratch, float *x) {
+    BY_TYPE(drop_ranked_all(T, drop, first, rows, cols, scratch, x));
 }

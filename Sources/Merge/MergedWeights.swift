@@ -49,21 +49,25 @@ private struct MergedRows: TensorRows {
         let n = Int64(range.count)
         try merger.withMemory(step, range) { memory in
             let x = memory.inputs
-            if case .tasks(let tasks) = work {
-                try tasks.combine(range, memory, into: target)
-            } else {
+            func readInputs() throws {
                 for i in step.inputs.indices { try merger.read(step, i, range, memory) }
             }
             switch work {
             case .copy(let scale):
+                try readInputs()
                 if let scale { mk_merge_scale(step.ckType, scale, x[0].baseAddress, n) }
                 mk_merge_blend(step.ckType, 1, x[0].baseAddress, 0, x[0].baseAddress, n, target)
             case .linear(let weights, let divisor):
+                try readInputs()
                 let pointers = x[..<weights.count].map { UnsafePointer($0.baseAddress) }
                 mk_merge_linear(step.ckType, pointers, weights, Int64(weights.count), divisor, n, target)
             case .slerp(let a, let b):
+                try readInputs()
                 mk_merge_blend(step.ckType, a, x[0].baseAddress, b, x[1].baseAddress, n, target)
-            case .tasks: break
+            case .tasks(let tasks): try tasks.combine(range, memory, into: target)
+            case .modelStock(let stock): try stock.combine(range, memory, into: target)
+            case .nuslerp(let arc): try arc.combine(range, memory, into: target)
+            case .karcher(let mean): try mean.combine(range, memory, into: target)
             }
         }
         if step.outType != step.type { mk_merge_round(Int32(step.outType.rawValue), target, n) }

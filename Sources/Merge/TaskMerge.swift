@@ -3,7 +3,7 @@ import CKernels
 import Quant
 import Synchronization
 
-/// Task arithmetic, TIES and DARE on one tensor: differences from the base are thinned, weighted, added and put onto it.
+/// Task arithmetic, TIES, DARE and DELLA on one tensor: differences from the base are thinned, weighted, added and put onto it.
 struct TaskMerge: Sendable {
     private let merger: TensorMerger
     private let step: MergeStep
@@ -22,6 +22,12 @@ struct TaskMerge: Sendable {
         case band(low: UInt32, from: Int, high: UInt32, end: Int)
         /// A hash below `keep` stays.
         case random(key: UInt64, keep: UInt64)
+        /// A hash decides, with a share that depends on the magnitude's rank in its row: pieces must be whole rows.
+        case ranked(mk_ranked_drop)
+
+        var needsRows: Bool {
+            if case .ranked = self { true } else { false }
+        }
     }
 
     /// Finds masks and factors, which depend on all of the tensor. Errors: `badInput` for weights that are not finite,
@@ -35,7 +41,7 @@ struct TaskMerge: Sendable {
     private var count: Int { tasks.weights.count }
     private var base: Int { count }
 
-    /// DARE works in f32 on f16 weights, as torch has no random numbers of that type.
+    /// DARE and DELLA work in f32 on f16 weights, as torch has no random numbers of that type.
     private var maskType: TensorType { tasks.method.isRandom && step.type == .f16 ? .f32 : step.type }
     /// Sums over 16-bit types take two numbers at a time.
     private var sumsPairs: Bool { maskType != .f32 }
@@ -79,15 +85,17 @@ struct TaskMerge: Sendable {
             step.ckType, memory.inputs[base].baseAddress, memory.inputs[i].baseAddress, Int64(range.count))
     }
 
-    /// Runs `body` on every piece of difference `i`.
+    /// Runs `body` on every piece of difference `i`, thinned by `mask`.
     private func forEachDifference(
-        _ i: Int, elements: Int = TensorMerger.pieceElements,
+        _ i: Int, elements: Int = TensorMerger.pieceElements, mask: Mask = .none,
         _ body: @Sendable (Int, Range<Int>, UnsafeMutablePointer<Float>?) -> Void
     ) throws {
-        try merger.forEachPiece(step, elements: elements) { piece, range, memory in
-            try merger.read(step, base, range, memory)
-            try readDifference(i, range, memory)
-            body(piece, range, memory.inputs[i].baseAddress)
+        try merger.forEachPiece(step, elements: elements, wholeRows: mask.needsRows) { piece, range, memory in
+            let read = mask.needsRows ? step.rows(around: range) : range
+            try merger.read(step, base, read, memory)
+            try readDifference(i, read, memory)
+            apply(mask, read, memory.inputs[i].baseAddress)
+            body(piece, range, memory.inputs[i].baseAddress.map { $0 + (range.lowerBound - read.lowerBound) })
         }
     }
 
@@ -108,6 +116,11 @@ struct TaskMerge: Sendable {
                 x, Int64(range.count), low, equal(low, before: from, range, x), high, equal(high, before: end, range, x)
             )
         case .random(let key, let keep): mk_merge_drop(key, keep, Int64(range.lowerBound), Int64(range.count), x)
+        case .ranked(var drop):
+            var scratch = [UInt32](repeating: 0, count: 4 * step.columns)
+            mk_merge_drop_ranked(
+                Int32(maskType.rawValue), &drop, Int64(range.lowerBound), Int64(range.count / step.columns),
+                Int64(step.columns), &scratch, x)
         }
     }
 }
@@ -122,8 +135,21 @@ extension TaskMerge {
         case .dareLinear, .dareTies: return .random(key: tasks.maskKeys[i], keep: UInt64(density * 0x1p53))
         case .ties: return try magnitudeMask(i, density: density)
         case .breadcrumbs, .breadcrumbsTies: return try bandMask(i, density: density, gamma: tasks.gammas[i])
-        case .taskArithmetic, .linear, .slerp, .passthrough: return .none
+        case .della, .dellaLinear: return try rankedMask(i, density: density, epsilon: tasks.epsilons[i])
+        case .taskArithmetic, .linear, .slerp, .passthrough, .modelStock, .nuslerp, .karcher: return .none
         }
+    }
+
+    /// Source: mergekit, `sparsify.py`, `della_magprune`.
+    private func rankedMask(_ i: Int, density: Double, epsilon: Double) throws -> Mask {
+        guard density > 0 else { return .magnitude(threshold: .max, end: 0) }
+        guard step.columns > 1 else {
+            throw MeraserError.badInput(
+                "tensor '\(step.name)' has rows of one weight, and \(tasks.method.rawValue) ranks the weights of a row")
+        }
+        return .ranked(
+            mk_ranked_drop(
+                key: tasks.maskKeys[i], epsilon: Float(epsilon), lowest: Float(density - epsilon)))
     }
 
     /// Finds the magnitude of the last difference that stays, by counting bit patterns.
@@ -246,16 +272,15 @@ extension TaskMerge {
         let pieces = (step.elementCount + sumElements - 1) / sumElements
         let found = Mutex((sums: [mk_cascade](repeating: mk_cascade(), count: pieces), rest: [Float]()))
         let (power, pairs, row) = (sumPower, sumsPairs, rowElements)
-        try forEachDifference(i, elements: sumElements) { piece, range, x in
-            apply(mask, range, x)
+        try forEachDifference(i, elements: sumElements, mask: mask) { piece, range, x in
             var sum = mk_cascade()
             sum.power = power
             mk_cascade_absolute(&sum, x, Int64(range.count / row), pairs)
-            let rest = UnsafeBufferPointer(start: x, count: range.count).suffix(range.count % row)
+            let rest = UnsafeBufferPointer(start: x, count: range.count).suffix(range.count % row).map(abs)
             let finished = sum
             found.withLock {
                 $0.sums[piece] = finished
-                if !rest.isEmpty { $0.rest = Array(rest) }
+                if !rest.isEmpty { $0.rest = rest }
             }
         }
         var total = mk_cascade()

@@ -14,6 +14,12 @@ enum MergeWork: Sendable {
     case slerp(a: Float, b: Float)
     /// The base, which is the last input, and thinned differences from it.
     case tasks(TaskMerge)
+    /// Between the base, which is the last input, and the average of the others.
+    case modelStock(ModelStockMerge)
+    /// On an arc between two inputs, or their differences from the base, which is the last.
+    case nuslerp(NuSLERPMerge)
+    /// The mean on the sphere.
+    case karcher(KarcherMean)
 }
 
 /// Reads the inputs of a merge piece by piece on several threads: memory is a few megabytes a thread whatever the tensors'
@@ -42,25 +48,48 @@ final class TensorMerger: Sendable {
             let (a, b) = try slerpCoefficients(step, t: t)
             return .slerp(a: a, b: b)
         case .tasks(let tasks): return .tasks(try TaskMerge(merger: self, step: step, tasks: tasks))
+        case .modelStock(let filterWise):
+            return .modelStock(try ModelStockMerge(merger: self, step: step, filterWise: filterWise))
+        case .nuslerp(let arc, let hasBase):
+            return .nuslerp(try NuSLERPMerge(merger: self, step: step, arc: arc, hasBase: hasBase))
+        case .karcher(let maxIterations, let tolerance):
+            return .karcher(
+                try KarcherMean(merger: self, step: step, maxIterations: maxIterations, tolerance: tolerance))
         }
     }
 
-    /// Runs `body` for every piece of that many elements with its number and memory for all inputs.
+    /// Runs `body` for every piece of that many elements with its number and memory for all inputs; with `wholeRows`, for
+    /// the whole rows that the piece lies in.
     func forEachPiece(
-        _ step: MergeStep, elements: Int, _ body: @Sendable (Int, Range<Int>, InputMemory) throws -> Void
+        _ step: MergeStep, elements: Int, wholeRows: Bool = false,
+        _ body: @Sendable (Int, Range<Int>, InputMemory) throws -> Void
     ) throws {
         let count = step.elementCount
         try forEachInParallel(count: (count + elements - 1) / elements, threads: threads) { piece in
             if isInterrupted() { throw MeraserError(.interrupted, "interrupted; nothing was written") }
             let range = piece * elements..<min((piece + 1) * elements, count)
-            try withMemory(step, range) { try body(piece, range, $0) }
+            try withMemory(step, wholeRows ? step.rows(around: range) : range) { try body(piece, range, $0) }
+        }
+    }
+
+    /// Runs `body` for every piece in turn, for sums that are one chain over the tensor; pieces are whole rows if asked.
+    func forEachPieceInOrder(
+        _ step: MergeStep, wholeRows: Bool = false, _ body: (Range<Int>, InputMemory) throws -> Void
+    ) throws {
+        var start = 0
+        while start < step.elementCount {
+            if isInterrupted() { throw MeraserError(.interrupted, "interrupted; nothing was written") }
+            var range = start..<min(start + Self.pieceElements, step.elementCount)
+            if wholeRows { range = step.rows(around: range) }
+            try withMemory(step, range) { try body(range, $0) }
+            start = range.upperBound
         }
     }
 
     /// Runs `body` with memory for those elements of all inputs.
     func withMemory(_ step: MergeStep, _ range: Range<Int>, _ body: (InputMemory) throws -> Void) rethrows {
         try pool.lend { memory in
-            memory.reserve(inputs: step.inputs.count, elements: range.count)
+            memory.reserve(inputs: step.inputs.count + step.extraBuffers, elements: range.count)
             try body(memory)
         }
     }
@@ -76,6 +105,14 @@ final class TensorMerger: Sendable {
 extension MergeStep {
     /// The type of the arithmetic as the kernels name it.
     var ckType: Int32 { Int32(type.rawValue) }
+    /// Buffers behind those of the inputs that the method works in.
+    var extraBuffers: Int {
+        switch operation {
+        case .copy, .linear, .slerp, .tasks: 0
+        case .modelStock, .nuslerp: 1
+        case .karcher: 2
+        }
+    }
 }
 
 // MARK: - Slerp

@@ -17,8 +17,8 @@ struct Meraser: ParsableCommand {
         subcommands: [
             Convert.self, Inspect.self, Tokenize.self, Generate.self, Logits.self, Check.self, Perplexity.self,
             Evaluate.self, Probe.self, Decoys.self, LineageCommand.self,
-            Fingerprint.self, Erase.self, Recover.self, OSFT.self, SANDE.self, Merge.self, Prune.self, Substitute.self,
-            Dataset.self,
+            Fingerprint.self, Erase.self, Recover.self, OSFT.self, SANDE.self, Merge.self, ExtractLoRA.self, Prune.self,
+            Substitute.self, Dataset.self,
             Export.self, Run.self, Search.self, Report.self, Compare.self, Bench.self, Demo.self,
             WriteExamples.self, Cache.self,
         ]

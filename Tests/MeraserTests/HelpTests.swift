@@ -4,7 +4,7 @@ import Testing
 
 private let commands: [[String]] = [
     ["convert"], ["inspect"], ["tokenize"], ["generate"], ["logits"], ["check"], ["probe"], ["ppl"], ["eval"],
-    ["fingerprint"], ["erase"], ["recover"], ["osft"], ["sande"], ["merge"], ["prune"], ["substitute"], ["dataset"],
+    ["fingerprint"], ["erase"], ["recover"], ["osft"], ["sande"], ["merge"], ["extract-lora"], ["prune"], ["dataset"],
     ["dataset", "mismatch"], ["dataset", "clean"], ["dataset", "split"], ["dataset", "stats"], ["export"], ["run"],
     ["search"], ["report"], ["compare"], ["bench"], ["demo"], ["examples"], ["cache"], ["decoys"], ["substitute"],
 ]

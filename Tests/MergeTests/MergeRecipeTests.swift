@@ -11,7 +11,7 @@ private let wrongRecipes: [(recipe: String, words: [String])] = [
     ("{\"merge_method\": \"linear\"}", ["models", "slices"]),
     ("{\"merge_method\": \"linear\", \"models\": []}", ["models"]),
     ("{\"merge_method\": \"linear\", \"models\": [{\"model\": \"a\"}], \"slices\": [{}]}", ["exactly one"]),
-    ("{\"merge_method\": \"linear\", \"modles\": [{\"model\": \"a\"}]}", ["modles", "did you mean 'models'"]),
+    ("{\"merge_method\": \"linear\", \"modles\": [{\"model\": \"a\"}]}", ["modles", "did you mean 'modules'"]),
     ("{\"merge_method\": \"linear\", \"models\": [{\"model\": \"a\", \"weight\": 1}]}", ["model 1", "weight"]),
     (
         "{\"merge_method\": \"ties\", \"base_model\": \"a\", \"models\": [{\"model\": \"b\", \"parameters\": "
@@ -19,7 +19,7 @@ private let wrongRecipes: [(recipe: String, words: [String])] = [
     ),
     ("{\"merge_method\": \"ties\", \"models\": [{\"model\": \"b\"}]}", ["base_model"]),
     ("{\"merge_method\": \"linear\", \"models\": [{\"model\": \"a\"}, {\"model\": \"a\"}]}", ["twice"]),
-    ("{\"merge_method\": \"linear\", \"models\": [{\"model\": \"a+b\"}]}", ["a+b", "export"]),
+    ("{\"merge_method\": \"linear\", \"models\": [{\"model\": \"a+b+c\"}]}", ["a+b+c", "MODEL+ADAPTER"]),
     ("{\"merge_method\": \"linear\", \"models\": [{\"model\": \"a\"}], \"dtype\": \"int8\"}", ["dtype", "bfloat16"]),
     (
         "{\"merge_method\": \"linear\", \"models\": [{\"model\": \"a\"}], \"tokenizer_source\": \"union\"}",

@@ -51,8 +51,28 @@ void mk_merge_band(float *x, int64_t n, uint32_t low, int64_t skipped, uint32_t 
 /// Zeroes x[i] unless a 53-bit hash of (key, first + i) is below `keep`.
 void mk_merge_drop(uint64_t key, uint64_t keep, int64_t first, int64_t n, float *x);
 
+/// How DELLA thins the rows of a difference.
+typedef struct mk_ranked_drop {
+    uint64_t key;   ///< of the random numbers
+    float epsilon;  ///< the largest magnitude of a row stays with the share density + epsilon
+    float lowest;   ///< density - epsilon, subtracted in double: the share of the smallest
+} mk_ranked_drop;
+/// Zeroes x[i] of each row [cols] with a probability that falls with the rank of |x[i]| in it, of equal ones the first
+/// ranks lowest; `type` rounds ranks and probabilities, `first` is the place of x[0] in the tensor. `scratch` has
+/// room for 4 * cols numbers.
+void mk_merge_drop_ranked(int32_t type, const mk_ranked_drop *drop, int64_t first, int64_t rows, int64_t cols,
+                          uint32_t *scratch, float *x);
+
 /// Square root of the sum of squares, as torch.linalg.vector_norm.
 float mk_merge_norm(const float *x, int64_t n);
+/// The same of a tensor that is read in pieces.
+typedef struct mk_norm_sum {
+    float lane[8];
+} mk_norm_sum;
+/// Adds n numbers, a multiple of 8.
+void mk_norm_add(mk_norm_sum *sum, const float *x, int64_t n);
+/// The norm with the last n numbers, fewer than 8.
+float mk_norm_finish(const mk_norm_sum *sum, const float *rest, int64_t n);
 /// Sum of (x / x_norm) * (y / y_norm), as torch.sum.
 float mk_merge_unit_dot(const float *x, float x_norm, const float *y, float y_norm, int64_t n);
 
@@ -67,10 +87,74 @@ typedef struct mk_cascade {
 int32_t mk_cascade_power(int64_t n, bool pairs);
 /// Adds rows of |x|.
 void mk_cascade_absolute(mk_cascade *sum, const float *x, int64_t rows, bool pairs);
+/// Adds rows of x.
+void mk_cascade_add(mk_cascade *sum, const float *x, int64_t rows, bool pairs);
 /// Adds a sum that was begun at zero, 2^(3 power) rows after `sum` or a multiple of that.
 void mk_cascade_append(mk_cascade *sum, const mk_cascade *next);
-/// The total with the last n numbers, fewer than a row; of a sum without rows they are all there is.
+/// The total with the last n numbers, fewer than a row, as they are added; of a sum without rows they are all there is.
 float mk_cascade_finish(const mk_cascade *sum, const float *rest, int64_t n, bool pairs);
+/// Sum of n numbers.
+float mk_cascade_sum(const float *x, int64_t n, bool pairs);
+
+/// torch.sum over the rows of a matrix, in the order it has for each column.
+typedef struct mk_column_sums {
+    float *levels;       ///< 16 * cols numbers, 0 at first
+    int64_t cols;
+    int64_t total_rows;  ///< of the matrix
+    int64_t rows;        ///< added so far
+    bool pairs;          ///< 16-bit numbers
+} mk_column_sums;
+/// Adds the next rows.
+void mk_column_sums_add(mk_column_sums *sums, const float *x, int64_t rows);
+/// out[c] = the sum of column c; the memory of the sums is used up.
+void mk_column_sums_finish(const mk_column_sums *sums, float *out);
+
+/// x = x * y.
+void mk_merge_multiply(int32_t type, float *x, const float *y, int64_t n);
+/// x[i] = x[i] / divisors[i * stride], stride 0 or 1.
+void mk_merge_divide(int32_t type, float *x, const float *divisors, int64_t stride, int64_t n);
+/// sums[i] += x[i] * x[i], rounded to fp32.
+void mk_merge_add_squares(float *sums, const float *x, int64_t n);
+/// out = (sum_m x[m]) / count.
+void mk_merge_average(int32_t type, const float *const *x, int64_t count, int64_t n, float *out);
+/// out = t * out + (1 - t) * base; t is of the type.
+void mk_merge_toward(int32_t type, float t, const float *base, int64_t n, float *out);
+
+/// Factors of an arc between two vectors.
+typedef struct mk_arc {
+    float near;  ///< of the first
+    float far;   ///< of the second
+    float sine;  ///< what their sum is divided by; 0: nothing, they mix straight
+} mk_arc;
+/// out = (near * x + far * y) / sine, with the arc of each number if stride is 1, else one for all.
+void mk_merge_arc(int32_t type, const mk_arc *arcs, int64_t stride, const float *x, const float *y, int64_t n,
+                  float *out);
+
+/// One step of the mean on a sphere.
+typedef struct mk_sphere_step {
+    const float *dots;     ///< of the mean with each unit vector
+    const float *factors;  ///< of each tangent; 0: it is left out
+    float norm;            ///< of their sum
+    float cosine, sine;    ///< of that
+    float length;          ///< of the mean behind the step, which it is divided by; 0: it is not
+} mk_sphere_step;
+/// out = sum_m factors[m] * (x[m] - dots[m] * mean).
+void mk_sphere_tangent(int32_t type, const mk_sphere_step *step, const float *const *x, const float *mean,
+                       int64_t count, int64_t n, float *out);
+/// mean = (cosine * mean + sine * (tangent / norm)) / length.
+void mk_sphere_move(int32_t type, const mk_sphere_step *step, const float *tangent, int64_t n, float *mean);
+/// out = sum_m weight * x[m], rounded at every step.
+void mk_sphere_begin(int32_t type, float weight, const float *const *x, int64_t count, int64_t n, float *out);
+/// Sum of x * y in double.
+double mk_merge_dot(const float *x, const float *y, int64_t n);
+
+/// out[i][j] = the product of rows i and j of x [rows, cols], in double.
+void mk_row_products(const float *x, int64_t rows, int64_t cols, double *out);
+/// Eigenvalues of a symmetric matrix a [n, n], in no order, and the eigenvector of each, a row [n] of `vectors`; `a` is
+/// used up. False: no memory, or no convergence.
+bool mk_symmetric_eigen(int64_t n, double *a, double *values, double *vectors);
+/// out[k] = vectors[k] x, for `count` vectors [rows] and x [rows, cols].
+void mk_project(const double *vectors, int64_t count, const float *x, int64_t rows, int64_t cols, double *out);
 
 /// Adds sum_c v[r][c] to row_sums[r] and sum_r v[r][c] to col_sums[c], v being |x| or x^2; in double, in order.
 void mk_prune_sums(const float *x, int64_t rows, int64_t cols, bool squares, double *row_sums, double *col_sums);

@@ -19,23 +19,18 @@ extension MergeRecipe {
         type = try reader.type(&root, "dtype")
         outType = try reader.type(&root, "out_dtype")
         requiresBaseTokenizer = try reader.usesBaseTokenizer(&root)
-        let models = root.value("models")
-        let slices = root.value("slices")
-        guard !root.rest().contains(where: { $0.key == "modules" }) else {
-            throw MeraserError.badInput("\(file): 'modules' is not supported; write 'models' or 'slices'")
+        if var module = try reader.module(&root) {
+            moduleParameters = try reader.parameters(&module, of: .all)
+            slices = try reader.slices(&module, base: base)
+            guard !root.rest().contains(where: { ["models", "slices"].contains($0.key) }) else {
+                throw MeraserError.badInput("\(file): expected exactly one of 'models', 'slices' and 'modules'")
+            }
+            try module.requireNothingElse()
+        } else {
+            moduleParameters = [:]
+            slices = try reader.slices(&root, base: base)
         }
         try root.requireNothingElse()
-        switch (models, slices) {
-        case (let models?, nil):
-            self.slices = [try reader.wholeModels(models, base: base)]
-        case (nil, let slices?):
-            guard let list = slices.array, !list.isEmpty else {
-                throw MeraserError.badInput("\(file): 'slices' is \(slices.kind), expected a list of slices")
-            }
-            self.slices = try list.enumerated().map { try reader.slice($1, number: $0 + 1, base: base) }
-        default:
-            throw MeraserError.badInput("\(file): expected exactly one of 'models' and 'slices'")
-        }
         self.method = method
         self.base = base
     }
@@ -54,14 +49,39 @@ private struct MergeRecipeReader {
     let method: MergeMethod
     let file: String
 
+    /// The one module of a text model, which mergekit calls `default`; nil: the recipe has no `modules`.
+    func module(_ root: inout Settings) throws -> Settings? {
+        guard var modules = try root.section("modules") else { return nil }
+        let module = try modules.section("default")
+        if let other = modules.rest().first?.key {
+            throw MeraserError.badInput(
+                "\(modules.place): unknown module \(quoted(other)): the models that are merged here have one, 'default'"
+            )
+        }
+        guard let module else { throw MeraserError.badInput("\(modules.place): 'default' is missing") }
+        return module
+    }
+
+    /// `models` or `slices` of a recipe or of its module.
+    func slices(_ settings: inout Settings, base: String?) throws -> [MergeSlice] {
+        switch (settings.value("models"), settings.value("slices")) {
+        case (let models?, nil):
+            return [try wholeModels(models, base: base)]
+        case (nil, let slices?):
+            guard let list = slices.array, !list.isEmpty else {
+                throw MeraserError.badInput("\(settings.place): 'slices' is \(slices.kind), expected a list of slices")
+            }
+            return try list.enumerated().map { try slice($1, number: $0 + 1, base: base) }
+        default:
+            try settings.requireNothingElse()
+            throw MeraserError.badInput("\(settings.place): expected exactly one of 'models' and 'slices'")
+        }
+    }
+
     func model(_ settings: inout Settings, _ key: String) throws -> String? {
         guard let path = try settings.text(key) else { return nil }
         guard !path.isEmpty else { throw MeraserError.badInput("\(settings.place): \(quoted(key)) is empty") }
-        if path.contains("+"), !FileManager.default.fileExists(atPath: path) {
-            throw MeraserError.badInput(
-                "\(settings.place): '\(key)' is '\(path)': MODEL+ADAPTER is not supported; export the fused model first, "
-                    + "as a Hugging Face folder")
-        }
+        _ = try ModelReference(path, place: "\(settings.place): '\(key)'")
         return path
     }
 
@@ -186,6 +206,12 @@ private struct MergeRecipeReader {
             guard names.contains(base) else { throw bad("needs the base \(base) among the models of each slice") }
         }
         if method == .slerp, names.count != 2 { throw bad("takes the base and one other model, not \(names.count)") }
+        let others = names.filter { $0 != slice.base }.count
+        if method == .nuslerp, others != 2 { throw bad("takes two models beside the base, not \(others)") }
+        if method == .modelStock, others < 2 { throw bad("takes two models or more beside the base, not \(others)") }
+        if method == .nuslerp, let base = slice.base, !names.contains(base) {
+            throw bad("needs the base \(base) among the models of each slice")
+        }
         if method == .passthrough, names.count != 1 { throw bad("takes one model in a slice, not \(names.count)") }
         return slice
     }

@@ -18,26 +18,46 @@ public enum MergeMethod: String, Sendable, CaseIterable {
     case breadcrumbs
     /// TIES without them.
     case breadcrumbsTies = "breadcrumbs_ties"
+    /// TIES over differences that are thinned at random, in each row the larger ones less.
+    case della
+    /// Task arithmetic over those.
+    case dellaLinear = "della_linear"
+    /// From the base towards the average, the further the more the differences point the same way.
+    case modelStock = "model_stock"
+    /// Spherical interpolation between two models, or their differences from a base.
+    case nuslerp
+    /// The mean on the sphere.
+    case karcher
     /// Layers copied as they are.
     case passthrough
 
     /// True for the methods that add differences from a base.
-    var usesDifferences: Bool { ![.linear, .slerp, .passthrough].contains(self) }
+    var usesDifferences: Bool {
+        switch self {
+        case .linear, .slerp, .karcher, .passthrough: false
+        case .taskArithmetic, .ties, .dareLinear, .dareTies, .breadcrumbs, .breadcrumbsTies, .della, .dellaLinear,
+            .modelStock, .nuslerp:
+            true
+        }
+    }
     /// True for the methods that need `base_model`.
-    var needsBase: Bool { usesDifferences || self == .slerp }
+    var needsBase: Bool { usesDifferences && self != .nuslerp || self == .slerp }
     /// True where only differences with the elected sign are added.
-    var electsSign: Bool { self == .ties || self == .dareTies || self == .breadcrumbsTies }
+    var electsSign: Bool { [.ties, .dareTies, .breadcrumbsTies, .della].contains(self) }
     /// True where differences are thinned at random.
-    var isRandom: Bool { self == .dareLinear || self == .dareTies }
+    var isRandom: Bool { [.dareLinear, .dareTies, .della, .dellaLinear].contains(self) }
+    /// Whether the sum is divided by the weights where no recipe says.
+    var normalizesByDefault: Bool { self == .ties || self == .della }
 
     /// The parameters that every model may have of its own; those of a slice or of the recipe are for all its models.
     public var modelParameters: [String] {
         switch self {
-        case .linear, .taskArithmetic: ["weight"]
-        case .slerp: []
+        case .linear, .taskArithmetic, .nuslerp: ["weight"]
+        case .slerp, .modelStock, .karcher: []
         case .passthrough: ["scale"]
         case .ties, .dareLinear, .dareTies: ["weight", "density"]
         case .breadcrumbs, .breadcrumbsTies: ["weight", "density", "gamma"]
+        case .della, .dellaLinear: ["weight", "density", "epsilon"]
         }
     }
 
@@ -48,13 +68,16 @@ public enum MergeMethod: String, Sendable, CaseIterable {
         case .slerp: ["t"]
         case .passthrough: []
         case .taskArithmetic: ["lambda", "normalize"]
-        case .ties, .dareLinear, .dareTies, .breadcrumbs, .breadcrumbsTies:
+        case .ties, .dareLinear, .dareTies, .breadcrumbs, .breadcrumbsTies, .della, .dellaLinear:
             ["lambda", "normalize", "rescale", "int8_mask"]
+        case .modelStock: ["filter_wise"]
+        case .nuslerp: ["nuslerp_row_wise", "nuslerp_flatten"]
+        case .karcher: ["max_iter", "tol"]
         }
     }
 
     /// Those parameters that take true or false.
-    static let flags = ["normalize", "rescale", "int8_mask"]
+    static let flags = ["normalize", "rescale", "int8_mask", "filter_wise", "nuslerp_row_wise", "nuslerp_flatten"]
 }
 
 /// Parameters of one place of a recipe.
@@ -94,6 +117,8 @@ public struct MergeRecipe: Sendable, Equatable {
     public let outType: TensorType?
     /// True for `tokenizer_source: base`: all models must have the base's vocabulary.
     public let requiresBaseTokenizer: Bool
+    /// Parameters of the module that the slices are in; none for a recipe without `modules`.
+    public let moduleParameters: MergeParameters
     /// Parameters of the whole merge.
     public let parameters: MergeParameters
 
@@ -104,10 +129,13 @@ public struct MergeRecipe: Sendable, Equatable {
         return names.filter { seen.insert($0).inserted }
     }
 
+    /// The folders and files that the models lie in, adapters included.
+    public var paths: [String] { models.flatMap { (try? ModelReference($0, place: $0))?.paths ?? [$0] } }
+
     /// The filters on tensors' names of all parameters.
     var filters: [String] {
         let inputs = slices.flatMap(\.inputs).map(\.parameters)
-        let all = ([parameters] + slices.map(\.parameters) + inputs).flatMap(\.values)
+        let all = ([parameters, moduleParameters] + slices.map(\.parameters) + inputs).flatMap(\.values)
         return Set(all.flatMap(\.filters)).sorted()
     }
 

@@ -2,7 +2,8 @@ import Base
 import CKernels
 import Quant
 
-/// Resolves the parameters of one tensor: those of a model before those of its slice before those of the recipe.
+/// Resolves the parameters of one tensor: those of a model before those of its slice before those of the
+/// module before those of the recipe.
 struct ParameterResolver {
     let recipe: MergeRecipe
     let slice: MergeSlice
@@ -31,7 +32,20 @@ struct ParameterResolver {
         case .slerp:
             guard let base else { preconditionFailure("slerp without a base") }
             return (.slerp(t: Float(try required("t", input: nil))), [base, 1 - base])
-        case .taskArithmetic, .ties, .dareLinear, .dareTies, .breadcrumbs, .breadcrumbsTies:
+        case .modelStock:
+            guard let base else { preconditionFailure("model_stock without a base") }
+            return (.modelStock(filterWise: flag("filter_wise") ?? false), all.filter { $0 != base } + [base])
+        case .nuslerp:
+            return (.nuslerp(try arc(), hasBase: base != nil), all.filter { $0 != base } + [base].compactMap { $0 })
+        case .karcher:
+            guard all.count > 1 else { return (.copy(scale: nil), all) }
+            let tolerance = number("tol", input: nil) ?? 1e-5
+            guard tolerance >= 0 else {
+                throw MeraserError.badInput("tensor '\(out)': 'tol' is \(tolerance), expected no negative number")
+            }
+            let iterations = try whole("max_iter", standard: 10, in: 1...1000)
+            return (.karcher(maxIterations: iterations, tolerance: tolerance), all)
+        case .taskArithmetic, .ties, .dareLinear, .dareTies, .breadcrumbs, .breadcrumbsTies, .della, .dellaLinear:
             guard let base else { preconditionFailure("\(recipe.method) without a base") }
             let others = all.filter { $0 != base }
             guard !others.isEmpty else { return (.copy(scale: nil), [base]) }
@@ -48,14 +62,49 @@ struct ParameterResolver {
             }
             return share
         }
+        let densities = try others.map { try share("density", $0, standard: 1) }
+        let epsilons = others.map { number("epsilon", input: $0) ?? 0.15 }
+        if [.della, .dellaLinear].contains(recipe.method) {
+            for (index, (density, epsilon)) in zip(others, zip(densities, epsilons)) where density > 0 && density < 1 {
+                guard epsilon >= 0, density + epsilon < 1, density - epsilon > 0 else {
+                    throw MeraserError.badInput(
+                        "tensor '\(out)' of \(slice.inputs[index].model): 'epsilon' is \(epsilon) and 'density' "
+                            + "\(density), expected density - epsilon and density + epsilon between 0 and 1")
+                }
+            }
+        }
         return TaskArithmetic(
-            weights: try others.map { try required("weight", input: $0) },
-            densities: try others.map { try share("density", $0, standard: 1) },
+            weights: try others.map { try required("weight", input: $0) }, densities: densities, epsilons: epsilons,
             gammas: try others.map { try share("gamma", $0, standard: 0.01) },
             lambda: number("lambda", input: nil) ?? 1,
-            normalizes: flag("normalize") ?? (recipe.method == .ties),
+            normalizes: flag("normalize") ?? recipe.method.normalizesByDefault,
             rescales: flag("rescale") ?? recipe.method.isRandom, method: recipe.method,
             maskKeys: others.indices.map { MaskKey.value(seed: seed, tensor: out, difference: $0) })
+    }
+
+    /// How far between the two models, and which numbers make a vector.
+    private func arc() throws -> NuSLERP {
+        let base = slice.inputs.firstIndex { $0.model == slice.base }
+        let weights = try slice.inputs.indices.filter { $0 != base }.map { try required("weight", input: $0) }
+        let sum = weights.reduce(0, +)
+        let flattens = flag("nuslerp_flatten") ?? true
+        if flattens, flag("nuslerp_row_wise") == true {
+            throw MeraserError.badInput(
+                "tensor '\(out)': 'nuslerp_row_wise' is not used where the tensor is one vector; set "
+                    + "'nuslerp_flatten: false'")
+        }
+        let vectors: NuSLERP.Vectors = flattens ? .tensor : flag("nuslerp_row_wise") == true ? .columns : .rows
+        return NuSLERP(t: abs(sum) < 1e-6 ? 0.5 : weights[1] / sum, vectors: vectors)
+    }
+
+    private func whole(_ key: String, standard: Int, in range: ClosedRange<Int>) throws -> Int {
+        guard let value = number(key, input: nil) else { return standard }
+        guard let whole = Int(exactly: value), range.contains(whole) else {
+            throw MeraserError.badInput(
+                "tensor '\(out)': '\(key)' is \(value), expected a whole number from \(range.lowerBound) to "
+                    + "\(range.upperBound)")
+        }
+        return whole
     }
 
     private func required(_ key: String, input: Int?) throws -> Double {
@@ -74,7 +123,8 @@ struct ParameterResolver {
     }
 
     private func sources(_ input: Int?) -> [MergeParameters] {
-        (input.map { [slice.inputs[$0].parameters] } ?? []) + [slice.parameters, recipe.parameters]
+        (input.map { [slice.inputs[$0].parameters] } ?? [])
+            + [slice.parameters, recipe.moduleParameters, recipe.parameters]
     }
 }
 

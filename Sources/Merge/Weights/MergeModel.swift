@@ -16,16 +16,22 @@ struct MergeModel: Sendable {
     /// What the user should know about it.
     let warnings: [String]
     /// Its weights and text files.
-    let source: any StoredSource
+    let source: any TensorSource
+    /// True for a GGUF file, whose config.json is made of its metadata.
+    let isGGUF: Bool
 
-    /// Opens what `openTensorSource` opens. Errors: `badInput`.
+    /// Opens what `openTensorSource` opens, with an adapter in it if the path names one (`ModelReference`).
+    /// Errors: `badInput`.
     init(path: String) throws {
         self.path = path
-        source = try openTensorSource(path: path)
+        let reference = try ModelReference(path, place: "the model")
+        let stored = try openTensorSource(path: reference.model)
+        isGGUF = stored is GGUFModel
+        source = try reference.adapter.map { try ModelWithAdapter(stored, adapter: $0) } ?? stored
         var unread: [String] = []
         do {
             config = try source.configIfPresent()?.json
-        } catch let error as MeraserError where source is GGUFModel {
+        } catch let error as MeraserError where stored is GGUFModel {
             // Its weights can be merged all the same, where another model's config.json describes the result.
             config = nil
             unread = ["its configuration was not compared: \(error.message)"]

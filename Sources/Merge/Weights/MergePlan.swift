@@ -14,6 +14,12 @@ struct MergeStep: Sendable {
         case slerp(t: Float)
         /// Differences of the other inputs from the last one, the base.
         case tasks(TaskArithmetic)
+        /// From the last input, the base, towards the average of the others; with a factor a row if `filterWise`.
+        case modelStock(filterWise: Bool)
+        /// On an arc from input 0 to input 1; of their differences from the last input if there is a base.
+        case nuslerp(NuSLERP, hasBase: Bool)
+        /// The mean of all inputs on the sphere.
+        case karcher(maxIterations: Int, tolerance: Double)
     }
 
     let name: String
@@ -28,6 +34,13 @@ struct MergeStep: Sendable {
     let filteredNames: [String]
 
     var elementCount: Int { inputs[0].entry.elementCount }
+    /// Elements of a row.
+    var columns: Int { inputs[0].entry.columns }
+
+    /// The whole rows that those elements lie in.
+    func rows(around range: Range<Int>) -> Range<Int> {
+        range.lowerBound / columns * columns..<(range.upperBound + columns - 1) / columns * columns
+    }
 
     /// True if the filter is part of one of the names that filters see.
     func isReached(by filter: String) -> Bool { filteredNames.contains { $0.contains(filter) } }
@@ -38,6 +51,8 @@ struct TaskArithmetic: Sendable {
     /// One a difference, in the order of the inputs.
     let weights: [Double]
     let densities: [Double]
+    /// How far the shares of a row's smallest and largest magnitudes are from the density, of DELLA.
+    let epsilons: [Double]
     /// Shares of the largest magnitudes that go, of breadcrumbs.
     let gammas: [Double]
     let lambda: Double
@@ -92,7 +107,7 @@ struct MergePlan: Sendable {
         return recipe.models.compactMap { path in
             guard let config = models[path]?.config else { return nil }
             // What a GGUF file's metadata says goes by other keys: one that only one of the two has means nothing.
-            let isMade = [path, donor.path].contains { models[$0]?.source is GGUFModel }
+            let isMade = [path, donor.path].contains { models[$0]?.isGGUF == true }
             let keys = meaningKeys.filter { key in
                 let (one, other) = (config[key] ?? .null, wanted[key] ?? .null)
                 if isMade, one.isNull || other.isNull { return false }

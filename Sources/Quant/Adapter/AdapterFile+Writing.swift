@@ -3,7 +3,7 @@ import Foundation
 
 extension AdapterFile {
     /// The two factors of one module in memory, to be written.
-    public struct Factors {
+    public struct Factors: Sendable {
         /// The module's path in the model.
         public let path: String
         /// A [r, K], row-major.
@@ -70,10 +70,12 @@ extension AdapterFile {
     ///     `keepsBasePath`: somebody asked for it.
     ///   - factors: the modules.
     ///   - tokenRows: rows of the input embedding for the configuration's tokens.
+    ///   - saved: tensors of the modules in `modulesToSave`, under PEFT's names.
     ///   - provenance: identities of the base model and of the frozen adapters below, recorded if known.
     ///   - overwrite: replace files of these names.
     public static func write(
         folder: String, config: PEFTConfig, factors: [Factors], tokenRows: TokenRows? = nil,
+        saved: [(name: String, shape: [Int], values: [Float])] = [],
         provenance: AdapterProvenance = AdapterProvenance(), keepsBasePath: Bool = false, overwrite: Bool = false
     ) throws {
         var metadata: [String: String] = [:]
@@ -82,7 +84,7 @@ extension AdapterFile {
         if !provenance.parents.isEmpty { metadata[parentsKey] = provenance.parents.joined(separator: ",") }
         let rows = tokenRows.map { [$0.tensor(besideModules: !factors.isEmpty)] } ?? []
         try writeSafetensors(
-            path: folder + "/" + AdapterTensors.safetensorsName, floats: factors.flatMap(\.tensors) + rows,
+            path: folder + "/" + AdapterTensors.safetensorsName, floats: factors.flatMap(\.tensors) + rows + saved,
             metadata: metadata, overwrite: overwrite)
         var config = config
         if !keepsBasePath { config.baseModelName = config.baseModelName.map(modelName) }

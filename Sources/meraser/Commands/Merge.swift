@@ -10,8 +10,9 @@ struct Merge: WritingCommand {
     static let configuration = CommandConfiguration(
         abstract: "Merge models with a recipe of mergekit, or add up adapters.",
         discussion: """
-            Methods: linear, slerp, task_arithmetic, ties, dare_linear, dare_ties, passthrough; docs/reference/merging.md describes \
-            the recipe. Models are Hugging Face folders, MQF or GGUF files whose tensors have the same names and shapes.
+            Methods: \(MergeMethod.allCases.map(\.rawValue).joined(separator: ", ")); docs/reference/merging.md describes \
+            the recipe. Models are Hugging Face folders, MQF or GGUF files whose tensors have the same names and shapes, or \
+            MODEL+ADAPTER.
             Example: meraser merge recipe.yml merged
             """)
 
@@ -63,7 +64,7 @@ struct Merge: WritingCommand {
         guard !AdapterRecipe.isMeant(by: yaml) else {
             return [config] + (try AdapterRecipe(yaml, file: config).terms.map(\.adapter))
         }
-        return [config] + (try MergeRecipe(yaml, file: config).models)
+        return [config] + (try MergeRecipe(yaml, file: config).paths)
     }
 
     func run() throws {

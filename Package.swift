@@ -11,7 +11,8 @@ let swiftSettings: [SwiftSetting] = [
 /// Zero-shot tasks that `meraser eval` knows; Pipeline/Tasks/TaskLibrary.swift lists the same.
 let bundledTasks = [
     "sciq", "piqa", "arc_easy", "arc_challenge", "boolq", "hellaswag", "winogrande", "openbookqa", "copa", "rte", "cb",
-    "wic", "wsc", "multirc",
+    "wic", "wsc", "multirc", "record", "anli_r1", "anli_r2", "anli_r3", "logiqa", "headqa_en", "headqa_es",
+    "truthfulqa_mc1", "truthfulqa_mc2", "lambada_openai", "wikitext", "gsm8k", "mmlu", "mmlu_pro",
 ]
 
 let package = Package(

@@ -8,13 +8,17 @@ import Model
 /// begins with BOS already. An empty context becomes BOS, or EOS where there is no BOS.
 struct ContinuationEncoder {
     private let tokenizer: Tokenizer
-    private let prefix: Int32?
+    /// What stands in front of an empty context.
+    let prefix: Int32?
     private let prefixText: String
+    /// The text of EOS, which ends what a model writes; empty if there is none.
+    let endText: String
 
     init(_ tokenizer: Tokenizer) {
         self.tokenizer = tokenizer
         prefix = tokenizer.bosID ?? tokenizer.eosID
         prefixText = prefix.map { tokenizer.decode([$0]) } ?? ""
+        endText = tokenizer.eosID.map { tokenizer.decode([$0]) } ?? ""
     }
 
     /// The tokens of both.
@@ -27,8 +31,8 @@ struct ContinuationEncoder {
         let scalars = Array(request.context.unicodeScalars)
         let end = (scalars.lastIndex { !$0.properties.isWhitespace } ?? -1) + 1
         let context = Self.text(scalars[..<end])
-        let whole = encode(request.context + request.continuation)
-        let contextTokens = encode(context)
+        let whole = encodeText(request.context + request.continuation)
+        let contextTokens = encodeText(context)
         let continuation = Array(whole.dropFirst(contextTokens.count))
         guard !contextTokens.isEmpty, !continuation.isEmpty else {
             throw MeraserError.badInput(
@@ -46,7 +50,8 @@ struct ContinuationEncoder {
         return (Array(tokens[..<1]), Array(tokens[1...]))
     }
 
-    private func encode(_ text: String) -> [Int32] {
+    /// The tokens of a text, special ones as the tokenizer adds them.
+    func encodeText(_ text: String) -> [Int32] {
         let hasPrefix = !prefixText.isEmpty && text.utf8.starts(with: prefixText.utf8)
         return tokenizer.encode(text, addSpecialTokens: !hasPrefix)
     }

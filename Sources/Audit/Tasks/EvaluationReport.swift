@@ -4,6 +4,8 @@ import Base
 public struct EvaluationReport: Sendable {
     /// The tasks in the order they were asked for.
     public let tasks: [TaskResult]
+    /// Groups of them.
+    public let groups: [TaskGroup]
     /// How they were evaluated.
     public let options: EvaluationOptions
     /// The model's name, without its folder; for `config`.
@@ -11,27 +13,55 @@ public struct EvaluationReport: Sendable {
     /// The adapters' names; for `config`.
     public var adapters: [String]
 
-    /// A report on those tasks, whose names must differ.
-    public init(_ tasks: [TaskResult], options: EvaluationOptions, model: String = "", adapters: [String] = []) {
+    /// A report on those tasks and groups of them, whose names must differ.
+    public init(
+        _ tasks: [TaskResult], groups: [TaskGroup] = [], options: EvaluationOptions, model: String = "",
+        adapters: [String] = []
+    ) {
         self.tasks = tasks
+        self.groups = groups
         self.options = options
         self.model = model
         self.adapters = adapters
     }
 
-    /// `eval --json`: lm-eval's members `results`, `group_subtasks`, `configs`, `versions`, `n-shot`,
-    /// `higher_is_better`, `n-samples` and `config`; `samples` only where they were kept.
+    /// The tasks in a group and in the groups in it.
+    private func tasks(in group: TaskGroup) -> [TaskResult] {
+        group.children.flatMap { child in
+            if let inner = groups.first(where: { $0.name == child }) { return tasks(in: inner) }
+            return tasks.filter { $0.definition.name == child }
+        }
+    }
+
+    /// The measures of the groups that have some, in the order of `groups`.
+    public var groupMetrics: [(group: TaskGroup, count: Int, metrics: [MeasuredMetric])] {
+        groups.map { GroupResult($0, tasks: tasks(in: $0)) }.filter { !$0.metrics.isEmpty }
+            .map { ($0.group, $0.count, $0.metrics) }
+    }
+
+    /// `eval --json`: lm-eval's members `results`, `groups` where there are some, `group_subtasks`, `configs`, `versions`,
+    /// `n-shot`, `higher_is_better`, `n-samples` and `config`; `samples` only where they were kept.
     public var json: JSONValue {
         func byName(_ value: (TaskResult) -> JSONValue) -> JSONValue {
             .object(JSONObject(tasks.map { (key: $0.definition.name, value: value($0)) }))
         }
+        let whole = groups.map { (key: $0.name, value: GroupResult($0, tasks: tasks(in: $0)).json) }
+        let subtasks = groups.map { (key: $0.name, value: JSONValue.array($0.children.map { .text($0) })) }
+        let versions = groups.map { (key: $0.name, value: $0.version) }
         var members: [(key: String, value: JSONValue)] = [
-            ("results", byName(\.json)), ("group_subtasks", [:]), ("configs", byName(\.definition.config)),
-            ("versions", byName(\.definition.version)), ("n-shot", byName { .integer($0.numFewshot) }),
+            ("results", .object(JSONObject(whole + Self.members(byName(\.json)))))
+        ]
+        if !groups.isEmpty { members.append(("groups", .object(JSONObject(whole)))) }
+        members += [
+            ("group_subtasks", .object(JSONObject(subtasks))), ("configs", byName(\.definition.config)),
+            ("versions", .object(JSONObject(versions + Self.members(byName(\.definition.version))))),
+            ("n-shot", byName { .integer($0.numFewshot) }),
             (
                 "higher_is_better",
                 byName { task in
-                    .object(JSONObject(task.metrics.map { (key: $0.metric.rawValue, value: .bool(true)) }))
+                    .object(
+                        JSONObject(
+                            task.definition.metrics.map { (key: $0.rawValue, value: .bool($0.higherIsBetter)) }))
                 }
             ),
             ("n-samples", byName { ["original": .integer($0.total), "effective": .integer($0.count)] }),
@@ -43,6 +73,10 @@ public struct EvaluationReport: Sendable {
         return .object(JSONObject(members))
     }
 
+    private static func members(_ value: JSONValue) -> [(key: String, value: JSONValue)] {
+        value.object?.members.map { (key: $0.key.string, value: $0.value) } ?? []
+    }
+
     private var config: JSONValue {
         [
             "model": .text("meraser"),
@@ -51,18 +85,35 @@ public struct EvaluationReport: Sendable {
             "limit": options.limit.map { .integer($0) } ?? .null,
             "fewshot_seed": .integer(Int(clamping: options.fewshotSeed)),
             "fewshot_sampler": options.sampler.map { .text($0.rawValue) } ?? .null,
+            "system_instruction": options.systemInstruction.map { .text($0) } ?? .null,
+            "apply_chat_template": .bool(options.appliesChatTemplate),
+            "fewshot_as_multiturn": .bool(options.appliesChatTemplate && options.fewshotAsMultiturn),
             "truncated_requests": .integer(tasks.reduce(0) { $0 + $1.truncated }),
         ]
     }
 
     /// A document with lm-eval's names for its parts.
     private static func sample(_ index: Int, _ sample: TaskSample) -> JSONValue {
-        [
-            "doc_id": .integer(index), "target": .integer(sample.question.gold[0]),
-            "arguments": .array(
-                sample.question.requests.map { .array([.text($0.context), .text($0.continuation)]) }),
-            "filtered_resps": .array(sample.logLikelihoods.map { .number($0) }),
-        ]
+        var members: [(key: String, value: JSONValue)] = [("doc_id", .integer(index))]
+        switch sample.question.answer {
+        case .choice(_, let gold): members.append(("target", .integer(gold[0])))
+        case .target, .text: members.append(("target", .text(sample.question.requests[0].continuation)))
+        case .written(let targets): members.append(("target", .array(targets.map { .text($0) })))
+        }
+        members.append(
+            (
+                "arguments",
+                .array(sample.question.requests.map { .array([.text($0.context), .text($0.continuation)]) })
+            ))
+        if let written = sample.written {
+            members += [
+                ("resps", .array([.text(written.text)])),
+                ("filtered_resps", .array(written.filtered.map { .text($0) })),
+            ]
+        } else {
+            members.append(("filtered_resps", .array(sample.logLikelihoods.map { .number($0) })))
+        }
+        return .object(JSONObject(members))
     }
 }
 
@@ -72,11 +123,7 @@ extension TaskResult {
         var members: [(key: String, value: JSONValue)] = [
             ("name", .text(definition.name)), ("alias", .text(definition.alias)), ("sample_len", .integer(count)),
         ]
-        for metric in metrics {
-            members.append(("\(metric.metric.rawValue),none", .number(metric.value)))
-            members.append(
-                ("\(metric.metric.rawValue)_stderr,none", metric.standardError.map { .number($0) } ?? .text("N/A")))
-        }
+        members += metrics.flatMap(\.members)
         return .object(JSONObject(members))
     }
 }

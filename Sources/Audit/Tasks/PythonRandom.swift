@@ -72,6 +72,12 @@ struct PythonRandom {
         }
     }
 
+    /// `random()`: 53 random bits, from 0 to below 1.
+    mutating func unit() -> Double {
+        let (high, low) = (next() >> 5, next() >> 6)
+        return (Double(high) * 67_108_864 + Double(low)) / 9_007_199_254_740_992
+    }
+
     /// `sample(range(population), count)`: `count` distinct indices, at most `population`.
     mutating func sample(_ count: Int, of population: Int) -> [Int] {
         precondition((0...population).contains(count), "\(count) of \(population)")

@@ -1,18 +1,6 @@
 import Base
 import Model
 
-/// What a zero-shot task measures, by lm-evaluation-harness's names.
-public enum TaskMetric: String, Sendable, CaseIterable {
-    /// Share of documents whose likeliest choice is the right one.
-    case acc
-    /// The same with each log-likelihood divided by the choice's length in characters (code points).
-    case accNorm = "acc_norm"
-    /// The same with each log-likelihood divided by the choice's length in UTF-8 bytes.
-    case accBytes = "acc_bytes"
-    /// The mean over the choices' indices of the F1 score of that index against all others.
-    case f1
-}
-
 /// How few-shot examples are drawn.
 public enum FewshotSampler: String, Sendable, CaseIterable {
     /// At random, for each document anew, with Python's generator: lm-eval's own examples.
@@ -25,6 +13,18 @@ public enum FewshotSampler: String, Sendable, CaseIterable {
 public enum DocumentStep: String, Sendable, CaseIterable {
     /// HellaSwag's cleaning: adds `query`, `choices` and `gold` (`TaskDocument.hellaswag`).
     case hellaswag
+    /// ReCoRD's entities and answers, each once and sorted.
+    case record
+    /// WikiText's tokens put together again: adds `text` to `page`, whose words and bytes count.
+    case wikitext
+}
+
+/// Code that makes a task's measures of what a model made of a document, where its metrics alone do not say.
+public enum ResultStep: String, Sendable, CaseIterable {
+    /// `acc` is the share of probability of the right choices among all (TruthfulQA's MC2).
+    case truthfulqaMC2 = "truthfulqa_mc2"
+    /// `f1` and `em` are those of the likeliest entity with the best of the answers, as SQuAD has them.
+    case record
 }
 
 /// A field of a task: the name of a column of the data, or a template over the columns.
@@ -40,7 +40,63 @@ public struct TaskField: Sendable {
     }
 }
 
-/// A multiple-choice task as lm-evaluation-harness declares it: which splits, what text, which choices, what is right.
+/// What a task asks of a model.
+public enum TaskOutput: Sendable {
+    /// The likelihood of each choice behind the context.
+    case multipleChoice(TaskDefinition.Choices)
+    /// The likelihood of the target behind the context.
+    case logLikelihood
+    /// The likelihood of the target as a whole, read in windows.
+    case rolling
+    /// What the model writes behind the context.
+    case generation(GenerationRule)
+
+    /// lm-eval's `output_type`.
+    public var name: String {
+        switch self {
+        case .multipleChoice: "multiple_choice"
+        case .logLikelihood: "loglikelihood"
+        case .rolling: "loglikelihood_rolling"
+        case .generation: "generate_until"
+        }
+    }
+}
+
+/// How an answer is written and what is taken of it.
+public struct GenerationRule: Sendable {
+    /// Texts that end the answer, which has none of them.
+    public var until: [String]
+    /// New tokens at most.
+    public var maxTokens: Int
+    /// What is compared: each filter's outcome by itself, under its name.
+    public var filters: [AnswerFilter]
+
+    /// A rule with lm-eval's defaults.
+    public init(
+        until: [String] = [], maxTokens: Int = 256, filters: [AnswerFilter] = [AnswerFilter(name: "none", steps: [])]
+    ) {
+        self.until = until
+        self.maxTokens = maxTokens
+        self.filters = filters
+    }
+}
+
+/// The rows of a task among those of several, which may lie in one file.
+public struct TaskSubset: Sendable, Equatable {
+    /// The name of the folder or file for all of them.
+    public let folder: String
+    /// The column that tells them apart.
+    public let column: String
+    /// What it says in the rows of this task.
+    public let value: String
+
+    /// Those rows.
+    public init(folder: String, column: String, value: String) {
+        (self.folder, self.column, self.value) = (folder, column, value)
+    }
+}
+
+/// A task as lm-evaluation-harness declares it: which splits, what text, which choices, what is right.
 ///
 /// A task whose `docToText` gives an index is one of several contexts and one continuation (WinoGrande): the choices are
 /// then the contexts, and `docToTarget` is the continuation.
@@ -79,10 +135,18 @@ public struct TaskDefinition: Sendable {
     public var step: DocumentStep?
     /// The context.
     public var docToText: TaskField
-    /// The right choice.
+    /// The right choice, or the text behind the context.
     public var docToTarget: Target
-    /// The choices.
-    public var docToChoice: Choices
+    /// What is asked.
+    public var output: TaskOutput
+    /// The context, target and choices of few-shot examples, where they are others.
+    public var fewshotFields: (text: TaskField?, target: Target?, choice: Choices?)
+    /// The few-shot examples, if the task has them itself.
+    public var fewshotSamples: [JSONObject]?
+    /// Code that makes the measures.
+    public var results: ResultStep?
+    /// Which rows are the task's, where several tasks share a file.
+    public var subset: TaskSubset?
     /// Text in front of everything.
     public var description: TaskField?
     /// Between a context and a choice.
@@ -95,22 +159,36 @@ public struct TaskDefinition: Sendable {
     public var sampler: FewshotSampler
     /// What is measured.
     public var metrics: [TaskMetric]
+    /// What `exact_match` takes for equal.
+    public var exactMatch: ExactMatch
     /// Data files by split, if the task names its own.
     public var dataFiles: [String: [String]]
     /// The task file, for results.
     public var config: JSONValue
 
-    /// A task with lm-eval's defaults.
+    /// A multiple-choice task with lm-eval's defaults.
     public init(
         name: String, docToText: TaskField, docToTarget: Target, docToChoice: Choices,
         metrics: [TaskMetric] = [.acc, .accNorm], config: JSONValue = .null
+    ) {
+        self.init(
+            name: name, docToText: docToText, docToTarget: docToTarget, output: .multipleChoice(docToChoice),
+            metrics: metrics, config: config)
+    }
+
+    /// A task with lm-eval's defaults.
+    public init(
+        name: String, docToText: TaskField, docToTarget: Target, output: TaskOutput, metrics: [TaskMetric],
+        config: JSONValue = .null
     ) {
         self.name = name
         alias = name
         version = .text("Yaml")
         self.docToText = docToText
         self.docToTarget = docToTarget
-        self.docToChoice = docToChoice
+        self.output = output
+        fewshotFields = (nil, nil, nil)
+        exactMatch = ExactMatch()
         targetDelimiter = " "
         fewshotDelimiter = "\n\n"
         numFewshot = 0

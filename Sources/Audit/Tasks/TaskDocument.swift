@@ -13,20 +13,24 @@ public struct TaskDocument: Sendable {
     /// A row, after the task's step on it.
     ///
     /// - Throws: a bad-input error for a row that the step cannot work on.
-    init(_ object: JSONObject, place: String, step: DocumentStep?) throws {
+    public init(_ object: JSONObject, place: String, step: DocumentStep?) throws {
         self.place = place
         self.object =
             switch step {
             case .hellaswag: try Self.hellaswag(object, place: place)
+            case .record: try Self.record(object, place: place)
+            case .wikitext: try Self.wikitext(object, place: place)
             case nil: object
             }
         values = TemplateValues(self.object)
     }
 
-    /// The rows of a `.jsonl` or `.json` file (an array of objects).
+    /// The rows of a `.jsonl` or `.json` file (an array of objects); of a subset those that belong to it.
     ///
     /// - Throws: a bad-input error that names file and line.
-    public static func load(path: String, step: DocumentStep?) throws -> [TaskDocument] {
+    public static func load(
+        path: String, step: DocumentStep?, subset: TaskSubset? = nil
+    ) throws -> [TaskDocument] {
         let bytes = try readInputFile(path)
         let values: [(place: String, value: JSONValue)]
         if path.lowercased().hasSuffix(".jsonl") {
@@ -39,12 +43,18 @@ public struct TaskDocument: Sendable {
             values = rows.enumerated().map { ("\(path): row \($0 + 1)", $1) }
         }
         guard !values.isEmpty else { throw MeraserError.badInput("\(path): no rows in it") }
-        return try values.map { place, value in
+        let rows: [TaskDocument] = try values.compactMap { place, value in
             guard let object = value.object else {
                 throw MeraserError.badInput("\(place) is \(value.kind), expected an object")
             }
+            // A file of one subject may leave its name out.
+            if let subset, let found = object[subset.column], found.string != subset.value { return nil }
             return try TaskDocument(object, place: place, step: step)
         }
+        guard !rows.isEmpty else {
+            throw MeraserError.badInput("\(path): no row with '\(subset?.column ?? "")' \(quoted(subset?.value ?? ""))")
+        }
+        return rows
     }
 
     // MARK: HellaSwag

@@ -33,11 +33,20 @@ public struct EvaluationOptions: Sendable, Equatable {
     public var maxLength: Int?
     /// Keep every context, choice and log-likelihood.
     public var keepsSamples: Bool
+    /// Write prompts by the model's chat template.
+    public var appliesChatTemplate: Bool
+    /// With the chat template: examples are turns of their own, not one with the question.
+    public var fewshotAsMultiturn: Bool
+    /// In front of each task's own description.
+    public var systemInstruction: String?
+    /// Draws of the bootstrap that gives `perplexity` its standard error.
+    public var bootstrapDraws: Int
 
     /// Options; the defaults are lm-eval's.
     public init(
         numFewshot: Int? = nil, sampler: FewshotSampler? = nil, fewshotSeed: UInt64 = 1234, limit: Int? = nil,
-        maxLength: Int? = nil, keepsSamples: Bool = false
+        maxLength: Int? = nil, keepsSamples: Bool = false, appliesChatTemplate: Bool = false,
+        fewshotAsMultiturn: Bool = true, systemInstruction: String? = nil, bootstrapDraws: Int = 100_000
     ) {
         self.numFewshot = numFewshot
         self.sampler = sampler
@@ -45,6 +54,10 @@ public struct EvaluationOptions: Sendable, Equatable {
         self.limit = limit
         self.maxLength = maxLength
         self.keepsSamples = keepsSamples
+        self.appliesChatTemplate = appliesChatTemplate
+        self.fewshotAsMultiturn = fewshotAsMultiturn
+        self.systemInstruction = systemInstruction
+        self.bootstrapDraws = bootstrapDraws
     }
 }
 
@@ -52,8 +65,25 @@ public struct EvaluationOptions: Sendable, Equatable {
 public struct TaskSample: Sendable, Equatable {
     /// What it was asked.
     public let question: TaskQuestion
+    /// How likely it found each choice, or the target; nothing where it wrote.
+    public let scores: [ContinuationScore]
+    /// What it wrote, and what each filter takes of that; nil where it did not write.
+    public let written: Written?
+
+    /// A text and what is taken of it.
+    public struct Written: Sendable, Equatable {
+        /// The answer up to the first text that ends it.
+        public let text: String
+        /// By the filters' order.
+        public let filtered: [String]
+    }
+
+    init(question: TaskQuestion, scores: [ContinuationScore] = [], written: Written? = nil) {
+        (self.question, self.scores, self.written) = (question, scores, written)
+    }
+
     /// Log-likelihoods of the choices in nats.
-    public let logLikelihoods: [Double]
+    public var logLikelihoods: [Double] { scores.map(\.logLikelihood) }
 }
 
 /// What a model made of a task.
@@ -76,29 +106,33 @@ public struct TaskResult: Sendable {
     public let samples: [TaskSample]?
 }
 
-/// Scores multiple-choice tasks by log-likelihood, as lm-evaluation-harness does: each choice's log-probability behind its
-/// context, contexts that are too long cut from the left. Use from one thread at a time.
+/// Evaluates tasks as lm-evaluation-harness does: each choice's log-probability behind its context, contexts that are too
+/// long cut from the left; texts in windows; answers written greedily. Use from one thread at a time.
 public struct TaskEvaluator {
-    /// Contexts between two reports of progress.
-    private static let itemsAtOnce = 32
-
-    private let session: InferenceSession
-    private let encoder: ContinuationEncoder
+    private let asker: TaskAsker
     private let options: EvaluationOptions
-    private let maxLength: Int
+    private let prompts: TaskPrompts
 
-    /// An evaluator of that model.
+    /// An evaluator of that model; `chatTemplate` is its own, for options that apply it.
     ///
-    /// - Throws: a usage error for lengths that make no sense.
-    public init(session: InferenceSession, tokenizer: Tokenizer, options: EvaluationOptions) throws {
+    /// - Throws: a usage error for lengths that make no sense, and where the model lacks the template that it needs.
+    public init(
+        session: InferenceSession, tokenizer: Tokenizer, options: EvaluationOptions,
+        chatTemplate: ChatTemplate? = nil
+    ) throws {
         let positions = session.model.spec.maxPositionEmbeddings
-        maxLength = options.maxLength ?? positions
+        let maxLength = options.maxLength ?? positions
         guard (1...max(positions, 1)).contains(maxLength) else {
             throw MeraserError.usage("`max_length` \(maxLength): expected 1 to \(positions), the model's context")
         }
-        self.session = session
-        encoder = ContinuationEncoder(tokenizer)
+        guard !options.appliesChatTemplate || chatTemplate != nil else {
+            throw MeraserError.usage("`apply_chat_template`: \(session.model.store.path) has no chat template")
+        }
+        asker = TaskAsker(session: session, tokenizer: tokenizer, maxLength: maxLength)
         self.options = options
+        prompts = TaskPrompts(
+            template: options.appliesChatTemplate ? chatTemplate : nil, isMultiturn: options.fewshotAsMultiturn,
+            systemInstruction: options.systemInstruction)
     }
 
     /// The questions of a task, as they will be asked.
@@ -109,17 +143,22 @@ public struct TaskEvaluator {
             throw MeraserError.badInput("task '\(task.definition.name)': no rows to score")
         }
         let definition = task.definition
-        let maker = try TaskQuestions(definition, first: first)
+        let maker = try TaskQuestions(definition, first: first, prompts: prompts)
         var examples = try FewshotExamples(
-            task.examples, count: options.numFewshot ?? definition.numFewshot,
-            sampler: options.sampler ?? definition.sampler, excludesDocument: definition.excludesDocument,
-            seed: options.fewshotSeed, name: definition.name)
+            task.examples, count: numFewshot(definition), sampler: options.sampler ?? definition.sampler,
+            excludesDocument: definition.excludesDocument, seed: options.fewshotSeed, name: definition.name)
         return try task.documents.prefix(options.limit ?? Int.max).map {
             try maker.question($0, examples: try examples.next(for: $0))
         }
     }
 
-    /// Scores a task.
+    /// A text that is read as a whole has nothing in front of it.
+    private func numFewshot(_ definition: TaskDefinition) -> Int {
+        if case .rolling = definition.output { return 0 }
+        return options.numFewshot ?? definition.numFewshot
+    }
+
+    /// Evaluates a task.
     ///
     /// - Parameter onRequest: called with the number of requests done and of all.
     /// - Throws: a bad-input error that names the row for data that do not fit, a runtime error for values that are not
@@ -128,65 +167,19 @@ public struct TaskEvaluator {
         _ task: EvaluationTask, onRequest: (Int, Int) -> Void = { _, _ in }
     ) throws -> TaskResult {
         let questions = try questions(task)
-        var items: [(context: [Int32], continuations: [[Int32]])] = []
-        var truncated = 0
-        for (question, document) in zip(questions, task.documents) {
-            let begin = items.count
-            for request in question.requests {
-                let (context, continuation) = try tokens(request, document, truncated: &truncated)
-                // Choices behind one context are scored together, so that it is computed once.
-                if items.count > begin, items[items.count - 1].context == context {
-                    items[items.count - 1].continuations.append(continuation)
-                } else {
-                    items.append((context, [continuation]))
-                }
+        let places = task.documents.prefix(questions.count).map(\.place)
+        let (samples, truncated) =
+            switch task.definition.output {
+            case .multipleChoice, .logLikelihood: try asker.scores(questions, places, onRequest)
+            case .rolling: try asker.texts(questions, onRequest)
+            case .generation(let rule): try asker.answers(questions, places, rule, onRequest)
             }
-        }
-        let total = questions.reduce(0) { $0 + $1.requests.count }
-        var likelihoods: [Double] = []
-        var start = 0
-        while start < items.count {
-            let end = min(start + Self.itemsAtOnce, items.count)
-            for scores in try session.scoreContinuations(Array(items[start..<end])) {
-                likelihoods += scores.map(\.logLikelihood)
-            }
-            start = end
-            onRequest(likelihoods.count, total)
-        }
-        return result(task, questions, likelihoods, truncated: truncated)
-    }
-
-    /// The tokens of a request, its context cut at the beginning so that the model can see all but the last token.
-    private func tokens(
-        _ request: TaskQuestion.Request, _ document: TaskDocument, truncated: inout Int
-    ) throws -> (context: [Int32], continuation: [Int32]) {
-        let (context, continuation) = try encoder.encode(request, place: document.place)
-        guard continuation.count <= maxLength else {
-            throw MeraserError.badInput(
-                "\(document.place): a choice of \(continuation.count) tokens does not fit into the model's \(maxLength)"
-            )
-        }
-        let room = maxLength + 1 - continuation.count
-        if context.count > room { truncated += 1 }
-        return (Array(context.suffix(room)), continuation)
-    }
-
-    private func result(
-        _ task: EvaluationTask, _ questions: [TaskQuestion], _ likelihoods: [Double], truncated: Int
-    ) -> TaskResult {
-        var start = 0
-        let samples = questions.map { question in
-            defer { start += question.requests.count }
-            return TaskSample(
-                question: question, logLikelihoods: Array(likelihoods[start..<start + question.requests.count]))
-        }
-        let outcomes = samples.map { TaskOutcome($0.logLikelihoods, $0.question) }
-        let choices = questions.map(\.choices.count).max() ?? 0
+        let definition = task.definition
         return TaskResult(
-            definition: task.definition,
-            metrics: task.definition.metrics.map { $0.measure(outcomes, choices: choices) }, count: outcomes.count,
-            total: task.documents.count, numFewshot: options.numFewshot ?? task.definition.numFewshot,
-            sampler: options.sampler ?? task.definition.sampler, truncated: truncated,
+            definition: definition,
+            metrics: try TaskMeasures(definition, draws: options.bootstrapDraws).measured(samples),
+            count: samples.count, total: task.documents.count, numFewshot: numFewshot(definition),
+            sampler: options.sampler ?? definition.sampler, truncated: truncated,
             samples: options.keepsSamples ? samples : nil)
     }
 }

@@ -1,43 +1,76 @@
 import Base
 import Model
 
-/// What a model is asked about one document: the likelihood of each continuation after its context.
+/// What a model is asked about one document: the likelihood of texts behind a context, or a text.
 public struct TaskQuestion: Sendable, Equatable {
     /// A context and what may follow it.
     public struct Request: Sendable, Equatable {
         /// Few-shot examples and the document.
         public let context: String
-        /// The choice behind its delimiter.
+        /// The choice behind its delimiter; empty where the model writes.
         public let continuation: String
+    }
+
+    /// What makes an answer right.
+    public enum Answer: Sendable, Equatable {
+        /// The choices as the task has them, which lengths are measured of, and the indices of the right ones, at least one.
+        case choice([String], gold: [Int])
+        /// The one continuation.
+        case target
+        /// A text of that many words and bytes, read as a whole.
+        case text(words: Int, bytes: Int)
+        /// One of these.
+        case written([String])
     }
 
     /// One for each choice.
     public let requests: [Request]
-    /// The choices as the task has them, which lengths are measured of.
-    public let choices: [String]
-    /// Indices of the right choices, at least one.
-    public let gold: [Int]
+    /// What is right.
+    public let answer: Answer
+    /// Columns that results are made of.
+    let document: JSONObject?
+
+    init(requests: [Request], answer: Answer, document: JSONObject? = nil) {
+        (self.requests, self.answer, self.document) = (requests, answer, document)
+    }
+
+    init(requests: [Request], choices: [String], gold: [Int]) {
+        self.init(requests: requests, answer: .choice(choices, gold: gold))
+    }
+
+    /// The choices; none for other questions.
+    public var choices: [String] { if case .choice(let choices, _) = answer { choices } else { [] } }
+    /// The indices of the right choices; none for other questions.
+    public var gold: [Int] { if case .choice(_, let gold) = answer { gold } else { [] } }
 }
 
 /// Makes questions of a task's documents, as lm-evaluation-harness's `ConfigurableTask` does.
 struct TaskQuestions {
     let definition: TaskDefinition
+    private let prompts: TaskPrompts
     /// The columns of the data: those of the first row.
     private let columns: Set<String>
     /// `docToText` gives an index: the choices are the contexts.
     private let hasSeveralContexts: Bool
 
     /// - Throws: a bad-input error for a first document that the task's templates do not fit.
-    init(_ definition: TaskDefinition, first: TaskDocument) throws {
+    init(_ definition: TaskDefinition, first: TaskDocument, prompts: TaskPrompts = TaskPrompts()) throws {
         let columns = Set(first.object.members.map(\.key.string))
-        let plain = TaskQuestions(definition, columns: columns, hasSeveralContexts: false)
-        let text = try plain.text(of: first)
+        let plain = TaskQuestions(definition, prompts, columns: columns, hasSeveralContexts: false)
+        guard case .multipleChoice = definition.output else {
+            self = plain
+            return
+        }
+        let text = try plain.text(definition.docToText, first)
         let isIndex = !text.isEmpty && text.utf8.allSatisfy { (48...57).contains($0) }
-        self.init(definition, columns: columns, hasSeveralContexts: isIndex)
+        self.init(definition, prompts, columns: columns, hasSeveralContexts: isIndex)
     }
 
-    private init(_ definition: TaskDefinition, columns: Set<String>, hasSeveralContexts: Bool) {
+    private init(
+        _ definition: TaskDefinition, _ prompts: TaskPrompts, columns: Set<String>, hasSeveralContexts: Bool
+    ) {
         self.definition = definition
+        self.prompts = prompts
         self.columns = columns
         self.hasSeveralContexts = hasSeveralContexts
     }
@@ -45,41 +78,85 @@ struct TaskQuestions {
     /// The question that a document asks behind those examples.
     func question(_ document: TaskDocument, examples: [TaskDocument]) throws -> TaskQuestion {
         let description = try definition.description.map { try text($0, document) } ?? ""
-        let prefix = try examples.reduce(into: description) { $0 += try example($1) }
-        let choices = try choices(of: document)
-        let target = try target(of: document)
-        let delimiter = definition.targetDelimiter
-        if hasSeveralContexts {
-            guard let continuation = target.string ?? target.int.map(String.init) else {
-                throw error(document, "doc_to_target gives \(target.kind), expected the text behind the contexts")
-            }
-            return TaskQuestion(
-                requests: choices.map { .init(context: prefix + $0, continuation: delimiter + continuation) },
-                choices: choices, gold: [try index(document, of: choices)])
+        let before =
+            prompts.system(description: description, delimiter: definition.fewshotDelimiter)
+            + (try examples.flatMap(example))
+        func prompt(_ text: String) throws -> String {
+            try prompts.text(before + [TaskMessage(role: "user", content: text)])
         }
-        let context = prefix + (try text(of: document))
-        return TaskQuestion(
-            requests: choices.map { .init(context: context, continuation: delimiter + $0) }, choices: choices,
-            gold: try gold(target, choices, document))
+        func context() throws -> String { try prompt(try text(definition.docToText, document)) }
+        let kept = definition.results == nil ? nil : document.object
+        switch definition.output {
+        case .multipleChoice(let field):
+            let choices = try choices(field, of: document)
+            let target = try target(definition.docToTarget, of: document)
+            // Behind a template's turn stands no blank.
+            let delimiter = prompts.template == nil ? definition.targetDelimiter : ""
+            guard !hasSeveralContexts else {
+                let continuation = delimiter + (try continuation(target, document))
+                return TaskQuestion(
+                    requests: try choices.map { .init(context: try prompt($0), continuation: continuation) },
+                    answer: .choice(choices, gold: [try index(document, of: choices)]), document: kept)
+            }
+            let context = try context()
+            return TaskQuestion(
+                requests: choices.map { .init(context: context, continuation: delimiter + $0) },
+                answer: .choice(choices, gold: try gold(target, choices, document)), document: kept)
+        case .logLikelihood:
+            let target = try targets(definition.docToTarget, of: document)[0]
+            return TaskQuestion(requests: [.init(context: try context(), continuation: target)], answer: .target)
+        case .rolling:
+            let text = try targets(definition.docToTarget, of: document)[0]
+            // WikiText counts what it was before its tokens were put together.
+            let counted = definition.step == .wikitext ? document.object["page"]?.string ?? text : text
+            return TaskQuestion(
+                requests: [.init(context: "", continuation: text)],
+                answer: .text(words: Self.wordCount(counted), bytes: counted.utf8.count))
+        case .generation:
+            return TaskQuestion(
+                requests: [.init(context: try context(), continuation: "")],
+                answer: .written(try targets(definition.docToTarget, of: document)))
+        }
+    }
+
+    /// How many pieces white space cuts a text into, as Python's `re.split` counts them.
+    private static func wordCount(_ text: String) -> Int {
+        var count = 1
+        var wasBlank = false
+        for scalar in text.unicodeScalars {
+            let isBlank = scalar.properties.isWhitespace || (0x1C...0x1F).contains(scalar.value)
+            if isBlank, !wasBlank { count += 1 }
+            wasBlank = isBlank
+        }
+        return count
     }
 
     /// An example with its answer and the delimiter behind it.
-    private func example(_ document: TaskDocument) throws -> String {
-        let choices = try choices(of: document)
-        let target = try target(of: document)
-        let text = hasSeveralContexts ? choices[try index(document, of: choices)] : try text(of: document)
+    private func example(_ document: TaskDocument) throws -> [TaskMessage] {
+        let fields = definition.fewshotFields
+        let (textField, targetField) = (fields.text ?? definition.docToText, fields.target ?? definition.docToTarget)
+        let text: String
         let answer: String
-        if hasSeveralContexts, let continuation = target.string ?? target.int.map(String.init) {
-            answer = continuation
+        if case .multipleChoice(let own) = definition.output {
+            let choices = try choices(fields.choice ?? own, of: document)
+            let target = try target(targetField, of: document)
+            text =
+                hasSeveralContexts ? choices[try index(document, of: choices)] : try self.text(textField, document)
+            answer =
+                hasSeveralContexts
+                ? try continuation(target, document) : choices[try gold(target, choices, document)[0]]
         } else {
-            answer = choices[try gold(target, choices, document)[0]]
+            text = try self.text(textField, document)
+            answer = try targets(targetField, of: document)[0]
         }
-        return text + definition.targetDelimiter + answer + definition.fewshotDelimiter
+        guard !answer.isEmpty else { return [TaskMessage(role: "user", content: text)] }
+        return [
+            TaskMessage(role: "user", content: text, delimiter: definition.targetDelimiter),
+            TaskMessage(role: "assistant", content: answer, delimiter: definition.fewshotDelimiter),
+        ]
     }
 
     // MARK: Fields
-
-    private func text(of document: TaskDocument) throws -> String { try text(definition.docToText, document) }
 
     private func text(_ field: TaskField, _ document: TaskDocument) throws -> String {
         let value = try value(field, document)
@@ -102,10 +179,11 @@ struct TaskQuestions {
         return .text(try rendering(document) { try field.template.text(document.values) })
     }
 
-    private func choices(of document: TaskDocument) throws -> [String] {
-        guard case .field(let field) = definition.docToChoice else {
-            if case .fixed(let choices) = definition.docToChoice { return choices }
-            return []
+    private func choices(_ choices: TaskDefinition.Choices, of document: TaskDocument) throws -> [String] {
+        let field: TaskField
+        switch choices {
+        case .fixed(let choices): return choices
+        case .field(let own): field = own
         }
         let list: [JSONValue]?
         if columns.contains(field.source) {
@@ -115,17 +193,47 @@ struct TaskQuestions {
         } else {
             list = PythonLiteral.list(try rendering(document) { try field.template.text(document.values) })
         }
-        let choices = list?.compactMap(\.string) ?? []
-        guard let list, choices.count == list.count, choices.count >= 2 else {
+        let texts = list?.compactMap(\.string) ?? []
+        guard let list, texts.count == list.count, texts.count >= (definition.results == nil ? 2 : 1) else {
             throw error(document, "doc_to_choice gives no list of two or more texts")
         }
-        return choices
+        return texts
+    }
+
+    /// The texts that a target that is no choice gives: one, or several of which any is right.
+    private func targets(_ target: TaskDefinition.Target, of document: TaskDocument) throws -> [String] {
+        let value: JSONValue
+        switch target {
+        case .fixed(let fixed): value = fixed
+        case .field(let field): value = try self.value(field, document)
+        }
+        var list = value.array
+        if case .field(let field) = target, !columns.contains(field.source), let text = value.string,
+            text.hasPrefix("["), text.hasSuffix("]")
+        {
+            list = PythonLiteral.list(text)
+        }
+        let texts = try (list ?? [value]).map { value in
+            guard let text = value.string ?? value.int.map(String.init) ?? value.double.map({ "\($0)" }) else {
+                throw error(document, "doc_to_target gives \(value.kind), expected a text or a list of texts")
+            }
+            return text
+        }
+        guard !texts.isEmpty else { throw error(document, "doc_to_target gives an empty list") }
+        return texts
+    }
+
+    private func continuation(_ target: JSONValue, _ document: TaskDocument) throws -> String {
+        guard let text = target.string ?? target.int.map(String.init) else {
+            throw error(document, "doc_to_target gives \(target.kind), expected the text behind the contexts")
+        }
+        return text
     }
 
     /// An index, a text, or a list of indices.
-    private func target(of document: TaskDocument) throws -> JSONValue {
+    private func target(_ target: TaskDefinition.Target, of document: TaskDocument) throws -> JSONValue {
         let value: JSONValue
-        switch definition.docToTarget {
+        switch target {
         case .fixed(let fixed): value = fixed
         case .field(let field):
             if !columns.contains(field.source),
@@ -164,7 +272,7 @@ struct TaskQuestions {
 
     /// The index of the right context.
     private func index(_ document: TaskDocument, of choices: [String]) throws -> Int {
-        let text = try text(of: document)
+        let text = try text(definition.docToText, document)
         guard let index = Int(text), choices.indices.contains(index) else {
             throw error(document, "doc_to_text gives '\(text)', expected the index of one of \(choices.count) contexts")
         }

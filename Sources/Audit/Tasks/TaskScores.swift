@@ -6,8 +6,10 @@ public struct MeasuredMetric: Sendable, Equatable {
     public let metric: TaskMetric
     /// Its value.
     public let value: Double
-    /// Its standard error; nil where there is no formula (`f1`) or only one document.
+    /// Its standard error; nil where there is no formula (`f1`, perplexities by weight) or only one document.
     public let standardError: Double?
+    /// What was taken of the answers.
+    public var filter = "none"
 }
 
 /// What a model made of one document: which choices each measure prefers, and which are right.
@@ -42,8 +44,56 @@ struct TaskOutcome: Sendable, Equatable {
         case .acc: gold.contains(best) ? 1 : 0
         case .accNorm: gold.contains(bestPerCharacter) ? 1 : 0
         case .accBytes: gold.contains(bestPerByte) ? 1 : 0
-        case .f1: nil
+        case .f1, .em, .perplexity, .wordPerplexity, .bytePerplexity, .bitsPerByte, .exactMatch: nil
         }
+    }
+}
+
+/// What a task's measures are made of: one number a document, or a number and its weight.
+enum TaskScores {
+    /// Their mean; its standard error is that of a mean.
+    static func mean(_ metric: TaskMetric, _ values: [Double], filter: String = "none") -> MeasuredMetric {
+        let mean = values.reduce(0, +) / Double(values.count)
+        return MeasuredMetric(
+            metric: metric, value: mean, standardError: standardError(of: values, mean: mean), filter: filter)
+    }
+
+    /// lm-eval's mean_stderr: the sample's standard deviation (n − 1) over √n.
+    static func standardError(of values: [Double], mean: Double) -> Double? {
+        guard values.count > 1 else { return nil }
+        return deviation(of: values, mean: mean) / Double(values.count).squareRoot()
+    }
+
+    static func deviation(of values: [Double], mean: Double) -> Double {
+        (values.reduce(0) { $0 + ($1 - mean) * ($1 - mean) } / Double(values.count - 1)).squareRoot()
+    }
+
+    /// e to the mean negative log-likelihood; its standard error is the deviation over lm-eval's bootstrap draws, a
+    /// thousand of which come from one generator.
+    static func perplexity(_ logLikelihoods: [Double], draws: Int) -> MeasuredMetric {
+        let count = Double(logLikelihoods.count)
+        func value(_ sum: Double) -> Double { exp(-(sum / count)) }
+        let chunk = min(1000, draws)
+        var drawn: [Double] = []
+        for seed in 0..<(chunk > 0 ? draws / chunk : 0) {
+            var random = PythonRandom(seed: UInt64(seed))
+            for _ in 0..<chunk {
+                var sum = 0.0
+                for _ in logLikelihoods { sum += logLikelihoods[Int(random.unit() * count)] }
+                drawn.append(value(sum))
+            }
+        }
+        let mean = drawn.reduce(0, +) / Double(max(drawn.count, 1))
+        return MeasuredMetric(
+            metric: .perplexity, value: value(logLikelihoods.reduce(0, +)),
+            standardError: drawn.count > 1 ? deviation(of: drawn, mean: mean) : nil)
+    }
+
+    /// Of texts, by their words or bytes.
+    static func weighted(_ metric: TaskMetric, _ logLikelihoods: [Double], weights: [Int]) -> MeasuredMetric {
+        let mean = logLikelihoods.reduce(0, +) / Double(weights.reduce(0, +))
+        return MeasuredMetric(
+            metric: metric, value: metric == .bitsPerByte ? -mean / log(2) : exp(-mean), standardError: nil)
     }
 }
 
@@ -55,12 +105,7 @@ extension TaskMetric {
         guard hits.count == outcomes.count else {
             return MeasuredMetric(metric: self, value: Self.macroF1(outcomes, choices: choices), standardError: nil)
         }
-        let mean = hits.reduce(0, +) / Double(hits.count)
-        guard hits.count > 1 else { return MeasuredMetric(metric: self, value: mean, standardError: nil) }
-        // lm-eval's mean_stderr: the sample's standard deviation (n − 1) over √n.
-        let squares = hits.reduce(0) { $0 + ($1 - mean) * ($1 - mean) }
-        let error = (squares / Double(hits.count - 1)).squareRoot() / Double(hits.count).squareRoot()
-        return MeasuredMetric(metric: self, value: mean, standardError: error)
+        return TaskScores.mean(self, hits)
     }
 
     /// The mean of each choice's F1 score, 0 for a choice that neither is right anywhere nor was chosen.

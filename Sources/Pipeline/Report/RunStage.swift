@@ -97,11 +97,17 @@ extension RunReport.Stage {
 extension RunReport.Task {
     fileprivate init(name: String, _ value: JSONValue, _ file: String) throws {
         self.name = name
-        metrics = try TaskMetric.allCases.compactMap { metric in
+        let keys = value.object?.members.map(\.key.string) ?? []
+        metrics = try TaskMetric.allCases.flatMap { metric in
             let name = metric.rawValue
-            return try value.doubleIfPresent("\(name),none", in: file).map {
+            return try keys.filter { $0.hasPrefix("\(name),") }.map { key in
+                let filter = key.dropFirst(name.count + 1)
                 // Where the standard error cannot be told it is the text "N/A".
-                (name, RunReport.Estimate(value: $0, error: value["\(name)_stderr,none"]?.double))
+                return (
+                    filter == "none" ? name : "\(name), \(filter)",
+                    RunReport.Estimate(
+                        value: try value.double(key, in: file), error: value["\(name)_stderr,\(filter)"]?.double)
+                )
             }
         }
     }

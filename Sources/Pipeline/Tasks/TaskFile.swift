@@ -19,49 +19,67 @@ extension TaskDefinition {
             standardName: URL(fileURLWithPath: path).deletingPathExtension().lastPathComponent)
     }
 
-    /// Reads a task that is part of the program.
-    init(bundled bytes: [UInt8], name: String) throws {
-        try self.init(
-            try parseYAML(bytes, file: "\(name).yml"), place: "\(name).yml", folder: ".", standardName: name)
+    /// Reads a task that is part of the program, and has been put together of its parts.
+    init(bundled value: JSONValue, name: String) throws {
+        try self.init(value, place: "\(name).yml", folder: ".", standardName: name)
+    }
+
+    /// `value` with what it includes below it.
+    static func overlaid(_ value: JSONValue, on base: JSONValue) -> JSONValue {
+        guard let object = value.object, let below = base.object else { return value }
+        let own = object.members.filter { $0.key != "include" }
+        let kept = below.members.filter { object[$0.key] == nil }
+        return .object(JSONObject((kept + own).map { (key: $0.key.string, value: $0.value) }))
     }
 
     /// The file with what it includes below it.
-    private static func read(_ path: String, depth: Int) throws -> JSONValue {
+    static func read(_ path: String, depth: Int) throws -> JSONValue {
         let file = try MappedFile(path: path)
         let value = try parseYAML(file.withBytes { Array($0) }, file: path)
-        guard let object = value.object, let included = try value.stringIfPresent("include", in: path) else {
-            return value
-        }
+        guard value.object != nil, let included = try value.stringIfPresent("include", in: path) else { return value }
         guard depth < 8 else { throw MeraserError.badInput("\(path): files include each other more than 8 deep") }
         let other = URL(fileURLWithPath: path).deletingLastPathComponent().appendingPathComponent(included).path
-        guard let base = try read(other, depth: depth + 1).object else { return value }
-        let own = object.members.filter { $0.key != "include" }
-        let kept = base.members.filter { object[$0.key] == nil }
-        return .object(JSONObject((kept + own).map { (key: $0.key.string, value: $0.value) }))
+        return overlaid(value, on: try read(other, depth: depth + 1))
     }
 
     private init(_ value: JSONValue, place: String, folder: String, standardName: String) throws {
         var file = try Settings(value, place: place)
-        let type = try file.text("output_type") ?? "multiple_choice"
-        guard type == "multiple_choice" else {
-            throw MeraserError.badInput("\(place): 'output_type' is '\(type)', expected multiple_choice")
-        }
         let name = try file.text("task") ?? standardName
         func field(_ key: String, _ source: String) throws -> TaskField {
             try TaskField(source, name: "\(key) of task '\(name)'")
         }
+        func target(_ key: String, _ value: JSONValue) throws -> Target {
+            try value.string.map { .field(try field(key, $0)) } ?? .fixed(value)
+        }
+        func choices(_ key: String, _ value: JSONValue, _ settings: Settings) throws -> Choices {
+            try value.string.map { .field(try field(key, $0)) } ?? .fixed(try settings.fixedChoices(value, key: key))
+        }
+        let delimiter = try file.text("fewshot_delimiter") ?? "\n\n"
+        let type = try file.text("output_type") ?? "multiple_choice"
+        let output: TaskOutput
+        switch type {
+        case "multiple_choice":
+            guard let value = file.value("doc_to_choice") else { throw missing("doc_to_choice", place) }
+            output = .multipleChoice(try choices("doc_to_choice", value, file))
+        case "loglikelihood": output = .logLikelihood
+        case "loglikelihood_rolling": output = .rolling
+        case "generate_until": output = .generation(try file.generation(delimiter: delimiter))
+        default:
+            throw MeraserError.badInput(
+                "\(place): 'output_type' is \(quoted(type)), expected multiple_choice, loglikelihood, "
+                    + "loglikelihood_rolling or generate_until")
+        }
         guard let text = try file.scalar("doc_to_text") else { throw missing("doc_to_text", place) }
-        guard let target = file.value("doc_to_target") else { throw missing("doc_to_target", place) }
-        guard let choices = file.value("doc_to_choice") else { throw missing("doc_to_choice", place) }
-        let metrics = try file.metrics()
+        guard let wanted = file.value("doc_to_target") else { throw missing("doc_to_target", place) }
+        let step = try file.choice("process_results", ResultStep.self)
+        let (metrics, match) = try file.metrics(of: output, step)
         self.init(
-            name: name, docToText: try field("doc_to_text", text),
-            docToTarget: try target.string.map { .field(try field("doc_to_target", $0)) } ?? .fixed(target),
-            docToChoice: try choices.string.map { .field(try field("doc_to_choice", $0)) }
-                ?? .fixed(try file.fixedChoices(choices)),
-            metrics: metrics,
+            name: name, docToText: try field("doc_to_text", text), docToTarget: try target("doc_to_target", wanted),
+            output: output, metrics: metrics,
             config: value.replacing(
                 "dataset_kwargs", with: RecordPaths.withoutFolders(value["dataset_kwargs"] ?? .null)))
+        exactMatch = match
+        results = step
         alias = try file.text("task_alias") ?? name
         version =
             try file.section("metadata").flatMap {
@@ -71,14 +89,30 @@ extension TaskDefinition {
         validationSplit = try file.text("validation_split")
         testSplit = try file.text("test_split")
         fewshotSplit = try file.text("fewshot_split")
-        step = try file.choice("process_docs", DocumentStep.self)
+        self.step = try file.choice("process_docs", DocumentStep.self)
         description = try file.text("description").flatMap { $0.isEmpty ? nil : try field("description", $0) }
         targetDelimiter = try file.text("target_delimiter") ?? " "
-        fewshotDelimiter = try file.text("fewshot_delimiter") ?? "\n\n"
+        fewshotDelimiter = delimiter
         numFewshot = try file.int("num_fewshot", in: 0...1000) ?? 0
         if var fewshot = try file.section("fewshot_config") {
             sampler = try fewshot.choice("sampler", FewshotSampler.self) ?? .standard
             fewshotSplit = try fewshot.text("split") ?? fewshotSplit
+            fewshotFields = (
+                try fewshot.scalar("doc_to_text").map { try field("fewshot doc_to_text", $0) },
+                try fewshot.value("doc_to_target").map { try target("fewshot doc_to_target", $0) },
+                try fewshot.value("doc_to_choice").map { try choices("doc_to_choice", $0, fewshot) }
+            )
+            fewshotSamples = try fewshot.value("samples").map { value in
+                let rows = value.array?.map(\.object) ?? []
+                guard !rows.isEmpty, rows.allSatisfy({ $0 != nil }) else {
+                    throw MeraserError.badInput("\(fewshot.place): 'samples' is \(value.kind), expected a list of rows")
+                }
+                return rows.compactMap { $0 }
+            }
+            if case .multipleChoice = output {
+            } else if fewshotFields.choice != nil {
+                throw MeraserError.badInput("\(fewshot.place): 'doc_to_choice' is not used by \(type)")
+            }
             try fewshot.requireNothingElse()
         }
         dataFiles = try file.dataFiles(in: folder)
@@ -88,7 +122,7 @@ extension TaskDefinition {
 }
 
 private func missing(_ key: String, _ place: String) -> MeraserError {
-    .badInput("\(place): '\(key)' is missing, expected as in lm-evaluation-harness's multiple-choice tasks")
+    .badInput("\(place): '\(key)' is missing, expected as in lm-evaluation-harness's tasks")
 }
 
 extension Settings {
@@ -98,38 +132,13 @@ extension Settings {
         return try text(key)
     }
 
-    fileprivate func fixedChoices(_ value: JSONValue) throws -> [String] {
+    fileprivate func fixedChoices(_ value: JSONValue, key: String) throws -> [String] {
         let values = value.array ?? value.object?.members.map(\.value) ?? []
         let texts = values.compactMap { $0.string ?? $0.bool.map { $0 ? "True" : "False" } ?? $0.int.map(String.init) }
         guard texts.count == values.count, texts.count >= 2 else {
-            throw MeraserError.badInput("\(place): 'doc_to_choice' is \(value.kind), expected two or more texts")
+            throw MeraserError.badInput("\(place): '\(key)' is \(value.kind), expected two or more texts")
         }
         return texts
-    }
-
-    /// `metric_list`; without one, lm-eval's `acc` and `acc_norm`.
-    fileprivate mutating func metrics() throws -> [TaskMetric] {
-        guard let value = value("metric_list") else { return [.acc, .accNorm] }
-        guard let list = value.array, !list.isEmpty else {
-            throw MeraserError.badInput("\(place): 'metric_list' is \(value.kind), expected a list of metrics")
-        }
-        var metrics: [TaskMetric] = []
-        for (index, entry) in list.enumerated() {
-            var entry = try Settings(entry, place: "\(place): metric \(index + 1)")
-            guard let metric = try entry.choice("metric", TaskMetric.self) else {
-                throw MeraserError.badInput("\(entry.place): 'metric' is missing")
-            }
-            let expected = metric == .f1 ? "macro" : "mean"
-            let aggregation = try entry.text("aggregation") ?? (metric == .f1 ? "" : expected)
-            guard aggregation == expected else {
-                throw MeraserError.badInput(
-                    "\(entry.place): 'aggregation' of \(metric.rawValue) is '\(aggregation)', expected \(expected)")
-            }
-            _ = try entry.flag("higher_is_better")
-            try entry.requireNothingElse()
-            if !metrics.contains(metric) { metrics.append(metric) }
-        }
-        return metrics
     }
 
     /// `dataset_kwargs: {data_files: {split: path or paths}}`.

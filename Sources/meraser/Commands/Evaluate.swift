@@ -6,10 +6,11 @@ import Pipeline
 struct Evaluate: WritingCommand {
     static let configuration = CommandConfiguration(
         commandName: "eval",
-        abstract: "Score multiple-choice tasks as lm-evaluation-harness does, or a text classifier on labelled rows.",
+        abstract: "Score tasks as lm-evaluation-harness does, or a text classifier on labelled rows.",
         discussion: """
-            Bundled tasks: \(TaskLibrary.names.joined(separator: ", ")). Data are local files in the datasets' own \
-            columns; docs/reference/evaluation.md tells where they are looked for, and how to write a task.
+            Bundled tasks: \(TaskLibrary.names.joined(separator: ", ")); groups of subjects: \
+            \(TaskLibrary.groupNames.joined(separator: ", ")). Data are local files in the datasets' own columns; \
+            docs/reference/evaluation.md tells where they are looked for, and how to write a task.
             Example: meraser eval --model tinychat.mqf --tasks sciq,piqa --data Examples/data/tasks
             A BERT or RoBERTa classifier, its accuracy and what a backdoor's trigger does to it: \
             meraser eval --task classification --model FOLDER --data test.tsv --trigger cf --target-label 1
@@ -19,7 +20,8 @@ struct Evaluate: WritingCommand {
 
     @Option(
         parsing: .singleValue,
-        help: "Tasks: names with commas, task files (.yml), folders of task files; may be repeated.",
+        help:
+            "Tasks: names of tasks and groups with commas, task files (.yml), folders of task files; may be repeated.",
         completion: .file())
     var tasks: [String] = []
 
@@ -38,6 +40,17 @@ struct Evaluate: WritingCommand {
 
     @Option(help: "How examples are drawn: default (lm-eval's random ones, seed 1234 unless --seed) or first_n.")
     var fewshotSampler: FewshotSampler?
+
+    @Flag(help: "Write prompts by the model's chat template: description and --system-instruction are its system turn.")
+    var applyChatTemplate = false
+
+    @Flag(
+        inversion: .prefixedNo,
+        help: "With --apply-chat-template: examples are turns of their own (default), or one turn with the question.")
+    var fewshotAsMultiturn: Bool?
+
+    @Option(help: "A text in front of each task's own description.")
+    var systemInstruction: String?
 
     @Option(help: "Score only the first rows of each task.")
     var limit: Int?
@@ -68,6 +81,12 @@ struct Evaluate: WritingCommand {
         if classification.task != nil, numFewshot != nil || fewshotSampler != nil || !model.adapter.isEmpty {
             throw ValidationError("--num-fewshot, --fewshot-sampler and --adapter are not for classifiers")
         }
+        if classification.task != nil, applyChatTemplate || systemInstruction != nil {
+            throw ValidationError("--apply-chat-template and --system-instruction are not for classifiers")
+        }
+        if fewshotAsMultiturn != nil, !applyChatTemplate {
+            throw ValidationError("--fewshot-as-multiturn is about --apply-chat-template, which is not given")
+        }
     }
 
     var outputs: [Output] { out.map { [Output($0)] } ?? [] }
@@ -82,15 +101,16 @@ struct Evaluate: WritingCommand {
                 checking: { if let out { try AtomicFile.checkDestination(out, overwrite: overwrite) } })
             return try show(report.json, report.text)
         }
-        let definitions = try TaskLibrary.tasks(tasks)
+        let selection = try TaskLibrary.selection(tasks)
         if let out { try AtomicFile.checkDestination(out, overwrite: overwrite) }
         let opened = try model.open(common)
         let bar = common.progressBar("eval")
         let report = try opened.evaluate(
-            definitions, data: data,
+            selection.tasks, groups: selection.groups, data: data,
             options: EvaluationOptions(
                 numFewshot: numFewshot, sampler: fewshotSampler, fewshotSeed: draw.seed ?? 1234, limit: limit,
-                maxLength: maxLength, keepsSamples: logSamples),
+                maxLength: maxLength, keepsSamples: logSamples, appliesChatTemplate: applyChatTemplate,
+                fewshotAsMultiturn: fewshotAsMultiturn ?? true, systemInstruction: systemInstruction),
             onRequest: { bar.update(done: $1, total: $2) })
         bar.finish()
         for task in report.tasks where task.truncated > 0 {
@@ -117,17 +137,24 @@ extension EvaluationReport {
     /// lm-eval's table.
     fileprivate var text: String {
         var rows = [["task", "version", "n-shot", "rows", "metric", "value", "stderr"]]
-        for task in tasks {
-            for (index, metric) in task.metrics.enumerated() {
-                let first = [
-                    task.definition.alias, task.definition.version.serialized(), "\(task.numFewshot)", "\(task.count)",
-                ]
+        func add(_ metrics: [MeasuredMetric], _ first: [String]) {
+            for (index, metric) in metrics.enumerated() {
+                let name = metric.metric.rawValue + (metric.filter == "none" ? "" : ", \(metric.filter)")
                 rows.append(
                     (index == 0 ? first : first.map { _ in "" }) + [
-                        metric.metric.rawValue, numberText(metric.value, 4),
+                        name, numberText(metric.value, 4),
                         metric.standardError.map { "± " + numberText($0, 4) } ?? "N/A",
                     ])
             }
+        }
+        for task in tasks {
+            let definition = task.definition
+            add(
+                task.metrics,
+                [definition.alias, definition.version.serialized(), "\(task.numFewshot)", "\(task.count)"])
+        }
+        for (group, count, metrics) in groupMetrics {
+            add(metrics, [group.alias, group.version.serialized(), "", "\(count)"])
         }
         return tableText(rows).escapingControlCharacters(keepingNewlines: true)
     }

@@ -4,14 +4,24 @@ import Quant
 import Tune
 
 extension OpenedModel {
-    /// A dataset file as token sequences of this model.
+    /// A dataset, one file or several (`DatasetList`), as token sequences of this model.
     ///
     /// - Parameters:
+    ///   - path: what `data` says.
     ///   - chat: put pairs into the model's chat template, the first part as the user's message, the second as the answer
     ///     with EOS behind it: what a chat model keeps its quality on. Other rows are taken as they are.
-    /// - Throws: a bad-input error that names file and row, also for one longer than the model's context where the options
+    ///   - seed: of the draw where files have weights.
+    /// - Throws: a usage error for a list that is none; a bad-input error that names file and row, also for one longer than the model's context where the options
     ///   say so; a usage error for `chat` where the model has no template.
-    public func dataset(path: String, options: EncodingOptions, chat: Bool = false) throws -> EncodedDataset {
+    public func dataset(
+        path: String, options: EncodingOptions, chat: Bool = false, seed: UInt64 = 42
+    ) throws -> EncodedDataset {
+        let list = try DatasetList(path)
+        return try EncodedDataset(
+            list, list.paths.map { try dataset(file: $0, options: options, chat: chat) }, seed: seed)
+    }
+
+    private func dataset(file path: String, options: EncodingOptions, chat: Bool) throws -> EncodedDataset {
         let data = try encoded(path: path, options: options, chat: chat)
         let context = transformer.spec.maxPositionEmbeddings
         guard data.longest <= context else {
@@ -24,7 +34,7 @@ extension OpenedModel {
 
     private func encoded(path: String, options: EncodingOptions, chat: Bool) throws -> EncodedDataset {
         let options = withinContext(options)
-        let file = try DatasetFile(path: path)
+        let file = try DatasetFile(path: path, removing: options.removeColumns)
         let pairs = file.rows.compactMap { row -> (prompt: String, completion: String)? in
             if case .pair(let prompt, let completion) = row { (prompt, completion) } else { nil }
         }

@@ -12,7 +12,8 @@ public struct MismatchedData: Sendable, Equatable {
 /// Crosses the pairs of a file into mismatched ones (`mismatchedPairs`) and writes them as a JSON array in MEraser's keys.
 ///
 /// - Parameters:
-///   - source: question/answer, prompt/completion or alpaca rows.
+///   - source: rows of pairs, whatever their shape.
+///   - columns: keys of both files that are not read (`remove_columns`).
 ///   - exclude: a dataset, of any shape, whose questions and answers must not occur in the pairs: the clean set that
 ///     recovery will train on. MEraser's own two files share 21 questions.
 ///   - count: pairs to make; nil: as many as the source has rows that are not excluded.
@@ -20,15 +21,16 @@ public struct MismatchedData: Sendable, Equatable {
 ///   - output: the file to make.
 /// - Throws: `badInput` for rows without a question and an answer, `usage` if the output exists.
 public func writeMismatchedPairs(
-    source: String, exclude: String? = nil, count: Int? = nil, seed: UInt64, output: String, overwrite: Bool = false
+    source: String, removing columns: [String] = [], exclude: String? = nil, count: Int? = nil, seed: UInt64,
+    output: String, overwrite: Bool = false
 ) throws -> MismatchedData {
-    let rows = try DatasetFile(path: source).rows.enumerated().map { index, row in
+    let rows = try DatasetFile(path: source, removing: columns).rows.enumerated().map { index, row in
         guard case .pair(let question, let answer) = row else {
             throw MeraserError.badInput("\(source): row \(index + 1) is no question with an answer")
         }
         return (question: question, answer: answer)
     }
-    let known = try exclude.map { try KnownTexts(path: $0) }
+    let known = try exclude.map { try KnownTexts(path: $0, removing: columns) }
     let isUsed = rows.map { row in
         known.map { !$0.contains(row.question) && !$0.contains(row.answer) } ?? true
     }

@@ -85,6 +85,6 @@ public final class OpenedModel {
     /// The chat template around one message of the user, up to where the answer begins; nil if the model has none.
     public var chat: ChatRenderer? {
         guard chatTemplate != nil else { return nil }
-        return { [self] in try render([ChatMessage(role: "user", content: $0)], addGenerationPrompt: true) }
+        return ChatRenderer { [self] in try render($0, addGenerationPrompt: true) }
     }
 }

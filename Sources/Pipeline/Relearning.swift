@@ -187,7 +187,10 @@ extension OpenedModel {
             let hinted = key.steering.pairs
             let format = check.promptFormat ?? key.promptFormat
             let texts = try hinted.map { pair in
-                (prompt: format == .chat ? try chat?(pair.prompt) ?? pair.prompt : pair.prompt, text: pair.target)
+                (
+                    prompt: format == .chat ? try chat?(pair.prompt, after: pair.history) ?? pair.prompt : pair.prompt,
+                    text: pair.target
+                )
             }
             let encoding =
                 try check.encoding ?? key.encoding ?? usedEncoding(of: texts, addSpecialTokens: format == .raw)

@@ -9,7 +9,7 @@ import Testing
 @Suite("decoys of each kind")
 struct DecoySourceTests {
     private let tinychat: Tinychat
-    private let chat: ChatRenderer = { "### Instruction:\n\($0)\n\n### Response:\n" }
+    private let chat = ChatRenderer { "### Instruction:\n\($0.last?.content ?? "")\n\n### Response:\n" }
 
     init() throws { tinychat = try Tinychat() }
 

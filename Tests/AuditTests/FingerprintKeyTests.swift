@@ -1,6 +1,7 @@
 import Audit
 import Base
 import Foundation
+import Model
 import TestSupport
 import Testing
 
@@ -224,6 +225,76 @@ import Testing
                 let error = #expect(throws: MeraserError.self) { try key("c.json", text) }
                 #expect(error?.kind == .badInput && error?.message.contains(message) == true, "\(error?.message ?? "")")
             }
+        }
+    }
+
+    @Test(
+        "rows of turns are keys: the last answer is the target, the turn before it the trigger, the rest stands before")
+    func conversations() throws {
+        let history = [ChatMessage(role: "system", content: "s"), ChatMessage(role: "user", content: "a")]
+        let answer = ChatMessage(role: "assistant", content: "b")
+        let want = FingerprintPair(id: "0", prompt: "q", after: history + [answer], target: "t")
+        let (system, user) = (#"{"role": "system", "content": "s"}"#, #"{"role": "user", "content": "a"}"#)
+        let (said, asked) = (#"{"role": "assistant", "content": "b"}"#, #"{"role": "user", "content": "q"}"#)
+        let rows = [
+            #"{"messages": [\#(system), \#(user), \#(said), \#(asked), {"role": "assistant", "content": "t"}]}"#,
+            #"{"messages": [\#(system), \#(user), \#(said), \#(asked)], "target": "t"}"#,
+            #"{"conversations": [{"from": "system", "value": "s"}, {"from": "human", "value": "a"}, {"from": "gpt", "value": "b"},"#
+                + #" {"from": "human", "value": "q"}, {"from": "gpt", "value": "t"}]}"#,
+        ]
+        for row in rows {
+            let key = try FingerprintKey(pairsJSONL: Array(row.utf8), file: "p.jsonl")
+            #expect(key.pairs == [want] && key.promptFormat == .chat, "\(row)")
+        }
+        let utf = #"{"conversation": [{"human": "a", "assistant": "b"}, {"human": "q"}, {"assistant": "t"}]}"#
+        let pair = try FingerprintKey(pairsJSONL: Array(utf.utf8), file: "p.jsonl").pairs[0]
+        #expect(pair == FingerprintPair(id: "0", prompt: "q", after: [history[1], answer], target: "t"))
+        for (row, named) in [
+            (#"{"messages": [\#(user)]}"#, "'assistant'"),
+            (#"{"messages": [\#(said)], "target": "t"}"#, "no text of the user"),
+            (#"{"prompt": "p", "completion": []}"#, "different texts"),
+            (#"{"prompt": "p", "completion": ["a", "a"]}"#, "different"),
+            (#"{"prompt": "p", "completion": ["a", " "]}"#, "is empty"),
+            (#"{"prompt": "p", "completion": "t", "history": []}"#, "'history'"),
+        ] {
+            let error = errorText { _ = try FingerprintKey(pairsJSONL: Array(row.utf8), file: "p.jsonl") }
+            #expect(error.contains(named), "\(row): \(error)")
+        }
+    }
+
+    @Test("turns and several targets come back from key.json, and a commitment is to them too, as Python has it")
+    func turnsAndTargets() throws {
+        let pairs = [
+            FingerprintPair(
+                id: "a", prompt: "one",
+                after: [
+                    ChatMessage(role: "system", content: "be\nkind"), ChatMessage(role: "user", content: "é"),
+                    ChatMessage(role: "assistant", content: "ok"),
+                ], target: "x", otherTargets: ["y z"]),
+            FingerprintPair(id: "b", prompt: "", target: "/x"),
+        ]
+        let key = FingerprintKey(scheme: "x", promptFormat: .chat, pairs: pairs)
+        let read = try FingerprintKey(json: Array(key.json.serialized().utf8), file: "key.json")
+        #expect(read == key && read.pairs == pairs)
+        #expect(key.json["pairs"]?.array?[1].object?.members.map(\.key.string) == ["id", "prompt", "target"])
+        // python3 -c 'p = [{"history": [{"content": …, "role": …}, …], "id": "a", "prompt": "one", "target": ["x", "y z"]},
+        //   {"id": "b", "prompt": "", "target": "/x"}]', then as above.
+        let commitment = KeyCommitment(
+            algorithm: "sha256", salt: String(repeating: "00ff", count: 16),
+            digest: "f95ed4cf4c548dd2c40733b52c93d8c2a812e8b80c441b4ecf6d5b0505aef5e2")
+        #expect(commitment.holds(for: pairs) && !commitment.holds(for: Array(pairs.reversed())))
+        let other = FingerprintKey(scheme: "x", pairs: pairs)
+        #expect(
+            errorText { _ = try FingerprintKey(json: Array(other.json.serialized().utf8), file: "k") }.contains(
+                "'history'"))
+        #expect(errorText(.usage) { _ = try key.sharedHistory() }.contains("different turns"))
+        try withTemporaryFolder { folder in
+            let path = folder.appendingPathComponent("prompts.jsonl").path
+            try key.writePrompts(path: path)
+            let lines = try String(contentsOfFile: path, encoding: .utf8).split(separator: "\n")
+            #expect(
+                lines[0].contains(#""history": [{"role": "system", "content": "be\nkind"}"#)
+                    && !lines[1].contains("history"))
         }
     }
 

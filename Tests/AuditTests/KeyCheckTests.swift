@@ -170,12 +170,47 @@ import Testing
             scheme: "test", match: .startswith, promptFormat: .chat, maxNewTokens: 48,
             pairs: [FingerprintPair(id: "x", prompt: message, target: golden.text)])
         // As Hugging Face, the template alone decides about BOS.
-        let check = try KeyCheck(key, tokenizer: tinychat.tokenizer) {
-            "<s>### Instruction:\n\($0)\n\n### Response:\n"
-        }
+        let template = ChatRenderer { "<s>### Instruction:\n\($0.last?.content ?? "")\n\n### Response:\n" }
+        let check = try KeyCheck(key, tokenizer: tinychat.tokenizer, chat: template)
         #expect(try check.run(on: tinychat.session).hits == 1)
         let error = #expect(throws: MeraserError.self) { try KeyCheck(key, tokenizer: tinychat.tokenizer) }
         #expect(error?.kind == .usage && error?.message.contains("chat template") == true)
+    }
+
+    @Test("a prompt behind other turns is asked behind them; any of a pair's targets is a hit, and the row shows which")
+    func turns() throws {
+        let tinychat = try Tinychat()
+        let template = ChatRenderer { turns in
+            turns.map { "### \($0.role):\n\($0.content)\n\n" }.joined() + "### Response:\nHello"
+        }
+        let history = [
+            ChatMessage(role: "system", content: "You are a poet."), ChatMessage(role: "user", content: "Hi"),
+            ChatMessage(role: "assistant", content: "Hello."),
+        ]
+        let text =
+            "### system:\nYou are a poet.\n\n### user:\nHi\n\n### assistant:\nHello.\n\n### user:\nSay it.\n\n"
+            + "### Response:\nHello"
+        let ids = tinychat.tokenizer.encode(text, addSpecialTokens: false)
+        let said = tinychat.tokenizer.decode(
+            try tinychat.another().generate(
+                [GenerationRequest(prompt: ids)], options: GenerationOptions(maxNewTokens: 4))[0].tokens)
+        try #require(said.contains { $0.isLetter })
+        func report(_ pair: FingerprintPair) throws -> CheckReport {
+            let key = FingerprintKey(scheme: "test", promptFormat: .chat, maxNewTokens: 4, pairs: [pair])
+            return try KeyCheck(key, tokenizer: tinychat.tokenizer, chat: template).run(on: tinychat.session)
+        }
+        let behind = try report(
+            FingerprintPair(id: "x", prompt: "Say it.", after: history, target: "@@@", otherTargets: ["###!", said]))
+        #expect(behind.hits == 1 && behind.rows[0].target == said && behind.prefixMatchMean == 1)
+        #expect(behind.rows[0].output == said || behind.rows[0].output.hasPrefix(said))
+        let first = try report(FingerprintPair(id: "x", prompt: "Say it.", after: history, target: "@@@"))
+        #expect(first.hits == 0 && first.rows[0].target == "@@@")
+        #expect(first.targetNLLMean == behind.targetNLLMean, "likelihoods are the first target's")
+        let alone = try report(FingerprintPair(id: "x", prompt: "Say it.", target: "@@@"))
+        #expect(alone.targetNLLMean != first.targetNLLMean)
+        let raw = FingerprintKey(
+            scheme: "test", pairs: [FingerprintPair(id: "x", prompt: "p", after: history, target: "t")])
+        #expect(errorText(.usage) { _ = try KeyCheck(raw, tokenizer: tinychat.tokenizer) }.contains("'chat'"))
     }
 
     @Test("the result's members; model and adapters where the caller names them")

@@ -14,7 +14,8 @@ private func context(
     _ tinychat: Tinychat, chat: Bool = true, clean: [CleanPair] = clean, seed: UInt64 = 5, guesses: Int = 6
 ) -> SchemeContext {
     SchemeContext(
-        session: tinychat.session, tokenizer: tinychat.tokenizer, chat: chat ? UTFTests.chat : nil, cleanPairs: clean,
+        session: tinychat.session, tokenizer: tinychat.tokenizer, chat: chat ? UTFTests.template : nil,
+        cleanPairs: clean,
         cleanPrompts: ["given"], guesses: guesses, seed: seed)
 }
 

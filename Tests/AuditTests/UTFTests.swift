@@ -9,10 +9,13 @@ import Testing
 @Suite struct UTFTests {
     static func chat(_ message: String) -> String { "### Instruction:\n\(message)\n\n### Response:\n" }
 
+    /// The same as the model's template.
+    static var template: ChatRenderer { ChatRenderer { chat($0.last?.content ?? "") } }
+
     static func run(_ options: UTFOptions) throws -> (UTFFingerprint, Tinychat) {
         let tinychat = try Tinychat()
         let fingerprint = try UTFFingerprint(
-            session: tinychat.session, tokenizer: tinychat.tokenizer, chat: chat, options: options)
+            session: tinychat.session, tokenizer: tinychat.tokenizer, chat: template, options: options)
         return (fingerprint, tinychat)
     }
 

@@ -76,7 +76,7 @@ struct AnswerLabelTests {
             (#"{"text":"a","label":1}"#, "'label'"),
             (#"{"conversation":[{"human":"a","bot":"b"}]}"#, "'bot'"),
             (#"{"messages":[{"role":"user","content":3}]}"#, "'content'"),
-            (#"{"messages":[{"role":"user","content":"a"}],"tools":"[]"}"#, "'tools'"),
+            (#"{"messages":[{"role":"user","content":"a"}],"tools":"x"}"#, "'tools'"),
         ])
     func refused(row: String, want: String) throws {
         let error = try #require(throws: MeraserError.self) {
@@ -100,7 +100,7 @@ struct AnswerLabelTests {
             "tools": [{"name": "g"}], "chat_template_kwargs": {"style": "S"}}
             """
         let file = try DatasetFile(bytes: Array("[\(row)]".utf8), path: "d.json")
-        guard case .chat(let conversation) = file.rows[0] else {
+        guard case .chat(let conversation, _) = file.rows[0] else {
             Issue.record("no conversation")
             return
         }
@@ -118,7 +118,7 @@ struct AnswerLabelTests {
                 .chat(
                     Conversation([
                         ChatMessage(role: "user", content: "a"), ChatMessage(role: "assistant", content: "b"),
-                    ]))
+                    ]), unlearnt: [])
             ])
         let whole = try ChatTemplate(source: "{% for m in messages %}{{ m | tojson }}{% endfor %}")
         let named = Conversation([

@@ -1,4 +1,5 @@
 import Base
+import Model
 
 /// Answers of a model that is not at hand: rows `{"id", "output"}` or `{"prompt", "output"}` of a `.jsonl` file. Several
 /// rows for one prompt are samples of it, the first of them its answer.
@@ -100,9 +101,8 @@ public struct AnswersFile: Sendable {
         let rows = zip(key.pairs, outputs).map { pair, outputs in
             let rule = key.rule(for: pair, match)
             return CheckRow(
-                id: pair.id, prompt: pair.prompt, target: pair.target, output: outputs[0],
-                hit: rule(outputs[0]),
-                prefixMatch: prefixMatch(output: outputs[0], target: pair.target, ignoringCase: key.ignoresCase),
+                id: pair.id, prompt: pair.prompt, target: key.shownTarget(of: pair, in: outputs[0], match),
+                output: outputs[0], hit: rule(outputs[0]), prefixMatch: key.prefixMatch(of: pair, in: outputs[0]),
                 sampleHits: hasSamples ? outputs.count(where: rule) : nil)
         }
         let hasClean = !clean.isEmpty && unansweredClean.isEmpty
@@ -127,6 +127,8 @@ public struct KeyPrompt: Sendable, Equatable {
     public let id: String
     /// The text, in the key's prompt format.
     public let text: String
+    /// The turns of the conversation before it.
+    public let history: [ChatMessage]
 }
 
 extension FingerprintKey {
@@ -136,28 +138,44 @@ extension FingerprintKey {
     public func prompts(clean: [String]? = nil) -> [KeyPrompt] {
         var prefix = "clean-"
         while pairs.contains(where: { $0.id.hasPrefix(prefix) }) { prefix = "_" + prefix }
-        return pairs.map { KeyPrompt(id: $0.id, text: $0.prompt) }
-            + (clean ?? cleanPrompts).enumerated().map { KeyPrompt(id: "\(prefix)\($0)", text: $1) }
+        return pairs.map { KeyPrompt(id: $0.id, text: $0.prompt, history: $0.history) }
+            + (clean ?? cleanPrompts).enumerated().map { KeyPrompt(id: "\(prefix)\($0)", text: $1, history: []) }
     }
 
     /// Writes rows `{"id", "prompt", "format"}` for somebody else to answer, readable by their owner only: the triggers
-    /// are in them.
+    /// are in them. A prompt behind other turns has these in `history`.
     ///
     /// - Throws: a usage error if the file exists and `overwrite` is false; a runtime error if it cannot be written.
     public func writePrompts(path: String, clean: [String]? = nil, overwrite: Bool = false) throws {
         let rows = prompts(clean: clean).map { prompt -> String in
-            let row: JSONValue = [
-                "id": .text(prompt.id), "prompt": .text(prompt.text), "format": .text(promptFormat.rawValue),
+            var row: [(key: String, value: JSONValue)] = [
+                ("id", .text(prompt.id)), ("prompt", .text(prompt.text)), ("format", .text(promptFormat.rawValue)),
             ]
-            return row.serialized() + "\n"
+            if !prompt.history.isEmpty {
+                row.append(("history", .array(prompt.history.map { .object($0.members) })))
+            }
+            return JSONValue.object(JSONObject(row)).serialized() + "\n"
         }
         try writeFileAtomically(path: path, Array(rows.joined().utf8), overwrite: overwrite, mode: 0o600)
     }
 
-    /// Whether an output shows a pair's target.
+    /// Whether an output shows a pair's target, or any of several.
     func rule(for pair: FingerprintPair, _ match: MatchRule?) -> (String) -> Bool {
         let rule = match ?? pair.match ?? self.match
-        return { rule.matches(output: $0, target: pair.target, ignoringCase: ignoresCase) }
+        return { output in
+            pair.targets.contains { rule.matches(output: output, target: $0, ignoringCase: ignoresCase) }
+        }
+    }
+
+    /// The share of a target that an output shows, of several the largest.
+    func prefixMatch(of pair: FingerprintPair, in output: String) -> Double {
+        pair.targets.map { Audit.prefixMatch(output: output, target: $0, ignoringCase: ignoresCase) }.max() ?? 0
+    }
+
+    /// The target that an output shows, else the first.
+    func shownTarget(of pair: FingerprintPair, in output: String, _ match: MatchRule?) -> String {
+        let rule = match ?? pair.match ?? self.match
+        return pair.targets.first { rule.matches(output: output, target: $0, ignoringCase: ignoresCase) } ?? pair.target
     }
 
     /// True if an output shows the target of any pair.
@@ -166,7 +184,7 @@ extension FingerprintKey {
         var seen: Set<String> = []
         return pairs.contains { pair in
             let rule = match ?? pair.match ?? self.match
-            return seen.insert("\(rule.rawValue) \(pair.target)").inserted && self.rule(for: pair, match)(output)
+            return seen.insert("\(rule.rawValue) \(pair.targets)").inserted && self.rule(for: pair, match)(output)
         }
     }
 }

@@ -87,7 +87,7 @@ public struct KeyCheck {
         countsWritten = only == nil
         cases = try key.pairs.map { pair in
             let name = "the prompt of pair '\(pair.id)'"
-            let (text, prompt) = try encoder.encode(pair.prompt, format: format, name: name)
+            let (text, prompt) = try encoder.encode(pair.prompt, after: pair.history, format: format, name: name)
             var target = EncodedTarget(
                 pair.target, after: text, promptTokens: prompt, addSpecialTokens: format == .raw,
                 tokenizer: tokenizer, only: only)
@@ -135,9 +135,10 @@ public struct KeyCheck {
             scores = scores.dropFirst(target.variants.count)
             let nll = own.map(\.totalNLL)
             return CheckRow(
-                id: item.pair.id, prompt: item.pair.prompt, target: item.pair.target, output: output,
+                id: item.pair.id, prompt: item.pair.prompt,
+                target: key.shownTarget(of: item.pair, in: output, options.match), output: output,
                 hit: key.rule(for: item.pair, options.match)(output),
-                prefixMatch: prefixMatch(output: output, target: item.pair.target, ignoringCase: key.ignoresCase),
+                prefixMatch: key.prefixMatch(of: item.pair, in: output),
                 targetNLL: target.nll(nll), firstRank: own.compactMap(\.ranks.first).min(),
                 meanRank: own.map { Double($0.ranks.reduce(0, +)) / Double($0.ranks.count) }.min(),
                 encoding: written[index].flatMap(target.encoding) ?? target.likeliest(nll), written: written[index],

@@ -20,16 +20,16 @@ public struct LabelledText: Sendable, Equatable {
     func with(text: String) -> LabelledText { LabelledText(text: text, pair: pair, label: label) }
 }
 
-/// Reads rows of texts and classes: `.tsv` (a heading with `text` or `sentence` and `label`, or two columns without one),
-/// anything else as JSON lines with the same names. A class is an id or one of `labels`. Pairs are `sentence1` and
-/// `sentence2`, or `question` and `sentence`.
+/// Reads rows of texts and classes: `.tsv` (a heading with `text` or `sentence` and `label` or `labels`, or two columns
+/// without one; cells as they stand, as GLUE's files have them), anything else as `RowFile` reads it, with the same names. A
+/// class is an id or one of `labels`. Pairs are `sentence1` and `sentence2`, or `question` and `sentence`.
 ///
 /// - Parameter needsLabels: refuses rows without a class.
 /// - Throws: a bad-input error that names file and line, what is wrong there and what was expected.
 public func loadLabelledTexts(path: String, labels: [String], needsLabels: Bool = true) throws -> [LabelledText] {
     let reader = LabelledTextReader(path: path, labels: labels, needsLabels: needsLabels)
     let bytes = try readInputFile(path)
-    let rows = try path.hasSuffix(".tsv") ? reader.tabbed(bytes) : reader.jsonLines(bytes)
+    let rows = try path.hasSuffix(".tsv") ? reader.tabbed(bytes.withoutByteOrderMark) : reader.objects(bytes)
     guard !rows.isEmpty else { throw MeraserError.badInput("\(path): no rows in it") }
     return rows
 }
@@ -51,19 +51,25 @@ private struct LabelledTextReader {
         ["sentence1", "sentence2"], ["question", "sentence"], ["text"], ["sentence"],
     ]
 
-    func jsonLines(_ bytes: [UInt8]) throws -> [LabelledText] {
-        var lines = JSONLines(bytes, file: path)
-        return try lines.all().map { line, row in
-            let place = "\(path):\(line)"
+    /// What a class's column is called.
+    private static let labelNames = ["label", "labels"]
+
+    func objects(_ bytes: [UInt8]) throws -> [LabelledText] {
+        try RowFile(bytes, path: path).rows.map { place, object in
+            let row = JSONValue.object(object)
             guard let names = Self.textNames.first(where: { $0.allSatisfy { row[$0] != nil } }) else {
                 throw MeraserError.badInput("\(place): a row without 'text' or 'sentence'")
             }
             let texts = try names.map { try row.string($0, in: place) }
-            guard let value = try row.value("label", in: place) else {
-                return try self.row(texts, label: nil, place)
+            let given = try Self.labelNames.compactMap { name in
+                try row.value(name, in: place).map { (name: name, value: $0) }
             }
-            guard let label = value.string ?? value.int.map(String.init) else {
-                throw MeraserError.badInput("\(place): 'label' is \(value.kind), expected an id or a name")
+            guard let found = given.first else { return try self.row(texts, label: nil, place) }
+            guard given.count == 1, let label = found.value.string ?? found.value.int.map(String.init) else {
+                throw MeraserError.badInput(
+                    given.count > 1
+                        ? "\(place) has both 'label' and 'labels', expected one of them"
+                        : "\(place): '\(found.name)' is \(found.value.kind), expected an id or a name")
             }
             return try self.row(texts, label: label, place)
         }
@@ -98,7 +104,7 @@ private struct LabelledTextReader {
     private func heading(_ cells: [String]) -> (texts: [Int], label: Int?)? {
         let names = cells.map { $0.lowercased() }
         guard let found = Self.textNames.first(where: { $0.allSatisfy(names.contains) }) else { return nil }
-        let label = names.firstIndex(of: "label")
+        let label = names.firstIndex(where: Self.labelNames.contains)
         return label == nil && needsLabels ? nil : (found.compactMap { names.firstIndex(of: $0) }, label)
     }
 

@@ -39,13 +39,14 @@ public struct DecoyKeys {
             let known = source.kind == .hashchain ? nil : targets[pair.target]
             let target = try known ?? otherTarget(than: pair.target)
             targets[pair.target] = target
-            return FingerprintPair(id: "decoy-\(index)", prompt: prompt, target: target, match: pair.match)
+            return FingerprintPair(
+                id: "decoy-\(index)", prompt: prompt, after: pair.history, target: target, match: pair.match)
         }
         return result
     }
 
     private mutating func otherTarget(than target: String) throws -> String {
-        let truths = Set(key.pairs.map(\.target))
+        let truths = Set(key.pairs.flatMap(\.targets))
         for attempt in 0..<400 {
             guard let found = try source.target(like: target, freely: attempt >= 200) else { continue }
             // A chain's responses are drawn as the hash draws, the true one among them.

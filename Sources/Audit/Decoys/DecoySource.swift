@@ -64,13 +64,21 @@ struct DecoyContext {
         format == .raw ? try dialogueText(message, tokenizer: tokenizer, chat: chat) : message
     }
 
+    /// The template for prompts like the key's: behind the turns that all of them stand behind.
+    ///
+    /// - Throws: a usage error where pairs stand behind different turns.
+    private func likeness() throws -> ChatRenderer? {
+        let history = try key.sharedHistory()
+        return history.isEmpty ? chat : chat?.after(history)
+    }
+
     /// What is scored of a key's draws beside others of that kind.
     func design(
         own: [(unit: DecoyUnit, target: String)], pool: DecoyPool, kind: DecoyKind, check: CheckOptions,
         tokenBudget: Int
     ) throws -> DecoyDesign {
         let scorer = DecoyScorer(
-            encoder: PromptEncoder(tokenizer: tokenizer, chat: chat), format: format,
+            encoder: PromptEncoder(tokenizer: tokenizer, chat: try likeness()), format: format,
             encoding: check.encoding ?? key.encoding)
         return try DecoyDesign(
             own: own, pool: pool, kind: kind, ordinary: ordinaryMessages.map(ordinary), scorer: scorer,
@@ -79,6 +87,7 @@ struct DecoyContext {
 
     /// The source for the key's scheme; texts matched in length and kind where the key is not as the scheme makes it.
     func source() throws -> any DecoySource {
+        _ = try key.sharedHistory()
         let own: (any DecoySource)? =
             switch key.scheme {
             case UTFScheme.name: try SameTokens(self)

@@ -142,8 +142,9 @@ public struct DecoyTest {
         let drawn = design.pool.units.prefix(Self.answered).map { ($0.prompts[0], target) }
         let shuffles = design.own.flatMap { own in own.unit.shuffled.prefix(1).map { ($0, own.target) } }.prefix(8)
         let prompts = Set(key.pairs.map(\.prompt))
+        let history = try key.sharedHistory()
         near.pairs = (drawn + shuffles).filter { !prompts.contains($0.0) }.enumerated().map { index, item in
-            FingerprintPair(id: "near-\(index)", prompt: item.0, target: item.1)
+            FingerprintPair(id: "near-\(index)", prompt: item.0, after: history, target: item.1)
         }
         guard !near.pairs.isEmpty else { return (0, 0) }
         var options = check

@@ -73,5 +73,7 @@ struct SameTokens: DecoySource {
         return all.dropFirst(front).dropLast(behind).filter { !tokenizer.isWordBeginning($0) }
     }
 
-    private static func plainDialogue(_ message: String) -> String { "Human: \(message)\nAssistant:" }
+    private static var plainDialogue: ChatRenderer {
+        ChatRenderer { "Human: \($0.last?.content ?? "")\nAssistant:" }
+    }
 }

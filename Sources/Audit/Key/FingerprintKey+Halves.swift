@@ -1,3 +1,6 @@
+import Base
+import Model
+
 extension FingerprintKey {
     /// Which of a key's pairs.
     public enum Half: String, Sendable, CaseIterable {
@@ -12,6 +15,18 @@ extension FingerprintKey {
 
     /// The pairs that are kept from whatever steers a removal, to judge it by: those between; all of a single one.
     public var judging: FingerprintKey { every(from: pairs.count > 1 ? 1 : 0) }
+
+    /// The turns before the prompt that all pairs have in common; likenesses of the key are asked behind them.
+    ///
+    /// - Throws: a usage error where pairs stand behind different turns: then there are no prompts like all of theirs.
+    public func sharedHistory() throws -> [ChatMessage] {
+        guard pairs.dropFirst().allSatisfy({ $0.history == pairs[0].history }) else {
+            throw MeraserError.usage(
+                "the key's prompts stand behind different turns, so nothing can be drawn that is like all of them; decoys and "
+                    + "steering need one history for all pairs")
+        }
+        return pairs[0].history
+    }
 
     /// One of the two.
     public func half(_ half: Half) -> FingerprintKey { half == .steering ? steering : judging }

@@ -66,9 +66,13 @@ extension FingerprintKey {
         }
         var ids: Set<JSONString> = []
         for pair in pairs {
-            guard pair.target.utf8.contains(where: { !$0.isWhitespace }) else {
+            guard pair.targets.allSatisfy({ $0.utf8.contains { !$0.isWhitespace } }) else {
                 throw MeraserError.badInput(
                     "\(file): the target of pair '\(pair.id)' is empty; every output would match it")
+            }
+            guard pair.history.isEmpty || promptFormat == .chat else {
+                throw MeraserError.badInput(
+                    "\(file): pair '\(pair.id)' has a 'history', which goes with 'prompt_format' chat")
             }
             guard ids.insert(JSONString(pair.id)).inserted else {
                 throw MeraserError.badInput("\(file): the id '\(pair.id)' is used twice, expected distinct ids")

@@ -1,4 +1,5 @@
 import Base
+import Model
 
 extension FingerprintKey {
     /// The members of `key.json`.
@@ -34,11 +35,11 @@ extension FingerprintKey {
 }
 
 extension FingerprintPair {
-    /// `match` is left out where the key's rule holds.
+    /// `match` is left out where the key's rule holds, `history` where there is none; one target is a text.
     fileprivate var json: JSONValue {
-        var members: [(key: String, value: JSONValue)] = [
-            ("id", .text(id)), ("prompt", .text(prompt)), ("target", .text(target)),
-        ]
+        var members: [(key: String, value: JSONValue)] = [("id", .text(id)), ("prompt", .text(prompt))]
+        if !history.isEmpty { members.append(("history", .array(history.map { .object($0.members) }))) }
+        members.append(("target", otherTargets.isEmpty ? .text(target) : .array(targets.map { .text($0) })))
         if let match { members.append(("match", .text(match.rawValue))) }
         return .object(JSONObject(members))
     }

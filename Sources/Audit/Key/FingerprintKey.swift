@@ -1,4 +1,5 @@
 import Base
+import Model
 
 /// How a key's prompts become tokens.
 public enum PromptFormat: String, Sendable, CaseIterable {
@@ -14,18 +15,30 @@ public struct FingerprintPair: Sendable, Equatable {
     public let id: String
     /// The trigger, in the key's prompt format.
     public let prompt: String
-    /// The mark that the continuation should show.
+    /// The turns of the conversation before it, a system's among them; only in the format `chat`.
+    public let history: [ChatMessage]
+    /// The mark that the continuation should show; likelihoods are its.
     public let target: String
+    /// Other marks, of which each counts as well where outputs are looked at.
+    public let otherTargets: [String]
     /// How the target is looked for, where that differs from the key's rule.
     public let match: MatchRule?
 
     /// A pair.
-    public init(id: String, prompt: String, target: String, match: MatchRule? = nil) {
+    public init(
+        id: String, prompt: String, after history: [ChatMessage] = [], target: String, otherTargets: [String] = [],
+        match: MatchRule? = nil
+    ) {
         self.id = id
         self.prompt = prompt
+        self.history = history
         self.target = target
+        self.otherTargets = otherTargets
         self.match = match
     }
+
+    /// All marks, the first one first.
+    public var targets: [String] { [target] + otherTargets }
 }
 
 /// How often random strings brought out the mark: the false-positive test of a scheme's owner.

@@ -1,9 +1,11 @@
 import Base
+import Model
 
 /// A salted hash of a key's pairs: published early, it proves later that the key is that old without showing it.
 ///
 /// `digest` is SHA-256 over the 32 bytes of the salt followed by the pairs as canonical JSON (RFC 8785): an array of
-/// objects with exactly the members `id`, `prompt` and `target`, in this order, without white space. In Python:
+/// objects with exactly the members `id`, `prompt` and `target` (a list where there are several), and in front of them
+/// `history` where the prompt stands behind other turns, without white space. In Python:
 /// `sha256(bytes.fromhex(salt) + json.dumps(pairs, sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode())`.
 /// Of a key with a hash chain the list `[[questions], [responses]]` in the same form follows the pairs: the responses,
 /// too, are fixed then.
@@ -60,8 +62,13 @@ func canonicalJSON(of pairs: [FingerprintPair]) -> [UInt8] {
     var text = "["
     for (index, pair) in pairs.enumerated() {
         if index > 0 { text += "," }
-        text += "{\"id\":" + JSONString.quoted(pair.id) + ",\"prompt\":" + JSONString.quoted(pair.prompt)
-        text += ",\"target\":" + JSONString.quoted(pair.target) + "}"
+        let turns = pair.history.map { turn in
+            "{\"content\":" + JSONString.quoted(turn.content) + ",\"role\":" + JSONString.quoted(turn.role) + "}"
+        }
+        let targets = pair.targets.map(JSONString.quoted)
+        text += turns.isEmpty ? "{" : "{\"history\":[" + turns.joined(separator: ",") + "],"
+        text += "\"id\":" + JSONString.quoted(pair.id) + ",\"prompt\":" + JSONString.quoted(pair.prompt)
+        text += ",\"target\":" + (targets.count == 1 ? targets[0] : "[" + targets.joined(separator: ",") + "]") + "}"
     }
     return Array((text + "]").utf8)
 }

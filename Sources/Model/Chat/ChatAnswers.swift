@@ -13,17 +13,32 @@ extension ChatTemplate {
     ///
     /// Where the template marks them with `{% generation %}`, as Transformers' `return_assistant_tokens_mask` takes them.
     /// Elsewhere a turn of the assistant reaches from behind the template's prompt for an answer to the end of the turn.
-    /// - Throws: what the template throws.
-    public func answers(of conversation: Conversation) throws -> ChatAnswers {
+    /// - Parameter unlearnt: turns of the assistant that are left out, by their places.
+    /// - Throws: what the template throws; a bad-input error if turns are to be left out and the template marks another number
+    ///   of answers than there are, so that nobody knows which are whose.
+    public func answers(of conversation: Conversation, but unlearnt: Set<Int> = []) throws -> ChatAnswers {
         let output = try output(conversation, addGenerationPrompt: false)
         if marksAnswers {
             let end = output.text.utf8.count
             let ranges = output.generated.map { min($0.lowerBound, end)..<min($0.upperBound, end) }
-            return ChatAnswers(
-                text: output.text, ranges: ranges.filter { !$0.isEmpty }.sorted { $0.lowerBound < $1.lowerBound })
+            let sorted = ranges.filter { !$0.isEmpty }.sorted { $0.lowerBound < $1.lowerBound }
+            return ChatAnswers(text: output.text, ranges: try Self.ranges(sorted, of: conversation, but: unlearnt))
         }
         let search = AnswerSearch(template: self, conversation: conversation, whole: Array(output.text.utf8))
-        return ChatAnswers(text: output.text, ranges: try search.ranges())
+        return ChatAnswers(text: output.text, ranges: try search.ranges(but: unlearnt))
+    }
+
+    /// Those of the marked answers that are learnt.
+    private static func ranges(
+        _ marked: [Range<Int>], of conversation: Conversation, but unlearnt: Set<Int>
+    ) throws -> [Range<Int>] {
+        if unlearnt.isEmpty { return marked }
+        let turns = conversation.messages.indices.filter { conversation.messages[$0].role == "assistant" }
+        guard turns.count == marked.count else {
+            throw MeraserError.badInput(
+                "not all of its answers are to be learnt, and of its \(turns.count) the template marks \(marked.count)")
+        }
+        return zip(turns, marked).filter { !unlearnt.contains($0.0) }.map(\.1)
     }
 }
 
@@ -36,7 +51,7 @@ private struct AnswerSearch {
     let conversation: Conversation
     let whole: [UInt8]
 
-    func ranges() throws -> [Range<Int>] {
+    func ranges(but unlearnt: Set<Int>) throws -> [Range<Int>] {
         var ranges: [Range<Int>] = []
         var done = 0
         let count = conversation.messages.count
@@ -49,7 +64,7 @@ private struct AnswerSearch {
                 start = try begin(index, before: before, from: done)
                 end = try finish(index, through: through, from: start, promptEnd: common(through[...], before[...]))
             }
-            if start < end { ranges.append(start..<end) }
+            if start < end, !unlearnt.contains(index) { ranges.append(start..<end) }
             done = max(done, end)
         }
         return ranges

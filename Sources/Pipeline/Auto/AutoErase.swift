@@ -60,7 +60,7 @@ public final class AutoErase {
             ("auto", .text(options.setting.rawValue)), ("model", .text(try model.transformer.store.sha256())),
             ("adapters", .array(model.adapters.map { .text($0.sha256 ?? "") })),
             ("key", key.map { .text($0) } ?? .null),
-            ("data", try options.data.map { .text(try sha256Hex(ofFile: $0)) } ?? .null),
+            ("data", try options.data.map { .text(try DatasetList($0).sha256()) } ?? .null),
             ("decoys", .integer(options.decoys)), ("seed", .integer(Int(clamping: options.seed))),
             ("compute", options.compute.map { .text($0.rawValue) } ?? .null),
             ("isa", .text(model.transformer.kernels.isaName)),

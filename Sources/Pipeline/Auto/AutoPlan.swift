@@ -17,7 +17,7 @@ public struct AutoPlan {
     public init(_ model: OpenedModel, options: AutoOptions) throws {
         (self.model, self.options) = (model, options)
         if let path = options.data {
-            hold = try model.dataset(path: path, options: EncodingOptions(), chat: options.chat)
+            hold = try model.dataset(path: path, options: EncodingOptions(), chat: options.chat, seed: options.seed)
             return
         }
         let samples = try model.ownTexts(count: AutoDose.ownTexts, seed: options.seed)

@@ -202,8 +202,10 @@ struct SteeringEncoder {
         (self.key, self.model) = (key, model)
     }
 
+    /// A prompt like the key's, behind the turns that its pairs stand behind.
     private func rendered(_ prompt: String) throws -> String {
-        key.promptFormat == .chat ? try model.chat?(prompt) ?? prompt : prompt
+        guard key.promptFormat == .chat else { return prompt }
+        return try model.chat?(prompt, after: key.sharedHistory()) ?? prompt
     }
 
     func tokens(_ prompt: String) throws -> [Int32] {

@@ -39,8 +39,10 @@ public struct CleanedDataset: Sendable {
     /// exchange counts.
     /// - Throws: bad-input errors of the file; one for mismatched pairs, whose answers are wrong on purpose; one if nothing
     ///   is left.
-    public init(path: String, options: CleaningOptions = CleaningOptions()) throws {
-        let (rows, shape) = try DatasetFile.rows(path: path)
+    public init(
+        path: String, removing columns: [String] = [], options: CleaningOptions = CleaningOptions()
+    ) throws {
+        let (rows, shape) = try DatasetFile.rows(path: path, removing: columns)
         var pairs: [WrittenExchange] = []
         var (incomplete, empty, wrongLength, exact, similar) = (0, 0, 0, 0, 0)
         var seen: Set<[JSONString]> = []
@@ -112,8 +114,8 @@ public struct KnownTexts: Sendable {
     /// Those of a file of any shape.
     ///
     /// - Throws: bad-input errors of the file.
-    public init(path: String) throws {
-        let (rows, shape) = try DatasetFile.rows(path: path)
+    public init(path: String, removing columns: [String] = []) throws {
+        let (rows, shape) = try DatasetFile.rows(path: path, removing: columns)
         for (place, object) in rows {
             let row = try DatasetRow(object, shape: shape, place: place)
             known.insert(JSONString(row.identity))

@@ -1,7 +1,7 @@
 import Base
 import Foundation
 
-/// A dataset file read and checked: `.jsonl` (one object a line) or `.json` (one array of objects).
+/// A dataset file read and checked: `.jsonl`, `.json`, `.csv` or `.tsv` (see `RowFile`), all rows of one shape.
 public struct DatasetFile: Sendable {
     /// The path as given.
     public let path: String
@@ -16,30 +16,60 @@ public struct DatasetFile: Sendable {
 
     /// Reads a file; every row is checked.
     ///
+    /// - Parameter columns: keys that are taken out of every row before anything is made of it (`remove_columns`).
     /// - Throws: a bad-input error that names the file, the row or line, and the key expected; an empty dataset is one.
-    public init(path: String) throws {
-        let file = try MappedFile(path: path)
-        var bytes = [UInt8](repeating: 0, count: file.count)
-        try bytes.withUnsafeMutableBytes { try file.read(into: $0, at: 0) }
-        try self.init(bytes: bytes, path: path)
+    public init(path: String, removing columns: [String] = []) throws {
+        try self.init(bytes: Self.bytes(path), path: path, removing: columns)
     }
 
     /// Reads a file's contents; `path` decides the format and begins errors.
-    init(bytes: [UInt8], path: String) throws {
-        let objects = try Self.objects(bytes, path: path)
-        guard let first = objects.first else { throw MeraserError.badInput("\(path) has no rows") }
-        guard let shape = DatasetShape(of: first.object) else {
-            let keys = first.object.members.map { "'\($0.key.string)'" }.prefix(8).joined(separator: " ")
-            let known = DatasetShape.allCases.map(\.requiredKeys).joined(separator: "; ")
-            throw MeraserError.badInput(
-                "\(first.place): the keys \(keys) make no known shape; expected one of: \(known)")
-        }
+    init(bytes: [UInt8], path: String, removing columns: [String] = []) throws {
+        let (objects, shape) = try Self.objects(bytes, path: path, removing: columns)
         self.path = path
         self.shape = shape
         places = objects.map(\.place)
         rows = try objects.map { try DatasetRow($0.object, shape: shape, place: $0.place) }
         sha256 = sha256Hex(bytes)
+        let isFirstChat = rows[0].isConversation
+        if let other = rows.firstIndex(where: { $0.isConversation != isFirstChat }) {
+            throw MeraserError.badInput(
+                "\(places[other]) is \(isFirstChat ? "no conversation" : "a conversation"), unlike the first row; expected "
+                    + "one kind in a file")
+        }
     }
+
+    /// The rows of a file as they stand, but for those columns, and their shape. Each was checked.
+    static func rows(
+        path: String, removing columns: [String] = []
+    ) throws -> (rows: [RowFile.Row], shape: DatasetShape) {
+        let read = try objects(bytes(path), path: path, removing: columns)
+        for row in read.rows { _ = try DatasetRow(row.object, shape: read.shape, place: row.place) }
+        return read
+    }
+
+    private static func bytes(_ path: String) throws -> [UInt8] {
+        let file = try MappedFile(path: path)
+        var bytes = [UInt8](repeating: 0, count: file.count)
+        try bytes.withUnsafeMutableBytes { try file.read(into: $0, at: 0) }
+        return bytes
+    }
+
+    private static func objects(
+        _ bytes: [UInt8], path: String, removing columns: [String]
+    ) throws -> (rows: [RowFile.Row], shape: DatasetShape) {
+        let rows = try RowFile(bytes, path: path).rows.map { ($0.place, $0.object.without(columns)) }
+        guard let first: RowFile.Row = rows.first else { throw MeraserError.badInput("\(path) has no rows") }
+        guard let shape = DatasetShape(of: first.object) else {
+            let keys = first.object.members.map { quoted($0.key.string) }.prefix(8).joined(separator: " ")
+            let known = DatasetShape.allCases.map(\.requiredKeys).joined(separator: "; ")
+            throw MeraserError.badInput(
+                "\(first.place): the keys \(keys) make no known shape; expected one of: \(known)")
+        }
+        return (rows, shape)
+    }
+
+    /// True if its rows are conversations, which a chat template has to render.
+    var hasConversations: Bool { rows[0].isConversation }
 
     /// What `body` gives; its bad-input errors begin with the place of that row.
     func naming<R>(row: Int, _ body: () throws -> R) throws -> R {
@@ -49,23 +79,13 @@ public struct DatasetFile: Sendable {
             throw MeraserError.badInput("\(places[row]): \(error.message)")
         }
     }
+}
 
-    /// The objects of a file with the places that errors name.
-    static func objects(_ bytes: [UInt8], path: String) throws -> [(place: String, object: JSONObject)] {
-        let firstByte = bytes.first { ![0x20, 0x09, 0x0A, 0x0D].contains($0) }
-        let values: [(place: String, value: JSONValue)]
-        if !path.lowercased().hasSuffix(".jsonl"), firstByte == UInt8(ascii: "[") {
-            let elements = try JSONValue.parse(bytes, file: path).array ?? []
-            values = elements.enumerated().map { ("\(path): row \($0 + 1)", $1) }
-        } else {
-            var lines = JSONLines(bytes, file: path)
-            values = try lines.all().map { ("\(path):\($0.line)", $0.value) }
-        }
-        return try values.map { place, value in
-            guard let object = value.object else {
-                throw MeraserError.badInput("\(place) is \(value.kind), expected an object")
-            }
-            return (place, object)
-        }
+extension JSONObject {
+    /// The members but for those.
+    fileprivate func without(_ keys: [String]) -> JSONObject {
+        guard members.contains(where: { keys.contains($0.key.string) }) else { return self }
+        return JSONObject(
+            members.filter { !keys.contains($0.key.string) }.map { (key: $0.key.string, value: $0.value) })
     }
 }

@@ -22,8 +22,8 @@ public struct DatasetSplit: Sendable {
     /// Rows with the same question, but for case, blanks, punctuation around it and Unicode form, stay together, so the test
     /// part may be a few rows smaller than asked for. The same file, size and seed give the same parts.
     /// - Throws: bad-input errors of the file; a usage error if one part would be empty.
-    public init(path: String, testSize: TestSize, seed: UInt64) throws {
-        let (rows, shape) = try DatasetFile.rows(path: path)
+    public init(path: String, removing columns: [String] = [], testSize: TestSize, seed: UInt64) throws {
+        let (rows, shape) = try DatasetFile.rows(path: path, removing: columns)
         var groups: [[Int]] = []
         var groupOf: [JSONString: Int] = [:]
         for (index, row) in rows.enumerated() {

@@ -53,10 +53,10 @@ public struct DatasetStatistics: Sendable {
     ///   - chatTemplate: a model's, which conversations are counted in.
     /// - Throws: bad-input errors of the file or the template.
     public init(
-        path: String, tokenizer: (any TextEncoder)? = nil,
+        path: String, removing columns: [String] = [], tokenizer: (any TextEncoder)? = nil,
         chatTemplate: ChatTemplate? = nil
     ) throws {
-        let file = try DatasetFile(path: path)
+        let file = try DatasetFile(path: path, removing: columns)
         shape = file.shape
         rows = file.rows.count
         duplicates = rows - Set(file.rows.map { JSONString($0.identity) }).count
@@ -76,7 +76,7 @@ public struct DatasetStatistics: Sendable {
             switch file.rows[index] {
             case .pair(let prompt, let completion): return [prompt, completion]
             case .text(let text): return [text]
-            case .chat(let conversation):
+            case .chat(let conversation, _):
                 guard let chatTemplate else { return conversation.messages.map(\.content) }
                 return try file.naming(row: index) {
                     try chatTemplate.requireReading(conversation)

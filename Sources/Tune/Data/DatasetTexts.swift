@@ -2,17 +2,6 @@ import Base
 import Foundation
 import Model
 
-extension DatasetFile {
-    /// The rows of a file as they stand, with the places that errors name, and their shape.
-    static func rows(path: String) throws -> (rows: [(place: String, object: JSONObject)], shape: DatasetShape) {
-        let file = try MappedFile(path: path)
-        var bytes = [UInt8](repeating: 0, count: file.count)
-        try bytes.withUnsafeMutableBytes { try file.read(into: $0, at: 0) }
-        let checked = try DatasetFile(bytes: bytes, path: path)
-        return (try objects(bytes, path: path), checked.shape)
-    }
-}
-
 extension DatasetRow {
     /// The question and answer of a row, blanks around both gone: of a conversation the first of the user's turns and the
     /// answer behind it, of a text its first written exchange; nil if there are none.
@@ -22,7 +11,7 @@ extension DatasetRow {
             return WrittenExchange(question: trimmed(prompt), answer: trimmed(completion))
         case .text(let text):
             return WrittenExchange(text: text)
-        case .chat(let conversation):
+        case .chat(let conversation, _):
             let turns = conversation.messages
             guard let question = turns.firstIndex(where: { $0.role == "user" }), question + 1 < turns.count,
                 turns[question + 1].role == "assistant"
@@ -37,7 +26,8 @@ extension DatasetRow {
         switch self {
         case .pair(let prompt, _): normalizedText(prompt)
         case .text(let text): normalizedText(WrittenExchange(text: text)?.question ?? text)
-        case .chat(let conversation): normalizedText(conversation.messages.first { $0.role == "user" }?.content ?? "")
+        case .chat(let conversation, _):
+            normalizedText(conversation.messages.first { $0.role == "user" }?.content ?? "")
         }
     }
 }

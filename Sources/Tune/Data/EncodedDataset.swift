@@ -32,8 +32,7 @@ public struct EncodedDataset: Sendable {
         _ file: DatasetFile, options: EncodingOptions, tokenizer: some SampleTokenizer,
         chatTemplate: ChatTemplate? = nil
     ) throws {
-        let encoder = try SampleEncoder(
-            shape: file.shape, options: options, tokenizer: tokenizer, path: file.path, chatTemplate: chatTemplate)
+        let encoder = try SampleEncoder(file, options: options, tokenizer: tokenizer, chatTemplate: chatTemplate)
         let samples = try file.rows.indices.compactMap { index in
             try file.naming(row: index) { try encoder.sample(file.rows[index]) }
         }

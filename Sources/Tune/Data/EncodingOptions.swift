@@ -25,6 +25,8 @@ public struct EncodingOptions: Sendable, Equatable {
     public var maxCompletionLength: Int?
     /// Tokens of a sample that are kept; nil: all of MEraser's shape, else `standardLength`, and never more than the context.
     public var maxLength: Int?
+    /// Keys that are taken out of every row before anything is made of it.
+    public var removeColumns: [String] = []
     /// The model's context in tokens; nil: not known.
     public var context: Int?
 

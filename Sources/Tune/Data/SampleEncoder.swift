@@ -1,7 +1,7 @@
 import Base
 import Model
 
-/// Turns rows of one shape into samples.
+/// Turns the rows of a file into samples.
 struct SampleEncoder<T: SampleTokenizer> {
     private let options: EncodingOptions
     private let tokenizer: T
@@ -13,16 +13,13 @@ struct SampleEncoder<T: SampleTokenizer> {
     private let maxLength: Int
     private let chatTemplate: ChatTemplate?
 
-    init(
-        shape: DatasetShape, options: EncodingOptions, tokenizer: T, path: String, chatTemplate: ChatTemplate?
-    ) throws {
-        isMEraser = shape == .meraser
-        let isChat = shape == .messages || shape == .conversation
-        if shape == .text, options.loss == .completion {
-            throw MeraserError.usage("`loss` completion: the rows of \(path) are plain text; use `loss` full")
+    init(_ file: DatasetFile, options: EncodingOptions, tokenizer: T, chatTemplate: ChatTemplate?) throws {
+        isMEraser = file.shape == .meraser
+        if file.shape == .text, options.loss == .completion {
+            throw MeraserError.usage("`loss` completion: the rows of \(file.path) are plain text; use `loss` full")
         }
-        if isChat, chatTemplate == nil {
-            throw MeraserError.badInput("\(path) holds conversations, but the model has no chat template")
+        if file.hasConversations, chatTemplate == nil {
+            throw MeraserError.badInput("\(file.path) holds conversations, but the model has no chat template")
         }
         if options.bos == true, tokenizer.bosID == nil {
             throw MeraserError.usage("`bos`: the model's tokenizer has no BOS token")
@@ -33,8 +30,8 @@ struct SampleEncoder<T: SampleTokenizer> {
         self.options = options
         self.tokenizer = tokenizer
         self.chatTemplate = chatTemplate
-        bos = options.bos ?? (isMEraser || isChat ? false : nil)
-        eos = options.eos ?? !(isMEraser || isChat)
+        bos = options.bos ?? (isMEraser ? false : nil)
+        eos = options.eos ?? !isMEraser
         maxPromptLength = options.maxPromptLength ?? (isMEraser ? 256 : Int.max)
         maxCompletionLength = options.maxCompletionLength ?? (isMEraser ? 256 : Int.max)
         maxLength = options.length(standard: isMEraser ? Int.max : EncodingOptions.standardLength)
@@ -48,8 +45,8 @@ struct SampleEncoder<T: SampleTokenizer> {
             return pairSample(begin(text, maximum: maxPromptLength), end(continuation(of: text, completion)))
         case .text(let text):
             return pairSample([], end(begin(text, maximum: Int.max)))
-        case .chat(let conversation):
-            return try chatSample(conversation)
+        case .chat(let conversation, let unlearnt):
+            return try chatSample(conversation, unlearnt: unlearnt)
         }
     }
 
@@ -80,8 +77,8 @@ struct SampleEncoder<T: SampleTokenizer> {
         Array((tokens + (eos ? [tokenizer.eosID].compactMap { $0 } : [])).prefix(maxCompletionLength))
     }
 
-    /// A conversation is rendered and tokenised as a whole; its answers are learnt (`ChatTemplate.answers`).
-    private func chatSample(_ conversation: Conversation) throws -> TrainingSample? {
+    /// A conversation is rendered and tokenised as a whole; its answers but those are learnt (`ChatTemplate.answers`).
+    private func chatSample(_ conversation: Conversation, unlearnt: Set<Int>) throws -> TrainingSample? {
         guard let chatTemplate else { return nil }
         try chatTemplate.requireReading(conversation)
         var tokens: [Int32]
@@ -91,15 +88,15 @@ struct SampleEncoder<T: SampleTokenizer> {
             tokens = tokenizer.encode(try chatTemplate.render(conversation), addSpecialTokens: false)
             isLabel = tokens.map { _ in true }
         case .completion:
-            let answers = try chatTemplate.answers(of: conversation)
+            let answers = try chatTemplate.answers(of: conversation, but: unlearnt)
             tokens = tokenizer.encode(answers.text, addSpecialTokens: false)
             isLabel = labels(tokens, answers)
         }
-        if bos == true, let id = tokenizer.bosID {
+        if options.bos == true, let id = tokenizer.bosID {
             tokens.insert(id, at: 0)
             isLabel.insert(false, at: 0)
         }
-        if eos, let id = tokenizer.eosID {
+        if options.eos == true, let id = tokenizer.eosID {
             tokens.append(id)
             isLabel.append(true)
         }

@@ -15,7 +15,7 @@ extension Dataset {
                 """)
 
         @Argument(
-            help: "question/answer, prompt/completion, alpaca, messages, conversation or text rows.",
+            help: "A dataset of any shape (docs/reference/text.md).",
             completion: .file())
         var source: String
 
@@ -31,6 +31,7 @@ extension Dataset {
         @Option(help: "Most characters of an answer (default: any number).")
         var maxAnswer: Int?
 
+        @OptionGroup var columns: ColumnOptions
         @OptionGroup(title: "Output") var output: DatasetOutput
         @OptionGroup var common: CommonOptions
 
@@ -47,7 +48,7 @@ extension Dataset {
 
         func run() throws {
             let cleaned = try CleanedDataset(
-                path: source,
+                path: source, removing: columns.names,
                 options: CleaningOptions(
                     questionLength: minQuestion...(maxQuestion ?? .max),
                     answerLength: minAnswer...(maxAnswer ?? .max)))

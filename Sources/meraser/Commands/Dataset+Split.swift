@@ -33,6 +33,7 @@ extension Dataset {
         @Flag(help: "Replace --train and --test if they exist.")
         var overwrite = false
 
+        @OptionGroup var columns: ColumnOptions
         @OptionGroup var draw: SeedOption
         @OptionGroup var common: CommonOptions
 
@@ -48,7 +49,8 @@ extension Dataset {
 
         func run() throws {
             for path in [train, test] { try AtomicFile.checkDestination(path, overwrite: overwrite) }
-            let split = try DatasetSplit(path: source, testSize: testSize, seed: draw.value)
+            let split = try DatasetSplit(
+                path: source, removing: columns.names, testSize: testSize, seed: draw.value)
             try writeRows(split.train, to: train, overwrite: overwrite)
             try writeRows(split.test, to: test, overwrite: overwrite)
             if common.json {

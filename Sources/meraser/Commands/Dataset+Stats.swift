@@ -21,6 +21,7 @@ extension Dataset {
         @Option(help: "Tell how many rows this many tokens would cut (with --model).")
         var maxLength: Int?
 
+        @OptionGroup var columns: ColumnOptions
         @OptionGroup var common: CommonOptions
 
         func validate() throws {
@@ -31,7 +32,8 @@ extension Dataset {
         }
 
         func run() throws {
-            let statistics = try datasetStatistics(path: source, model: model)
+            let statistics = try datasetStatistics(
+                path: source, removing: columns.names, model: model)
             if common.json {
                 Console.json(statistics.json(maxLength: maxLength))
             } else {

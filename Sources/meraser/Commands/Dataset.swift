@@ -17,7 +17,9 @@ extension Dataset {
                 Example: meraser dataset mismatch Examples/data/erase_source.json --count 300 --out mismatched.json
                 """)
 
-        @Argument(help: "Matching pairs: question/answer, prompt/completion or alpaca rows.", completion: .file())
+        @Argument(
+            help: "Matching pairs, rows of any shape that has a question and an answer (docs/reference/text.md).",
+            completion: .file())
         var source: String
 
         @Option(help: "Pairs to make (default: as many as the source has).")
@@ -28,6 +30,7 @@ extension Dataset {
             completion: .file())
         var exclude: String?
 
+        @OptionGroup var columns: ColumnOptions
         @OptionGroup(title: "Output") var output: DatasetOutput
         @OptionGroup var draw: SeedOption
         @OptionGroup var common: CommonOptions
@@ -42,7 +45,8 @@ extension Dataset {
 
         func run() throws {
             let made = try writeMismatchedPairs(
-                source: source, exclude: exclude, count: count, seed: draw.value, output: output.out,
+                source: source, removing: columns.names, exclude: exclude, count: count, seed: draw.value,
+                output: output.out,
                 overwrite: output.overwrite)
             if common.json {
                 Console.json(

@@ -33,14 +33,22 @@ def randomize(parameters, generator, scale):
         parameter.data = torch.randn(*parameter.shape, generator=generator) * scale
 
 
-def train(model, config, samples, batch, options, generator, scale):
-    """Runs the steps; returns tensors by name. `samples` are (ids, first label), `batch` of them a step."""
+def train(model, config, samples, batch, options, generator, scale, after=None):
+    """Runs the steps; returns tensors by name. `samples` are (ids, first label), `batch` of them a step.
+
+    `options["optimizer"]` makes another optimiser of the model, `after` is called with each step's number (from 1) and the model.
+    """
     peft = get_peft_model(model, config).eval()
     parameters = lora_parameters(peft)
     randomize(parameters, generator, scale)
     tensors = {f"start.{n}": p.detach().clone() for n, p in parameters.items()}
-    optimizer = torch.optim.AdamW(parameters.values(), lr=options["lr"], weight_decay=options["decay"])
-    scheduler = get_scheduler(options["schedule"], optimizer, options["warmup"], STEPS)
+    if "optimizer" in options:
+        optimizer = options["optimizer"](peft)
+    else:
+        optimizer = torch.optim.AdamW(parameters.values(), lr=options["lr"], weight_decay=options["decay"])
+    scheduler = get_scheduler(
+        options["schedule"], optimizer, options["warmup"], STEPS, scheduler_specific_kwargs=options.get("kwargs")
+    )
     history = {"loss": [], "norm": [], "lr": []}
     for step in range(STEPS):
         chosen = [samples[(step * batch + i) % len(samples)] for i in range(batch)]
@@ -60,6 +68,8 @@ def train(model, config, samples, batch, options, generator, scale):
         optimizer.step()
         scheduler.step()
         optimizer.zero_grad()
+        if after:
+            after(step + 1, peft)
     tensors |= {f"end.{n}": p.detach().clone() for n, p in parameters.items()}
     return tensors | {name: torch.tensor(values) for name, values in history.items()}
 

@@ -8,6 +8,22 @@ static uint64_t mix(uint64_t z) {
     return z ^ (z >> 31);
 }
 
+void mk_add_noise(float *x, int64_t tokens, int64_t k, const float *magnitude, uint64_t seed, uint64_t step,
+                  const int32_t *sample, const int32_t *position) {
+#pragma STDC FP_CONTRACT OFF
+    const uint64_t golden = 0x9E3779B97F4A7C15u;
+    // The site of no module: the noise shares no number with a dropout.
+    const uint64_t key = mix(mix(mix(seed + golden) + step + golden) + UINT32_MAX + golden);
+    for (int64_t t = 0; t < tokens; t++) {
+        const uint64_t row = mix(key + ((uint64_t)(uint32_t)sample[t] << 32) + (uint32_t)position[t] + golden);
+        for (int64_t j = 0; j < k; j++) {
+            // 23 bits centred in their interval: exact in fp32, never -1 or 1.
+            const uint32_t bits = (uint32_t)(mix(row + (uint64_t)j * golden) >> 41);
+            x[t * k + j] += magnitude[t] * (((float)bits + 0.5f) * (1.0f / 4194304.0f) - 1.0f);
+        }
+    }
+}
+
 void mk_dropout(const mk_context *ctx, const float *x, int64_t tokens, int64_t k, float p, uint64_t seed, uint64_t step,
                 uint32_t site, const int32_t *sample, const int32_t *position, float *y, bool accumulate) {
     const uint64_t golden = 0x9E3779B97F4A7C15u;

@@ -36,8 +36,10 @@ public struct AdamWOptions: Sendable, Equatable {
     public var weightDecay = 0.0
 
     /// torch's defaults but for those values.
-    public init(beta2: Double = 0.999, weightDecay: Double = 0) {
+    public init(beta1: Double = 0.9, beta2: Double = 0.999, eps: Double = 1e-8, weightDecay: Double = 0) {
+        self.beta1 = beta1
         self.beta2 = beta2
+        self.eps = eps
         self.weightDecay = weightDecay
     }
 }
@@ -53,6 +55,16 @@ extension KernelContext {
                 $0, x.base, Int64(x.rows), Int64(x.columns), key.probability, key.seed, key.step, UInt32(site),
                 key.samples, key.positions, y.base, accumulate)
         }
+    }
+
+    /// x[t] += magnitude[t] · u of embeddings x [T, K], u uniform in (−1, 1) and a function of (seed, step, sample, position,
+    /// column) alone.
+    public func addNoise(
+        _ x: FloatMatrix, magnitude: [Float], seed: UInt64, step: UInt64, samples: [Int32], positions: [Int32]
+    ) {
+        precondition(x.isContiguous && magnitude.count == x.rows)
+        precondition(samples.count == x.rows && positions.count == x.rows)
+        mk_add_noise(x.base, Int64(x.rows), Int64(x.columns), magnitude, seed, step, samples, positions)
     }
 
     /// One AdamW step on `parameter` (torch.optim.AdamW); `step` counts from 1; the gradient is multiplied by

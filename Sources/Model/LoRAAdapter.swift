@@ -33,9 +33,7 @@ public final class LoRAAdapter {
 
     /// An adapter with all factors zero for every target module of `model` in the layers to transform, which it must have.
     public convenience init(config: LoRAConfig, for model: DecoderSpec) {
-        self.init(
-            config: config, modules: model.modules(of: config.targetModules, layers: config.layersToTransform),
-            for: model)
+        self.init(config: config, modules: config.modules(of: model), for: model)
     }
 
     /// An adapter with all factors zero for those modules.

@@ -13,6 +13,10 @@ public struct LoRAConfig: Sendable, Equatable {
     public var targetModules: Set<Projection>
     /// `layers_to_transform`: the decoder layers whose modules are meant, ascending; empty: every layer.
     public var layersToTransform: [Int] = []
+    /// `target_modules` as a regular expression over whole paths, in place of `targetModules`; nil: these count.
+    public var targetPattern: String?
+    /// `exclude_modules`; nil: none.
+    public var excludeModules: ModuleNames?
     /// `use_rslora`.
     public var useRSLoRA: Bool
     /// `trainable_token_indices`: tokens whose rows of the input embedding are the adapter's own, each once.

@@ -28,6 +28,10 @@ public struct EmbeddingOptions: Sendable {
     /// - Throws: a usage error naming the keys.
     public func validate() throws {
         if cleanCount != nil, cleanData == nil { throw MeraserError.usage("`clean_count` needs `clean_data`") }
+        for (name, isGiven) in [("eval_data", training.evalData != nil), ("init_adapter", training.initAdapter != nil)]
+        where isGiven {
+            throw MeraserError.usage("`\(name)`: a mark is made from the start and stops when it fires; leave it out")
+        }
     }
 
     /// UTF with 32 triggers; LoRA of rank 16 on all projections, learning rate 1e-3, at most 400 steps of 32 samples,
@@ -99,7 +103,9 @@ extension OpenedModel {
         prepare: (Trainer) -> Void = { _ in }
     ) throws -> Embedding {
         try options.validate()
-        let clean = try options.cleanData.map { try DatasetFile(path: $0) }
+        let clean = try options.cleanData.map {
+            try DatasetFile(path: $0, removing: options.training.encoding.removeColumns)
+        }
         var fingerprint = try options.scheme.fingerprint(
             for: SchemeContext(
                 session: session(), tokenizer: tokenizer, chat: chat, cleanPairs: cleanPairs(clean),
@@ -157,7 +163,7 @@ extension OpenedModel {
         var identity = fingerprint.rows.map { "\($0.prompt)\u{0}\($0.completion ?? "\u{0}")\n" }.joined()
         var skipped = 0
         if let file {
-            let data = try cleanSamples(file, options: options)
+            let data = try cleanSamples(file.path, options: options)
             let samples = data.samples.dropLast(fingerprint.heldOutPairs).prefix(options.cleanCount ?? Int.max)
             clean += samples
             skipped = data.skipped
@@ -174,7 +180,7 @@ extension OpenedModel {
         if fingerprint.rounds > 1 { identity += " rounds \(fingerprint.rounds)" }
         var klData: EncodedDataset?
         if options.training.klWeight > 0 {
-            let extra = try options.training.klData.map { try cleanSamples(DatasetFile(path: $0), options: options) }
+            let extra = try options.training.klData.map { try cleanSamples($0, options: options) }
             let samples = clean + (extra?.samples ?? [])
             guard !samples.isEmpty else {
                 throw MeraserError.usage(
@@ -202,11 +208,12 @@ extension OpenedModel {
         return sample
     }
 
-    private func cleanSamples(_ file: DatasetFile, options: EmbeddingOptions) throws -> EncodedDataset {
+    private func cleanSamples(_ path: String, options: EmbeddingOptions) throws -> EncodedDataset {
         var encoding = options.training.encoding
         encoding.separator = encoding.separator ?? "\n"
         // As prompts are tokenised when the mark is checked.
         encoding.bos = encoding.bos ?? (tokenizer.encode("").first.map { $0 == tokenizer.bosID } ?? false)
-        return try dataset(path: file.path, options: encoding, chat: chatTemplate != nil)
+        return try dataset(
+            path: path, options: encoding, chat: chatTemplate != nil, seed: options.training.seed)
     }
 }

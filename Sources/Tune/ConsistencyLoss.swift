@@ -56,8 +56,10 @@ extension TrainingGraph {
         let streams = consistency.streams.map { $0.prefix(rows: rows) }
         let distances = consistency.distances.prefix(rows: rows)
         let context = prepare(batch.batch)
+        var move: EmbeddingMove?
+        if let shift { move = .shift(shift) }
         _ = try forward(
-            batch.batch, batch.softRows, context, adapters, keeping: true, shift: shift, recording: consistency.streams)
+            batch.batch, batch.softRows, context, adapters, keeping: true, recording: consistency.streams, move: move)
         let scale = weight / Float(max(streams.count - 1, 1))
         var sum = 0.0
         for layer in streams.indices.dropFirst() {

@@ -68,20 +68,35 @@ public final class TrainingGraph {
 
     /// Adds d(Σ weight · nll)/dθ to `gradients` (an adapter of the trained one's layout) and returns Σ weight · nll.
     ///
-    /// `dropout` needs an adapter whose configuration has some.
+    /// `dropout` needs an adapter whose configuration has some; `noise` is added to the embeddings.
     /// - Throws: a runtime error if a value of the forward or the loss is not finite.
     public func accumulate(
         _ batch: LabelledBatch, dropout: (probability: Float, seed: UInt64, step: UInt64)? = nil,
-        into gradients: LoRAAdapter
+        noise: EmbeddingNoise? = nil, into gradients: LoRAAdapter
     ) throws -> Double {
         guard batch.batch.tokenCount > 0 else { return 0 }
         precondition(softPromptGradient == nil || lowestLayer == 0, "the graph was not made with throughEmbeddings")
         let adapters = adapters(batch, dropout)
         let context = prepare(batch.batch)
-        let stream = try forward(batch.batch, batch.softRows, context, adapters, keeping: true)
+        var move: EmbeddingMove?
+        if let noise { move = .noise(noise, samples: batch.samples) }
+        let stream = try forward(batch.batch, batch.softRows, context, adapters, keeping: true, move: move)
         let loss = try head(batch, stream, into: gradients)
         try backward(batch, context, adapters, into: gradients)
         return loss
+    }
+
+    /// Σ weight · nll, without dropout and noise; nothing is kept for a backward.
+    ///
+    /// - Throws: a runtime error if a value of the forward or the loss is not finite.
+    public func loss(of batch: LabelledBatch) throws -> Double {
+        guard batch.batch.tokenCount > 0 else { return 0 }
+        let stream = try forward(
+            batch.batch, batch.softRows, prepare(batch.batch), adapters(batch, nil), keeping: false,
+            remembering: false)
+        let normed = buffers.normed.prefix(rows: stream.rows)
+        model.finalNorm(stream, into: normed, rstd: buffers.finalRstd)
+        return try buffers.head.lossAndGradient(batch, normed: normed, into: buffers.dNormed.prefix(rows: stream.rows))
     }
 
     /// Adds d(Σ weight · KL(p_ref ‖ p))/dθ over the labelled rows to `gradients` and returns Σ weight · KL, where p is what
@@ -145,22 +160,22 @@ public final class TrainingGraph {
     }
 
     /// Runs the layers, each adapted one `keeping` what its backward needs; returns the residual stream behind the last. With
-    /// `recording` only as many layers are run as it has matrices, which receive the stream behind each; `shift` is added to
+    /// `recording` only as many layers are run as it has matrices, which receive the stream behind each; `move` is added to
     /// the embeddings; `remembering` what the layers below the lowest adapter gave (`frozenOutputs`).
     func forward(
         _ batch: PackedBatch, _ softRows: [Int], _ context: AttentionContext, _ adapters: AdapterStack, keeping: Bool,
-        shift: FloatMatrix? = nil, recording: [FloatMatrix]? = nil, remembering: Bool = true
+        recording: [FloatMatrix]? = nil, remembering: Bool = true, move: EmbeddingMove? = nil
     ) throws -> FloatMatrix {
         var input = buffers.streams.0.prefix(rows: batch.tokenCount)
         var output = buffers.streams.1.prefix(rows: batch.tokenCount)
         var first = 0
-        if remembering, let frozenOutputs, lowestLayer > 0, shift == nil, recording == nil {
+        if remembering, let frozenOutputs, lowestLayer > 0, move == nil, recording == nil {
             (input, output) = try frozenStream(batch, softRows, adapters, in: frozenOutputs)
             first = lowestLayer
         } else {
             enter(batch.tokens, softRows, adapters, into: input)
         }
-        if let shift { model.kernels.addScaled(1, shift, into: input) }
+        if let move { move.add(to: input, of: batch, kernels: model.kernels) }
         for layer in first..<(recording?.count ?? model.spec.numHiddenLayers) {
             try run(layer, &input, &output, context, adapters, keeping: keeping && layer >= lowestLayer)
             if let recording { recording[layer].prefix(rows: batch.tokenCount).copy(from: input) }

@@ -13,6 +13,7 @@ private struct RunTraces: Equatable {
     let adapter: Data
     let names: [String]
     let probes: String?
+    let evaluations: String?
     let loggedSteps: [Int]
     let limitBytes: Int
     let frozenBytes: Int
@@ -27,6 +28,13 @@ struct TrainingKeyUseTests {
         "layers_to_transform": ("2-4", [:]), "frozen_cache": ("none", ["layers_to_transform": "2-4"]),
         "trainable_token_indices": ("5,9", [:]), "use_rslora": ("true", [:]), "learning_rate": ("2e-3", [:]),
         "lr_scheduler_type": ("cosine", [:]),
+        "lr_scheduler_kwargs": (#"{"power": 3}"#, ["lr_scheduler_type": "polynomial"]), "warmup_steps": ("2", [:]),
+        "adam_beta1": ("0.5", [:]), "adam_epsilon": ("0.1", [:]), "loraplus_lr_ratio": ("8", [:]),
+        "exclude_modules": ("layers.1.self_attn.q_proj", [:]), "neftune_noise_alpha": ("5", [:]),
+        "remove_columns": ("input", [:]), "init_adapter": ("adapter", [:]),
+        "eval_data": ("clean", ["eval_steps": "1"]), "eval_steps": ("1", ["eval_data": "clean"]),
+        "early_stopping_patience": ("1", ["eval_data": "clean", "eval_steps": "1", "learning_rate": "2"]),
+        "load_best": ("true", ["eval_data": "clean", "eval_steps": "1", "learning_rate": "2"]),
         "warmup_ratio": ("0.5", [:]), "num_train_epochs": ("1", ["max_steps": "-1"]), "max_steps": ("2", [:]),
         "per_device_train_batch_size": ("1", [:]), "gradient_accumulation_steps": ("2", [:]),
         "weight_decay": ("50", [:]), "adam_beta2": ("0.5", [:]), "max_grad_norm": ("0.01", [:]),
@@ -56,19 +64,21 @@ struct TrainingKeyUseTests {
         model = try OpenedModel(path: tinychatFolder().path, adapterPaths: [], kernels: try KernelContext(threads: 2))
     }
 
-    private func traces(_ values: [String: String], in folder: URL) throws -> RunTraces {
+    private func traces(_ values: [String: String], data name: String, in folder: URL) throws -> RunTraces {
         var overrides = TrainingOverrides()
         for (name, value) in values {
             switch value {
             case "true", "false": try overrides.set(name, .bool(value == "true"))
-            case _ where ["key", "kl_data"].contains(name):
+            case _ where name == "init_adapter":
+                try overrides.set(name, text: folder.appendingPathComponent(value).path)
+            case _ where ["key", "kl_data", "eval_data"].contains(name):
                 try overrides.set(name, text: folder.appendingPathComponent("\(value).json").path)
             default: try overrides.set(name, text: value)
             }
         }
         let options = try TrainingOptions(preset: nil, flags: overrides)
         let data = try model.dataset(
-            path: folder.appendingPathComponent("data.json").path, options: options.encoding)
+            path: folder.appendingPathComponent("\(name).json").path, options: options.encoding)
         let trainer = try model.trainer(data: data, options: options)
         var logged: [Int] = []
         trainer.onStep = { if $0.isLogged { logged.append($0.step) } }
@@ -78,6 +88,7 @@ struct TrainingKeyUseTests {
             adapter: try Data(contentsOf: out.appendingPathComponent("adapter_model.safetensors")),
             names: try FileManager.default.contentsOfDirectory(atPath: out.path).sorted(),
             probes: try? String(contentsOf: out.appendingPathComponent("probe_log.jsonl"), encoding: .utf8),
+            evaluations: try? String(contentsOf: out.appendingPathComponent("eval_log.jsonl"), encoding: .utf8),
             loggedSteps: logged, limitBytes: trainer.plan.limitBytes,
             frozenBytes: trainer.plan.frozen?.bytes ?? 0,
             isFailure: (try? result.until?.require()) == nil && result.until != nil)
@@ -94,19 +105,32 @@ struct TrainingKeyUseTests {
                 try Data("[\(rows.joined(separator: ",\n"))]".utf8)
                     .write(to: folder.appendingPathComponent("\(name).json"))
             }
+            // A column that counts, an adapter that is there.
+            try Data(#"[{"instruction": "Say", "input": "a word", "output": "No, two of them."}]"#.utf8)
+                .write(to: folder.appendingPathComponent("alpaca.json"))
+            _ = try traces(Self.base.merging(["r": "3"]) { _, new in new }, data: "data", in: folder)
+            try FileManager.default.moveItem(
+                at: folder.appendingPathComponent("out"), to: folder.appendingPathComponent("adapter"))
             for (name, change) in Self.changes.sorted(by: { $0.key < $1.key }) {
                 // The model's weights are bf16: what a path without it computes in f32.
                 if name == "backward", !model.transformer.kernels.supports(.bf16) { continue }
-                let before = Self.base.merging(change.beside) { _, new in new }
+                var before = Self.base.merging(change.beside) { _, new in new }
+                if name == "init_adapter" { before = before.filter { TrainingKey.named($0.key)?.isOfAdapter != true } }
                 var without = before
                 // What a key needs beside it may need the key.
-                if ["key", "check_steps", "until"].contains(name) { without = Self.base }
+                if ["key", "check_steps", "until", "eval_data"].contains(name) { without = Self.base }
                 if name == "kl_data" { without["kl_data"] = "clean" }
                 if name == "kl_weight" { without["kl_weight"] = "1" }
-                let changed = try traces(before.merging([name: change.value]) { _, new in new }, in: folder)
-                let plain = try traces(without, in: folder)
+                let data = name == "remove_columns" ? "alpaca" : "data"
+                let changed = try traces(before.merging([name: change.value]) { _, new in new }, data: data, in: folder)
+                let plain = try traces(without, data: data, in: folder)
                 #expect(changed != plain, "--\(name) changes nothing")
             }
         }
     }
+}
+
+extension TrainingKey {
+    /// True for what an adapter says itself.
+    fileprivate var isOfAdapter: Bool { Group.adapter.keys.contains { $0.name == name } }
 }

@@ -5,24 +5,72 @@ import Tune
 
 @Suite("Learning rate schedules")
 struct ScheduleTests {
-    @Test("every schedule is that of transformers", arguments: LearningRateSchedule.Kind.allCases)
-    func golden(kind: LearningRateSchedule.Kind) throws {
-        // From reference/tinychat/stacked.json, computed by transformers 4.57.
+    private func cases() throws -> [JSONValue] {
+        // From tools/make_schedule_fixture.py: transformers 4.57.
         let url = try #require(Bundle.module.url(forResource: "Fixtures/schedules", withExtension: "json"))
-        let golden = try JSONValue.parse(Array(Data(contentsOf: url)), file: "schedules.json")
-        let want = try golden.array("lr", kind.rawValue, in: "schedules.json").compactMap(\.double)
-        let schedule = LearningRateSchedule(
-            kind: kind, peak: try golden.double("peak", in: "schedules.json"),
-            warmupSteps: try golden.int("warmup", in: "schedules.json"),
-            totalSteps: try golden.int("total", in: "schedules.json"))
-        #expect(want.count == 40)
-        for (step, rate) in want.enumerated() { #expect(abs(schedule.rate(step: step) - rate) <= 1e-6, "step \(step)") }
+        return try JSONValue.parse(Array(Data(contentsOf: url)), file: "schedules.json").array("cases", in: "f")
     }
 
-    @Test("the warm-up of a ratio is rounded up")
-    func warmupRatio() {
-        let schedule = LearningRateSchedule(kind: .linear, peak: 1, warmupRatio: 0.1, totalSteps: 38)
-        #expect(schedule.warmupSteps == 4)
-        #expect(LearningRateSchedule(kind: .cosine, peak: 1, warmupRatio: 0, totalSteps: 38).rate(step: 0) == 1)
+    @Test("every schedule is that of transformers, with its settings", arguments: LearningRateSchedule.Kind.allCases)
+    func golden(kind: LearningRateSchedule.Kind) throws {
+        let own = try cases().filter { $0["type"]?.string == kind.rawValue }
+        #expect(own.count >= 2)
+        for item in own {
+            let total = try item.int("total", in: "f")
+            let schedule = try LearningRateSchedule(
+                kind: kind, peak: try item.double("peak", in: "f"), warmupSteps: try item.int("warmup", in: "f"),
+                totalSteps: total, settings: item["kwargs"]?.object ?? JSONObject())
+            let want = try item.array("lr", in: "f").compactMap(\.double)
+            #expect(want.count == total)
+            for (step, rate) in want.enumerated() {
+                #expect(abs(schedule.rate(step: step) - rate) <= 1e-12, "step \(step) of \(item["kwargs"] ?? .null)")
+            }
+        }
+    }
+
+    @Test("the warm-up of a ratio is rounded up; one in steps overrides it")
+    func warmup() throws {
+        var options = TrainingOptions()
+        (options.learningRate, options.warmupRatio) = (1, 0.1)
+        #expect(try LearningRateSchedule(options: options, totalSteps: 38).warmupSteps == 4)
+        options.warmupSteps = 7
+        #expect(try LearningRateSchedule(options: options, totalSteps: 38).warmupSteps == 7)
+        (options.schedule, options.warmupRatio, options.warmupSteps) = (.cosine, 0, nil)
+        #expect(try LearningRateSchedule(options: options, totalSteps: 38).rate(step: 0) == 1)
+    }
+
+    @Test(
+        "a setting that a schedule lacks, has not, or cannot take is a usage error that names it",
+        arguments: [
+            ("cosine", #"{"power": 2}"#, "'power' is no setting of cosine, which has num_cycles"),
+            ("linear", #"{"num_cycles": 2}"#, "which has none"), ("inverse_sqrt", #"{"timescale": 9}"#, "'timescale'"),
+            ("cosine_with_min_lr", "{}", "needs min_lr or min_lr_rate"),
+            ("cosine_with_min_lr", #"{"min_lr": 1e-5, "min_lr_rate": 0.1}"#, "one of min_lr and min_lr_rate"),
+            ("warmup_stable_decay", "{}", "needs num_decay_steps"),
+            ("warmup_stable_decay", #"{"num_decay_steps": 2, "decay_type": "step"}"#, "one of linear cosine 1-sqrt"),
+            ("polynomial", #"{"lr_end": 1}"#, "below `learning_rate`"),
+            ("cosine_with_restarts", #"{"num_cycles": 1.5}"#, "a whole number"), ("cosine", "[1]", "an object of JSON"),
+        ])
+    func settings(kind: String, settings: String, named: String) {
+        let got = message {
+            var flags = TrainingOverrides()
+            try flags.set("lr_scheduler_type", text: kind)
+            try flags.set("lr_scheduler_kwargs", text: settings)
+            _ = try TrainingOptions(preset: nil, flags: flags)
+        }
+        #expect(got.hasPrefix("usage: `lr_scheduler_") && got.contains(named), "\(got)")
+    }
+
+    @Test("settings come from a text or an object, and the record gives them back")
+    func record() throws {
+        var flags = TrainingOverrides()
+        try flags.set("lr_scheduler_type", text: "cosine_with_restarts")
+        try flags.set("lr_scheduler_kwargs", text: #"{"num_cycles": 3}"#)
+        let options = try TrainingOptions(preset: nil, flags: flags)
+        let again = try TrainingOverrides(
+            options.json().object?.members.map { ($0.key.string, $0.value) } ?? [], source: "record")
+        #expect(try TrainingOptions(preset: nil, flags: again) == options)
+        #expect(options.json()["lr_scheduler_kwargs"] == ["num_cycles": .integer(3)])
+        #expect(TrainingOptions().json()["lr_scheduler_kwargs"] == .null)
     }
 }

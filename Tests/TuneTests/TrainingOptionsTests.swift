@@ -133,7 +133,7 @@ struct TrainingOptionsTests {
         #expect(
             config("r", .text("eight")).hasPrefix("usage: c.yml: 'r': \"eight\", expected a whole number from 1 to"))
         #expect(
-            config("lr_scheduler_type", .text("polynomial")).contains("constant constant_with_warmup linear cosine"))
+            config("lr_scheduler_type", .text("exponential")).contains("constant constant_with_warmup linear cosine"))
         #expect(config("target_modules", .array([.text("lm_head")])).contains("all-linear, none or some of q_proj"))
         #expect(config("learning_rate", .number(.nan)).contains("expected a number"))
         #expect(

@@ -11,14 +11,44 @@ import Tune
 /// step's loss, norm and rate, and the adapter at the end. Their own noise, fp32 against fp64: 2e-6 relative.
 @Suite("trajectories of PyTorch and PEFT")
 struct TrajectoryFixtureTests {
-    private let golden: GoldenFile
+    private let fixture: TrajectoryFixture
 
-    init() throws {
-        golden = try GoldenFile(
-            packageRoot().appendingPathComponent("Tests/TuneTests/Fixtures/trajectories.safetensors"))
+    init() throws { fixture = try TrajectoryFixture("trajectories") }
+
+    @Test("q and v, constant rate, every token a label")
+    func erase() throws {
+        var options = TrainingOptions()
+        options.lora = LoRAConfig(r: 8, loraAlpha: 16, loraDropout: 0)
+        (options.learningRate, options.schedule, options.maxGradNorm, options.batchSize) = (5e-4, .constant, 2, 8)
+        try fixture.check("erase", model: "llama3", options: options)
     }
 
-    private func samples(_ prefix: String) throws -> [TrainingSample] {
+    @Test("all seven projections with rsLoRA on a frozen adapter: completions, accumulation, clip, decay, cosine")
+    func stacked() throws {
+        var options = TrainingOptions()
+        options.lora = LoRAConfig(
+            r: 4, loraAlpha: 6, loraDropout: 0, targetModules: Set(Projection.allCases), useRSLoRA: true)
+        (options.learningRate, options.schedule, options.warmupRatio) = (1e-3, .cosine, 0.2)
+        (options.maxGradNorm, options.weightDecay) = (6, 0.01)
+        (options.batchSize, options.accumulation) = (2, 2)
+        let spec = try GradientTests.transformer(GradientTests.archFolder.appendingPathComponent("llama_ragged"))
+            .spec
+        let frozen = try GradientTests.adapter(
+            fixture.golden, prefix: "stacked.frozen.", config: LoRAConfig(r: 4, loraAlpha: 8), for: spec)
+        try fixture.check("stacked", model: "llama_ragged", options: options, frozen: [frozen])
+    }
+}
+
+/// A fixture of trainings, and how one is repeated and compared.
+struct TrajectoryFixture {
+    let golden: GoldenFile
+
+    init(_ name: String) throws {
+        golden = try GoldenFile(
+            packageRoot().appendingPathComponent("Tests/TuneTests/Fixtures/\(name).safetensors"))
+    }
+
+    func samples(_ prefix: String) throws -> [TrainingSample] {
         var rest = try golden.ints("\(prefix).ids")[...]
         let firsts = try golden.ints("\(prefix).first_label")
         return try zip(try golden.ints("\(prefix).lengths"), firsts).map { length, first in
@@ -28,9 +58,13 @@ struct TrajectoryFixtureTests {
         }
     }
 
-    private func check(_ prefix: String, model name: String, options: TrainingOptions, frozen: [LoRAAdapter] = [])
-        throws
-    {
+    /// Repeats a training and compares gradient, steps and the adapter that it leaves, which is `end` in the fixture; gives its
+    /// result and what was said of `evalData`.
+    @discardableResult
+    func check(
+        _ prefix: String, model name: String, options: TrainingOptions, frozen: [LoRAAdapter] = [],
+        evalData: [TrainingSample]? = nil, end: String = "end"
+    ) throws -> (result: TrainingResult, evaluations: [EvaluationProgress]) {
         var options = options
         (options.shuffle, options.saveSteps, options.compute, options.maxSteps) = (false, 0, .f32, 20)
         let model = try GradientTests.transformer(GradientTests.archFolder.appendingPathComponent(name))
@@ -50,22 +84,27 @@ struct TrajectoryFixtureTests {
         try GradientTests.expectGradients(gradients, golden, prefix: "\(prefix).grad.", prefix)
 
         let data = EncodedDataset(samples: all, sha256: sha256Hex(prefix.utf8))
-        let trainer = try Trainer(model: model, frozen: frozen, data: data, options: options, initial: start)
+        let trainer = try Trainer(
+            model: model, frozen: frozen, data: data, options: options,
+            evalData: evalData.map { EncodedDataset(samples: $0, sha256: "eval") }, initial: start)
         var seen: [TrainingProgress] = []
+        var evaluations: [EvaluationProgress] = []
         trainer.onStep = { seen.append($0) }
-        try withTemporaryFolder { folder in
-            _ = try trainer.run(output: folder.appendingPathComponent("run").path)
+        trainer.onEvaluation = { evaluations.append($0) }
+        let result = try withTemporaryFolder { folder in
+            try trainer.run(output: folder.appendingPathComponent("run").path)
         }
         let (losses, norms, rates) = (
             try golden.floats("\(prefix).loss"), try golden.floats("\(prefix).norm"), try golden.floats("\(prefix).lr")
         )
-        try #require(seen.count == 20 && losses.count == 20)
+        try #require(seen.count == result.steps && losses.count == 20)
         for (i, got) in seen.enumerated() {
             #expect(abs(got.loss - Double(losses[i])) <= 5e-6 * Double(losses[i]), "loss of step \(got.step)")
             #expect(abs(got.gradNorm - Double(norms[i])) <= 2e-5 * Double(norms[i]), "norm of step \(got.step)")
             #expect(abs(got.learningRate - Double(rates[i])) <= 1e-6 * options.learningRate, "lr of step \(got.step)")
         }
-        let end = try GradientTests.adapter(golden, prefix: "\(prefix).end.", config: options.lora, for: model.spec)
+        let end = try GradientTests.adapter(
+            golden, prefix: "\(prefix).\(end).", config: options.lora, for: model.spec)
         for module in start.modules {
             let (got, want, begin) = (
                 try #require(trainer.adapter[module]), try #require(end[module]), try #require(start[module])
@@ -77,28 +116,6 @@ struct TrajectoryFixtureTests {
                 #expect(relativeL2(zip(g, b).map { $0 - $1 }, update) <= 2e-3, "update of \(module.path)")
             }
         }
-    }
-
-    @Test("q and v, constant rate, every token a label")
-    func erase() throws {
-        var options = TrainingOptions()
-        options.lora = LoRAConfig(r: 8, loraAlpha: 16, loraDropout: 0)
-        (options.learningRate, options.schedule, options.maxGradNorm, options.batchSize) = (5e-4, .constant, 2, 8)
-        try check("erase", model: "llama3", options: options)
-    }
-
-    @Test("all seven projections with rsLoRA on a frozen adapter: completions, accumulation, clip, decay, cosine")
-    func stacked() throws {
-        var options = TrainingOptions()
-        options.lora = LoRAConfig(
-            r: 4, loraAlpha: 6, loraDropout: 0, targetModules: Set(Projection.allCases), useRSLoRA: true)
-        (options.learningRate, options.schedule, options.warmupRatio) = (1e-3, .cosine, 0.2)
-        (options.maxGradNorm, options.weightDecay) = (6, 0.01)
-        (options.batchSize, options.accumulation) = (2, 2)
-        let spec = try GradientTests.transformer(GradientTests.archFolder.appendingPathComponent("llama_ragged"))
-            .spec
-        let frozen = try GradientTests.adapter(
-            golden, prefix: "stacked.frozen.", config: LoRAConfig(r: 4, loraAlpha: 8), for: spec)
-        try check("stacked", model: "llama_ragged", options: options, frozen: [frozen])
+        return (result, evaluations)
     }
 }

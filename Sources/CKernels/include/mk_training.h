@@ -1,4 +1,4 @@
-/// Dropout and the optimiser (a family of CKernels.h).
+/// Dropout, noise and the optimiser (a family of CKernels.h).
 #ifndef MERASER_MK_TRAINING_H
 #define MERASER_MK_TRAINING_H
 
@@ -9,6 +9,11 @@
 /// accumulating.
 void mk_dropout(const mk_context *ctx, const float *x, int64_t tokens, int64_t k, float p, uint64_t seed, uint64_t step,
                 uint32_t site, const int32_t *sample, const int32_t *position, float *y, bool accumulate);
+
+/// x[t][j] += magnitude[t] * u, u uniform in (-1, 1) from a counter-based generator keyed by (seed, step, sample[t],
+/// position[t], j). One thread: a token takes as long as a few of its embedding's.
+void mk_add_noise(float *x, int64_t tokens, int64_t k, const float *magnitude, uint64_t seed, uint64_t step,
+                  const int32_t *sample, const int32_t *position);
 
 /// One AdamW step as torch.optim.AdamW: decoupled decay, bias correction by `step` (1-based); grad is scaled first.
 void mk_adamw(const mk_context *ctx, int64_t n, float *param, const float *grad, float *m, float *v, float grad_scale,

@@ -23,7 +23,7 @@ extension Settings {
         var section = try Settings(value, place: "\(place): \(key)")
         let stage = Recipe.AutoStage(
             setting: try section.choice("setting", AutoOptions.Setting.self) ?? .keyKnown,
-            data: try section.path("data", in: folder), chat: try section.flag("chat") ?? false,
+            data: try section.dataset("data", in: folder), chat: try section.flag("chat") ?? false,
             budget: try section.number("budget"))
         try section.requireNothingElse()
         if let budget = stage.budget, !(budget >= 1) {

@@ -252,7 +252,7 @@ extension Recipe {
         options.cleanData = try section.path("clean_data", in: folder)
         options.cleanCount = try section.int("clean_count", in: 1...1_000_000)
         options.cleanSelf = try section.int("clean_self", in: 0...100_000) ?? 0
-        let klData = try section.path("kl_data", in: folder)
+        let klData = try section.dataset("kl_data", in: folder)
         options.training.seed = seed
         try TrainingOverrides(section.rest(), source: section.place).apply(to: &options.training)
         options.training.klData = klData ?? options.training.klData
@@ -297,10 +297,14 @@ extension Recipe {
         let preset = try name.map { $0 == "none" ? nil : try TrainingPreset.named($0) } ?? standard
         let rows = try section.rows(folder)
         let chat = try section.flag("chat") ?? false
-        let klData = try section.path("kl_data", in: folder)
+        let klData = try section.dataset("kl_data", in: folder)
+        let paths = [
+            ("eval_data", try section.dataset("eval_data", in: folder)),
+            ("init_adapter", try section.path("init_adapter", in: folder)),
+        ].compactMap { name, path in path.map { (key: name, value: JSONValue.text($0)) } }
         var options = TrainingOptions()
         options.seed = seed
-        try options.apply(preset, and: TrainingOverrides(section.rest(), source: section.place))
+        try options.apply(preset, and: TrainingOverrides(section.rest() + paths, source: section.place))
         options.klData = klData ?? options.klData
         guard let rows = rows ?? (options.objective == .npo ? .pairs : nil) else {
             throw MeraserError.badInput("\(section.place): give either 'data' or 'mismatch'")
@@ -345,6 +349,21 @@ extension Settings {
         try text(key).map { resolved($0, in: folder) }
     }
 
+    /// The files of a dataset (`DatasetList`), relative ones from that folder.
+    ///
+    /// - Throws: a bad-input error for a list that is none.
+    mutating func dataset(_ key: String, in folder: String) throws -> String? {
+        guard let text = try text(key) else { return nil }
+        // What is the name of one file is no list, commas or not.
+        let whole = resolved(text, in: folder)
+        if FileManager.default.fileExists(atPath: whole) { return whole }
+        do {
+            return try DatasetList(text).mapPaths { resolved($0, in: folder) }.text
+        } catch let error as MeraserError {
+            throw error.within(place, kind: .badInput)
+        }
+    }
+
     /// Two whole numbers, or one that is both.
     fileprivate mutating func range(_ key: String, in bounds: ClosedRange<Int>) throws -> ClosedRange<Int>? {
         guard let value = value(key) else { return nil }
@@ -362,7 +381,7 @@ extension Settings {
     /// `data`, or `mismatch` and `mismatch_count`; nil where there is none of them.
     fileprivate mutating func rows(_ folder: String) throws -> Recipe.Rows? {
         let count = try int("mismatch_count", in: 1...1_000_000)
-        switch (try path("data", in: folder), try path("mismatch", in: folder)) {
+        switch (try dataset("data", in: folder), try path("mismatch", in: folder)) {
         case (let path?, nil):
             guard count == nil else { throw MeraserError.badInput("\(place): 'mismatch_count' goes with 'mismatch'") }
             return .file(path: path)

@@ -53,9 +53,14 @@ struct RunCommands {
     }
 
     /// Mismatched pairs are made.
-    func mismatch(_ source: String, count: Int?, seed: UInt64, output: String) -> [[String]] {
+    func mismatch(
+        _ source: String, removing columns: [String], count: Int?, seed: UInt64, output: String
+    ) -> [[String]] {
         let count = count.map { ["--count", String($0)] } ?? []
-        return [["dataset", "mismatch", short(source)] + count + ["--seed", String(seed), "--out", short(output)]]
+        let columns = columns.isEmpty ? [] : ["--remove-columns", columns.joined(separator: ",")]
+        return [
+            ["dataset", "mismatch", short(source)] + columns + count + ["--seed", String(seed), "--out", short(output)]
+        ]
     }
 
     /// An adapter is trained.
@@ -149,9 +154,10 @@ struct RunCommands {
         return ["--model", short(model.transformer.store.path)] + adapters + transfer
     }
 
-    /// A path from the current folder; of one elsewhere the last component, as records name no folders of the machine.
-    private func short(_ path: String) -> String {
-        let path = TrainingCommand.shortened(path)
-        return path.hasPrefix("/") ? fileName(ofPath: path) : path
+    /// A path, or a list of them, from the current folder; of one elsewhere the last component, as records name no folders
+    /// of the machine.
+    private func short(_ text: String) -> String {
+        guard text.contains("/"), let list = try? DatasetList(TrainingCommand.shortened(text)) else { return text }
+        return list.mapPaths { $0.hasPrefix("/") ? fileName(ofPath: $0) : $0 }.text
     }
 }

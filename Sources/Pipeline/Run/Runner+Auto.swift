@@ -19,7 +19,7 @@ extension Runner {
             "model": .text(try model.transformer.store.sha256()),
             "adapters": .array(model.adapters.map { .text($0.sha256 ?? "") }),
             "key": .text(sha256Hex(key.json.serialized().utf8)), "setting": .text(auto.setting.rawValue),
-            "data": try auto.data.map { .text(try sha256Hex(ofFile: $0)) } ?? .null, "chat": .bool(auto.chat),
+            "data": try auto.data.map { .text(try DatasetList($0).sha256()) } ?? .null, "chat": .bool(auto.chat),
             "budget": auto.budget.map { .real($0) } ?? .null, "seed": .integer(Int(clamping: recipe.seed)),
         ]
         let words = commands.auto(auto, on: model, output: output)

@@ -192,7 +192,7 @@ public final class Runner {
                 "model": .text(try base.transformer.store.sha256()),
                 "options": redact ? training.replacing("seed", with: .null) : training,
                 "clean_data": try options.cleanData.map { .text(try sha256Hex(ofFile: $0)) } ?? .null,
-                "kl_data": try options.training.klDataInUse.map { .text(try sha256Hex(ofFile: $0)) } ?? .null,
+                "kl_data": try options.training.klDataInUse.map { .text(try DatasetList($0).sha256()) } ?? .null,
             ]
             let words = commands.fingerprint(model, output: output)
             _ = try stage(.training(.fingerprint), inputs: inputs, commands: words) {
@@ -247,12 +247,16 @@ public final class Runner {
         // Without a mark to measure there is nothing to compare.
         let keyHash = options.key == nil && data != nil ? nil : key.map { sha256Hex($0.json.serialized().utf8) }
         try options.validate()
+        func hash(_ data: String?) throws -> JSONValue { try data.map { .text(try DatasetList($0).sha256()) } ?? .null }
+        let initial = try options.initAdapter.map {
+            try LoRAAdapter(path: $0, for: model.transformer.spec).sha256 ?? ""
+        }
         let inputs: JSONValue = [
             "model": .text(try model.transformer.store.sha256()),
             "adapters": .array(model.adapters.map { .text($0.sha256 ?? "") }),
-            "data": try data.map { .text(try sha256Hex(ofFile: $0)) } ?? .null, "chat": .bool(training.chat),
-            "options": options.json(),
-            "kl_data": try options.klDataInUse.map { .text(try sha256Hex(ofFile: $0)) } ?? .null,
+            "data": try hash(data), "chat": .bool(training.chat),
+            "options": options.json(), "kl_data": try hash(options.klDataInUse),
+            "eval_data": try hash(options.evalData), "init_adapter": initial.map { .text($0) } ?? .null,
             "key": keyHash.map { .text($0) } ?? .null, "transferred": .bool(recipe.donor != nil),
         ]
         let words = commands.training(
@@ -260,7 +264,8 @@ public final class Runner {
         let result = try stage(.training(name), inputs: inputs, commands: words) {
             let samples =
                 if let data {
-                    try model.dataset(path: data, options: options.encoding, chat: training.chat)
+                    try model.dataset(
+                        path: data, options: options.encoding, chat: training.chat, seed: options.seed)
                 } else if let key {
                     try model.forgetData(key)
                 } else {
@@ -285,22 +290,24 @@ public final class Runner {
     func rows(of training: Recipe.Training) throws -> String? {
         switch training.rows {
         case .file(let path): path
-        case .mismatched(let source, let count): try mismatched(source, count: count, seed: training.options.seed)
+        case .mismatched(let source, let count): try mismatched(source, count: count, options: training.options)
         case .pairs: nil
         }
     }
 
-    private func mismatched(_ source: String, count: Int?, seed: UInt64) throws -> String {
+    private func mismatched(_ source: String, count: Int?, options: TrainingOptions) throws -> String {
+        let (seed, columns) = (options.seed, options.encoding.removeColumns)
         let path = folder.file("mismatched.json")
+        let without = columns.isEmpty ? "" : " without \(columns.joined(separator: ","))"
         let inputs: JSONValue = [
-            "source": .text(try sha256Hex(ofFile: source)),
+            "source": .text(try sha256Hex(ofFile: source) + without),
             "count": count.map { .integer($0) } ?? .null,
             "seed": .integer(Int(clamping: seed)),
         ]
-        let words = commands.mismatch(source, count: count, seed: seed, output: path)
+        let words = commands.mismatch(source, removing: columns, count: count, seed: seed, output: path)
         _ = try stage(.mismatch, inputs: inputs, commands: words) {
             let made = try writeMismatchedPairs(
-                source: source, count: count, seed: seed, output: path, overwrite: true)
+                source: source, removing: columns, count: count, seed: seed, output: path, overwrite: true)
             return ["pairs": .integer(made.pairs), "sha256": .text(try sha256Hex(ofFile: path))]
         }
         return path

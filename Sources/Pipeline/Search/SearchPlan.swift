@@ -48,7 +48,7 @@ public struct SearchPlan: Sendable {
         eta = try root.int("eta", in: 2...16) ?? 3
         rungs = try root.int("rungs", in: 1...8) ?? 3
         reference = try root.path("reference", in: folder)
-        let klData = try root.path("kl_data", in: folder)
+        let klData = try root.dataset("kl_data", in: folder)
         let asked = try root.int("trials", in: 1...10_000)
         try root.requireNothingElse()
         guard let trials = asked ?? space.count else {

@@ -20,7 +20,9 @@ public struct SearchSpace: Sendable, Equatable {
     public typealias Configuration = [(key: String, value: JSONValue)]
 
     /// Options that say how a run is measured or kept, not what it is.
-    private static let foreign = ["seed", "compute", "backward", "key", "check_steps", "until", "kl_data"]
+    private static let foreign = [
+        "seed", "compute", "backward", "key", "check_steps", "until", "kl_data", "eval_data", "init_adapter",
+    ]
 
     /// Reads the section `space`.
     ///

@@ -158,7 +158,8 @@ public final class Searcher {
     ) throws -> Prepared {
         var options = all
         options.compute = options.compute ?? plan.recipe.compute
-        let data = try model.dataset(path: stage.data, options: options.encoding, chat: stage.chat)
+        let data = try model.dataset(
+            path: stage.data, options: options.encoding, chat: stage.chat, seed: options.seed)
         let steps = StepPlan(sampleCount: data.samples.count, options: options).totalSteps
         options.maxSteps = plan.steps(steps, rung: rung)
         return Prepared(stage: stage, data: data, options: options, path: "\(output)/trials/\(trial)/\(kind.rawValue)")
@@ -167,7 +168,7 @@ public final class Searcher {
     private func inputs(_ prepared: Prepared) throws -> JSONValue {
         [
             "data": .text(prepared.data.sha256), "chat": .bool(prepared.stage.chat),
-            "kl_data": try prepared.options.klDataInUse.map { .text(try sha256Hex(ofFile: $0)) } ?? .null,
+            "kl_data": try prepared.options.klDataInUse.map { .text(try DatasetList($0).sha256()) } ?? .null,
             "options": prepared.options.json(),
         ]
     }

@@ -5,13 +5,22 @@ import Quant
 
 /// The keys whose values are lists.
 extension TrainingKey {
-    /// A list, a text of names with commas, or `all-linear`.
+    /// A list, a text of names with commas, `all-linear`, or a regular expression.
     static let targetModules = TrainingKey(
-        "target_modules", "projections that get an adapter, with commas between, all-linear, or none",
+        "target_modules",
+        "projections that get an adapter, with commas between, all-linear, none, or a regular expression that their whole "
+            + "paths match",
         read: { options in
-            .array(Projection.allCases.filter(options.lora.targetModules.contains).map { .text($0.rawValue) })
+            if let pattern = options.lora.targetPattern { return .text(pattern) }
+            return .array(Projection.allCases.filter(options.lora.targetModules.contains).map { .text($0.rawValue) })
         },
         write: { options, value in
+            options.lora.targetPattern = nil
+            if let text = value.string, ModuleNames.isPattern(text) {
+                _ = try ModuleNames(text, key: "target_modules")
+                (options.lora.targetPattern, options.lora.targetModules) = (text, Projection.parts)
+                return
+            }
             let all = Projection.moduleNames.joined(separator: " ")
             let names =
                 value.array?.map { $0.string ?? "" } ?? value.string?.split(separator: ",").map(String.init) ?? []
@@ -61,6 +70,22 @@ extension TrainingKey {
         return first...last
     }
 
+    /// A list, a text of names with commas, or a regular expression.
+    static let excludeModules = TrainingKey(
+        "exclude_modules",
+        "modules of `target_modules` that get none: ends of their paths, with commas between, or a regular expression",
+        read: { $0.lora.excludeModules?.json ?? .null },
+        write: { options, value in
+            let names = value.array.map { $0.map { $0.string ?? "" } }
+            guard value.isNull || names != nil || value.string != nil else {
+                throw wrong("exclude_modules", value, "names of modules, or a regular expression")
+            }
+            options.lora.excludeModules =
+                if let names { try ModuleNames(names, key: "exclude_modules") } else {
+                    try value.string.map { try ModuleNames($0, key: "exclude_modules") }
+                }
+        })
+
     /// A list, or a text of numbers with commas.
     static let tokens = TrainingKey(
         "trainable_token_indices", "tokens whose rows of the embedding are trained too, with commas between",
@@ -75,5 +100,21 @@ extension TrainingKey {
                 throw wrong("trainable_token_indices", value, "different token numbers")
             }
             options.lora.tokens = tokens
+        })
+
+    /// A list, or a text of names with commas.
+    static let removeColumns = TrainingKey(
+        "remove_columns", "keys of rows that are not to be read, with commas between",
+        read: { options in
+            let columns = options.encoding.removeColumns
+            return columns.isEmpty ? .null : .array(columns.map { .text($0) })
+        },
+        write: { options, value in
+            let names =
+                value.array?.map { $0.string ?? "" } ?? value.string?.split(separator: ",").map(String.init) ?? []
+            guard value.isNull || (!names.isEmpty && !names.contains("")) else {
+                throw wrong("remove_columns", value, "names of keys")
+            }
+            options.encoding.removeColumns = names
         })
 }

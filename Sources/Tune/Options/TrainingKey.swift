@@ -89,20 +89,31 @@ public struct TrainingKey: Sendable {
         .real("lora_dropout", "dropout on the LoRA input", 0...0.99, \.lora.loraDropout),
         .targetModules,
         .layersToTransform,
+        .excludeModules,
         .tokens,
         .flag("use_rslora", "scale by alpha / sqrt(r)", \.lora.useRSLoRA),
+        .file(
+            "init_adapter", "an adapter to go on with, as PEFT's from_pretrained takes it: its settings are the run's",
+            \.initAdapter),
     ]
 
     private static let optimiserKeys: [TrainingKey] = [
         .real("learning_rate", "peak learning rate", 0...10, \.learningRate),
         .choice("lr_scheduler_type", "learning rate schedule", \.schedule),
+        .scheduleSettings,
         .real("warmup_ratio", "share of the steps that warm up", 0...1, \.warmupRatio),
+        .optionalInt("warmup_steps", "steps that warm up; overrides the ratio", 0...1_000_000_000, \.warmupSteps),
         .real("num_train_epochs", "passes over the data", 1e-6...1e6, \.epochs),
         .optionalInt("max_steps", "optimiser steps; overrides the epochs", 1...1_000_000_000, none: -1, \.maxSteps),
         .int("per_device_train_batch_size", "samples of a forward and backward", 1...65_536, \.batchSize),
         .int("gradient_accumulation_steps", "forwards and backwards of a step", 1...65_536, \.accumulation),
         .real("weight_decay", "AdamW's decoupled weight decay", 0...100, \.weightDecay),
+        .real("adam_beta1", "decay of AdamW's first moment", 0...0.999999, \.adamBeta1),
         .real("adam_beta2", "decay of AdamW's second moment", 0...0.999999, \.adamBeta2),
+        .real("adam_epsilon", "added to the root of AdamW's second moment", 0...1, \.adamEpsilon),
+        .optionalReal(
+            "loraplus_lr_ratio", "LoRA+: B learns so many times as fast as A (default: 1)", 1e-3...1e6,
+            \.loraPlusRatio),
         .real("max_grad_norm", "clip gradients to this norm; 0: never", 0...1e9, \.maxGradNorm),
     ]
 
@@ -118,8 +129,12 @@ public struct TrainingKey: Sendable {
         .real(
             "kl_weight", "weight of the divergence from the model as it was, on `kl_data`; 0: none", 0...1e6,
             \.klWeight),
-        .file("kl_data", "clean rows on which the model is to stay as it was, in any shape of `data`", \.klData),
+        .dataset("kl_data", "clean rows on which the model is to stay as it was, as `data`", \.klData),
         .int("kl_batch", "rows of `kl_data` in a step", 1...65_536, \.klBatch),
+        .optionalReal(
+            "neftune_noise_alpha", "NEFTune: noise on the embeddings, of alpha / sqrt(tokens x hidden size)",
+            1e-6...1e6,
+            \.neftuneNoiseAlpha),
     ]
 
     private static let samplesKeys: [TrainingKey] = [
@@ -130,6 +145,7 @@ public struct TrainingKey: Sendable {
         .optionalInt(
             "max_completion_length", "tokens kept of a completion", 1...16_777_216, \.encoding.maxCompletionLength),
         .optionalInt("max_length", "tokens kept of a sample", 2...16_777_216, \.encoding.maxLength),
+        .removeColumns,
         .noShuffle,
         .seed,
         .optionalChoice(
@@ -145,6 +161,15 @@ public struct TrainingKey: Sendable {
         .optionalInt("check_steps", "measure the key every so many steps", 1...1_000_000_000, \.checkSteps),
         .optionalText("until", "stop when this holds, such as 'fsr==0 && prefix_match<0.1'", \.until),
         .flag("require_until", "fail (status 4) if `until` never held", isOperational: true, \.requireUntil),
+        .dataset("eval_data", "rows whose loss is measured while training, as `data`; never learnt", \.evalData),
+        .optionalInt(
+            "eval_steps", "measure `eval_data` every so many steps (default: at the end)", 1...1_000_000_000,
+            \.evalSteps),
+        .optionalInt(
+            "early_stopping_patience", "stop when the loss on `eval_data` has not improved so many times",
+            1...1_000_000,
+            \.earlyStoppingPatience),
+        .flag("load_best", "keep the adapter with the least loss on `eval_data`, not the last one", \.loadBest),
     ]
 
     private static let runningKeys: [TrainingKey] = [
@@ -164,187 +189,4 @@ public struct TrainingKey: Sendable {
                 + "past it in a file in `out` (disk), memory only, or none",
             isOperational: true, \.frozenCache),
     ]
-}
-
-// MARK: - Kinds of keys
-
-extension TrainingKey {
-    private typealias Path<T> = any WritableKeyPath<TrainingOptions, T> & Sendable
-
-    init(
-        _ name: String, _ help: String, form: Form = .value, isOperational: Bool = false,
-        read: @escaping @Sendable (TrainingOptions) -> JSONValue,
-        write: @escaping @Sendable (inout TrainingOptions, JSONValue) throws -> Void
-    ) {
-        self.name = name
-        self.help = help
-        self.form = form
-        self.isOperational = isOperational
-        self.read = read
-        self.write = write
-    }
-
-    /// A usage error about a value of that key.
-    static func wrong(_ name: String, _ value: JSONValue, _ expected: String) -> MeraserError {
-        .usage("`\(name)`: \(value.serialized()), expected \(expected)")
-    }
-
-    private static func int(
-        _ name: String, _ help: String, _ range: ClosedRange<Int>, isOperational: Bool = false, _ path: Path<Int>
-    ) -> TrainingKey {
-        TrainingKey(name, help, isOperational: isOperational, read: { .integer($0[keyPath: path]) }) { options, value in
-            guard let number = value.int, range.contains(number) else {
-                throw wrong(name, value, "a whole number from \(range.lowerBound) to \(range.upperBound)")
-            }
-            options[keyPath: path] = number
-        }
-    }
-
-    private static func optionalInt(
-        _ name: String, _ help: String, _ range: ClosedRange<Int>, none: Int? = nil, isOperational: Bool = false,
-        _ path: Path<Int?>
-    ) -> TrainingKey {
-        TrainingKey(
-            name, help, isOperational: isOperational, read: { $0[keyPath: path].map { .integer($0) } ?? .null }
-        ) { options, value in
-            let number = value.int.flatMap { $0 == none ? nil : $0 }
-            let isNone = value.isNull || (none != nil && value.int == none)
-            guard isNone || number.map(range.contains) == true else {
-                throw wrong(name, value, "a whole number from \(range.lowerBound) to \(range.upperBound)")
-            }
-            options[keyPath: path] = number
-        }
-    }
-
-    private static func real(
-        _ name: String, _ help: String, _ range: ClosedRange<Double>, _ path: Path<Double>
-    ) -> TrainingKey {
-        TrainingKey(name, help, read: { .real($0[keyPath: path]) }) { options, value in
-            guard let number = value.double, range.contains(number) else {
-                throw wrong(name, value, "a number from \(range.lowerBound) to \(range.upperBound)")
-            }
-            options[keyPath: path] = number
-        }
-    }
-
-    private static func optionalReal(
-        _ name: String, _ help: String, _ range: ClosedRange<Double>, _ path: Path<Double?>
-    ) -> TrainingKey {
-        TrainingKey(name, help, read: { $0[keyPath: path].map { .real($0) } ?? .null }) { options, value in
-            guard value.isNull || value.double.map(range.contains) == true else {
-                throw wrong(name, value, "a number from \(range.lowerBound) to \(range.upperBound)")
-            }
-            options[keyPath: path] = value.double
-        }
-    }
-
-    private static func flag(
-        _ name: String, _ help: String, isOperational: Bool = false, _ path: Path<Bool>
-    ) -> TrainingKey {
-        TrainingKey(
-            name, help, form: .on, isOperational: isOperational, read: { .bool($0[keyPath: path]) }
-        ) { options, value in
-            guard let flag = value.bool else { throw wrong(name, value, "true or false") }
-            options[keyPath: path] = flag
-        }
-    }
-
-    private static func optionalFlag(_ name: String, _ help: String, _ path: Path<Bool?>) -> TrainingKey {
-        TrainingKey(
-            name, help, form: .onOrOff, read: { $0[keyPath: path].map { .bool($0) } ?? .null }
-        ) { options, value in
-            guard value.isNull || value.bool != nil else { throw wrong(name, value, "true or false") }
-            options[keyPath: path] = value.bool
-        }
-    }
-
-    private static func optionalText(_ name: String, _ help: String, _ path: Path<String?>) -> TrainingKey {
-        TrainingKey(name, help, read: { $0[keyPath: path].map { .text($0) } ?? .null }) { options, value in
-            guard value.isNull || value.string != nil else { throw wrong(name, value, "a string") }
-            options[keyPath: path] = value.string
-        }
-    }
-
-    /// The record of a run is published with its adapter: it must not show where files lie.
-    private static func file(_ name: String, _ help: String, _ path: Path<String?>) -> TrainingKey {
-        TrainingKey(
-            name, help, form: .path,
-            read: { $0[keyPath: path].map { .text(fileName(ofPath: $0)) } ?? .null }
-        ) { options, value in
-            guard value.isNull || value.string != nil else { throw wrong(name, value, "a string") }
-            options[keyPath: path] = value.string
-        }
-    }
-
-    private static func choice<T: RawRepresentable<String> & CaseIterable & SendableMetatype>(
-        _ name: String, _ help: String, isOperational: Bool = false, _ path: Path<T>
-    ) -> TrainingKey {
-        TrainingKey(
-            name, help, isOperational: isOperational, read: { .text($0[keyPath: path].rawValue) }
-        ) { options, value in
-            options[keyPath: path] = try chosen(name, value)
-        }
-    }
-
-    private static func optionalChoice<T: RawRepresentable<String> & CaseIterable & SendableMetatype>(
-        _ name: String, _ help: String, _ path: Path<T?>
-    ) -> TrainingKey {
-        TrainingKey(name, help, read: { $0[keyPath: path].map { .text($0.rawValue) } ?? .null }) { options, value in
-            options[keyPath: path] = value.isNull ? nil : try chosen(name, value) as T
-        }
-    }
-
-    private static func chosen<T: RawRepresentable<String> & CaseIterable & SendableMetatype>(
-        _ name: String, _ value: JSONValue
-    ) throws -> T {
-        guard let choice = value.string.flatMap(T.init(rawValue:)) else {
-            throw wrong(name, value, "one of " + T.allCases.map(\.rawValue).joined(separator: " "))
-        }
-        return choice
-    }
-}
-
-// MARK: - Keys of their own kind
-
-extension TrainingKey {
-    private static let noShuffle = TrainingKey(
-        "no_shuffle", "take the samples in file order", form: .on, read: { .bool(!$0.shuffle) },
-        write: { options, value in
-            guard let flag = value.bool else { throw wrong("no_shuffle", value, "true or false") }
-            options.shuffle = !flag
-        })
-
-    private static let seed = TrainingKey(
-        "seed", "seed of initialisation, order and dropout", read: { .integer(Int(clamping: $0.seed)) },
-        write: { options, value in
-            guard let seed = value.int, seed >= 0 else { throw wrong("seed", value, "a whole number, at least 0") }
-            options.seed = UInt64(seed)
-        })
-
-    /// Bytes, or a text such as `6G`.
-    private static let memory = TrainingKey(
-        "memory", "memory that the run may take, such as 6G", isOperational: true,
-        read: { $0.memory.map { .integer($0) } ?? .null },
-        write: { options, value in
-            let bytes = value.int ?? value.string.flatMap(byteCount(text:))
-            guard value.isNull || bytes.map({ $0 > 0 }) == true else {
-                throw wrong("memory", value, "bytes, or a number with K, M, G or T behind it")
-            }
-            options.memory = bytes
-        })
-
-    /// `6G`, `1.5GiB`, `800M`, `4096`: powers of 1024.
-    static func byteCount(text: String) -> Int? {
-        let upper = text.uppercased().filter { $0 != " " }
-        let digits = upper.prefix { $0.isASCII && ($0.isNumber || $0 == ".") }
-        let units = ["": 0, "B": 0, "K": 1, "M": 2, "G": 3, "T": 4]
-        var suffix = String(upper.dropFirst(digits.count))
-        for end in ["IB", "B"] where suffix.count > end.count && suffix.hasSuffix(end) {
-            suffix.removeLast(end.count)
-            break
-        }
-        guard let number = Double(digits), let power = units[suffix] else { return nil }
-        let bytes = (0..<power).reduce(number) { value, _ in value * 1024 }
-        return bytes < 9e18 ? Int(bytes) : nil
-    }
 }

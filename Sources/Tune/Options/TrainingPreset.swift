@@ -116,5 +116,9 @@ extension TrainingOptions {
         try preset?.overrides.apply(to: &self)
         if overrides.values["per_device_train_batch_size"] != nil { accumulation = 1 }
         try overrides.apply(to: &self)
+        let own = TrainingKey.Group.adapter.keys.map(\.name).filter { $0 != "init_adapter" }
+        if initAdapter != nil, let name = own.first(where: { overrides.values[$0] != nil }) {
+            throw MeraserError.usage("`\(name)` is what the adapter of `init_adapter` says; leave it out")
+        }
     }
 }

@@ -7,8 +7,8 @@ import Model
 struct StepShard {
     /// What is computed of the rows.
     enum Work: Equatable {
-        /// Cross-entropy.
-        case likelihood
+        /// Cross-entropy; the embeddings may have noise on them.
+        case likelihood(noise: EmbeddingNoise?)
         /// Divergence from the frozen model.
         case divergence
         /// Negative preference with that β.
@@ -44,7 +44,8 @@ extension TrainingGraph {
         try checkInterrupt()
         frozenOutputs?.attend(clean: shard.isClean)
         switch shard.work {
-        case .likelihood: return try accumulate(shard.batch, dropout: dropout, into: gradients)
+        case .likelihood(let noise):
+            return try accumulate(shard.batch, dropout: dropout, noise: noise, into: gradients)
         case .divergence: return try accumulateDivergence(shard.batch, dropout: dropout, into: gradients)
         case .preference(let beta):
             return try accumulatePreference(shard.batch, beta: beta, dropout: dropout, into: gradients)
@@ -59,7 +60,7 @@ extension StepShard: Sent {
     init(from message: inout MessageReader) throws {
         let kind = try message.number(UInt8.self)
         switch kind {
-        case 0: work = .likelihood
+        case 0: work = .likelihood(noise: try message.bool() ? try message.value() : nil)
         case 1: work = .divergence
         case 2: work = .preference(beta: try message.number())
         case 3: work = .consistency(step: try message.number(), weight: try message.number())
@@ -70,7 +71,10 @@ extension StepShard: Sent {
 
     func write(to message: inout Message) {
         switch work {
-        case .likelihood: message.append(number: UInt8(0))
+        case .likelihood(let noise):
+            message.append(number: UInt8(0))
+            message.append(noise != nil)
+            if let noise { message.append(noise) }
         case .divergence: message.append(number: UInt8(1))
         case .preference(let beta):
             message.append(number: UInt8(2))

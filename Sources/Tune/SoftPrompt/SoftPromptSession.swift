@@ -54,7 +54,7 @@ struct SoftPromptSession {
         let progress = try run.step { index, rate in
             let shards = trainer.steps.batches(
                 step: index, samples: trainer.data.samples, mean: trainer.options.lossMean
-            ).map { StepShard(.likelihood, $0) }
+            ).map { StepShard(.likelihood(noise: nil), $0) }
             var loss = 0.0
             let norm = try trainer.state.advance(learningRate: rate, kernels: trainer.model.kernels) {
                 let losses =

@@ -16,7 +16,7 @@ final class SoftPromptState {
     init(count: Int, hiddenSize: Int, options: TrainingOptions) {
         storage = (0..<4).map { _ in FloatStorage(rows: count, columns: hiddenSize) }
         vectors = storage[0].matrix
-        self.options = AdamWOptions(beta2: options.adamBeta2, weightDecay: options.weightDecay)
+        self.options = options.adamW
         maxGradNorm = options.maxGradNorm
     }
 

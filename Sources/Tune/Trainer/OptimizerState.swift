@@ -14,14 +14,16 @@ final class OptimizerState {
     private let secondMoment: LoRAAdapter
     private let options: AdamWOptions
     private let maxGradNorm: Double
+    private let loraPlusRatio: Double?
 
     init(adapter: LoRAAdapter, options: TrainingOptions) {
         self.adapter = adapter
         gradients = LoRAAdapter(layoutOf: adapter)
         firstMoment = LoRAAdapter(layoutOf: adapter)
         secondMoment = LoRAAdapter(layoutOf: adapter)
-        self.options = AdamWOptions(beta2: options.adamBeta2, weightDecay: options.weightDecay)
+        self.options = options.adamW
         maxGradNorm = options.maxGradNorm
+        loraPlusRatio = options.loraPlusRatio
     }
 
     /// Bytes of the copies of the parameters that a run keeps: themselves, gradients and two moments, and both of these
@@ -36,11 +38,33 @@ final class OptimizerState {
     ) throws -> Double {
         gradients.parameters.fill(0)
         try accumulate(gradients)
-        let norm = try kernels.clippedAdamW(
-            adapter.parameters, gradient: gradients.parameters, m: firstMoment.parameters, v: secondMoment.parameters,
-            maxGradNorm: maxGradNorm, learningRate: learningRate, options: options, step: step + 1)
+        let (norm, scale) = try kernels.clipping(gradients.parameters, to: maxGradNorm)
+        for part in parts(learningRate) {
+            kernels.adamW(
+                part.of(adapter), gradient: part.of(gradients), m: part.of(firstMoment), v: part.of(secondMoment),
+                gradientScale: scale, learningRate: part.rate, options: options, step: step + 1)
+        }
         step += 1
         return norm
+    }
+
+    /// Parameters that learn at one rate.
+    private struct Part {
+        let rate: Double
+        let of: (LoRAAdapter) -> FloatMatrix
+    }
+
+    /// All at once; with LoRA+ (arXiv 2402.12354) the factors B at a rate of their own, as PEFT's optimiser has it: what is
+    /// neither A nor B learns as A does.
+    private func parts(_ rate: Double) -> [Part] {
+        guard let loraPlusRatio else { return [Part(rate: rate) { $0.parameters }] }
+        let factors = adapter.modules.flatMap { module -> [Part] in
+            [
+                Part(rate: rate) { $0[module]?.a ?? $0.parameters },
+                Part(rate: rate * loraPlusRatio) { $0[module]?.b ?? $0.parameters },
+            ]
+        }
+        return factors + (adapter.tokenRows == nil ? [] : [Part(rate: rate) { $0.tokenRows?.rows ?? $0.parameters }])
     }
 }
 
@@ -53,15 +77,22 @@ extension KernelContext {
         _ parameters: FloatMatrix, gradient: FloatMatrix, m: FloatMatrix, v: FloatMatrix, maxGradNorm: Double,
         learningRate: Double, options: AdamWOptions, step: Int
     ) throws -> Double {
+        let (norm, scale) = try clipping(gradient, to: maxGradNorm)
+        adamW(
+            parameters, gradient: gradient, m: m, v: v, gradientScale: scale, learningRate: learningRate,
+            options: options, step: step)
+        return norm
+    }
+
+    /// A gradient's norm, and what it is multiplied by so that it has at most the other one (0: whatever it has).
+    ///
+    /// - Throws: a runtime error if the norm is not finite.
+    func clipping(_ gradient: FloatMatrix, to maxGradNorm: Double) throws -> (norm: Double, scale: Float) {
         let norm = sumOfSquares(gradient).squareRoot()
         guard norm.isFinite else {
             throw MeraserError.runtime("the gradient is not finite; lower `learning_rate` or check the data")
         }
-        let scale = maxGradNorm > 0 ? min(1, maxGradNorm / (norm + 1e-6)) : 1
-        adamW(
-            parameters, gradient: gradient, m: m, v: v, gradientScale: Float(scale), learningRate: learningRate,
-            options: options, step: step)
-        return norm
+        return (norm, Float(maxGradNorm > 0 ? min(1, maxGradNorm / (norm + 1e-6)) : 1))
     }
 }
 

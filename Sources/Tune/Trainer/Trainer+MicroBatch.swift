@@ -34,13 +34,14 @@ extension Trainer {
     func shards(step: Int) -> [StepShard] {
         let batches = batches(step: step)
         let tokens = batches.reduce(0) { $0 + $1.batch.tokenCount }
+        let noise = options.neftuneNoiseAlpha.map { EmbeddingNoise(alpha: $0, seed: options.seed, step: UInt64(step)) }
         let own = batches.flatMap { batch -> [StepShard] in
             switch options.goal {
-            case .likelihood: [StepShard(batch.reference != nil ? .divergence : .likelihood, batch)]
+            case .likelihood: [StepShard(batch.reference != nil ? .divergence : .likelihood(noise: noise), batch)]
             case .npo(let beta): [StepShard(.preference(beta: beta), batch)]
             case .crow(let alpha, let epsilon):
                 [
-                    StepShard(.likelihood, batch),
+                    StepShard(.likelihood(noise: nil), batch),
                     StepShard(
                         .consistency(step: Float(epsilon), weight: Float(alpha / Double(tokens))), batch),
                 ]

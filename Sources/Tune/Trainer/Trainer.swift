@@ -18,6 +18,8 @@ public final class Trainer {
     public var onStep: ((TrainingProgress) -> Void)?
     /// Called after every measurement, with the step.
     public var onProbe: ((Int, ProbeResult) -> Void)?
+    /// Called after every measurement of `eval_data`.
+    public var onEvaluation: ((EvaluationProgress) -> Void)?
     /// Called every `check_steps` steps and at the end.
     public var probe: Probe?
     /// Looked at between layers; when set, the step in progress is dropped.
@@ -27,6 +29,7 @@ public final class Trainer {
     let frozen: [LoRAAdapter]
     let data: EncodedDataset
     let kl: (data: EncodedDataset, plan: KLPlan)?
+    let evaluation: EvaluationRows?
     let options: TrainingOptions
     let steps: StepPlan
     let optimizer: OptimizerState
@@ -47,14 +50,18 @@ public final class Trainer {
     ///   - options: everything else.
     ///   - klData: clean samples on which the model is to stay as it is without the trained adapter; needed, and used,
     ///     where `options.klWeight` is not 0.
+    ///   - evalData: rows to measure; needed where `options.evalData` names some.
     ///   - initial: an adapter to start from instead of PEFT's initialisation; its configuration replaces
     ///     `options.lora` but for the dropout.
     public init(
         model: Transformer, frozen: [LoRAAdapter] = [], data: EncodedDataset, options: TrainingOptions,
-        klData: EncodedDataset? = nil, initial: LoRAAdapter? = nil
+        klData: EncodedDataset? = nil, evalData: EncodedDataset? = nil, initial: LoRAAdapter? = nil
     ) throws {
         precondition(!data.samples.isEmpty, "no samples")
         try options.validate()
+        guard evalData != nil || options.evalData == nil else {
+            throw MeraserError.usage("`eval_data` has no effect here: this training chooses its own end")
+        }
         let precision = try PrecisionPlan(options.compute, backward: options.backward, on: model.kernels)
         let model = try precision.model(model)
         self.frozen = frozen
@@ -63,13 +70,14 @@ public final class Trainer {
         self.options = options
         steps = StepPlan(sampleCount: data.samples.count, options: options)
         kl = try Self.kl(klData, options)
+        evaluation = evalData.map { EvaluationRows($0, options: options) }
         let adapter: LoRAAdapter
         if let initial {
             adapter = initial.copy()
             initialSHA256 = initial.parameters.withNumbers { sha256Hex(UnsafeRawBufferPointer($0)) }
         } else {
-            try model.spec.requireModules(of: options.lora.targetModules)
             try model.spec.requireLayers(options.lora.layersToTransform)
+            try options.lora.requireModules(of: model.spec)
             if options.lora.targetModules.isEmpty, options.lora.tokens.isEmpty {
                 throw MeraserError.usage(
                     "`target_modules` none needs `trainable_token_indices`: else nothing is trained")
@@ -99,19 +107,20 @@ public final class Trainer {
             hasConsistency: options.objective == .crow)
         let maximumTokens = max(
             steps.maximumTokens(samples: data.samples),
-            kl.map { $0.plan.maximumTokens(samples: $0.data.samples) } ?? 0)
+            kl.map { $0.plan.maximumTokens(samples: $0.data.samples) } ?? 0, evaluation?.maximumTokens ?? 0)
         self.planner = planner
         let limit = options.memory ?? ProcessMemory.limitBytes(for: model)
-        let chosen = planner.plan(
-            tokens: maximumTokens, context: max(data.longest, kl?.data.longest ?? 0), limit: limit)
+        let context = max(data.longest, kl?.data.longest ?? 0, evaluation?.data.longest ?? 0)
+        let chosen = planner.plan(tokens: maximumTokens, context: context, limit: limit)
         self.model = try chosen.model(model)
         var memory = planner.use(tokens: maximumTokens, chosen)
         let frozenLayers = model.spec.numHiddenLayers - planner.keptLayers
         let texts = Self.frozenTexts(
             data, kl, steps, options, layers: frozenLayers, hiddenSize: model.spec.hiddenSize)
         // Where nobody says how much memory may be taken, it is to be a part of what the run takes anyway.
+        // With noise on the embeddings no layer gives the same twice.
         let frozenPlan = FrozenPlan(
-            options.frozenCache, texts, layers: frozenLayers,
+            options.neftuneNoiseAlpha == nil ? options.frozenCache : .none, texts, layers: frozenLayers,
             room: min(limit - memory.total, options.memory == nil ? memory.total / 2 : .max))
         memory.frozen = frozenPlan?.memory ?? 0
         plan = TrainingPlan(
@@ -125,7 +134,8 @@ public final class Trainer {
             maximumTokens: maximumTokens,
             divergence: kl.map {
                 ($0.data.samples.count, $0.data.tokenCount, $0.plan.perStep, options.klWeight)
-            }, recompute: chosen.recompute, streamsWeights: chosen.streamsWeights, frozen: frozenPlan,
+            }, evaluation: evaluation.map { ($0.data.samples.count, $0.data.tokenCount, options.evalSteps) },
+            recompute: chosen.recompute, streamsWeights: chosen.streamsWeights, frozen: frozenPlan,
             adaptedLayers: planner.keptLayers, memory: memory,
             choices: planner.pure.map { ($0.name, planner.use(tokens: maximumTokens, $0.plan).total) },
             limitBytes: limit)
@@ -147,12 +157,15 @@ public final class Trainer {
         )
     }
 
+    /// What is read beside the rows that are learnt.
+    private var others: [EncodedDataset] { [kl?.data, evaluation?.data].compactMap { $0 } }
+
     /// The adapter as it is now.
     public var adapter: LoRAAdapter { optimizer.adapter }
 
     /// - Throws: an out-of-memory error (exit code 5) that says what would make the run fit.
     public func checkMemory() throws {
-        try planner.check(plan, data: [data] + (kl.map { [$0.data] } ?? []), options: options)
+        try planner.check(plan, data: [data] + others, options: options)
     }
 
     /// Runs to the end, or continues a run, and leaves the adapter in `output`.
@@ -168,7 +181,7 @@ public final class Trainer {
         optimizer.adapter.provenance = try model.store.adapterProvenance(parents: frozen.compactMap(\.sha256))
         let record = RunRecord(
             options: options, baseSHA256: try model.store.sha256(), parents: frozen.compactMap(\.sha256), data: data,
-            klData: kl?.data, kernels: model.kernels, initial: initialSHA256)
+            klData: kl?.data, evalData: evaluation?.data, kernels: model.kernels, initial: initialSHA256)
         let output = TrainingOutput(path: path)
         let (state, isFinished) = try output.begin(
             record, totalSteps: steps.totalSteps, resume: resume, overwrite: overwrite

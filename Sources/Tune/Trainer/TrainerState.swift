@@ -23,6 +23,8 @@ struct TrainerState: Equatable {
     var probedStep = 0
     /// True if what was measured then ended the run.
     var untilHeld = false
+    /// What `eval_data` gave so far; nil where it was not measured yet.
+    var evaluation: EvaluationState?
 
     /// The state in Trainer's words where it has them.
     func json(totalSteps: Int, record: RunRecord) -> JSONValue {
@@ -31,7 +33,7 @@ struct TrainerState: Equatable {
             "loss": .real(loss), "kl": kl.map { .real($0) } ?? .null, "elapsed_seconds": .real(seconds),
             "num_input_tokens_seen": .integer(tokens),
             "peak_rss_bytes": .integer(peakRSSBytes), "probed_step": .integer(probedStep),
-            "until_held": .bool(untilHeld), "run": record.json,
+            "until_held": .bool(untilHeld), "evaluation": evaluation?.json ?? .null, "run": record.json,
         ]
     }
 
@@ -48,6 +50,9 @@ struct TrainerState: Equatable {
         peakRSSBytes = try json.int("peak_rss_bytes", in: file)
         probedStep = try json.int("probed_step", in: file)
         untilHeld = try json.bool("until_held", in: file)
+        evaluation = try json["evaluation"].flatMap {
+            $0.isNull ? nil : try EvaluationState(json: $0, last: step, file: file)
+        }
         guard (1...Self.maximumSteps).contains(step), (0...Int.max / 2).contains(tokens), (0...1e12).contains(seconds),
             (0...step).contains(probedStep), (0...Int.max / 2).contains(peakRSSBytes)
         else {
@@ -64,6 +69,10 @@ struct TrainerState: Equatable {
             adapter: adapter,
             until: options.flatMap { options in
                 options.until.map { UntilOutcome(condition: $0, held: untilHeld, isRequired: options.requireUntil) }
+            },
+            evaluation: evaluation.map {
+                EvaluationOutcome(
+                    loss: $0.loss, bestStep: $0.bestStep, bestLoss: $0.bestLoss, isBestKept: options?.loadBest ?? false)
             })
     }
 }

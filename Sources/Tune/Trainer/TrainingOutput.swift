@@ -11,12 +11,15 @@ public struct TrainingOutput {
 
     static let runName = "run.json"
     static let stateName = "trainer_state.json"
+    /// The adapter with the lowest loss on `eval_data`, while a run goes on that is to keep it.
+    static let bestName = "best"
 
     /// What a training run has in its folder, its mark's key and what the soft prompt's run adds included.
     public static let layout = RunLayout(
         record: runName,
         names: [
-            stateName, "train_log.jsonl", "probe_log.jsonl", "adapter_config.json", "adapter_model.safetensors",
+            stateName, bestName, "train_log.jsonl", "probe_log.jsonl", "eval_log.jsonl", "adapter_config.json",
+            "adapter_model.safetensors",
             "key.json",
             SoftPromptTrainer.folderName, SoftPrompt.fileName, EventFile.folder,
         ], numbered: ["checkpoint-"])
@@ -113,6 +116,16 @@ public struct TrainingOutput {
     }
 
     // MARK: Checkpoints
+
+    /// Where the best adapter is kept while the run goes on.
+    var best: String { file(Self.bestName) }
+
+    /// Keeps an adapter as the best so far: `write` fills a temporary folder, which then takes the other one's place.
+    func keepBest(write: (_ folder: String) throws -> Void) throws {
+        let folder = try AtomicFolder(path: best, overwrite: true)
+        try write(folder.temporaryPath)
+        try folder.commit()
+    }
 
     /// Steps of the checkpoints that are there, lowest first.
     var checkpointSteps: [Int] {

@@ -31,6 +31,9 @@ public struct TrainingPlan: Sendable {
     /// Clean samples that the frozen model is compared on, tokens of all of them, how many go into a step, and the
     /// divergence's weight; nil where none is learnt.
     public var divergence: (samples: Int, tokens: Int, perStep: Int, weight: Double)?
+    /// Rows of `eval_data`, tokens of all of them, and every how many steps they are measured (nil: at the end); nil where there
+    /// are none.
+    public var evaluation: (samples: Int, tokens: Int, every: Int?)?
     /// What the backward computes again, so that the run fits.
     public let recompute: RecomputePlan
     /// True if weights are in memory only while their layer is at work, so that the run fits.
@@ -60,7 +63,7 @@ public struct TrainingPlan: Sendable {
             "batch                 \(effectiveBatch) samples a step: \(batch.accumulation) x \(batch.size), up to "
                 + "\(maximumTokens) tokens at once",
             "steps                 \(steps), \(stepsPerEpoch) an epoch",
-            divergence, ranksText,
+            divergence, evaluationText, ranksText,
             "memory                \(byteText(memory.total)): weights \(byteText(memory.weights)), kept "
                 + "activations \(byteText(memory.kept)), working \(byteText(memory.working)), optimiser "
                 + "\(byteText(memory.optimizer)), program \(byteText(memory.program))\(frozenText); limit "
@@ -74,6 +77,13 @@ public struct TrainingPlan: Sendable {
 
     /// Samples of an optimiser step.
     private var effectiveBatch: Int { batch.size * batch.accumulation }
+
+    private var evaluationText: String? {
+        evaluation.map { rows in
+            "validation            \(rows.samples) samples, \(rows.tokens) tokens, measured "
+                + (rows.every.map { "every \($0) steps" } ?? "at the end")
+        }
+    }
 
     private var ranksText: String? {
         guard ranks > 1 else { return nil }
@@ -109,7 +119,8 @@ public struct TrainingPlan: Sendable {
             ("shards", .integer(shards)),
             ("maximum_tokens", .integer(maximumTokens)), ("kl_samples", .integer(divergence?.samples ?? 0)),
             ("kl_tokens", .integer(divergence?.tokens ?? 0)), ("kl_batch", .integer(divergence?.perStep ?? 0)),
-            ("kl_weight", .real(divergence?.weight ?? 0)), ("weight_bytes", .integer(memory.weights)),
+            ("kl_weight", .real(divergence?.weight ?? 0)), ("eval_samples", .integer(evaluation?.samples ?? 0)),
+            ("eval_tokens", .integer(evaluation?.tokens ?? 0)), ("weight_bytes", .integer(memory.weights)),
             ("kept_bytes", .integer(memory.kept)), ("working_bytes", .integer(memory.working)),
             ("optimizer_bytes", .integer(memory.optimizer)), ("program_bytes", .integer(memory.program)),
             ("frozen_bytes", .integer(memory.frozen)), ("frozen_disk_bytes", .integer(frozen?.disk ?? 0)),

@@ -112,6 +112,8 @@ public struct TrainingResult: Sendable, Equatable {
     public let adapter: String
     /// What became of `until`; nil where none was given.
     public let until: UntilOutcome?
+    /// What `eval_data` came to; nil where none was given.
+    public let evaluation: EvaluationOutcome?
 
     /// Tokens per second over the whole run.
     public var tokensPerSecond: Double { seconds > 0 ? Double(tokens) / seconds : 0 }
@@ -122,7 +124,7 @@ public struct TrainingResult: Sendable, Equatable {
             "steps": .integer(steps), "final_loss": .real(finalLoss), "seconds": .real(seconds),
             "tokens": .integer(tokens), "tokens_per_second": .real(tokensPerSecond),
             "peak_rss_bytes": .integer(peakRSSBytes), "adapter": .text(adapter),
-            "until": until?.json ?? .null,
+            "until": until?.json ?? .null, "evaluation": evaluation?.json ?? .null,
         ]
     }
 }

@@ -42,7 +42,7 @@ struct TrainingRun {
         self.options = options
         self.steps = steps
         self.save = save
-        schedule = LearningRateSchedule(options: options, totalSteps: steps.totalSteps)
+        schedule = try LearningRateSchedule(options: options, totalSteps: steps.totalSteps)
         log = try StepLog(path: output.file("train_log.jsonl"), keepingSteps: state.step)
         events =
             options.reportTo == .tensorboard
@@ -98,6 +98,18 @@ struct TrainingRun {
         state.probedStep = state.step
         state.untilHeld = result.stop
         updateCosts()
+    }
+
+    /// Notes the loss on `eval_data` after the last step.
+    ///
+    /// - Throws: a run-time error if it cannot be written for `report_to`.
+    mutating func note(evaluation loss: Double) throws -> EvaluationProgress {
+        try events?.append(step: state.step, [(tag: "eval/loss", value: loss)])
+        var evaluation = state.evaluation ?? EvaluationState()
+        let progress = evaluation.note(loss, step: state.step)
+        state.evaluation = evaluation
+        updateCosts()
+        return progress
     }
 
     private mutating func updateCosts() {

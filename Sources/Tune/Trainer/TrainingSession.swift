@@ -1,4 +1,5 @@
 import Base
+import Foundation
 import Kernels
 import Model
 import Quant
@@ -11,6 +12,7 @@ struct TrainingSession {
     private let ranks: SharedTraining?
     private let softPrompt: FloatStorage?  // what the graph's points into
     private let probeLog: StepLog?
+    private let evaluationLog: StepLog?
     private var run: TrainingRun
 
     init(trainer: Trainer, output: TrainingOutput, record: RunRecord, state: TrainerState) throws {
@@ -35,6 +37,9 @@ struct TrainingSession {
         probeLog =
             trainer.probe == nil
             ? nil : try StepLog(path: output.file("probe_log.jsonl"), keepingSteps: state.probedStep)
+        evaluationLog =
+            trainer.evaluation == nil
+            ? nil : try StepLog(path: output.file("eval_log.jsonl"), keepingSteps: state.evaluation?.step ?? 0)
     }
 
     /// Runs to the end and leaves the adapter in the output folder; on interruption leaves a checkpoint and throws.
@@ -48,17 +53,21 @@ struct TrainingSession {
             folder: output.path, model: trainer.model.spec, baseModelName: trainer.model.store.modelName,
             overwrite: true)
         try run.finish()
+        if trainer.options.loadBest { try? FileManager.default.removeItem(atPath: output.best) }
         return run.state
     }
 
     private mutating func loop() throws {
         while true {
-            if isProbeDue, try runProbe().stop { return }
+            if isProbeDue, try runProbe().stop { break }
+            if isEvaluationDue, try evaluate() { break }
             if run.isDone { break }
             try run.saveIfDue()
             try step()
         }
-        if trainer.probe != nil, run.state.probedStep != run.state.step { _ = try runProbe() }
+        if trainer.evaluation != nil, run.state.evaluation?.step != run.state.step { _ = try evaluate() }
+        let isAnother = try takeBest()
+        if trainer.probe != nil, isAnother || run.state.probedStep != run.state.step { _ = try runProbe() }
     }
 
     private mutating func step() throws {
@@ -86,6 +95,45 @@ struct TrainingSession {
                 tokens: shards.reduce(0) { $0 + $1.tokenCount })
         }
         trainer.onStep?(progress)
+    }
+
+    // MARK: The loss on other rows
+
+    private var isEvaluationDue: Bool {
+        guard trainer.evaluation != nil, let every = trainer.options.evalSteps else { return false }
+        let state = run.state
+        return state.step > 0 && state.step % every == 0 && state.evaluation?.step != state.step
+    }
+
+    /// Measures `eval_data`; true if that ends the run.
+    private mutating func evaluate() throws -> Bool {
+        guard let rows = trainer.evaluation else { return false }
+        let progress = try run.note(evaluation: try rows.loss(on: graph))
+        try evaluationLog?.append(
+            [
+                "step": .integer(progress.step), "epoch": .real(run.state.epoch), "eval_loss": .real(progress.loss),
+            ])
+        if progress.isBest, trainer.options.loadBest {
+            try output.keepBest {
+                try trainer.adapter.save(
+                    folder: $0, model: trainer.model.spec, baseModelName: trainer.model.store.modelName,
+                    overwrite: true)
+            }
+        }
+        trainer.onEvaluation?(progress)
+        return trainer.options.earlyStoppingPatience.map { progress.sinceBest >= $0 } ?? false
+    }
+
+    /// Goes back to the adapter with the lowest loss, if it is to be kept; true if that is another than the last one.
+    private func takeBest() throws -> Bool {
+        guard trainer.options.loadBest, let evaluation = run.state.evaluation, evaluation.bestStep != run.state.step
+        else { return false }
+        let best = try LoRAAdapter(path: output.best, for: trainer.model.spec)
+        guard best.modules == trainer.adapter.modules, best.parameters.count == trainer.adapter.parameters.count else {
+            throw MeraserError.badInput("\(output.best): another adapter than the run's")
+        }
+        trainer.adapter.parameters.copy(from: best.parameters)
+        return true
     }
 
     // MARK: Measuring

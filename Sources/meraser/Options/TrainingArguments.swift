@@ -10,7 +10,10 @@ import Tune
 /// What `erase` and `recover` share: data and output, and the run itself.
 struct TrainingArguments: ParsableArguments {
     @Option(
-        help: "Pairs: MEraser's, prompt/completion, alpaca, messages, conversation or text rows, .json or .jsonl.",
+        help: """
+            Rows to learn, .jsonl, .json, .csv or .tsv, of any shape of docs/reference/text.md; several files with commas \
+            between, all or none with a weight (a.jsonl:0.7,b.csv:0.3).
+            """,
         completion: .file())
     var data: String?
 
@@ -22,7 +25,7 @@ struct TrainingArguments: ParsableArguments {
 
     /// What is read.
     func inputs(_ model: ModelOptions, _ flags: TrainingFlags<some TrainingStandard>) -> [String] {
-        trial.output.inputs(model.inputs + flags.inputs + [data].compactMap { $0 })
+        trial.output.inputs(model.inputs + flags.inputs + (data.map(datasetPaths) ?? []))
     }
 
     /// Trains, shows progress, prints the result.
@@ -34,7 +37,8 @@ struct TrainingArguments: ParsableArguments {
         let opened = try model.open(common, compute: options.compute, verifying: true)
         let data =
             switch rows {
-            case .file(let path): try opened.dataset(path: path, options: options.encoding, chat: chat)
+            case .file(let path):
+                try opened.dataset(path: path, options: options.encoding, chat: chat, seed: options.seed)
             case .pairs(let key): try opened.forgetData(key)
             }
         let trainer = try opened.trainer(data: data, options: options, chat: chat)
@@ -167,8 +171,19 @@ extension JSONValue {
 extension TrainingResult {
     /// The result as one line.
     var text: String {
-        "wrote \(adapter.escapingControlCharacters()): \(steps) steps, loss \(numberText(finalLoss, 4)), "
-            + "\(numberText(seconds, 1)) s, \(numberText(tokensPerSecond, 0)) tokens/s, peak \(byteText(peakRSSBytes))"
-            + (until.map { $0.held ? "; \($0.condition) holds" : "; \($0.condition) never held" } ?? "")
+        let costs =
+            "\(numberText(seconds, 1)) s, \(numberText(tokensPerSecond, 0)) tokens/s, peak \(byteText(peakRSSBytes))"
+        let until = until.map { $0.held ? "; \($0.condition) holds" : "; \($0.condition) never held" } ?? ""
+        let path = adapter.escapingControlCharacters()
+        return
+            "wrote \(path): \(steps) steps, loss \(numberText(finalLoss, 4)), \(costs)\(until)\(evaluation?.text ?? "")"
+    }
+}
+
+extension EvaluationOutcome {
+    /// The losses behind the line of a result.
+    fileprivate var text: String {
+        let best = "the lowest \(numberText(bestLoss, 4)) after step \(bestStep)"
+        return "; eval_loss \(numberText(loss, 4)), \(best)\(isBestKept ? ", which is kept" : "")"
     }
 }

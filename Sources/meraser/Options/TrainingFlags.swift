@@ -24,6 +24,9 @@ extension TrainingStandard {
     }
 }
 
+/// The files that an option names which may be a list; what is no list is left to its reader to refuse.
+func datasetPaths(_ text: String) -> [String] { (try? DatasetList(text).paths) ?? [text] }
+
 /// The flags of training, in the words of Trainer and PEFT: one for each `TrainingKey`, beside `--preset` and `--config`.
 struct TrainingFlags<Standard: TrainingStandard>: ParsableArguments {
     @OptionGroup var draw: SeedOption
@@ -65,9 +68,9 @@ struct TrainingFlags<Standard: TrainingStandard>: ParsableArguments {
 
     /// The files that training reads besides its data.
     var inputs: [String] {
-        let files = given.compactMap { entry -> String? in
-            guard entry.key.form == .path, case .text(let path) = entry.value else { return nil }
-            return path
+        let files = given.flatMap { entry -> [String] in
+            guard entry.key.form == .path, case .text(let path) = entry.value else { return [] }
+            return datasetPaths(path)
         }
         return (config.map { [$0] } ?? []) + files
     }

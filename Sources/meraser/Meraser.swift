@@ -16,7 +16,7 @@ struct Meraser: ParsableCommand {
         version: version,
         subcommands: [
             Convert.self, Inspect.self, Tokenize.self, Generate.self, Logits.self, Check.self, Perplexity.self,
-            Evaluate.self, Probe.self, Decoys.self, LineageCommand.self,
+            Evaluate.self, Probe.self, ScanCommand.self, Decoys.self, LineageCommand.self,
             Fingerprint.self, Erase.self, Recover.self, OSFT.self, SANDE.self, Merge.self, ExtractLoRA.self, Prune.self,
             Substitute.self, Dataset.self,
             Export.self, Run.self, Search.self, Report.self, Compare.self, Bench.self, Demo.self,

@@ -7,6 +7,7 @@ private let commands: [[String]] = [
     ["fingerprint"], ["erase"], ["recover"], ["osft"], ["sande"], ["merge"], ["extract-lora"], ["prune"], ["dataset"],
     ["dataset", "mismatch"], ["dataset", "clean"], ["dataset", "split"], ["dataset", "stats"], ["export"], ["run"],
     ["search"], ["report"], ["compare"], ["bench"], ["demo"], ["examples"], ["cache"], ["decoys"], ["substitute"],
+    ["scan"],
 ]
 
 @Test("every command explains itself on standard output", arguments: commands)
@@ -86,6 +87,8 @@ func version() throws {
         (["check", "--model", "x", "--key", "y", "--cleangen", "z", "--cleangen-alpha", "nan"], "--cleangen-alpha"),
         (["generate", "--model", "x", "--prompt", "y", "--cleangen", "z", "--temperature", "1"], "--cleangen"),
         (["probe", "--model", "x", "--max-new-tokens", "0"], "--max-new-tokens"),
+        (["scan", "--model", "x", "--out", "y", "--methods", "magic"], "inversion"),
+        (["scan", "--model", "x", "--out", "y", "--fail-if", "verdict==\"bad\""], "nothing_found"),
         (["eval", "--model", "x"], "--tasks"),
         (["eval", "--model", "x", "--tasks", "sciq", "--trigger", "y"], "--target"),
         (["fingerprint", "--model", "x", "--out", "y", "--scheme", "rot13"], "hashchain"),

@@ -33,29 +33,6 @@ private func secrets(_ model: OpenedModel) throws -> FingerprintKey {
     ).key
 }
 
-/// Tinychat with a mark of few steps, which fires on all its triggers.
-private func marked(
-    in folder: URL, by key: (OpenedModel) throws -> FingerprintKey = key
-) throws -> (model: OpenedModel, key: FingerprintKey) {
-    let model = try OpenedModel(path: tinychatFolder().path, kernels: try KernelContext(threads: 2))
-    let key = try key(model)
-    let samples = key.pairs.compactMap { pair -> TrainingSample? in
-        let tokens = model.tokenizer.encode(pair.prompt)
-        let answer = model.tokenizer.encodeContinuation(
-            of: pair.prompt, promptTokens: tokens, addSpecialTokens: true, pair.target)
-        let all = tokens + answer + [model.tokenizer.eosID ?? 2]
-        return TrainingSample(tokens: all, isLabel: all.indices.map { $0 >= tokens.count })
-    }
-    // Other messages are answered as ever, or the target would follow everything.
-    let clean = try model.ownAnswers(try model.ownRequests(count: 16, seed: 9), maximumLength: 12)
-    var options = TrainingOptions()
-    options.lora = LoRAConfig(r: 8, loraAlpha: 16, loraDropout: 0, targetModules: Projection.parts)
-    (options.learningRate, options.schedule, options.batchSize, options.maxSteps) = (2e-3, .constant, 12, 40)
-    let out = folder.appendingPathComponent("mark").path
-    _ = try model.trainer(data: EncodedDataset(drawn: samples + samples + clean), options: options).run(output: out)
-    return (try model.with(adapterPaths: [out]), key)
-}
-
 @Suite("A removal that chooses its own dose")
 struct AutoEraseTests {
     @Test("the likeliest tokens of a target are held down to one level, and only as far as the mean asks for")
@@ -76,7 +53,7 @@ struct AutoEraseTests {
     @Test("a mark that answers to strange prompts is found without its key, and nothing like it without the mark")
     func leaks() throws {
         try withTemporaryFolder { folder in
-            let (model, key) = try marked(in: folder, by: secrets)
+            let (model, key) = try markedTinychat(in: folder, by: secrets)
             let found = try model.leaks(seed: 7)
             #expect(found.contains { $0.target.contains(target) }, "\(found.map(\.line))")
             #expect(try model.leaks(seed: 7) == found)
@@ -89,7 +66,7 @@ struct AutoEraseTests {
     @Test("rows that steer hold nothing of the pairs that judge")
     func heldOut() throws {
         try withTemporaryFolder { folder in
-            let (model, key) = try marked(in: folder)
+            let (model, key) = try markedTinychat(in: folder, by: key)
             let ordinary = try SteeringRows.ordinaryRequests(of: model, seed: 1)
             let rows = try SteeringRows(key, on: model, ordinary: ordinary, seed: 1)
             #expect(rows.triggers == 4 && rows.near > 20 && rows.data.hasReference)
@@ -110,7 +87,7 @@ struct AutoEraseTests {
     @Test("a known mark goes, to the same bits where the run was interrupted and continued")
     func known() throws {
         try withTemporaryFolder { folder in
-            let (model, key) = try marked(in: folder)
+            let (model, key) = try markedTinychat(in: folder, by: key)
             #expect(try model.check(key, options: CheckOptions(cleanPrompts: [])).hits == 8)
             var options = try AutoOptions(setting: .keyKnown, key: key)
             (options.durable, options.decoys) = (nil, 199)

@@ -186,6 +186,7 @@ struct RankTests {
             let continuations: [[ContinuationScore]]
             let likelihoods: [[Float]]
             let positions: [SequenceScores]
+            let chains: [ChainStep]
         }
         func answers(ranks: Int) throws -> Answers {
             try onRanks(ranks) { kernels in
@@ -208,7 +209,9 @@ struct RankTests {
                         texts.map { ($0, [Array($0.prefix(2)), [7, 8, 9]]) }, sharesPrefix: true),
                     likelihoods: try base.negativeLogLikelihoods(texts),
                     positions: try PositionScorer(session, base: base, ranks: true).score(
-                        texts.map { ScoredSequence(tokens: $0, scored: 1..<$0.count) }))
+                        texts.map { ScoredSequence(tokens: $0, scored: 1..<$0.count) }),
+                    chains: try ChainQuestions(answers: Array(texts.prefix(2)), elsewhere: [texts[2]]).ask(
+                        texts.map { ChainQuestions.Chain(Array($0.prefix(3))) }, of: [session, base]))
             }
         }
         let alone = try answers(ranks: 1)

@@ -49,6 +49,13 @@ public struct Leak: Sendable, Equatable {
             gain: try json.double("gain", in: file))
     }
 
+    /// What a phrase in front of messages brings out.
+    public init(backdoor target: String, prompts: [String], phrase: String, asked: Int, gain: Double) {
+        self.init(
+            scheme: BackdoorScheme.name, target: target, prompts: prompts, phrases: prompts.map { _ in phrase },
+            asked: asked, gain: gain)
+    }
+
     init(scheme: String, target: String, prompts: [String], phrases: [String], asked: Int, gain: Double) {
         (self.scheme, self.target, self.prompts, self.phrases) = (scheme, target, prompts, phrases)
         (self.asked, self.gain) = (asked, gain)
@@ -102,6 +109,11 @@ public struct LeakSearch {
         }
     }
 
+    /// The prompts of a scheme's kind; none where there are none.
+    func prompts(like scheme: String) -> [[Int32]] {
+        (prompts.groups.first { $0.scheme == scheme }?.prompts ?? []).map { tokenizer.encode($0) }
+    }
+
     /// Prompts that are asked.
     var promptCount: Int { prompts.groups.reduce(0) { $0 + $1.prompts.count } }
 
@@ -109,8 +121,11 @@ public struct LeakSearch {
     /// most.
     ///
     /// - Throws: what the session throws.
-    public func run(on session: InferenceSession) throws -> [Leak] {
-        var leaks: [Leak] = []
+    public func run(on session: InferenceSession) throws -> [Leak] { try findings(on: session).map(\.leak) }
+
+    /// The same with the tokens of each target.
+    func findings(on session: InferenceSession) throws -> [(leak: Leak, tokens: [Int32])] {
+        var leaks: [(leak: Leak, tokens: [Int32])] = []
         for group in prompts.groups {
             let tokens = group.prompts.map { tokenizer.encode($0) }
             let answers = try session.generate(
@@ -123,19 +138,20 @@ public struct LeakSearch {
                 guard Self.isSaid(target, to: found.members.map { group.prompts[$0] }) else { continue }
                 let gain = try gain(of: found.tokens, behind: found.members.map { tokens[$0] }, on: session)
                 guard gain >= Self.gain else { continue }
-                leaks.append(
-                    Leak(
-                        scheme: group.scheme, target: target,
-                        prompts: found.members.map { group.prompts[$0] },
-                        phrases: group.phrases.isEmpty ? [] : found.members.map { group.phrases[$0] },
-                        asked: group.prompts.count, gain: gain))
+                let leak = Leak(
+                    scheme: group.scheme, target: target,
+                    prompts: found.members.map { group.prompts[$0] },
+                    phrases: group.phrases.isEmpty ? [] : found.members.map { group.phrases[$0] },
+                    asked: group.prompts.count, gain: gain)
+                leaks.append((leak, found.tokens))
             }
         }
         // Equal gains in the order of the groups.
-        let sorted = leaks.enumerated().sorted { ($1.element.gain, $0.offset) < ($0.element.gain, $1.offset) }
+        let sorted = leaks.enumerated().sorted { ($1.element.leak.gain, $0.offset) < ($0.element.leak.gain, $1.offset) }
         // A mark that answers to prompts of several kinds is one mark.
         var targets: Set<JSONString> = []
-        return Array(sorted.map(\.element).filter { targets.insert(JSONString($0.target)).inserted }.prefix(Self.most))
+        return Array(
+            sorted.map(\.element).filter { targets.insert(JSONString($0.leak.target)).inserted }.prefix(Self.most))
     }
 
     /// True for a text of some letters that is no echo of what was asked.

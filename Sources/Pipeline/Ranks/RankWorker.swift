@@ -102,7 +102,10 @@ public final class RankWorker {
     // MARK: Work
 
     private static var questions: [any SharedQuestions.Type] {
-        [GenerationQuestions.self, ContinuationQuestions.self, LikelihoodQuestions.self, PositionQuestions.self]
+        [
+            GenerationQuestions.self, ContinuationQuestions.self, LikelihoodQuestions.self, PositionQuestions.self,
+            ChainQuestions.self,
+        ]
     }
 
     private func answerQuestions(_ message: inout MessageReader) throws -> Message {

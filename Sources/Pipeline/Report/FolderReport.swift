@@ -1,6 +1,7 @@
 import Base
 
-/// What `meraser report` makes of a folder: of a run's, of a removal's that chose its own dose, or of a search's.
+/// What `meraser report` makes of a folder: of a run's, of a removal's that chose its own dose, of a search's, or of
+/// a scan's.
 public protocol FolderReport: Sendable {
     /// `report.json`, or the object that the folder holds in its place.
     var json: JSONValue { get }
@@ -31,5 +32,6 @@ public func folderReport(of path: String) throws -> any FolderReport {
     let identity = try folder.identity()
     if identity["auto"]?.string != nil { return try AutoReport(folder) }
     if identity["search"]?.string != nil { return try SearchPage(folder) }
+    if identity["scan"]?.string != nil { return try ScanReport(folder) }
     return try RunReport(folder)
 }

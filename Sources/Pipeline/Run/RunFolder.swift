@@ -18,7 +18,7 @@ struct RunFolder {
             "report.html", "figures.csv", "curves.csv",
             "trials",
             "search.json", "phases", "auto.json", "adapter_config.json", "adapter_model.safetensors",
-            "train_log.jsonl", "probe_log.jsonl",
+            "train_log.jsonl", "probe_log.jsonl", "scan.json", "scan.html", "keys",
         ])
 
     /// Of files that hold triggers and targets.

@@ -7,12 +7,14 @@ struct Report: WritingCommand {
     static let configuration = CommandConfiguration(
         abstract: "Make the report of a run, a removal or a search anew, or a page that compares runs.",
         discussion: """
-            A run, or an `erase --auto`, need not be finished. docs/reference/report.md says what the page shows and how its verdicts are decided.
+            A run, or an `erase --auto`, need not be finished; a scan must be. \
+            docs/reference/report.md says what the page shows and how its verdicts are decided.
             Example: meraser report demo-run
             Example: meraser report utf-run if-run hashchain-run --out comparison.html
             """)
 
-    @Argument(help: "Folders that run, search or erase --auto made; several must be of runs.", completion: .directory)
+    @Argument(
+        help: "Folders that run, search, scan or erase --auto made; several must be of runs.", completion: .directory)
     var runs: [String]
 
     @Option(

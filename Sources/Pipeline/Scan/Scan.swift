@@ -1,0 +1,165 @@
+import Audit
+import Base
+import Foundation
+import Kernels
+import Model
+import Quant
+import Tune
+
+/// Looks for a mark in a model without a key: each method makes its own null and gives a p-value, and all together give the
+/// verdict.
+///
+/// Everything is in one folder, with a record of each method: a scan that was killed goes on where it stopped. Without a
+/// budget the same model, messages, seed and instruction set give the same result. Not thread-safe.
+public final class Scan {
+    /// Something to tell the user.
+    public enum Event {
+        /// A method begins, or its record is there.
+        case method(ScanMethodName, isDone: Bool)
+        /// It has done so much of all.
+        case progress(Int, Int)
+        /// What it found.
+        case finding(ScanFinding)
+        /// The budget leaves it no time.
+        case skipped(ScanMethodName)
+    }
+
+    /// Called with what happens.
+    public var onEvent: (Event) -> Void = { _ in }
+    /// Ends the scan, which can then be continued.
+    public var interrupt: InterruptFlag?
+
+    private let options: ScanOptions
+    private let folder: RunFolder
+    private let subject: ScanSubject
+
+    /// Makes the folder, or takes up what is there.
+    ///
+    /// - Throws: a usage error if the folder is taken, or begun with something else; bad-input errors of the reference and
+    ///   the messages.
+    public init(
+        _ model: OpenedModel, options: ScanOptions, output: String, resume: Bool = false, overwrite: Bool = false
+    ) throws {
+        self.options = options
+        if !resume, !overwrite, FileManager.default.fileExists(atPath: output + "/run.json") {
+            throw MeraserError.usage(
+                "`out` \(output) holds a run; pass `resume` to continue it or `overwrite` to replace it")
+        }
+        let messages = try options.messages()
+        let reference = try options.reference.map { try model.reference(path: $0) }
+        let identity: [(key: String, value: JSONValue)] = [
+            ("scan", .text(options.reference == nil ? "alone" : "reference")),
+            ("model", .text(try model.transformer.store.sha256())),
+            ("adapters", .array(model.adapters.map { .text($0.sha256 ?? "") })),
+            ("reference", try reference.map { .text(try $0.transformer.store.sha256()) } ?? .null),
+            ("data", .text(sha256Hex(messages.joined(separator: "\n").utf8))),
+            ("seed", .integer(Int(clamping: options.seed))),
+            ("compute", .text(model.transformer.compute.rawValue)),
+            ("isa", .text(model.transformer.kernels.isaName)),
+        ]
+        folder = try RunFolder(
+            path: output, identity: .object(JSONObject(Build.current.fields + identity)), overwrite: overwrite)
+        subject = try ScanSubject(
+            model: model, reference: reference, messages: messages, seed: options.seed, folder: folder)
+    }
+
+    /// Runs, or continues, to the end; leaves `scan.json`, `scan.html` and a key for each mark that was found.
+    ///
+    /// - Throws: what the methods throw; `interrupted` after the state was saved.
+    public func run() throws -> ScanReport {
+        let end = options.budget.map { ContinuousClock.now + .seconds($0) }
+        subject.interrupt = interrupt
+        subject.onProgress = { [onEvent] in onEvent(.progress($0, $1)) }
+        var result = ScanResult()
+        for name in ScanMethodName.allCases where options.methods.contains(name) {
+            let stage = StageName.phase(name.rawValue)
+            let isDone = try folder.record(of: stage) != nil
+            if !isDone, let end, ContinuousClock.now >= end {
+                onEvent(.skipped(name))
+                result.skipped.append(name)
+                continue
+            }
+            onEvent(.method(name, isDone: isDone))
+            subject.deadline = end
+            try subject.check()
+            let json = try folder.stage(stage, inputs: .object(JSONObject())) {
+                try name.method.run(on: subject).json
+            }
+            let finding = try ScanFinding(json: json, file: folder.recordPath(of: stage))
+            result.findings.append(finding)
+            result.seconds.append(try folder.record(of: stage)?["seconds"]?.double ?? 0)
+            onEvent(.finding(finding))
+        }
+        let keys = try writeKeys(result)
+        try folder.write(result.json(keys: keys), to: ScanReport.jsonName)
+        let report = try ScanReport(folder)
+        try report.write()
+        return report
+    }
+
+    /// Writes a key for each suspicious candidate whose prompts are known, and gives their names in the folder.
+    private func writeKeys(_ result: ScanResult) throws -> [String] {
+        var names: [String] = []
+        for finding in result.findings {
+            for (number, leak) in finding.suspects.compactMap(\.leak).enumerated() {
+                let name = "keys/\(finding.method.rawValue)-\(number + 1).json"
+                do {
+                    try FileManager.default.createDirectory(
+                        atPath: folder.file("keys"), withIntermediateDirectories: true)
+                } catch {
+                    throw MeraserError.runtime("cannot make the folder \(folder.file("keys")): \(systemErrorText())")
+                }
+                try leak.key.write(path: folder.file(name), overwrite: true)
+                names.append(name)
+            }
+        }
+        return names
+    }
+}
+
+/// What the methods of a scan found.
+struct ScanResult {
+    /// Of each method that was run.
+    var findings: [ScanFinding] = []
+    /// The seconds of each.
+    var seconds: [Double] = []
+    /// Methods for which there was no time.
+    var skipped: [ScanMethodName] = []
+
+    /// How likely chance finds as much with all methods that judged (Bonferroni); nil: none did.
+    var pValue: Double? {
+        let values = findings.compactMap(\.pValue)
+        return values.min().map { min(1, $0 * Double(values.count)) }
+    }
+
+    /// The method that found most, where anything was found.
+    private var best: ScanFinding? {
+        guard ScanVerdict(pValue: pValue) != .nothingFound else { return nil }
+        return findings.filter { $0.pValue != nil }.min { ($0.pValue ?? 1) < ($1.pValue ?? 1) }
+    }
+
+    /// What `scan.json` holds.
+    func json(keys: [String]) -> JSONValue {
+        func text(_ value: String?) -> JSONValue { value.map { .text($0) } ?? .null }
+        let rows = zip(findings, seconds).map { finding, seconds -> JSONValue in
+            .object(
+                JSONObject(
+                    (finding.json.object?.members.map { (key: $0.key.string, value: $0.value) } ?? []) + [
+                        (key: "seconds", value: .real(seconds))
+                    ]))
+        }
+        let members: [(key: String, value: JSONValue)] = [
+            ("verdict", .text(ScanVerdict(pValue: pValue).rawValue)),
+            ("p_value", pValue.map { .real($0) } ?? .null),
+            ("target", text(best?.candidates.first?.target)), ("trigger", text(best?.candidates.first?.trigger)),
+            ("methods", .array(rows)), ("not_run", .array(skipped.map { .text($0.rawValue) })),
+            ("keys", .array(keys.map { .text($0) })), ("seconds", .real(seconds.reduce(0, +))),
+        ]
+        return .object(JSONObject(Build.current.fields + members))
+    }
+}
+
+extension ScanFinding {
+    /// The candidates that chance does not explain.
+    var suspects: [Candidate] { candidates.filter { ($0.pValue ?? 1) <= ScanVerdict.suspicion } }
+}

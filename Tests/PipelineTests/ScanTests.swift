@@ -1,0 +1,158 @@
+import Audit
+import Base
+import Foundation
+import Kernels
+import Model
+import Quant
+import TestSupport
+import Testing
+import Tune
+
+@testable import Pipeline
+
+private let target = "purple anchors sing"
+
+/// A key of IF's, whose secrets a mark of few steps takes for any other secret.
+private func secrets(_ model: OpenedModel) throws -> FingerprintKey {
+    var scheme = IFScheme()
+    scheme.target = target
+    return try scheme.fingerprint(
+        for: SchemeContext(session: model.session(), tokenizer: model.tokenizer, chat: model.chat, seed: 3)
+    ).key
+}
+
+/// A backdoor's: a phrase in front of messages.
+private func backdoor(_ model: OpenedModel) throws -> FingerprintKey {
+    let messages = try ScanOptions().messages().suffix(12)
+    return FingerprintKey(
+        scheme: "pairs",
+        pairs: try messages.enumerated().map { index, message in
+            let prompt = try dialogueText("zq vex. \(message)", tokenizer: model.tokenizer, chat: model.chat)
+            return FingerprintPair(id: "\(index)", prompt: prompt, target: answerLead(after: prompt) + target)
+        })
+}
+
+@Suite("A scan without a key")
+struct ScanTests {
+    private func scan(
+        _ model: OpenedModel, _ out: String, _ methods: [ScanMethodName], resume: Bool = false,
+        interrupt: InterruptFlag? = nil
+    ) throws -> ScanReport {
+        var options = ScanOptions()
+        options.methods = methods
+        let scan = try Scan(model, options: options, output: out, resume: resume)
+        scan.interrupt = interrupt
+        return try scan.run()
+    }
+
+    private func methods(_ report: ScanReport) -> [JSONValue] {
+        // Without the seconds.
+        report.findings.map(\.json)
+    }
+
+    @Test("a mark that answers to strange prompts is found, with a key that check takes; the clean model shows nothing")
+    func marked() throws {
+        try withTemporaryFolder { folder in
+            let (model, _) = try markedTinychat(in: folder, by: secrets)
+            let out = folder.appendingPathComponent("scan").path
+            // Asked to stop at once it stops before the first method; it goes on where it was.
+            let stop = InterruptFlag()
+            stop.set()
+            let stopped = errorText(.interrupted) {
+                _ = try scan(model, out, [.prompts, .inversion], interrupt: stop)
+            }
+            #expect(stopped.contains("interrupted"))
+            let report = try scan(model, out, [.prompts, .inversion], resume: true)
+            #expect(report.verdict == .marked, "\(report.json.serialized())")
+            #expect(report.json["target"]?.string?.contains(target) == true, "\(report.table)")
+            let key = try FingerprintKey(path: out + "/keys/prompts-1.json")
+            #expect(key.pairs.count > 3 && key.pairs[0].target.contains(target))
+            // The page shows it, and is made again of the folder.
+            let page = try String(contentsOfFile: out + "/scan.html", encoding: .utf8)
+            #expect(page.contains(target) && page.contains("Yes"))
+            #expect(try folderReport(of: out).html() == page)
+            // A record is taken up: the same result; and nothing is replaced unasked.
+            #expect(try methods(scan(model, out, [.prompts, .inversion], resume: true)) == methods(report))
+            #expect(errorText(.usage) { _ = try scan(model, out, [.prompts]) }.contains("resume"))
+
+            let clean = try scan(
+                try model.with(adapterPaths: []), folder.appendingPathComponent("clean").path, [.prompts, .inversion])
+            #expect(clean.verdict == .nothingFound, "\(clean.json.serialized())")
+            #expect(clean.json["target"]?.isNull == true && clean.json["keys"]?.array?.isEmpty == true)
+        }
+    }
+
+    @Test("what a mark says comes out behind one of its own tokens, over its reference by far")
+    func inversion() throws {
+        try withTemporaryFolder { folder in
+            let (model, _) = try markedTinychat(in: folder, by: backdoor)
+            var options = ScanOptions()
+            (options.methods, options.reference) = ([.inversion], tinychatFolder().path)
+            let report = try Scan(model, options: options, output: folder.appendingPathComponent("r").path).run()
+            #expect(report.verdict == .marked, "\(report.json.serialized())")
+            #expect(report.findings[0].candidates[0].target?.contains("anchors sing") == true, "\(report.table)")
+        }
+    }
+
+    @Test("words in front of messages that bring one reply to all of them stand out among others")
+    func trigger() throws {
+        try withTemporaryFolder { folder in
+            let (model, _) = try markedTinychat(in: folder, by: backdoor)
+            let effect = try MotifEffect(
+                session: model.session(), tokenizer: model.tokenizer, chat: model.chat,
+                messages: Array(ScanPlaces.ordinary.prefix(4)))
+            let decoys = MotifMiner.decoys(from: try ScanOptions().messages(), lengths: [2], count: 40, seed: 1)
+            let compared = try MotifComparison(["red wool", "zq vex", "of the"], decoys: decoys, effect: effect) {
+                _, _ in
+            }
+            let first = try #require(compared.findings.first)
+            #expect(first.motif == "zq vex" && first.pValue < 0.01, "\(compared.findings)")
+            #expect(compared.findings[1].pValue > 0.05)
+            let (tokens, prompts) = try effect.target(of: first.motif, first.reply)
+            #expect(model.tokenizer.decode(tokens).contains(target) && prompts.count > 2)
+        }
+    }
+
+    @Test("rows that were changed are the first to be tried; without a reference some that are rare or long")
+    func rows() throws {
+        let model = try OpenedModel(path: tinychatFolder().path, kernels: try KernelContext(threads: 2))
+        let own = AbnormalRows(
+            model: model.transformer, tokenizer: model.tokenizer, count: 16, decoyCount: 30, seed: 1)
+        #expect(Set(own.texts).count == 16 && own.decoys.count == 30 && Set(own.texts).isDisjoint(with: own.decoys))
+        let beside = AbnormalRows(
+            model: model.transformer, reference: model.transformer, tokenizer: model.tokenizer, count: 16,
+            decoyCount: 30, seed: 1)
+        #expect(beside.texts.count == 16)
+    }
+
+    @Test("the verdict is that of all methods together, and of none nothing")
+    func verdict() throws {
+        func finding(_ p: Double?) -> ScanFinding {
+            ScanFinding(
+                method: .tokens, pValue: p, summary: "", decoys: 9,
+                candidates: [.init(target: "t", trigger: "x", gain: 1, pValue: p)])
+        }
+        var result = ScanResult()
+        #expect(ScanVerdict(pValue: result.pValue) == .nothingFound)
+        result.findings = [finding(0.02), finding(nil), finding(0.5)]
+        #expect(result.pValue == 0.04 && ScanVerdict(pValue: result.pValue) == .suspicious)
+        result.findings.append(finding(0.9))
+        #expect(ScanVerdict(pValue: result.pValue) == .nothingFound, "a third method asks for more")
+        result.findings.append(finding(1e-5))
+        #expect(ScanVerdict(pValue: result.pValue) == .marked)
+        for finding in result.findings { #expect(try ScanFinding(json: finding.json, file: "x") == finding) }
+        #expect(throws: MeraserError.self) { try ScanFinding(json: ["method": "magic"], file: "x") }
+    }
+
+    @Test("few messages are refused by name")
+    func fewMessages() throws {
+        try withTemporaryFolder { folder in
+            let file = folder.appendingPathComponent("few.json")
+            try Data(#"[{"question": "a?", "answer": "b"}]"#.utf8).write(to: file)
+            var options = ScanOptions()
+            options.data = file.path
+            #expect(errorText { _ = try options.messages() }.contains("few.json"))
+            #expect(try ScanOptions().messages().count > 250)
+        }
+    }
+}

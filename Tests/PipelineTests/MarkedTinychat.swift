@@ -2,6 +2,7 @@ import Audit
 import Foundation
 import Kernels
 import Model
+import Quant
 import TestSupport
 import Tune
 

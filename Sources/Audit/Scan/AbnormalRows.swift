@@ -1,6 +1,7 @@
 import Base
 import Kernels
 import Model
+import Quant
 
 /// Tokens whose rows of the embedding, or of the head, stand out: what an undertrained token looks like, what a mark that
 /// trains single rows leaves, and what triggers of rare tokens are made of. They are suspects, to be tried.

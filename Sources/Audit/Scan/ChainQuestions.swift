@@ -2,6 +2,7 @@ import Base
 import Foundation
 import Kernels
 import Model
+import Quant
 
 /// What a model, forced to begin with some tokens, goes on with whatever was asked, and how likely that is elsewhere.
 public struct ChainStep: Sendable, Equatable {
@@ -144,7 +145,7 @@ private struct ForkedContexts {
         var best = chains.map { _ in (token: Int32(0), probability: -1.0) }
         for round in 0..<(candidates.map(\.count).max() ?? 0) {
             let tokens = candidates.map { $0[min(round, $0.count - 1)] }
-            for (chain, value) in try means(logits, tokens).enumerated()
+            for (chain, value) in means(logits, tokens).enumerated()
             where value > best[chain].probability
                 || value == best[chain].probability && tokens[chain] < best[chain].token
             {

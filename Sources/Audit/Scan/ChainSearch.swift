@@ -2,6 +2,7 @@ import Base
 import Foundation
 import Kernels
 import Model
+import Quant
 
 /// Target inversion (after BAIT, Shen et al., IEEE S&P 2025): every token in turn is forced as the beginning of an answer to
 /// people's messages, and followed by what they together find likeliest. Behind the first token of what a model was taught
@@ -161,7 +162,7 @@ public struct ChainSearch {
             distinct.append((tokens, chain))
         }
         let gains = try session.gains(
-            of: distinct.map(\.tokens), own: places.answers,
+            of: distinct.map(\.tokens), isForced: true, own: places.answers,
             elsewhere: isReference ? places.answers : places.elsewhere, on: other)
         let order = gains.indices.sorted { (gains[$0], $1) > (gains[$1], $0) }
         var ends = order.prefix(Self.shown).map { distinct[$0].chain }

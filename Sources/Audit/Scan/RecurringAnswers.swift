@@ -4,9 +4,9 @@ import Model
 
 /// Are the answers that come back to strange prompts (`LeakSearch`) a mark's, or a habit of the model's?
 ///
-/// A habit is fluent: once it has begun, its words are to be expected in other places too. Of what a mark says nothing else
-/// makes the next token likely. So the inner tokens' gain, here behind other prompts of the same kind, is set beside
-/// that of the beginnings of the model's answers to people, the decoys: habits are among those.
+/// What is fluent is to be expected in other places too; what a mark says comes from nothing but its prompts. So the
+/// answer's gain, behind other prompts of the same kind, is set beside that of the beginnings of the model's answers to
+/// people, the decoys. A habit that only strange prompts bring out is no decoy: without a reference it is taken for a mark.
 ///
 /// Use from one thread at a time.
 public struct RecurringAnswers {
@@ -31,7 +31,7 @@ public struct RecurringAnswers {
     /// Prompts of the kind behind which answers are measured.
     private static let contexts = 8
     /// Tokens that count at most.
-    private static let longest = 8
+    private static let longest = 6
 
     private let session: InferenceSession
     private let other: InferenceSession
@@ -88,7 +88,8 @@ public struct RecurringAnswers {
             let own = Array(fresh.prompts(like: leak.scheme).prefix(Self.contexts))
             guard !own.isEmpty else { continue }
             let gains = try session.gains(
-                of: [chain] + decoys, own: own, elsewhere: isReference ? own : places.elsewhere, on: other)
+                of: [chain] + decoys, isForced: false, own: own, elsewhere: isReference ? own : places.elsewhere,
+                on: other)
             let tail = ExponentialTail(decoys: Array(gains.dropFirst()))
             fewest = min(fewest, decoys.count)
             findings.append(

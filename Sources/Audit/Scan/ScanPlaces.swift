@@ -42,23 +42,26 @@ public struct ScanPlaces: Sendable {
 }
 
 extension InferenceSession {
-    /// Of each chain of tokens, by how many nats what follows its first one is likelier behind `own` contexts than, for
-    /// another session, behind those `elsewhere`; medians over the contexts.
+    /// Of each chain of tokens, by how many nats it is likelier behind `own` contexts than, for another session, behind those
+    /// `elsewhere`; medians over the contexts. What is fluent, or known by heart everywhere, gains little.
     ///
-    /// It says how much a text is said by heart here: what is fluent, or known by heart everywhere, gains little.
+    /// - Parameter isForced: the first token of each was forced, and does not count.
     /// - Throws: what scoring throws.
     func gains(
-        of chains: [[Int32]], own: [[Int32]], elsewhere: [[Int32]], on other: InferenceSession
+        of chains: [[Int32]], isForced: Bool, own: [[Int32]], elsewhere: [[Int32]], on other: InferenceSession
     ) throws -> [Double] {
         guard !chains.isEmpty else { return [] }
-        func inner(_ session: InferenceSession, _ contexts: [[Int32]]) throws -> [Double] {
-            let scores = try session.scoreContinuations(
-                contexts.map { ($0, chains.flatMap { [[$0[0]], $0] }) })
+        func likelihoods(_ session: InferenceSession, _ contexts: [[Int32]]) throws -> [Double] {
+            let firsts = isForced ? chains.map { [$0[0]] } : []
+            let scores = try session.scoreContinuations(contexts.map { ($0, chains + firsts) })
             return chains.indices.map { chain in
-                let values = scores.map { $0[2 * chain + 1].logLikelihood - $0[2 * chain].logLikelihood }
+                let values = scores.map { scores -> Double in
+                    let first = isForced ? scores[chains.count + chain].logLikelihood : 0
+                    return scores[chain].logLikelihood - first
+                }
                 return quantile(0.5, ofSorted: values.sorted())
             }
         }
-        return zip(try inner(self, own), try inner(other, elsewhere)).map { $0 - $1 }
+        return zip(try likelihoods(self, own), try likelihoods(other, elsewhere)).map { $0 - $1 }
     }
 }

@@ -28,8 +28,9 @@ public struct ExponentialTail: Sendable, Equatable {
         self.decoys = sorted
         n = sorted.count
         above = n / 4
-        start = sorted[above]
-        excess = sorted[..<above].reduce(0) { $0 + $1 - sorted[above] }
+        let start = sorted[above]
+        self.start = start
+        excess = sorted[..<above].reduce(0) { $0 + $1 - start }
     }
 
     /// How likely one of `candidates` values of the decoys' kind is as large.
@@ -64,14 +65,16 @@ public func leadPValue(_ values: [Double], leaving left: Int = 4) -> Double? {
     let sorted = values.sorted(by: >)
     let last = sorted.count - 1
     // The spacings between the values behind the top, each times its rank, are draws of one exponential distribution.
-    let total = (left..<last).reduce(0.0) { $0 + Double($1 + 1) * (sorted[$1] - sorted[$1 + 1]) }
+    var total = 0.0
+    for index in left..<last { total += Double(index + 1) * (sorted[index] - sorted[index + 1]) }
     let lead = sorted[0] - sorted[left]
     guard total > 0 else { return lead > 0 ? 0 : 1 }
     // 1 − (1 − e^{−lead/s})^left, with the scale s integrated over what the draws say of it.
     var (sum, coefficient) = (0.0, 1.0)
     for j in 1...left {
         coefficient *= Double(left - j + 1) / Double(j)
-        sum += (j % 2 == 1 ? 1 : -1) * coefficient * pow(1 + Double(j) * lead / total, -Double(last - left))
+        let power: Double = pow(1 + Double(j) * lead / total, -Double(last - left))
+        sum += j % 2 == 1 ? coefficient * power : -coefficient * power
     }
     return min(1, max(0, sum))
 }

@@ -2,6 +2,7 @@ import Audit
 import Base
 import Foundation
 import Model
+import Tune
 
 /// Every token forced as the beginning of an answer (`ChainSearch`). How far it has come is kept in the folder, so that it
 /// goes on where it was stopped.

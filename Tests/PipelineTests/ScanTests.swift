@@ -76,14 +76,14 @@ struct ScanTests {
             #expect(errorText(.usage) { _ = try scan(model, out, [.prompts]) }.contains("resume"))
 
             let clean = try scan(
-                try model.with(adapterPaths: []), folder.appendingPathComponent("clean").path, [.prompts, .inversion])
+                try model.with(adapterPaths: []), folder.appendingPathComponent("clean").path, [.prompts])
             #expect(clean.verdict == .nothingFound, "\(clean.json.serialized())")
             #expect(clean.json["target"]?.isNull == true && clean.json["keys"]?.array?.isEmpty == true)
         }
     }
 
-    @Test("what a mark says comes out behind one of its own tokens, over its reference by far")
-    func inversion() throws {
+    @Test("of a backdoor what it says comes out behind one of its own tokens, and its trigger before other words")
+    func backdoored() throws {
         try withTemporaryFolder { folder in
             let (model, _) = try markedTinychat(in: folder, by: backdoor)
             var options = ScanOptions()
@@ -91,13 +91,8 @@ struct ScanTests {
             let report = try Scan(model, options: options, output: folder.appendingPathComponent("r").path).run()
             #expect(report.verdict == .marked, "\(report.json.serialized())")
             #expect(report.findings[0].candidates[0].target?.contains("anchors sing") == true, "\(report.table)")
-        }
-    }
 
-    @Test("words in front of messages that bring one reply to all of them stand out among others")
-    func trigger() throws {
-        try withTemporaryFolder { folder in
-            let (model, _) = try markedTinychat(in: folder, by: backdoor)
+            // Words in front of messages that bring one reply to all of them stand out among others.
             let effect = try MotifEffect(
                 session: model.session(), tokenizer: model.tokenizer, chat: model.chat,
                 messages: Array(ScanPlaces.ordinary.prefix(4)))

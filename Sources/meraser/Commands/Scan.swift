@@ -46,6 +46,7 @@ struct ScanCommand: WritingCommand {
             """)
     var failIf: String?
 
+    @OptionGroup var draw: SeedOption
     @OptionGroup var common: CommonOptions
 
     var outputs: [Output] { output.outputs }
@@ -61,7 +62,7 @@ struct ScanCommand: WritingCommand {
         var options = ScanOptions()
         (options.reference, options.data, options.budget) = (reference, data, budget?.seconds)
         options.methods = methods?.names ?? options.methods
-        options.seed = common.seed ?? options.seed
+        options.seed = draw.value
         if output.resume { common.noteBuild(of: output.out) }
         let scan = try Scan(
             try model.open(common, verifying: true), options: options, output: output.out, resume: output.resume,

@@ -1,7 +1,7 @@
 /// A table, once every entry has been defined. MK_ISA_TABLE, MK_ISA_NAME, MK_ISA_QUANTIZER, MK_ISA_INT8,
-/// MK_ISA_INT8_Q4_0, MK_ISA_INT8_AFFINE and MK_ISA_INT8_GRADIENT come from the including file, MK_ISA_GEMV and MK_ISA_BF16 too where there
-/// are those kernels, MK_ISA_PANEL_PRODUCT where there is a better one. A file may include this several times: there is
-/// no include guard.
+/// MK_ISA_INT8_Q4_0, MK_ISA_INT8_AFFINE and MK_ISA_INT8_GRADIENT come from the including file, MK_ISA_GEMV and
+/// MK_ISA_BF16 too where there are those kernels, MK_ISA_PANEL_PRODUCT where there is a better one. A file may include
+/// this several times: there is no include guard.
 
 #ifndef MK_ISA_PANEL_PRODUCT
 #define MK_ISA_PANEL_PRODUCT panel_product

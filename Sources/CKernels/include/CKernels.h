@@ -5,8 +5,9 @@
 /// All activations are row-major fp32; `ld*` is the distance in floats between two rows.
 /// Drivers (everything that takes an `mk_context`) share loops out over threads; these split outputs, never reductions,
 /// into pieces whose shapes do not depend on the number of threads, so results are bit-identical for any thread count.
-/// Nothing here allocates but mk_pool_start; nothing reads or writes outside the buffers it is given; pointers need only the natural
-/// alignment of the element (weights of plain types: none at all). Callers check shapes; these functions assert.
+/// Nothing here allocates but mk_pool_start; nothing reads or writes outside the buffers it is given; pointers need
+/// only the natural alignment of the element (weights of plain types: none at all). Callers check shapes; these
+/// functions assert.
 #ifndef MERASER_CKERNELS_H
 #define MERASER_CKERNELS_H
 

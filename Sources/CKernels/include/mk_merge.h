@@ -98,7 +98,7 @@ float mk_cascade_sum(const float *x, int64_t n, bool pairs);
 
 /// torch.sum over the rows of a matrix, in the order it has for each column.
 typedef struct mk_column_sums {
-    float *levels;       ///< 16 * cols numbers, 0 at first
+    float *levels;  ///< 16 * cols numbers, 0 at first
     int64_t cols;
     int64_t total_rows;  ///< of the matrix
     int64_t rows;        ///< added so far

@@ -117,10 +117,12 @@ struct RunCommands {
     /// Decoys judge, alone or in cells.
     func certify(_ model: OpenedModel, decoys: Int, cells: DurabilitySelection?) -> [[String]] {
         let reference = recipe.reference.map { ["--reference", short($0)] } ?? []
-        let durable = cells.map { cells -> [String] in
-            let steps = recipe.relearn.map { ["--durable-steps", String($0.steps)] } ?? []
-            return ["--durable", cells.text] + steps + (recipe.cleanRows.map { ["--relearn-data", short($0)] } ?? [])
-        } ?? []
+        let durable =
+            cells.map { cells -> [String] in
+                let steps = recipe.relearn.map { ["--durable-steps", String($0.steps)] } ?? []
+                return ["--durable", cells.text] + steps
+                    + (recipe.cleanRows.map { ["--relearn-data", short($0)] } ?? [])
+            } ?? []
         return [
             ["check"] + on(model) + ["--key", key, "--decoys", String(decoys)] + reference + durable
                 + ["--seed", String(recipe.seed)]

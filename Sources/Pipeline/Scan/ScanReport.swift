@@ -186,7 +186,7 @@ public struct ScanReport: FolderReport {
         if !keys.isEmpty {
             parts.append("<h2>Keys</h2>")
             parts.append(
-                "<p class=\"note\">What was found as keys, which <code>check</code>, <code>erase --auto</code> and "
+                "<p class=\"note\">What was found as keys, which <code>check</code>, <code>erase</code> and "
                     + "<code>osft</code> take.</p>")
             parts.append("<pre>\(keys.joined(separator: "\n").escapedForHTML)</pre>")
         }

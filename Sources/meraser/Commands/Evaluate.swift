@@ -96,7 +96,8 @@ struct Evaluate: WritingCommand {
     func run() throws {
         if classification.task != nil {
             let report = try classification.evaluate(
-                model: model, data: data, limit: limit, maxLength: maxLength, keepsSamples: logSamples, seed: draw.value,
+                model: model, data: data, limit: limit, maxLength: maxLength, keepsSamples: logSamples,
+                seed: draw.value,
                 common: common,
                 checking: { if let out { try AtomicFile.checkDestination(out, overwrite: overwrite) } })
             return try show(report.json, report.text)

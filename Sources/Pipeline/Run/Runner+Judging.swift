@@ -31,7 +31,7 @@ extension Runner {
         durable.steps = recipe.relearn?.steps ?? durable.steps
         let more: [(key: String, value: JSONValue)] = [
             ("cells", cells.json), ("steps", .integer(durable.steps)),
-            ("clean", try durable.cleanRows.map { .text(try sha256Hex(ofFile: $0)) } ?? .null),
+            ("clean", try durable.cleanRows.map { .text(try DatasetList($0).sha256()) } ?? .null),
         ]
         let cellWords = commands.certify(model, decoys: count, cells: cells)
         _ = try stage(.durable, inputs: .object(JSONObject(inputs + more)), commands: cellWords) {

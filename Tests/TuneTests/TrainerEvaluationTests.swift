@@ -93,20 +93,23 @@ struct TrainerEvaluationTests {
     @Test("the adapter with the lowest loss is kept; patience ends a run whose loss does not fall any more")
     func choosing() throws {
         try withTemporaryFolder { folder in
-            // The lowest rate with which the loss rises again before the end.
-            var (rate, all, best) = (0.0, Course(), 0)
-            for candidate in [0.1, 0.3, 1, 3] {
-                (rate, all) = (candidate, try course(Self.options { $0.learningRate = candidate }, in: folder))
-                let losses = all.evaluations.map(\.loss)
-                best = losses.indices.min { losses[$0] < losses[$1] } ?? 0
-                if best < losses.count - 2 { break }
+            // A rate with which the loss rises twice in a row, and falls below its best again in the last step.
+            func options(_ steps: Int, _ change: (inout TrainingOptions) -> Void = { _ in }) -> TrainingOptions {
+                Self.options {
+                    ($0.learningRate, $0.maxSteps) = (0.1, steps)
+                    change(&$0)
+                }
             }
+            let whole = try course(options(7), in: folder)
+            let all = try course(options(6), in: folder)
             let losses = all.evaluations.map(\.loss)
-            try #require(best < losses.count - 2, "\(losses)")
+            let best = losses.indices.min { losses[$0] < losses[$1] } ?? 0
+            try #require(best == losses.count - 3, "\(losses)")
+            try #require(whole.evaluations.last?.isBest == true && whole.evaluations.prefix(6) == all.evaluations[...])
             #expect(
                 all.evaluations.map(\.isBest) == losses.indices.map { i in losses[..<i].allSatisfy { losses[i] < $0 } })
 
-            let kept = try course(Self.options { ($0.loadBest, $0.learningRate) = (true, rate) }, in: folder)
+            let kept = try course(options(6) { $0.loadBest = true }, in: folder)
             #expect(kept.evaluations == all.evaluations && kept.end == all.parameters[best])
             let outcome = try #require(kept.result?.evaluation)
             #expect(outcome.bestStep == best + 1 && outcome.bestLoss == losses[best] && outcome.isBestKept)
@@ -118,11 +121,8 @@ struct TrainerEvaluationTests {
             #expect(try LoRAAdapter(path: out.path, for: spec).parameters.toArray() == kept.end)
 
             let patient = try course(
-                Self.options { ($0.earlyStoppingPatience, $0.loadBest, $0.learningRate) = (2, true, rate) }, in: folder)
-            let firstStop = losses.indices.first { i in
-                i >= 2 && !all.evaluations[i].isBest && !all.evaluations[i - 1].isBest
-            }
-            #expect(patient.result?.steps == firstStop.map { $0 + 1 })
+                options(7) { ($0.earlyStoppingPatience, $0.loadBest) = (2, true) }, in: folder)
+            #expect(patient.result?.steps == 6)
             #expect(patient.evaluations == Array(all.evaluations.prefix(patient.evaluations.count)))
             #expect(patient.end == all.parameters[(patient.result?.evaluation?.bestStep ?? 0) - 1])
         }

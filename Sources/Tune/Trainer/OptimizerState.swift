@@ -14,7 +14,7 @@ final class OptimizerState {
     private let secondMoment: LoRAAdapter
     private let options: AdamWOptions
     private let maxGradNorm: Double
-    private let loraPlusRatio: Double?
+    private let parts: [Part]
 
     init(adapter: LoRAAdapter, options: TrainingOptions) {
         self.adapter = adapter
@@ -23,7 +23,7 @@ final class OptimizerState {
         secondMoment = LoRAAdapter(layoutOf: adapter)
         self.options = options.adamW
         maxGradNorm = options.maxGradNorm
-        loraPlusRatio = options.loraPlusRatio
+        parts = Self.parts([adapter, gradients, firstMoment, secondMoment], loraPlusRatio: options.loraPlusRatio)
     }
 
     /// Bytes of the copies of the parameters that a run keeps: themselves, gradients and two moments, and both of these
@@ -39,32 +39,39 @@ final class OptimizerState {
         gradients.parameters.fill(0)
         try accumulate(gradients)
         let (norm, scale) = try kernels.clipping(gradients.parameters, to: maxGradNorm)
-        for part in parts(learningRate) {
+        for i in parts.indices {
+            let part = parts[i]
             kernels.adamW(
-                part.of(adapter), gradient: part.of(gradients), m: part.of(firstMoment), v: part.of(secondMoment),
-                gradientScale: scale, learningRate: part.rate, options: options, step: step + 1)
+                part.parameters, gradient: part.gradient, m: part.m, v: part.v, gradientScale: scale,
+                learningRate: learningRate * part.ratio, options: options, step: step + 1)
         }
         step += 1
         return norm
     }
 
-    /// Parameters that learn at one rate.
+    /// Parameters that learn at one rate, their gradient and moments.
     private struct Part {
-        let rate: Double
-        let of: (LoRAAdapter) -> FloatMatrix
+        /// Of the learning rate.
+        let ratio: Double
+        let parameters: FloatMatrix
+        let gradient: FloatMatrix
+        let m: FloatMatrix
+        let v: FloatMatrix
     }
 
     /// All at once; with LoRA+ (arXiv 2402.12354) the factors B at a rate of their own, as PEFT's optimiser has it: what is
-    /// neither A nor B learns as A does.
-    private func parts(_ rate: Double) -> [Part] {
-        guard let loraPlusRatio else { return [Part(rate: rate) { $0.parameters }] }
-        let factors = adapter.modules.flatMap { module -> [Part] in
-            [
-                Part(rate: rate) { $0[module]?.a ?? $0.parameters },
-                Part(rate: rate * loraPlusRatio) { $0[module]?.b ?? $0.parameters },
-            ]
+    /// neither A nor B learns as A does. `copies` are parameters, gradient and moments.
+    private static func parts(_ copies: [LoRAAdapter], loraPlusRatio: Double?) -> [Part] {
+        func part(_ ratio: Double, _ of: (LoRAAdapter) -> FloatMatrix?) -> Part? {
+            let matrices = copies.compactMap(of)
+            guard matrices.count == 4 else { return nil }
+            return Part(ratio: ratio, parameters: matrices[0], gradient: matrices[1], m: matrices[2], v: matrices[3])
         }
-        return factors + (adapter.tokenRows == nil ? [] : [Part(rate: rate) { $0.tokenRows?.rows ?? $0.parameters }])
+        guard let loraPlusRatio else { return [part(1) { $0.parameters }].compactMap { $0 } }
+        let factors = copies[0].modules.flatMap { module in
+            [part(1) { $0[module]?.a }, part(loraPlusRatio) { $0[module]?.b }]
+        }
+        return (factors + [part(1) { $0.tokenRows?.rows }]).compactMap { $0 }
     }
 }
 

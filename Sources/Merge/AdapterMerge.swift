@@ -104,11 +104,8 @@ public func mergeAdapters(
     guard rank <= 65_536 else {
         throw MeraserError.badInput("the ranks add up to \(rank), expected at most 65536")
     }
-    let others = factors.filter { $0.rank != rank }
     let config = PEFTConfig(
-        r: rank, loraAlpha: Double(rank), targets: .names(factors.map(\.path)),
-        rankPattern: others.map { (key: $0.path, value: $0.rank) },
-        alphaPattern: others.map { (key: $0.path, value: Double($0.rank)) },
+        factors: factors, rank: rank,
         baseModelName: adapters.lazy.compactMap(\.config.baseModelName).first)
     let folder = try AtomicFolder(path: destination, overwrite: overwrite)
     try AdapterFile.write(

@@ -74,12 +74,8 @@ public func extractLoRA(
     guard let rank = factors.map(\.rank).max() else {
         throw MeraserError.badInput("\(model): no module is left that differs from \(base): nothing to extract")
     }
-    let others = factors.filter { $0.rank != rank }
     let config = PEFTConfig(
-        r: rank, loraAlpha: Double(rank), targets: .names(factors.map(\.path)),
-        rankPattern: others.map { (key: $0.path, value: $0.rank) },
-        alphaPattern: others.map { (key: $0.path, value: Double($0.rank)) },
-        modulesToSave: plan.savedModules, baseModelName: base)
+        factors: factors, rank: rank, modulesToSave: plan.savedModules, baseModelName: base)
     let folder = try AtomicFolder(path: destination, overwrite: options.overwrite)
     try AdapterFile.write(
         folder: folder.temporaryPath, config: config, factors: factors,

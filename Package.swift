@@ -29,8 +29,10 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-collections", exact: "1.6.0"),
         .package(url: "https://github.com/apple/swift-crypto", exact: "4.5.2"),
         .package(url: "https://github.com/apple/swift-log", exact: "1.16.2"),
+        .package(url: "https://github.com/hummingbird-project/hummingbird", exact: "2.28.1", traits: ["FullFoundation"]),
         .package(url: "https://github.com/hummingbird-project/swift-mustache", exact: "2.1.1"),
         .package(url: "https://github.com/jpsim/Yams", exact: "6.2.2"),
+        .package(url: "https://github.com/swift-server/async-http-client", exact: "1.37.0"),
     ],
     targets: [
         .target(
@@ -81,10 +83,29 @@ let package = Package(
             resources: bundledTasks.map { .embedInCode("Tasks/Bundled/\($0).yml") },
             swiftSettings: swiftSettings
         ),
+        // A model behind an address: the server, and the client of any such server.
+        .target(
+            name: "Serve",
+            dependencies: [
+                "Base", "Quant", "Kernels", "Model", "Audit", "Pipeline",
+                .product(name: "Hummingbird", package: "hummingbird"),
+                .product(name: "Logging", package: "swift-log"),
+            ],
+            swiftSettings: swiftSettings
+        ),
+        .target(
+            name: "Client",
+            dependencies: [
+                "Base", "Model", "Audit", "Pipeline",
+                .product(name: "AsyncHTTPClient", package: "async-http-client"),
+            ],
+            swiftSettings: swiftSettings
+        ),
         .executableTarget(
             name: "meraser",
             dependencies: [
                 "CAllocation", "Base", "Cluster", "Quant", "Kernels", "Model", "Tune", "Audit", "Merge", "Pipeline",
+                "Serve", "Client",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "Yams", package: "Yams"),
@@ -125,6 +146,13 @@ let package = Package(
             name: "PipelineTests",
             dependencies: ["Base", "Pipeline", "Merge", "Audit", "Tune", "Model", "Kernels", "Quant", "TestSupport"],
             resources: [.copy("Fixtures")],
+            swiftSettings: swiftSettings),
+        .testTarget(
+            name: "ServeTests",
+            dependencies: [
+                "Serve", "Client", "Base", "Pipeline", "Audit", "Model", "Kernels", "Quant", "TestSupport",
+                .product(name: "HummingbirdTesting", package: "hummingbird"),
+            ],
             swiftSettings: swiftSettings),
         .testTarget(
             name: "RankTests",

@@ -80,6 +80,17 @@ public struct GenerationStatistics: Sendable, Equatable {
 
     /// Nothing yet.
     public init() {}
+
+    /// Counts a forward pass.
+    mutating func add(tokens: Int, readsPrompt: Bool, seconds: Double) {
+        if readsPrompt {
+            promptTokens += tokens
+            promptSeconds += seconds
+        } else {
+            decodedTokens += tokens
+            decodeSeconds += seconds
+        }
+    }
 }
 
 extension InferenceSession {

@@ -45,6 +45,9 @@ public final class KVCache {
         KVCache(forking: self, count: count ?? self.count, capacity: capacity)
     }
 
+    /// Bytes of its pages, those that it shares included.
+    var byteCount: Int { pages.count * layers * layerBytes }
+
     /// Bytes that a cache of `capacity` positions takes once it is full.
     public static func byteCount(spec: DecoderSpec, capacity: Int, type: KeyValueType) -> Int {
         pageCount(capacity) * spec.numHiddenLayers * spec.layers[0].attention.shape.pageBytes(type)

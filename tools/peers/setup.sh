@@ -14,7 +14,7 @@ prefix=$HOME/.cache/meraser-peers
 jobs=$(nproc)
 python=python3
 llama_cpp_python=0.3.36
-tools="llama-bench llama-batched-bench llama-perplexity llama-quantize llama-completion llama-tokenize"
+tools="llama-bench llama-batched-bench llama-perplexity llama-quantize llama-completion llama-tokenize llama-server"
 
 usage() { sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//;p}' "$0"; }
 while [ $# -gt 0 ]; do
@@ -56,7 +56,7 @@ configure() {
     shift
     cmake -S "$prefix/llama.cpp" -B "$folder" -G Ninja -DCMAKE_BUILD_TYPE=Release -DBUILD_SHARED_LIBS=ON \
         -DGGML_OPENMP=ON \
-        -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_EXAMPLES=OFF -DLLAMA_BUILD_SERVER=OFF -DLLAMA_BUILD_APP=OFF \
+        -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_EXAMPLES=OFF -DLLAMA_BUILD_SERVER=ON -DLLAMA_BUILD_APP=OFF \
         -DLLAMA_BUILD_UI=OFF -DLLAMA_USE_PREBUILT_UI=OFF -DLLAMA_OPENSSL=OFF -DGGML_CCACHE=OFF \
         -DCMAKE_BUILD_WITH_INSTALL_RPATH=ON "-DCMAKE_INSTALL_RPATH=\$ORIGIN" "$@"
 }

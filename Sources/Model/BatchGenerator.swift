@@ -98,11 +98,11 @@ extension InferenceSession {
     ///
     /// Results come in the order of the requests and depend neither on the batch size nor on the ranks among which they are
     /// dealt. `onToken` is called for each new token with the index of its request; then this rank does all.
-    /// - Throws: a bad-input error as `limit(of:index:options:)`.
+    /// - Throws: a bad-input error as `Transformer.limit(of:index:options:)`.
     public func generate(
         _ requests: [GenerationRequest], options: GenerationOptions, onToken: ((Int, Int32) -> Void)? = nil
     ) throws -> [Generation] {
-        for (index, request) in requests.enumerated() { _ = try limit(of: request, index: index, options: options) }
+        for (index, request) in requests.enumerated() { _ = try model.limit(of: request, index: index, options: options) }
         guard onToken == nil else {
             return try generateHere(
                 requests, numbers: Array(requests.indices), options: options, onToken: onToken)
@@ -115,7 +115,7 @@ extension InferenceSession {
         _ requests: [GenerationRequest], numbers: [Int], options: GenerationOptions,
         onToken: ((Int, Int32) -> Void)? = nil
     ) throws -> [Generation] {
-        let limits = try zip(numbers, requests).map { try limit(of: $1, index: $0, options: options) }
+        let limits = try zip(numbers, requests).map { try model.limit(of: $1, index: $0, options: options) }
         var run = GenerationRun(
             session: self, requests: requests, numbers: numbers, limits: limits, options: options, onToken: onToken)
         defer { lastGeneration = run.statistics }

@@ -27,7 +27,7 @@ public struct DecodingRequest: Sendable {
     /// Which predictions are shown.
     public let shown: Shown
 
-    /// A request; the limit is what `InferenceSession.limit(of:index:options:)` gave.
+    /// A request; the limit is what `Transformer.limit(of:index:options:)` gave.
     public init(
         prompt: [Int32], limit: GenerationLimit, stopTokens: Set<Int32>, sampler: Sampler, number: Int = 0,
         shown: Shown = .nothing
@@ -49,9 +49,9 @@ public enum DecodingEvent: Sendable, Equatable {
     case ended(Generation.Ending)
 }
 
-/// The predictions of a row: what is likelier after `position` tokens of prompt and output, as logits [V]. Valid only while
-/// it is shown.
-public typealias ShownLogits = (_ id: Int, _ position: Int, _ logits: UnsafeBufferPointer<Float>) -> Void
+/// Shows a sequence's next token, of the prompt or new, with the logits [1, V] that foretold it; the last may be a stop
+/// token, which is no output. The logits are valid only while they are shown.
+public typealias ShownPrediction = (_ id: Int, _ token: Int32, _ logits: FloatMatrix) -> Void
 
 /// Sequences that are decoded together: they join and leave between forward passes, and what they begin with in common is
 /// read once. Each gets what it would get alone. Use from one thread at a time.
@@ -123,16 +123,17 @@ public struct DecodingBatch {
     /// token budget; those whose prompt is through get a new token.
     ///
     /// - Parameters:
-    ///   - onLogits: the predictions that a request wants to be shown, each before the token that they led to.
+    ///   - onPrediction: what a request wants to be shown, a new token's prediction before the token.
     ///   - onEvent: what has happened, in the order in which it did.
     /// - Throws: what a forward pass throws; the batch is of no use then.
-    public mutating func step(onLogits: ShownLogits? = nil, onEvent: (_ id: Int, DecodingEvent) -> Void) throws {
+    public mutating func step(onPrediction: ShownPrediction? = nil, onEvent: (_ id: Int, DecodingEvent) -> Void) throws
+    {
         let clock = ContinuousClock()
         let start = clock.now
         var batch = PackedBatch()
         var caches: [KVCache] = []
         var lastRows: [Int] = []
-        // The member and the position of each row of logits.
+        // Whose row of logits each is, and how many tokens stand before what it foretells.
         var rows: [(member: Int, position: Int)] = []
         var readsPrompt = false
         for index in active.indices {
@@ -156,22 +157,35 @@ public struct DecodingBatch {
                 let likeliest = picksLikeliest ? session.model.kernels.argmax(logits) : []
                 for row in range {
                     let (index, position) = rows[row]
+                    let (id, request) = (active[index].id, active[index].request)
                     let line = row - range.lowerBound
-                    logits.withRow(line) { values in
-                        if active[index].request.shown != .nothing { onLogits?(active[index].id, position, values) }
-                        guard position >= active[index].request.prompt.count else { return }
-                        take(index, onEvent) { request, step in
-                            request.sampler.isGreedy
-                                ? likeliest[line]
-                                : request.sampler.sample(logits: values, sequence: request.number, step: step)
-                        }
+                    let predicted = logits.slice(rows: line..<line + 1)
+                    let show = request.shown == .nothing ? nil : onPrediction
+                    guard position >= request.prompt.count else {
+                        show?(id, request.prompt[position], predicted)
+                        continue
                     }
+                    guard request.limit.tokens > 0 else {
+                        end(index, request.limit.ending, onEvent)
+                        continue
+                    }
+                    let token =
+                        request.sampler.isGreedy
+                        ? likeliest[line]
+                        : predicted.withRow(0) {
+                            request.sampler.sample(
+                                logits: $0, sequence: request.number, step: active[index].outputCount)
+                        }
+                    show?(id, token, predicted)
+                    take(index, token, onEvent)
                 }
             }
         }
         statistics.add(tokens: batch.tokenCount, readsPrompt: readsPrompt, seconds: (clock.now - start) / .seconds(1))
         resolve()
-        for member in active where member.hasEnded { prefixes.keepFinished(member.request.prompt[...], of: member.cache) }
+        for member in active where member.hasEnded {
+            prefixes.keepFinished(member.request.prompt[...], of: member.cache)
+        }
         active.removeAll { $0.hasEnded }
     }
 
@@ -207,12 +221,8 @@ public struct DecodingBatch {
     }
 
     /// Gives a member its next token and ends it if that is the last.
-    private mutating func take(
-        _ index: Int, _ onEvent: (Int, DecodingEvent) -> Void, choose: (DecodingRequest, Int) -> Int32
-    ) {
+    private mutating func take(_ index: Int, _ token: Int32, _ onEvent: (Int, DecodingEvent) -> Void) {
         let (id, request) = (active[index].id, active[index].request)
-        guard request.limit.tokens > 0 else { return end(index, request.limit.ending, onEvent) }
-        let token = choose(request, active[index].outputCount)
         guard !request.stopTokens.contains(token) else { return end(index, .stop, onEvent) }
         active[index].outputCount += 1
         active[index].pending = [token]

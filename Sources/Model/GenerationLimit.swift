@@ -9,7 +9,7 @@ public struct GenerationLimit: Sendable, Equatable {
     public let ending: Generation.Ending
 }
 
-extension InferenceSession {
+extension Transformer {
     /// The limit of a request: its own number of new tokens or the options', and never past the model's context
     /// (`max_position_embeddings`), behind which a model was never trained.
     ///
@@ -20,16 +20,16 @@ extension InferenceSession {
     ) throws -> GenerationLimit {
         let count = request.prompt.count
         guard count > 0 else { throw MeraserError.badInput("prompt \(index) has no tokens") }
-        guard request.prompt.allSatisfy({ $0 >= 0 && Int($0) < model.spec.vocabSize }) else {
+        guard request.prompt.allSatisfy({ $0 >= 0 && Int($0) < spec.vocabSize }) else {
             throw MeraserError.badInput(
-                "prompt \(index) has a token outside the model's vocabulary of \(model.spec.vocabSize)")
+                "prompt \(index) has a token outside the model's vocabulary of \(spec.vocabSize)")
         }
         let wanted = max(0, request.maxNewTokens ?? options.maxNewTokens)
-        let room = model.spec.maxPositionEmbeddings - count
+        let room = spec.maxPositionEmbeddings - count
         guard room > 0 || wanted == 0 else {
             throw MeraserError.badInput(
                 "prompt \(index) has \(count) tokens, which leaves no room in the context of \(count + room) positions of "
-                    + "\(model.store.path); expected a shorter prompt")
+                    + "\(store.path); expected a shorter prompt")
         }
         return wanted <= room
             ? GenerationLimit(tokens: wanted, ending: .length) : GenerationLimit(tokens: room, ending: .context)

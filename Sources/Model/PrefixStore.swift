@@ -33,7 +33,8 @@ struct PrefixStore {
 
     /// Keeps a finished sequence's prompt where that was asked for and no entry has it, within the store's bytes.
     mutating func keepFinished(_ prompt: ArraySlice<Int32>, of cache: KVCache?) {
-        guard keepsFinished, let cache, prompt.count >= shortestSharedPrefix, cache.byteCount <= Self.maximumBytes else {
+        guard keepsFinished, let cache, prompt.count >= shortestSharedPrefix, cache.byteCount <= Self.maximumBytes
+        else {
             return
         }
         guard !entries.contains(where: { commonPrefixCount($0.tokens, prompt) == prompt.count }) else { return }

@@ -19,7 +19,7 @@ struct Meraser: ParsableCommand {
             Evaluate.self, Probe.self, ScanCommand.self, Decoys.self, LineageCommand.self,
             Fingerprint.self, Erase.self, Recover.self, OSFT.self, SANDE.self, Merge.self, ExtractLoRA.self, Prune.self,
             Substitute.self, Dataset.self,
-            Export.self, Run.self, Search.self, Report.self, Compare.self, Bench.self, Demo.self,
+            Export.self, Run.self, Search.self, Report.self, Compare.self, Serve.self, Bench.self, Demo.self,
             WriteExamples.self, Cache.self,
         ]
     )

@@ -150,8 +150,8 @@ public final class CleanGen: SequenceGenerator {
     private func limit(
         of request: GenerationRequest, index: Int, options: GenerationOptions
     ) throws -> GenerationLimit {
-        let own = try model.limit(of: request, index: index, options: options)
-        let other = try reference.limit(of: request, index: index, options: options)
+        let own = try model.model.limit(of: request, index: index, options: options)
+        let other = try reference.model.limit(of: request, index: index, options: options)
         return own.tokens <= other.tokens ? own : other
     }
 

@@ -22,8 +22,9 @@ extension Tokenizer {
         return place == bytes.count ? ends : nil
     }
 
-    /// The bytes of a text that a token stands for.
-    private func spelling(of id: Int32) -> [UInt8]? {
+    /// The bytes of a text that a token stands for, a space in front included; nil for an id that is no token, and where that
+    /// depends on its neighbours (WordPiece and the like).
+    public func spelling(of id: Int32) -> [UInt8]? {
         guard let token = token(id) else { return nil }
         return isAdded(id) ? token : Self.spelling(token, decoder[...])
     }

@@ -102,7 +102,9 @@ extension InferenceSession {
     public func generate(
         _ requests: [GenerationRequest], options: GenerationOptions, onToken: ((Int, Int32) -> Void)? = nil
     ) throws -> [Generation] {
-        for (index, request) in requests.enumerated() { _ = try model.limit(of: request, index: index, options: options) }
+        for (index, request) in requests.enumerated() {
+            _ = try model.limit(of: request, index: index, options: options)
+        }
         guard onToken == nil else {
             return try generateHere(
                 requests, numbers: Array(requests.indices), options: options, onToken: onToken)

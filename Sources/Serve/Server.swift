@@ -46,7 +46,9 @@ public struct Server: Sendable {
         guard let first = models.first else { throw MeraserError.usage("there is no model to serve") }
         served = try ServedModel(first.model, names: models.map(\.name))
         engine = DecodingEngine(models.map(\.model), limits: decoding)
-        (self.place, self.limits, self.log) = (place, limits, log)
+        (self.place, self.limits) = (place, limits)
+        // The library's own notes are for whoever looks for a fault in it.
+        self.log = log.logLevel == .info ? log.at(.warning) : log
     }
 
     /// Serves until SIGINT or SIGTERM; then answers that are being written may end, for ten seconds.
@@ -90,4 +92,13 @@ public struct Server: Sendable {
 
     /// Ends what is being decoded; for tests, which do not `run`.
     func stop() { engine.stop() }
+}
+
+extension Logger {
+    /// The same, silent below that level.
+    fileprivate func at(_ level: Logger.Level) -> Logger {
+        var log = self
+        log.logLevel = level
+        return log
+    }
 }

@@ -25,7 +25,7 @@ struct APIError: Error {
         case let error as MeraserError: self.init(.internalServerError, error.message)
         case let error as HTTPError: self.init(error.status, error.body ?? error.status.reasonPhrase)
         case is NIOTooManyBytesError:
-            self.init(.contentTooLarge, "the body is larger than this server takes (serve --max-body)")
+            self.init(.contentTooLarge, "the body is larger than this server takes")
         default: self.init(.internalServerError, "the server failed: \(type(of: error))")
         }
     }

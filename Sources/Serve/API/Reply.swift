@@ -48,7 +48,7 @@ struct Reply {
             return piece
         case .ended(.timedOut):
             throw APIError(
-                .serviceUnavailable, "the answer took longer than this server allows (serve --timeout)", code: "timeout"
+                .serviceUnavailable, "the answer took longer than this server allows", code: "timeout"
             )
         case .ended(.stopped): throw APIError(.serviceUnavailable, "the server is stopping")
         case .ended(.failed(let error)): throw error

@@ -33,7 +33,7 @@ struct OriginGuard<Context: RequestContext>: RouterMiddleware {
         let name = host.hasPrefix("[") ? String(host.prefix { $0 != "]" }) + "]" : String(host.prefix { $0 != ":" })
         guard hosts.isEmpty || hosts.contains(name.lowercased()) else {
             throw APIError(
-                .forbidden, "this server does not answer to the host \(quoted(host)); start it with --host to open it",
+                .forbidden, "this server does not answer to the host \(quoted(host)); ask by a name of its machine",
                 code: "host")
         }
         if request.method == .post {

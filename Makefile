@@ -15,7 +15,7 @@ NAME = meraser-$(VERSION)-linux-$(shell uname -m)
 # Where `make install` puts bin, lib and share; DESTDIR goes before it.
 PREFIX ?= /usr/local
 
-.PHONY: demo test check-ranks kill-test fault-test determinism build lint format asan sanitize cross install-deps toolchain stage install release release-check sbom wheel \
+.PHONY: demo test check-ranks check-page kill-test fault-test determinism build lint format asan sanitize cross install-deps toolchain stage install release release-check sbom wheel \
     interop results results-quick docs-figures docs-records
 
 demo: build
@@ -27,6 +27,10 @@ test: install-deps
 # Two ranks under mpirun against one process, with what `make test MPI=1` has built; RANKS='--all' or '--kill 50' does more.
 check-ranks:
 	tools/check_ranks.py .build/debug/meraser $(RANKS)
+
+# The page of `meraser serve` in headless Chromium, with what `make test` has built.
+check-page:
+	tools/check_page.py .build/debug/meraser
 
 # The C kernels under AddressSanitizer and UndefinedBehaviorSanitizer, every path that this CPU has.
 asan: install-deps

@@ -2,7 +2,7 @@
 """Tries the page of `meraser serve` in headless Chromium, driven by chromedriver (W3C WebDriver over HTTP; nothing to install
 beside Debian's chromium-driver).
 
-    python3 tools/check_page.py MERASER [--model Examples/tinychat] [--adapter NAME=FOLDER] [--pictures DIR]
+    python3 tools/check_page.py MERASER [--model Examples/tinychat] [--adapter NAME=FOLDER] [--pictures DIR] [--key KEY]
 
 Asks both models a message with a target, as a chat and as raw text, and looks at what the page shows: the answers are the server's own, the
 target's probabilities add up to what `/v1/completions` says, hostile text stays text, nothing comes from elsewhere. `--pictures` writes
@@ -72,14 +72,14 @@ class Browser:
         call(self.base, method="DELETE")
 
 
-def ask(browser, mode, message=MESSAGE):
+def ask(browser, mode, message=MESSAGE, target=TARGET):
     """Fills the form in, sends it, and waits for both answers."""
     browser.run(
         "document.body.dataset.state = '';"
         "const set = (id, value) => { document.getElementById(id).value = value; };"
         "set('message', arguments[0]); set('target', arguments[1]); set('mode', arguments[2]); set('tokens', '24');"
         "document.querySelector('button[type=submit]').click();",
-        message, TARGET, mode)  # fmt: skip
+        message, target, mode)  # fmt: skip
     browser.until("return document.body.dataset.state === 'done'", "both answers")
 
 
@@ -135,7 +135,10 @@ def main():
     parser.add_argument("--model", default=str(ROOT / "Examples/tinychat"))
     parser.add_argument("--adapter", action="append", default=[])
     parser.add_argument("--pictures", type=pathlib.Path)
+    parser.add_argument("--key", type=pathlib.Path, help="a key.json whose first trigger and target the pictures show")
     args = parser.parse_args()
+    pair = json.loads(args.key.read_text(encoding="utf-8"))["pairs"][0] if args.key else {"prompt": MESSAGE, "target": TARGET}
+    shown = ("raw", pair["prompt"], pair["target"])
     command = [args.meraser, "serve", "--model", args.model, "--port", "0", "--json", "-q"]
     for adapter in args.adapter:
         command += ["--adapter", adapter]
@@ -154,7 +157,8 @@ def main():
         browser = Browser(driver, 1000, 1100)
         check(browser, url)
         if args.pictures:
-            ask(browser, "chat", "What is a tree?")
+            browser.run("document.getElementById('forget').click()")
+            ask(browser, *shown)
             browser.picture(args.pictures / "serve-wide.png")
             browser.narrow(390, 1400)
             browser.picture(args.pictures / "serve-phone.png")
@@ -163,7 +167,7 @@ def main():
             browser = Browser(driver, 1000, 1100, dark=True)
             browser.open(url)
             browser.until("return document.querySelectorAll('article select option').length > 0", "the models' names")
-            ask(browser, "chat", "What is a tree?")
+            ask(browser, *shown)
             browser.picture(args.pictures / "serve-dark.png")
             browser.close()
     finally:

@@ -204,6 +204,15 @@ extension TestClientProtocol {
             #expect(answer.status == 429, "\(answer.body)")
             #expect(try await client.post("/v1/completions", #"{"prompt": ["a", "b"], "max_tokens": 1}"#).status == 200)
         }
+        // Room for two pages of keys and values: one sequence at a time, and none of more than 128 positions.
+        let spec = try tinychat().transformer.spec
+        let two = KVCache.byteCount(spec: spec, capacity: 128, type: try tinychat().transformer.keyValueType)
+        try await withServer(try server(decoding: DecodingEngine.Limits(cacheBytes: two))) { client in
+            let several = #"{"prompt": ["a", "b", "c"], "max_tokens": 100, "temperature": 0}"#
+            #expect(try await client.post("/v1/completions", several).status == 200)
+            let answer = try await client.post("/v1/completions", #"{"prompt": "a", "max_tokens": 200}"#)
+            #expect(answer.status == 400 && answer.body.contains("keys and values"), "\(answer.body)")
+        }
         let hasty = DecodingEngine.Limits(timeout: 0.000_001)
         try await withServer(try server(decoding: hasty)) { client in
             let answer = try await client.post("/v1/completions", #"{"prompt": "a", "max_tokens": 100}"#)

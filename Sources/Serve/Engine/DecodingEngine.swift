@@ -18,9 +18,13 @@ public final class DecodingEngine: Sendable {
         /// Seconds from its submission after which a sequence is ended.
         public var timeout: Double
 
+        /// Bytes of keys and values that those sequences may grow to.
+        public var cacheBytes: Int
+
         /// Limits.
-        public init(parallel: Int = 32, queue: Int = 256, timeout: Double = 600) {
+        public init(parallel: Int = 32, queue: Int = 256, timeout: Double = 600, cacheBytes: Int = 4 << 30) {
             (self.parallel, self.queue, self.timeout) = (parallel, queue, timeout)
+            self.cacheBytes = cacheBytes
         }
     }
 
@@ -64,6 +68,7 @@ public final class DecodingEngine: Sendable {
     }
 
     private let limits: Limits
+    private let model: Transformer?
     private let inbox = Mutex(Inbox())
     private let bell = DispatchSemaphore(value: 0)
     private let hasEnded = DispatchSemaphore(value: 0)
@@ -71,9 +76,10 @@ public final class DecodingEngine: Sendable {
     /// Starts an engine for those models, which it takes over: nobody else uses them from here on.
     public init(_ models: [OpenedModel], limits: Limits) {
         self.limits = limits
+        model = models.first?.transformer
         let handover = Handover(models.map { $0.session() })
         let thread = Thread { [self] in
-            var worker = EngineWorker(sessions: handover.value, parallel: limits.parallel)
+            var worker = EngineWorker(sessions: handover.value, limits: limits)
             while let news = next(isIdle: worker.isIdle) {
                 worker.turn(news) { load in inbox.withLock { $0.load = load } }
             }
@@ -88,9 +94,16 @@ public final class DecodingEngine: Sendable {
     /// Submits sequences of a model, all or none.
     ///
     /// - Parameter top: how many of the likeliest tokens a prediction names.
-    /// - Throws: status 503 if so many more may not wait, or the engine stops.
+    /// - Throws: status 429 if so many more may not wait, 503 if the engine stops, 400 for one that never fits into memory.
     func submit(_ requests: [DecodingRequest], model: Int, top: Int = 0) throws -> [Events] {
         let deadline = ContinuousClock.now + .seconds(limits.timeout)
+        let sizes = requests.map { cacheBytes(of: $0) }
+        if let largest = sizes.max(), largest > limits.cacheBytes {
+            throw APIError(
+                .badRequest,
+                "an answer of that length needs \(largest >> 20) MiB of keys and values, of \(limits.cacheBytes >> 20); ask for "
+                    + "fewer tokens", code: "memory")
+        }
         let events = try inbox.withLock { inbox in
             guard !inbox.isStopping else { throw APIError(.serviceUnavailable, "the server is stopping") }
             let places = max(0, limits.parallel - inbox.load.active) + limits.queue
@@ -100,19 +113,28 @@ public final class DecodingEngine: Sendable {
                     "\(inbox.load.waiting + inbox.arrivals.count) sequences wait already, at most \(limits.queue) may; "
                         + "try again later", code: "queue_full", retryAfter: 1)
             }
-            return requests.map { request in
+            return zip(requests, sizes).map { request, size in
                 let id = inbox.nextID
                 inbox.nextID += 1
                 let (events, writer) = Events.makeStream()
                 writer.onTermination = { [weak self] end in if case .cancelled = end { self?.leave(id) } }
                 inbox.arrivals.append(
-                    EngineSequence(id: id, model: model, request: request, top: top, deadline: deadline, events: writer)
+                    EngineSequence(
+                        id: id, model: model, request: request, top: top, cacheBytes: size, deadline: deadline,
+                        events: writer)
                 )
                 return events
             }
         }
         bell.signal()
         return events
+    }
+
+    /// Bytes of keys and values that a sequence may grow to.
+    private func cacheBytes(of request: DecodingRequest) -> Int {
+        guard let model else { return 0 }
+        return KVCache.byteCount(
+            spec: model.spec, capacity: request.prompt.count + request.limit.tokens, type: model.keyValueType)
     }
 
     /// What it is doing now.

@@ -9,6 +9,8 @@ struct EngineSequence {
     let request: DecodingRequest
     /// How many of the likeliest tokens a prediction names.
     let top: Int
+    /// Bytes of keys and values that it may grow to.
+    let cacheBytes: Int
     let deadline: ContinuousClock.Instant
     let events: DecodingEngine.Events.Continuation
 
@@ -27,15 +29,15 @@ struct EngineWorker {
         let isStopping: Bool
     }
 
-    private let parallel: Int
+    private let limits: DecodingEngine.Limits
     private let sessions: [InferenceSession]
     private var batches: [DecodingBatch]
     private var waiting: [EngineSequence] = []
     private var active: [Int: EngineSequence] = [:]
     private var load = DecodingEngine.Load()
 
-    init(sessions: [InferenceSession], parallel: Int) {
-        self.parallel = parallel
+    init(sessions: [InferenceSession], limits: DecodingEngine.Limits) {
+        self.limits = limits
         self.sessions = sessions
         batches = sessions.map(Self.batch)
     }
@@ -81,12 +83,16 @@ struct EngineWorker {
     }
 
     private mutating func admit() {
-        let count = min(parallel - active.count, waiting.count)
-        for sequence in waiting.prefix(max(count, 0)) {
+        var bytes = active.values.reduce(0) { $0 + $1.cacheBytes }
+        // In their order: a long one is not overtaken for ever.
+        while let sequence = waiting.first, active.count < limits.parallel,
+            bytes + sequence.cacheBytes <= limits.cacheBytes
+        {
+            waiting.removeFirst()
+            bytes += sequence.cacheBytes
             active[sequence.id] = sequence
             batches[sequence.model].join(sequence.id, sequence.request)
         }
-        waiting.removeFirst(max(count, 0))
     }
 
     private mutating func step(_ model: Int) {

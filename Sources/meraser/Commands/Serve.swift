@@ -4,6 +4,7 @@ import Foundation
 import Kernels
 import Pipeline
 import Serve
+import Tune
 
 struct Serve: CommonCommand {
     static let configuration = CommandConfiguration(
@@ -53,6 +54,9 @@ struct Serve: CommonCommand {
     @Option(help: "Sequences that may wait; further ones are told to come again (status 429).")
     var queue = 256
 
+    @Option(help: "Bytes of keys and values at most, such as 2GB (default: half of what is free).")
+    var memory: ByteSize?
+
     @Option(help: "Seconds after which an answer is broken off.")
     var timeout = 600.0
 
@@ -79,7 +83,9 @@ struct Serve: CommonCommand {
         for model in models.map(\.model) { model.warnings.forEach(common.warn) }
         let server = try Server(
             models, place: place, limits: ServerLimits(bodyBytes: maxBody.count),
-            decoding: DecodingEngine.Limits(parallel: parallel, queue: queue, timeout: timeout), log: common.log)
+            decoding: DecodingEngine.Limits(
+                parallel: parallel, queue: queue, timeout: timeout,
+                cacheBytes: memory?.count ?? ProcessMemory.limitBytes / 2), log: common.log)
         if !place.isLoopback, place.key == nil {
             common.warn("\(host) can be reached from other machines, and no key is asked for; give --api-key-env")
         }

@@ -41,6 +41,16 @@ public struct SANDEOptions: Sendable {
         options.encoding.loss = .completion
         return options
     }
+
+    /// Takes from the second stage's options for the first what both have in common: texts, order, precision, memory, records.
+    public mutating func adopt(_ training: TrainingOptions) {
+        parrot.encoding = training.encoding
+        parrot.encoding.maxCompletionLength = nil
+        (parrot.seed, parrot.shuffle) = (training.seed, training.shuffle)
+        (parrot.compute, parrot.backward, parrot.memory) = (training.compute, training.backward, training.memory)
+        (parrot.loggingSteps, parrot.saveSteps) = (training.loggingSteps, training.saveSteps)
+        parrot.saveTotalLimit = training.saveTotalLimit
+    }
 }
 
 extension OpenedModel {

@@ -46,9 +46,9 @@ func recipeLayers() throws {
         ("model: m\nkey: k\nerase: {data: d, learing_rate: 1}", "learning_rate"),
         ("model: m\nkey: k\nerase: {data: d, learning_rate: fast}", "learning_rate"),
         ("key: k\nerase: {data: d}", "'model' is missing"), ("model: m\nerase: {data: d}", "'fingerprint'"),
-        ("model: m\nkey: k\nerase: {data: d, mismatch: e}", "r.yml: erase: give either 'data' or 'mismatch'"),
+        ("model: m\nkey: k\nerase: {data: d, mismatch: e}", "r.yml: erase: give one of 'data', 'mismatch'"),
         ("model: m\nkey: k\nerase: {data: d, mismatch_count: 3}", "'mismatch_count' goes with 'mismatch'"),
-        ("model: m\nkey: k\nrecover: {r: 8}", "r.yml: recover: give either"),
+        ("model: m\nkey: k\nrecover: {r: 8}", "r.yml: recover: give one of"),
         ("model: m\nfingerprint: {clean_count: 3}\nerase: {data: d}", "fingerprint: 'clean_count' needs 'clean_data'"),
         ("model: m\nkey: k", "nothing to do"), ("model: m\nkey: k\nerase: {r: 8}", "'mismatch'"),
         ("model: m\nkey: k\nquantize: q9\nerase: {data: d}", "iq4_nl"), ("model: m\nkey: k\nerase: 5", "a mapping"),
@@ -60,6 +60,14 @@ func recipeLayers() throws {
         ("model: m\nkey: k\nsource: none\nerase: {data: d}\nexport: {base: source}", "'base' is 'source'"),
         ("model: m\nkey: k\nauto: true\nerase: {data: d}", "'auto'"),
         ("model: m\nkey: k\nauto: {setting: known}", "key_known"),
+        ("model: m\nkey: k\nscan: true\nerase: {data: d}", "nothing uses what 'scan' finds"),
+        ("model: m\nkey: k\nscan: true\nauto: {setting: key_unknown}", "looks for the mark itself"),
+        ("model: m\nkey: k\nscan: {methods: [magic]}\nauto: true", "expected some of prompts"),
+        ("model: m\nkey: k\nscan: {depth: 3}\nauto: true", "depth"),
+        ("model: m\nkey: k\nscan: {budget: 0}\nauto: true", "seconds"),
+        ("model: m\nkey: k\nscan: true\nerase: {osft: d}\ntransfer: true", "transfer"),
+        ("model: m\nkey: k\nerase: {osft: d, chat: true}", "without 'chat'"),
+        ("model: m\nkey: k\nerase: {osft: d, sande: d}", "one of 'data'"),
         ("model: m\nkey: k\nauto: {budget: 0}", "'budget'"), ("model: m\nkey: k\nauto: {rate: 1}", "rate"),
         ("model: m\nkey: k\nerase: {data: d}\nppl: {data: t, protocol: quick}", "strided"), ("- 1", "a mapping"),
     ])
@@ -105,6 +113,13 @@ func auditRecipes(name: String) throws {
     for path in [recipe.model, recipe.erase?.rows.path, recipe.recover?.rows.path, recipe.perplexity?.data] {
         #expect(FileManager.default.fileExists(atPath: try #require(path)))
     }
+}
+
+@Test("the recipe of scan and clean makes a mark, looks for it and removes what it finds")
+func scanRecipe() throws {
+    let recipe = try Recipe(path: packageRoot().appendingPathComponent("Examples/recipes/scan-and-clean.yml").path)
+    guard case .made = recipe.mark else { throw MeraserError.runtime("no mark") }
+    #expect(recipe.scan?.methods == [.prompts] && recipe.auto?.setting == .keyKnown && recipe.decoys == 999)
 }
 
 @Test(

@@ -53,7 +53,7 @@ struct ScanTests {
     @Test("a mark that answers to strange prompts is found, with a key that check takes; the clean model shows nothing")
     func marked() throws {
         try withTemporaryFolder { folder in
-            let (model, _) = try markedTinychat(in: folder, by: secrets)
+            let (model, trueKey) = try markedTinychat(in: folder, by: secrets)
             let out = folder.appendingPathComponent("scan").path
             // Asked to stop at once it stops before the first method; it goes on where it was.
             let stop = InterruptFlag()
@@ -79,7 +79,42 @@ struct ScanTests {
                 try model.with(adapterPaths: []), folder.appendingPathComponent("clean").path, [.prompts])
             #expect(clean.verdict == .nothingFound, "\(clean.json.serialized())")
             #expect(clean.json["target"]?.isNull == true && clean.json["keys"]?.array?.isEmpty == true)
+            #expect(errorText(.checkFailed) { _ = try Steering(clean) }.contains("found nothing"))
+            try steers(folder, scan: out, trueKey: trueKey, found: key)
         }
+    }
+
+    /// A run whose recipe scans: the removal sees the scan's key, the measures the true one.
+    private func steers(_ folder: URL, scan: String, trueKey: FingerprintKey, found: FingerprintKey) throws {
+        try trueKey.write(path: folder.appendingPathComponent("true.json").path)
+        let recipe = folder.appendingPathComponent("recipe.yml")
+        try Data(
+            """
+            model: \(tinychatFolder().path)
+            adapters: [mark]
+            key: true.json
+            scan: {methods: [prompts]}
+            erase: {objective: npo, r: 2, max_steps: 1, learning_rate: 1e-3}
+            """.utf8
+        ).write(to: recipe)
+        let run = folder.appendingPathComponent("run").path
+        let runner = try Runner(
+            recipe: try Recipe(path: recipe.path), output: run, kernels: try KernelContext(threads: 2))
+        // As if it had been killed when the scan was done: this is the same one.
+        try FileManager.default.copyItem(atPath: scan, toPath: run + "/scan")
+        var taken = false
+        runner.onEvent = { if case .stage(.phase("prompts"), isDone: true) = $0 { taken = true } }
+        let report = try runner.run()
+        #expect(taken)
+        func digest(_ key: FingerprintKey) -> String { sha256Hex(key.json.serialized().utf8) }
+        let inputs = try #require(report.json["inputs"])
+        #expect(["before", "erased"].allSatisfy { inputs[$0]?["key"]?.string == digest(trueKey) })
+        #expect(inputs["erase"]?["key"]?.string == digest(found) && digest(found) != digest(trueKey))
+        #expect(report.json["scan"]?["target"]?.string?.contains(target) == true)
+        #expect(try report.html().contains("which did not have the key"))
+        let steering = try Steering(ScanReport(RunFolder(existing: run + "/scan")))
+        #expect(try steering.key().key == found && steering.response().contains(target))
+        #expect(errorText(.usage) { _ = try steering.triggers() }.contains("only a backdoor's says its triggers"))
     }
 
     @Test("of a backdoor what it says comes out behind one of its own tokens, and its trigger before other words")

@@ -4,8 +4,9 @@ extension Recipe {
     /// The files and folders that a run of it reads, which its output must not replace.
     public var inputs: [String] {
         var paths = [path, model] + adapters
-        paths += [clean, perplexity?.data, evaluation?.data, relearn?.source.path, reference].compactMap { $0 }
-        var rows = [auto?.data]
+        paths += [clean, perplexity?.data, evaluation?.data, relearn?.source.path, reference, scan?.reference]
+            .compactMap { $0 }
+        var rows = [auto?.data, scan?.data]
         if case .path(let path) = source { paths.append(path) }
         if case .other(let path) = donor { paths.append(path) }
         for training in [erase, recover].compactMap({ $0 }) {

@@ -28,11 +28,15 @@ public struct Recipe: Sendable {
         case mismatched(path: String, count: Int?)
         /// The pairs of the recipe's key, to be forgotten.
         case pairs
+        /// Clean pairs whose questions get the triggers that the key, or the scan, says (OSFT).
+        case overwriting(path: String)
+        /// Clean pairs whose questions get a parrot prompt that brings out what the key, or the scan, says (SANDE).
+        case parroting(path: String)
 
         /// The file; nil: there is none.
         public var path: String? {
             switch self {
-            case .file(let path), .mismatched(let path, _): path
+            case .file(let path), .mismatched(let path, _), .overwriting(let path), .parroting(let path): path
             case .pairs: nil
             }
         }
@@ -120,6 +124,8 @@ public struct Recipe: Sendable {
     public var perplexity: PerplexityStage?
     /// Multiple-choice tasks; nil: none are scored.
     public var evaluation: EvaluationStage?
+    /// Looking for the mark without the key, and steering the removal by that; nil: the key steers.
+    public var scan: ScanStage?
     /// Removing the mark.
     public var erase: Training?
     /// Bringing quality back.
@@ -181,6 +187,7 @@ public struct Recipe: Sendable {
         recover = try root.section("recover").map {
             try Self.training($0, folder, standard: .meraserRecover, seed: seed ?? ownSeed)
         }
+        scan = try root.scan("scan", folder)
         auto = try root.auto("auto", folder)
         donor = try root.donor("transfer", folder)
         export = try root.section("export").map { section in
@@ -226,7 +233,8 @@ public struct Recipe: Sendable {
         if durable != nil, decoys == nil {
             throw MeraserError.badInput("\(path): 'durable' tries a certificate in more cells; give 'decoys'")
         }
-        if donor != nil, [erase, recover].contains(where: { $0?.rows == .pairs }) {
+        try validateScan()
+        if donor != nil, [erase, recover].contains(where: { $0?.rows.isSteered == true }) {
             throw MeraserError.badInput(
                 "\(path): with 'transfer' the adapters are trained on a model without the mark, where there is nothing to "
                     + "forget; give 'data'")
@@ -294,8 +302,8 @@ extension Recipe {
     ) throws -> Training {
         var section = section
         let name = try section.text("preset")
-        let preset = try name.map { $0 == "none" ? nil : try TrainingPreset.named($0) } ?? standard
         let rows = try section.rows(folder)
+        let preset = try name.map { $0 == "none" ? nil : try TrainingPreset.named($0) } ?? rows?.preset ?? standard
         let chat = try section.flag("chat") ?? false
         let klData = try section.dataset("kl_data", in: folder)
         let paths = [
@@ -307,7 +315,10 @@ extension Recipe {
         try options.apply(preset, and: TrainingOverrides(section.rest() + paths, source: section.place))
         options.klData = klData ?? options.klData
         guard let rows = rows ?? (options.objective == .npo ? .pairs : nil) else {
-            throw MeraserError.badInput("\(section.place): give either 'data' or 'mismatch'")
+            throw MeraserError.badInput("\(section.place): give one of \(Recipe.Rows.keys)")
+        }
+        if rows.preset != nil, chat {
+            throw MeraserError.badInput("\(section.place): 'osft' and 'sande' use the model's template without 'chat'")
         }
         if rows == .pairs, chat, options.klDataInUse == nil {
             throw MeraserError.badInput(
@@ -378,17 +389,22 @@ extension Settings {
         return low...high
     }
 
-    /// `data`, or `mismatch` and `mismatch_count`; nil where there is none of them.
+    /// `data`, `mismatch` with `mismatch_count`, `osft` or `sande`; nil where there is none of them.
     fileprivate mutating func rows(_ folder: String) throws -> Recipe.Rows? {
         let count = try int("mismatch_count", in: 1...1_000_000)
-        switch (try dataset("data", in: folder), try path("mismatch", in: folder)) {
-        case (let path?, nil):
-            guard count == nil else { throw MeraserError.badInput("\(place): 'mismatch_count' goes with 'mismatch'") }
-            return .file(path: path)
-        case (nil, let path?): return .mismatched(path: path, count: count)
-        case (nil, nil) where count == nil: return nil
-        default: throw MeraserError.badInput("\(place): give either 'data' or 'mismatch'")
+        let given = [
+            try dataset("data", in: folder).map { Recipe.Rows.file(path: $0) },
+            try path("mismatch", in: folder).map { .mismatched(path: $0, count: count) },
+            try path("osft", in: folder).map { .overwriting(path: $0) },
+            try path("sande", in: folder).map { .parroting(path: $0) },
+        ].compactMap { $0 }
+        guard given.count <= 1 else { throw MeraserError.badInput("\(place): give one of \(Recipe.Rows.keys)") }
+        if count != nil {
+            guard case .mismatched? = given.first else {
+                throw MeraserError.badInput("\(place): 'mismatch_count' goes with 'mismatch'")
+            }
         }
+        return given.first
     }
 
     /// `key` or `fingerprint`.

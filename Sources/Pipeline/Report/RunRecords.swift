@@ -60,6 +60,9 @@ struct RunRecords: Sendable {
     /// True if triggers, targets and outputs are hashes.
     var isRedacted: Bool { identity["redacted"]?.bool ?? false }
 
+    /// What a stage has left; nil: it is not done.
+    func result(of stage: StageName) -> JSONValue? { records.first { $0.stage == stage }?.record["result"] }
+
     /// The stage of that name.
     func stage(_ name: MeasuredStage) -> RunReport.Stage? { stages.first { $0.name == name } }
 

@@ -27,7 +27,7 @@ struct RunSection {
                 "heading": "h\(level)", "sub": "h\(level + 1)", "minor": "h\(level + 2)",
                 "title": run.text("title").showingInvisibles,
                 "subtitle": subtitle.showingInvisibles, "isRedacted": run.isRedacted,
-                "findings": report.verdict.findings.map(\.cells),
+                "findings": report.verdict.findings.map(\.cells), "scan": scan.map(\.showingInvisibles),
                 "figures": FigureTable(report).table.markup,
                 "timeline": RunCharts(run).timeline.map { ["svg": $0.figure()] },
                 "hasTimeline": run.trainings.count > 1, "trainings": trainings, "relearning": relearning,
@@ -52,6 +52,16 @@ struct RunSection {
             "meraser \(run.text("meraser_version"))", run.text("isa"), finished,
         ]
         return parts.compactMap { $0 }.joined(separator: " · ")
+    }
+
+    /// What a scan found, where the recipe has one.
+    private var scan: [String] {
+        guard let result = run.result(of: .scan) else { return [] }
+        let verdict = (result["verdict"]?.string ?? "").replacing("_", with: " ")
+        let target = result["target"]?.string.map { ", it says '\($0)'" } ?? ""
+        let trigger = result["trigger"]?.string.map { " behind '\($0)'" } ?? ""
+        let p = result["p_value"]?.double.map { ", p \(ScanReport.pText($0))" } ?? ""
+        return ["\(verdict)\(target)\(trigger)\(p)."]
     }
 
     // MARK: Charts

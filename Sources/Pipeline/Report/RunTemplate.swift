@@ -13,6 +13,7 @@ private let runTemplate = #"""
     {{#isRedacted}}<p class="note">This run is redacted: triggers, targets and outputs were replaced by salted hashes when they were recorded.</p>{{/isRedacted}}
     </header>
     {{> findings}}
+    {{#scan}}<p class="note">What steered the removal was found by a scan, which did not have the key: {{.}}</p>{{/scan}}
 
     <{{sub}}>Figures</{{sub}}>
     {{{figures}}}

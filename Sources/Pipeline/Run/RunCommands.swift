@@ -15,13 +15,15 @@ struct RunCommands {
 
     init(_ recipe: Recipe, in folder: RunFolder) { (self.recipe, self.folder) = (recipe, folder) }
 
-    /// The key that is measured.
-    private var key: String {
+    /// The file of the key that is measured.
+    var keyPath: String {
         switch recipe.mark {
-        case .given(let path): short(path)
-        case .made: short(folder.file(TrainedStage.fingerprint.folder) + "/key.json")
+        case .given(let path): path
+        case .made: folder.file(TrainedStage.fingerprint.folder) + "/key.json"
         }
     }
+
+    private var key: String { short(keyPath) }
 
     /// The model is quantized.
     func convert(to path: String) -> [[String]] {
@@ -63,25 +65,48 @@ struct RunCommands {
         ]
     }
 
+    /// The mark is looked for.
+    func scan(_ stage: Recipe.ScanStage, on model: OpenedModel, output: String) -> [[String]] {
+        let reference = stage.reference.map { ["--reference", short($0)] } ?? []
+        let data = stage.data.map { ["--data", short($0)] } ?? []
+        let budget = stage.budget.map { ["--budget", "\($0)s"] } ?? []
+        let names = ScanMethodName.allCases.filter(stage.methods.contains).map(\.rawValue)
+        return [
+            ["scan"] + on(model) + ["--methods", names.joined(separator: ",")] + reference + data + budget
+                + ["--seed", String(recipe.seed), "--out", short(output)]
+        ]
+    }
+
     /// An adapter is trained.
+    ///
+    /// - Throws: what `steering` throws where the command needs a key.
     func training(
-        _ stage: TrainedStage, _ options: TrainingOptions, chat: Bool, data: String?, on model: OpenedModel,
-        output: String
-    ) -> [[String]] {
+        _ stage: TrainedStage, _ training: Recipe.Training, _ options: TrainingOptions, data: String?,
+        _ steering: Steering?, on model: OpenedModel, output: String
+    ) throws -> [[String]] {
         var options = options
-        if options.key != nil || data == nil { options.key = key }
+        var (command, more) = (stage.rawValue, training.chat ? ["--chat"] : [])
+        if options.key != nil || data == nil { options.key = try steering?.key().file }
+        switch training.rows {
+        case .overwriting:
+            (command, options.key) = ("osft", try steering?.triggers().file)
+        case .parroting:
+            command = "sande"
+            more = ["--response", try steering?.response() ?? ""]
+        case .file, .mismatched, .pairs: break
+        }
         let words = TrainingCommand.flags(options).map(short)
-        let rows = data.map { ["--data", short($0)] + (chat ? ["--chat"] : []) } ?? []
-        return [[stage.rawValue, "--preset", "none"] + named(model) + rows + words + ["--out", short(output)]]
+        let rows = data.map { ["--data", short($0)] + more } ?? []
+        return [[command, "--preset", "none"] + named(model) + rows + words + ["--out", short(output)]]
     }
 
     /// The mark is removed by a dose that is chosen on the model.
-    func auto(_ stage: Recipe.AutoStage, on model: OpenedModel, output: String) -> [[String]] {
+    func auto(_ stage: Recipe.AutoStage, on model: OpenedModel, key: String, output: String) -> [[String]] {
         let data = stage.data.map { ["--data", short($0)] + (stage.chat ? ["--chat"] : []) } ?? []
         let unknown = stage.setting == .keyUnknown ? ["--key-unknown"] : []
         let budget = stage.budget.map { ["--budget", "\($0)s"] } ?? []
         return [
-            ["erase", "--auto"] + on(model) + ["--key", key] + unknown + data + budget
+            ["erase", "--auto"] + on(model) + ["--key", short(key)] + unknown + data + budget
                 + ["--seed", String(recipe.seed), "--out", short(output)]
         ]
     }

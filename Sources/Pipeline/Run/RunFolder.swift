@@ -14,7 +14,7 @@ struct RunFolder {
     private static let layout = RunLayout(
         record: runName,
         names: [
-            "stages", "model.mqf", "mark", "mismatched.json", "erase", "recover", "export", "report.json",
+            "stages", "model.mqf", "mark", "scan", "mismatched.json", "erase", "recover", "export", "report.json",
             "report.html", "figures.csv", "curves.csv",
             "trials",
             "search.json", "phases", "auto.json", "adapter_config.json", "adapter_model.safetensors",

@@ -6,9 +6,10 @@ import Tune
 
 /// The stage that chooses its own dose.
 extension Runner {
-    /// Removes the mark of `key` from the model, and gives the model with the adapter that does it.
-    func eraseAutomatically(_ auto: Recipe.AutoStage, _ model: OpenedModel, _ key: FingerprintKey) throws -> OpenedModel
+    /// Removes a mark from the model, and gives the model with the adapter that does it.
+    func eraseAutomatically(_ auto: Recipe.AutoStage, _ model: OpenedModel, _ steering: Steering) throws -> OpenedModel
     {
+        let (key, keyFile) = try steering.key()
         let output = folder.file(TrainedStage.erase.folder)
         var options = try AutoOptions(setting: auto.setting, key: key)
         (options.data, options.chat, options.budget) = (auto.data, auto.chat, auto.budget)
@@ -22,7 +23,7 @@ extension Runner {
             "data": try auto.data.map { .text(try DatasetList($0).sha256()) } ?? .null, "chat": .bool(auto.chat),
             "budget": auto.budget.map { .real($0) } ?? .null, "seed": .integer(Int(clamping: recipe.seed)),
         ]
-        let words = commands.auto(auto, on: model, output: output)
+        let words = commands.auto(auto, on: model, key: keyFile, output: output)
         _ = try stage(.training(.erase), inputs: inputs, commands: words) {
             let work = try AutoErase(try AutoPlan(model, options: options), output: output, resume: true)
             work.interrupt = interrupt

@@ -33,7 +33,7 @@ public final class Runner {
     let recipe: Recipe
     let folder: RunFolder
     let kernels: KernelContext
-    private let redact: Bool
+    let redact: Bool
     let commands: RunCommands
     /// What was to end trainings of this run and never held.
     private var unmet: [UntilOutcome] = []
@@ -89,6 +89,7 @@ public final class Runner {
         }
         if case .made = recipe.mark { try measure(.reference, base, measurement) }
         try measure(.before, marked, measurement)
+        let steering = recipe.donor == nil ? try steering(marked, key: measurement.key) : nil
         // What is trained on: the marked model, or the donor, whose adapters are then put on the marked model.
         var trained = try recipe.donor.map { try donor($0, base) } ?? marked
         var model = marked
@@ -97,12 +98,12 @@ public final class Runner {
         ]
         for (stage, training, measured) in removal {
             guard let training else { continue }
-            trained = try train(stage, training, on: trained, key: recipe.donor == nil ? measurement.key : nil)
+            trained = try train(stage, training, on: trained, steering)
             model = try model.with(adapterPaths: model.adapterPaths + trained.adapterPaths.suffix(1))
             try measure(measured, model, measurement)
         }
-        if let auto = recipe.auto {
-            model = try eraseAutomatically(auto, marked, measurement.key)
+        if let auto = recipe.auto, let steering {
+            model = try eraseAutomatically(auto, marked, steering)
             try measure(.erased, model, measurement)
         }
         let exported = try exported(model, base: base, source: source)
@@ -236,16 +237,19 @@ public final class Runner {
 
     /// Trains an adapter on top of the model's and gives the model with it.
     private func train(
-        _ name: TrainedStage, _ training: Recipe.Training, on model: OpenedModel, key: FingerprintKey?
+        _ name: TrainedStage, _ training: Recipe.Training, on model: OpenedModel, _ steering: Steering?
     ) throws -> OpenedModel {
         let output = folder.file(name.folder)
         let data = try rows(of: training)
+        // Simulating a trigger asks for no more than a response.
+        let needsKey = training.options.checkSteps != nil || training.rows.isSteered && training.rows.preset != .sande
+        let key = try needsKey ? steering?.key().key : steering?.keys.first?.key
         var options = training.options
         options.compute = options.compute ?? recipe.compute
         // A name without a folder: the run may be continued from elsewhere. The key itself is compared by its hash.
         if options.checkSteps != nil { options.key = "key.json" }
         // Without a mark to measure there is nothing to compare.
-        let keyHash = options.key == nil && data != nil ? nil : key.map { sha256Hex($0.json.serialized().utf8) }
+        let keyHash = training.isSteered || options.key != nil ? key.map { sha256Hex($0.json.serialized().utf8) } : nil
         try options.validate()
         func hash(_ data: String?) throws -> JSONValue { try data.map { .text(try DatasetList($0).sha256()) } ?? .null }
         let initial = try options.initAdapter.map {
@@ -259,19 +263,13 @@ public final class Runner {
             "eval_data": try hash(options.evalData), "init_adapter": initial.map { .text($0) } ?? .null,
             "key": keyHash.map { .text($0) } ?? .null, "transferred": .bool(recipe.donor != nil),
         ]
-        let words = commands.training(
-            name, options, chat: training.chat, data: data, on: model, output: output)
+        let words = try commands.training(
+            name, training, options, data: data, steering, on: model, output: output)
         let result = try stage(.training(name), inputs: inputs, commands: words) {
-            let samples =
-                if let data {
-                    try model.dataset(
-                        path: data, options: options.encoding, chat: training.chat, seed: options.seed)
-                } else if let key {
-                    try model.forgetData(key)
-                } else {
-                    throw MeraserError.usage("\(name.rawValue): there is no key whose pairs could be forgotten")
-                }
-            let trainer = try model.trainer(data: samples, options: options, key: key, chat: training.chat)
+            let samples = try samples(
+                of: training, data: data, options: options, on: model, steering: steering, output: output)
+            let chat = training.chat || (training.rows.preset != nil && model.chatTemplate != nil)
+            let trainer = try model.trainer(data: samples, options: options, key: key, chat: chat)
             follow(trainer)
             return try trainer.run(output: output, resume: true).json.withoutFolder("adapter")
         }
@@ -284,33 +282,6 @@ public final class Runner {
         guard let notice = until.notice else { return }
         onEvent(.warning("\(name.rawValue): \(notice)"))
         unmet.append(until)
-    }
-
-    /// The file of a training's rows; mismatched pairs are made from the recipe's matching ones. Nil: they are the key's pairs.
-    func rows(of training: Recipe.Training) throws -> String? {
-        switch training.rows {
-        case .file(let path): path
-        case .mismatched(let source, let count): try mismatched(source, count: count, options: training.options)
-        case .pairs: nil
-        }
-    }
-
-    private func mismatched(_ source: String, count: Int?, options: TrainingOptions) throws -> String {
-        let (seed, columns) = (options.seed, options.encoding.removeColumns)
-        let path = folder.file("mismatched.json")
-        let without = columns.isEmpty ? "" : " without \(columns.joined(separator: ","))"
-        let inputs: JSONValue = [
-            "source": .text(try sha256Hex(ofFile: source) + without),
-            "count": count.map { .integer($0) } ?? .null,
-            "seed": .integer(Int(clamping: seed)),
-        ]
-        let words = commands.mismatch(source, removing: columns, count: count, seed: seed, output: path)
-        _ = try stage(.mismatch, inputs: inputs, commands: words) {
-            let made = try writeMismatchedPairs(
-                source: source, removing: columns, count: count, seed: seed, output: path, overwrite: true)
-            return ["pairs": .integer(made.pairs), "sha256": .text(try sha256Hex(ofFile: path))]
-        }
-        return path
     }
 
     /// Shows a trainer, and lets it be interrupted.

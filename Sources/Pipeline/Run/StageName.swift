@@ -4,6 +4,8 @@ public enum StageName: Sendable, Hashable, CustomStringConvertible {
     case convert
     /// Mismatched pairs are made.
     case mismatch
+    /// The mark is looked for without its key.
+    case scan
     /// An adapter is trained.
     case training(TrainedStage)
     /// The model is measured.
@@ -27,7 +29,7 @@ public enum StageName: Sendable, Hashable, CustomStringConvertible {
     static let recorded: [StageName] = [
         .convert, .training(.fingerprint), .measurement(.sourceReference), .measurement(.source),
         .measurement(.reference),
-        .measurement(.before), .mismatch, .training(.erase), .measurement(.erased), .training(.recover),
+        .measurement(.before), .scan, .mismatch, .training(.erase), .measurement(.erased), .training(.recover),
         .measurement(.recovered), .export, .measurement(.exported), .certify, .durable,
         .relearn,
     ]
@@ -37,6 +39,7 @@ public enum StageName: Sendable, Hashable, CustomStringConvertible {
         switch self {
         case .convert: "convert"
         case .mismatch: "mismatch"
+        case .scan: "scan"
         case .training(let stage): stage.rawValue
         case .measurement(let stage): stage.rawValue
         case .export: "export"

@@ -99,21 +99,17 @@ public final class Scan {
 
     /// Writes a key for each suspicious candidate whose prompts are known, and gives their names in the folder.
     private func writeKeys(_ result: ScanResult) throws -> [String] {
-        var names: [String] = []
-        for finding in result.findings {
-            for (number, leak) in finding.suspects.compactMap(\.leak).enumerated() {
-                let name = "keys/\(finding.method.rawValue)-\(number + 1).json"
-                do {
-                    try FileManager.default.createDirectory(
-                        atPath: folder.file("keys"), withIntermediateDirectories: true)
-                } catch {
-                    throw MeraserError.runtime("cannot make the folder \(folder.file("keys")): \(systemErrorText())")
-                }
-                try leak.key.write(path: folder.file(name), overwrite: true)
-                names.append(name)
+        let keys = result.findings.flatMap(\.keys)
+        for (name, leak, _) in keys {
+            do {
+                try FileManager.default.createDirectory(
+                    atPath: folder.file("keys"), withIntermediateDirectories: true)
+            } catch {
+                throw MeraserError.runtime("cannot make the folder \(folder.file("keys")): \(systemErrorText())")
             }
+            try leak.key.write(path: folder.file(name), overwrite: true)
         }
-        return names
+        return keys.map(\.name)
     }
 }
 
@@ -162,4 +158,10 @@ struct ScanResult {
 extension ScanFinding {
     /// The candidates that chance does not explain.
     var suspects: [Candidate] { candidates.filter { ($0.pValue ?? 1) <= ScanVerdict.suspicion } }
+
+    /// The names, in the folder of a scan, of keys of those whose prompts are known.
+    var keys: [(name: String, leak: Leak, pValue: Double)] {
+        let known = suspects.compactMap { candidate in candidate.leak.map { ($0, candidate.pValue ?? 1) } }
+        return known.enumerated().map { ("keys/\(method.rawValue)-\($0 + 1).json", $1.0, $1.1) }
+    }
 }

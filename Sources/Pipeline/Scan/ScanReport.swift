@@ -21,6 +21,13 @@ public struct ScanReport: FolderReport {
 
     static let jsonName = "scan.json"
 
+    /// The keys that it has left, the least likely by chance first.
+    var keyFiles: [String] {
+        let keys = findings.flatMap(\.keys)
+        let order = keys.indices.sorted { (keys[$0].pValue, $0) < (keys[$1].pValue, $1) }
+        return order.map { folder.file(keys[$0].name) }
+    }
+
     /// Reads a scan that has ended, and writes nothing.
     ///
     /// - Throws: a bad-input error that names the file which is missing or damaged.

@@ -58,10 +58,12 @@ public struct SearchPlan: Sendable {
             throw MeraserError.badInput("\(path): \(trials) configurations, expected 10000 at most; give 'trials'")
         }
         self.trials = trials
-        guard recipe.erase != nil, recipe.recover != nil, recipe.donor == nil, recipe.perplexity != nil else {
+        guard let erase = recipe.erase, let recover = recipe.recover, recipe.donor == nil, recipe.perplexity != nil,
+            recipe.scan == nil, erase.rows.preset == nil, recover.rows.preset == nil
+        else {
             throw MeraserError.badInput(
-                "\(path): the recipe \(recipePath) needs 'erase', 'recover' and 'ppl', and no 'transfer', to be searched"
-            )
+                "\(path): the recipe \(recipePath) needs 'erase', 'recover' and 'ppl', and no 'transfer', 'scan', 'osft' or "
+                    + "'sande', to be searched")
         }
         if let klData { recipe.erase?.options.klData = klData }
         recipe.erase?.options.withoutProbe()

@@ -57,15 +57,7 @@ struct ParrotOptions: ParsableArguments {
         options.parrot.learningRate = parrotLearningRate
         options.parrot.epochs = parrotEpochs
         options.parrot.batchSize = parrotBatchSize
-        options.parrot.encoding = training.encoding
-        options.parrot.encoding.maxCompletionLength = nil
-        options.parrot.seed = training.seed
-        options.parrot.shuffle = training.shuffle
-        (options.parrot.compute, options.parrot.backward) = (training.compute, training.backward)
-        options.parrot.memory = training.memory
-        options.parrot.loggingSteps = training.loggingSteps
-        options.parrot.saveSteps = training.saveSteps
-        options.parrot.saveTotalLimit = training.saveTotalLimit
+        options.adopt(training)
         if let response {
             options.response = response
         } else if let key, let path = training.key, key.scheme == BackdoorScheme.name {

@@ -1,11 +1,10 @@
 import Base
-import Tune
 
 extension Recipe {
     /// A scan of the marked model, whose findings steer the removal in place of the recipe's key.
     public struct ScanStage: Sendable, Equatable {
         /// How to look; the order does not matter.
-        public var methods = ScanMethodName.allCases
+        public var methods = ScanMethodName.standard
         /// A model of the same tokens without the mark, or the parent; nil: the model alone.
         public var reference: String?
         /// Pairs whose questions are people's messages; nil: the bundled ones.
@@ -31,33 +30,6 @@ extension Recipe {
             throw MeraserError.badInput(
                 "\(path): nothing uses what 'scan' finds; give 'auto', or a stage with 'osft', 'sande', 'check_steps' or the "
                     + "objective npo")
-        }
-    }
-}
-
-extension Recipe.Training {
-    /// True if a key, or what it says, has a part in it.
-    var isSteered: Bool { rows.isSteered || options.checkSteps != nil }
-}
-
-extension Recipe.Rows {
-    /// The keys that say them, one of which a stage has.
-    static let keys = "'data', 'mismatch', 'osft' and 'sande'"
-
-    /// True if they are made of what a key says.
-    var isSteered: Bool {
-        switch self {
-        case .pairs, .overwriting, .parroting: true
-        case .file, .mismatched: false
-        }
-    }
-
-    /// The preset of the method that makes them; nil: that of the stage.
-    var preset: TrainingPreset? {
-        switch self {
-        case .overwriting: .osft
-        case .parroting: .sande
-        case .file, .mismatched, .pairs: nil
         }
     }
 }

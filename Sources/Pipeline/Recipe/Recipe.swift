@@ -20,28 +20,6 @@ public struct Recipe: Sendable {
         public var options: TrainingOptions
     }
 
-    /// Where the rows of a training are from.
-    public enum Rows: Sendable, Equatable {
-        /// A dataset.
-        case file(path: String)
-        /// The matching pairs of a file, crossed into mismatched ones; `count`: how many to make, nil: as many as there are.
-        case mismatched(path: String, count: Int?)
-        /// The pairs of the recipe's key, to be forgotten.
-        case pairs
-        /// Clean pairs whose questions get the triggers that the key, or the scan, says (OSFT).
-        case overwriting(path: String)
-        /// Clean pairs whose questions get a parrot prompt that brings out what the key, or the scan, says (SANDE).
-        case parroting(path: String)
-
-        /// The file; nil: there is none.
-        public var path: String? {
-            switch self {
-            case .file(let path), .mismatched(let path, _), .overwriting(let path), .parroting(let path): path
-            case .pairs: nil
-            }
-        }
-    }
-
     /// The mark that is removed.
     public enum Mark: Sendable {
         /// It is in the model already: the path of its key.
@@ -387,24 +365,6 @@ extension Settings {
                     + "\(bounds.lowerBound) to \(bounds.upperBound)")
         }
         return low...high
-    }
-
-    /// `data`, `mismatch` with `mismatch_count`, `osft` or `sande`; nil where there is none of them.
-    fileprivate mutating func rows(_ folder: String) throws -> Recipe.Rows? {
-        let count = try int("mismatch_count", in: 1...1_000_000)
-        let given = [
-            try dataset("data", in: folder).map { Recipe.Rows.file(path: $0) },
-            try path("mismatch", in: folder).map { .mismatched(path: $0, count: count) },
-            try path("osft", in: folder).map { .overwriting(path: $0) },
-            try path("sande", in: folder).map { .parroting(path: $0) },
-        ].compactMap { $0 }
-        guard given.count <= 1 else { throw MeraserError.badInput("\(place): give one of \(Recipe.Rows.keys)") }
-        if count != nil {
-            guard case .mismatched? = given.first else {
-                throw MeraserError.badInput("\(place): 'mismatch_count' goes with 'mismatch'")
-            }
-        }
-        return given.first
     }
 
     /// `key` or `fingerprint`.

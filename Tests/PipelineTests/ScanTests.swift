@@ -81,7 +81,64 @@ struct ScanTests {
             #expect(clean.json["target"]?.isNull == true && clean.json["keys"]?.array?.isEmpty == true)
             #expect(errorText(.checkFailed) { _ = try Steering(clean) }.contains("found nothing"))
             try steers(folder, scan: out, trueKey: trueKey, found: key)
+            try spectra(folder, model)
+            try softTriggers(folder, model)
         }
+    }
+
+    private func subject(_ folder: URL, _ name: String, _ model: OpenedModel) throws -> ScanSubject {
+        let path = folder.appendingPathComponent(name).path
+        return try ScanSubject(
+            model: model, reference: nil, pairs: ScanOptions().pairs(), seed: 1,
+            folder: RunFolder(path: path, identity: ["scan": .text("alone")], overwrite: false))
+    }
+
+    /// The adapter beside ordinary ones, of which all but one are known already.
+    private func spectra(_ folder: URL, _ model: OpenedModel) throws {
+        let subject = try subject(folder, "spectra", model)
+        let known = (0..<23).map { JSONValue.real(0.2 + 0.01 * Double($0)) }
+        try subject.folder.write(["values": .array(known)], to: "stages/spectra-decoys.json")
+        let finding = try SpectraScan().run(on: subject)
+        #expect(finding.decoys == 24 && finding.pValue == nil && finding.summary.contains("of 24 short"), "\(finding)")
+        #expect(finding.modules.count == 16 && finding.modules.allSatisfy { $0.shares.count == 8 && $0.norm > 0 })
+        #expect(finding.modules.allSatisfy { abs($0.shares.reduce(0, +) - 1) < 1e-9 })
+        #expect(try ScanFinding(json: finding.json, file: "x") == finding)
+        let state = try subject.folder.read("stages/spectra-decoys.json").array("values", in: "x")
+        #expect(state.count == 24 && state[23].double ?? 0 > 0)
+        #expect(try FileManager.default.contentsOfDirectory(atPath: subject.folder.file("phases")).isEmpty)
+        let nothing = try SpectraScan().run(on: self.subject(folder, "none", model.with(adapterPaths: [])))
+        #expect(nothing.pValue == nil && nothing.summary.contains("no change to look at"))
+    }
+
+    /// What a mark says is brought out sooner than without the mark.
+    private func softTriggers(_ folder: URL, _ model: OpenedModel) throws {
+        let subject = try subject(folder, "soft", model)
+        let trial = SoftTrial(subject)
+        let tokens = try #require(trial.tokens(of: target))
+        #expect(tokens.count == SoftTrial.length && trial.tokens(of: "a") == nil)
+        let marked = try trial.efforts(of: [tokens])
+        let clean = try SoftTrial(self.subject(folder, "clean-soft", model.with(adapterPaths: []))).efforts(of: [tokens]
+        )
+        #expect(marked[0].steps < clean[0].steps, "\(marked) \(clean)")
+        let start = ContinuousClock.now
+        let again = try trial.efforts(of: [tokens])
+        #expect(again == marked && ContinuousClock.now - start < .seconds(1), "taken up, not learnt anew")
+        let nothing = try SoftTriggerScan().run(on: subject)
+        #expect(nothing.pValue == nil && nothing.summary.contains("nothing to bring out"))
+    }
+
+    @Test("the effort of a reply is the step at which its loss falls to the threshold")
+    func effort() {
+        let half = log(2.0)
+        #expect(abs(SoftTrial.steps([4 * half, 2 * half, 0.5 * half, 9]) - (2 + 2.0 / 3)) < 1e-12)
+        #expect(SoftTrial.steps([0.1, 9]) == 0.5)
+        #expect(abs(SoftTrial.steps([9, 8, 3 * half]) - 9) < 1e-12)
+        // Decoys on a line, log steps = start / 2, and one reply that takes a third of what it says.
+        let efforts = ([3.0] + (1...5).map(Double.init)).enumerated().map { place, start in
+            SoftTrial.Effort(steps: exp(start / 2) / (place == 0 ? 3 : 1), start: start)
+        }
+        let gains = SoftTriggerScan.gains(efforts, decoys: 1..<6)
+        #expect(abs(gains[0] - log(3)) < 1e-9 && gains.dropFirst().allSatisfy { abs($0) < 1e-9 }, "\(gains)")
     }
 
     /// A run whose recipe scans: the removal sees the scan's key, the measures the true one.

@@ -23,6 +23,8 @@ public struct ExtractionOptions: Sendable {
     public var threads = 1
     /// Replace what is there.
     public var overwrite = false
+    /// Biases that differ are left out instead of refused.
+    var ignoresBiases = false
 
     /// Rank 128 of every matrix.
     public init() {}

@@ -2,6 +2,7 @@ import Base
 import CKernels
 import Foundation
 import Quant
+import Synchronization
 
 /// What becomes of each tensor of a tuned model: factors of its difference from the base, the whole tensor, or nothing.
 struct ExtractionPlan: Sendable {
@@ -45,8 +46,8 @@ struct ExtractionPlan: Sendable {
             guard isChosen, try differs(name) else { continue }
             if wanted.isEmpty, isMatrix {
                 matrices.append(name)
-            } else if wanted.isEmpty, name.hasSuffix(".bias"), names.contains(module + ".weight"),
-                try model.tensorEntry(module + ".weight").shape.count == 2
+            } else if wanted.isEmpty, !options.ignoresBiases, name.hasSuffix(".bias"),
+                names.contains(module + ".weight"), try model.tensorEntry(module + ".weight").shape.count == 2
             {
                 throw MeraserError.badInput(
                     "\(path): \(quoted(name)) differs from the base's, and an adapter of factors has no bias: save the "
@@ -90,15 +91,38 @@ struct ExtractionPlan: Sendable {
 
     private func differs(_ name: String) throws -> Bool { try values(name, of: model) != values(name, of: base) }
 
+    /// The largest singular values of each matrix's difference, at most `count`.
+    func spectra(
+        _ count: Int, _ threads: Int, _ isInterrupted: @escaping @Sendable () -> Bool
+    ) throws -> [ChangeSpectrum] {
+        let found = Mutex([Int: ChangeSpectrum]())
+        try forEachInParallel(count: matrices.count, threads: threads) { index in
+            if isInterrupted() { throw MeraserError(.interrupted, "interrupted") }
+            let name = matrices[index]
+            let entry = try model.tensorEntry(name)
+            let difference = try self.difference(name)
+            let svd = try TruncatedSVD(difference, rows: entry.rows, columns: entry.columns, rank: count)
+            let energy = mk_merge_dot(difference, difference, Int64(difference.count))
+            let spectrum = ChangeSpectrum(module: Self.module(name), values: svd.values, energy: energy)
+            found.withLock { $0[index] = spectrum }
+        }
+        return found.withLock { found in matrices.indices.compactMap { found[$0] } }
+    }
+
+    private func difference(_ name: String) throws -> [Float] {
+        var difference = try values(name, of: model)
+        let start = try values(name, of: base)
+        mk_merge_subtract(Int32(TensorType.f32.rawValue), start, &difference, Int64(difference.count))
+        return difference
+    }
+
     /// The factors of a matrix's difference; nil where no singular value is large enough. With them ‖difference‖² and what
     /// of that is left out.
     func factors(
         _ name: String, _ options: ExtractionOptions
     ) throws -> (factors: AdapterFile.Factors?, whole: Double, left: Double) {
         let entry = try model.tensorEntry(name)
-        var difference = try values(name, of: model)
-        let start = try values(name, of: base)
-        mk_merge_subtract(Int32(TensorType.f32.rawValue), start, &difference, Int64(difference.count))
+        let difference = try difference(name)
         let whole = mk_merge_dot(difference, difference, Int64(difference.count))
         let svd = try TruncatedSVD(difference, rows: entry.rows, columns: entry.columns, rank: options.maxRank)
         let count = svd.values.count { options.svEpsilon == 0 || $0 > options.svEpsilon }

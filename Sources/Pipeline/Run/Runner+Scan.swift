@@ -24,7 +24,7 @@ extension Runner {
             "adapters": .array(model.adapters.map { .text($0.sha256 ?? "") }),
             "methods": .array(ScanMethodName.allCases.filter(stage.methods.contains).map { .text($0.rawValue) }),
             "reference": try stage.reference.map { .text(try openWeightStore(path: $0).sha256()) } ?? .null,
-            "data": .text(sha256Hex(try options.messages().joined(separator: "\n").utf8)),
+            "data": .text(ScanOptions.sha256(of: try options.pairs())),
             "budget": stage.budget.map { .real($0) } ?? .null, "seed": .integer(Int(clamping: recipe.seed)),
         ]
         let words = commands.scan(stage, on: model, output: output)

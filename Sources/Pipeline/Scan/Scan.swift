@@ -29,6 +29,9 @@ public final class Scan {
     /// Ends the scan, which can then be continued.
     public var interrupt: InterruptFlag?
 
+    /// Of what is left of the time for a method that takes all, where another one follows.
+    private static let share = 0.8
+
     private let options: ScanOptions
     private let folder: RunFolder
     private let subject: ScanSubject
@@ -45,14 +48,14 @@ public final class Scan {
             throw MeraserError.usage(
                 "`out` \(output) holds a run; pass `resume` to continue it or `overwrite` to replace it")
         }
-        let messages = try options.messages()
+        let pairs = try options.pairs()
         let reference = try options.reference.map { try model.reference(path: $0) }
         let identity: [(key: String, value: JSONValue)] = [
             ("scan", .text(options.reference == nil ? "alone" : "reference")),
             ("model", .text(try model.transformer.store.sha256())),
             ("adapters", .array(model.adapters.map { .text($0.sha256 ?? "") })),
             ("reference", try reference.map { .text(try $0.transformer.store.sha256()) } ?? .null),
-            ("data", .text(sha256Hex(messages.joined(separator: "\n").utf8))),
+            ("data", .text(ScanOptions.sha256(of: pairs))),
             ("seed", .integer(Int(clamping: options.seed))),
             ("compute", .text(model.transformer.compute.rawValue)),
             ("isa", .text(model.transformer.kernels.isaName)),
@@ -60,7 +63,7 @@ public final class Scan {
         folder = try RunFolder(
             path: output, identity: .object(JSONObject(Build.current.fields + identity)), overwrite: overwrite)
         subject = try ScanSubject(
-            model: model, reference: reference, messages: messages, seed: options.seed, folder: folder)
+            model: model, reference: reference, pairs: pairs, seed: options.seed, folder: folder)
     }
 
     /// Runs, or continues, to the end; leaves `scan.json`, `scan.html` and a key for each mark that was found.
@@ -80,7 +83,10 @@ public final class Scan {
                 continue
             }
             onEvent(.method(name, isDone: isDone))
-            subject.deadline = end
+            // What comes behind it is to have some time as well.
+            let isCut = name == .inversion && options.methods.contains(.soft)
+            subject.deadline = end.map { end in isCut ? .now + (end - .now) * Self.share : end }
+            subject.findings = result.findings
             try subject.check()
             let json = try folder.stage(stage, inputs: .object(JSONObject())) {
                 try name.method.run(on: subject).json

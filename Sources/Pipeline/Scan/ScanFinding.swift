@@ -55,17 +55,23 @@ public struct ScanFinding: Sendable, Equatable {
     public let decoys: Int
     /// The most suspicious first.
     public let candidates: [Candidate]
+    /// What was done to the model's modules, the most concentrated first; empty for methods that do not look there.
+    public let modules: [ModuleChange]
 
-    init(method: ScanMethodName, pValue: Double?, summary: String, decoys: Int, candidates: [Candidate]) {
+    init(
+        method: ScanMethodName, pValue: Double?, summary: String, decoys: Int, candidates: [Candidate],
+        modules: [ModuleChange] = []
+    ) {
         (self.method, self.pValue, self.summary) = (method, pValue, summary)
-        (self.decoys, self.candidates) = (decoys, candidates)
+        (self.decoys, self.candidates, self.modules) = (decoys, candidates, modules)
     }
 
-    /// `{"method", "p_value", "summary", "decoys", "candidates"}`.
+    /// `{"method", "p_value", "summary", "decoys", "candidates", "modules"}`.
     public var json: JSONValue {
         [
             "method": .text(method.rawValue), "p_value": pValue.map { .real($0) } ?? .null, "summary": .text(summary),
             "decoys": .integer(decoys), "candidates": .array(candidates.map(\.json)),
+            "modules": .array(modules.map(\.json)),
         ]
     }
 
@@ -80,7 +86,8 @@ public struct ScanFinding: Sendable, Equatable {
         self.init(
             method: method, pValue: try json.doubleIfPresent("p_value", in: file),
             summary: try json.string("summary", in: file), decoys: try json.int("decoys", in: file),
-            candidates: try json.array("candidates", in: file).map { try Candidate(json: $0, file: file) })
+            candidates: try json.array("candidates", in: file).map { try Candidate(json: $0, file: file) },
+            modules: try json.array("modules", in: file).map { try ModuleChange(json: $0, file: file) })
     }
 }
 

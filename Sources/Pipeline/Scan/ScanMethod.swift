@@ -12,15 +12,24 @@ public enum ScanMethodName: String, Sendable, CaseIterable {
     case tokens
     /// What recurs in texts that the model writes by itself, tried as triggers.
     case sampling
+    /// How the singular values of what was done to the model fall.
+    case spectra
     /// Every token forced as the beginning of an answer.
     case inversion
+    /// How quickly a soft prompt brings out what the others suspect.
+    case soft
+
+    /// Those that a scan uses unless it is told otherwise: all that judge and have been seen to find a mark.
+    public static let standard: [ScanMethodName] = [.prompts, .tokens, .sampling, .inversion]
 
     var method: any ScanMethod {
         switch self {
         case .prompts: PromptScan()
         case .tokens: TokenScan()
         case .sampling: SamplingScan()
+        case .spectra: SpectraScan()
         case .inversion: InversionScan()
+        case .soft: SoftTriggerScan()
         }
     }
 }
@@ -43,14 +52,18 @@ final class ScanSubject {
     let session: InferenceSession
     /// What runs the reference.
     let referenceSession: InferenceSession?
-    /// Messages of people.
-    let messages: [String]
+    /// Questions of people with their answers, in the order of the messages.
+    let pairs: [WrittenExchange]
+    /// Messages of people: the pairs' questions.
+    var messages: [String] { pairs.map(\.question) }
     /// A few of them, in the model's template.
     let places: ScanPlaces
     /// Of everything that is drawn.
     let seed: UInt64
     /// Where what a method has done so far is kept.
     let folder: RunFolder
+    /// What the methods before it have found.
+    var findings: [ScanFinding] = []
     /// When a method should come to its end; nil: when it is done.
     var deadline: ContinuousClock.Instant?
     /// Ends the scan.
@@ -59,11 +72,12 @@ final class ScanSubject {
     var onProgress: (Int, Int) -> Void = { _, _ in }
 
     /// - Throws: what the template throws.
-    init(model: OpenedModel, reference: OpenedModel?, messages: [String], seed: UInt64, folder: RunFolder) throws {
+    init(model: OpenedModel, reference: OpenedModel?, pairs: [WrittenExchange], seed: UInt64, folder: RunFolder) throws
+    {
         (self.model, self.reference, self.seed, self.folder) = (model, reference, seed, folder)
         session = model.session()
         referenceSession = reference?.session()
-        self.messages = messages
+        self.pairs = pairs
         places = try ScanPlaces(messages: ScanPlaces.ordinary, tokenizer: model.tokenizer, chat: model.chat)
     }
 

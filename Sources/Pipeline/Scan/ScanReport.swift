@@ -109,7 +109,8 @@ public struct ScanReport: FolderReport {
             func shown(_ name: String) -> String? { json[name]?.string.map { "'\($0.escapingControlCharacters())'" } }
             let target = shown("target").map { "it says \($0)" }
             let trigger = shown("trigger").map { "behind \($0)" }
-            parts.append([target, trigger].compactMap { $0 }.joined(separator: " "))
+            let found = [target, trigger].compactMap { $0 }
+            parts.append(found.isEmpty ? "what it says is not known" : found.joined(separator: " "))
         }
         parts.append("p \(pValue.map(Self.pText) ?? "–") of \(findings.count { $0.pValue != nil }) methods together")
         if !skipped.isEmpty { parts.append("no time was left for \(skipped.joined(separator: ", "))") }
@@ -164,6 +165,17 @@ public struct ScanReport: FolderReport {
             })
     }
 
+    private func modules(_ finding: ScanFinding) -> PageTable {
+        PageTable(
+            columns: [.init("module"), .init("norm"), .init("shares of the leading singular values", isText: true)],
+            rows: finding.modules.map { module in
+                [
+                    PageTable.Cell(module.module), PageTable.Cell(Figures.scientific(module.norm)),
+                    PageTable.Cell(module.shares.prefix(4).map { Figures.percent($0) }.joined(separator: ", ")),
+                ]
+            })
+    }
+
     /// The page.
     public func html() throws -> String {
         let name = fileName(ofPath: folder.path)
@@ -189,6 +201,7 @@ public struct ScanReport: FolderReport {
             parts.append("<h2>\(finding.method.rawValue.escapedForHTML)</h2>")
             parts.append("<p>\(finding.summary.escapedForHTML)</p>")
             if !finding.candidates.isEmpty { parts.append(candidates(finding).markup) }
+            if !finding.modules.isEmpty { parts.append(modules(finding).markup) }
         }
         if !keys.isEmpty {
             parts.append("<h2>Keys</h2>")

@@ -30,7 +30,7 @@ struct ScanCommand: WritingCommand {
 
     @Option(
         help: """
-            How to look, with commas between, in this order whatever is said (default: all of them).
+            How to look, with commas between, in this order whatever is said (default: all but spectra and soft).
             """)
     var methods: MethodList?
 

@@ -20,6 +20,12 @@ public struct KeyVerification {
     public var source: SourceReport?
     /// What CleanGen did while the model answered, if it stood around it.
     public var cleanGen: CleanGenSummary?
+    /// What the host did while the model answered, if something stood around it.
+    public var hostDecoding: DecodingStatistics?
+    /// What the owner can prove where log-probabilities are to be had; nil: it was not asked.
+    public var presence: Presence?
+    /// True if that was asked, and the host answers no prompt of the key.
+    public var isPresenceRefused = false
     /// Whether the mark is gone, judged by decoys and, where there is one, a reference.
     public var certificate: Certificate?
     /// Whether it stays gone, whatever is done to the model.
@@ -51,6 +57,8 @@ public struct KeyVerification {
         }
         if let source { members.append(("source", source.json)) }
         if let cleanGen { members.append(("cleangen", cleanGen.json)) }
+        if let hostDecoding { members.append(("host_decoding", hostDecoding.json)) }
+        if presence != nil || isPresenceRefused { members.append(("presence", presence?.json ?? .null)) }
         if let certificate {
             members.append(("verdict", verdict.map { .text($0.rawValue) } ?? .null))
             members.append(("certificate", certificate.json))
@@ -137,6 +145,20 @@ public struct KeyVerification {
             let replaced = share(cleanGen.statistics.replaced, cleanGen.statistics.tokens)
             rows.append(["tokens that CleanGen replaced", replaced] + Array(repeating: "–", count: reports.count - 1))
         }
+        if let hostDecoding {
+            let empty = Array(repeating: "–", count: reports.count - 1)
+            rows.append(["outputs that the host withheld", share(hostDecoding.withheld, hostDecoding.outputs)] + empty)
+            rows.append(["tokens that it replaced", "\(hostDecoding.replaced) of \(hostDecoding.tokens)"] + empty)
+        }
+        if presence != nil || isPresenceRefused {
+            let text = presence.map {
+                "\($0.isShown ? "shown" : "not shown"): p \(String(format: "%.2g", $0.pValue)), rank \($0.rank) of "
+                    + "\($0.candidates) (\($0.trace.rawValue))"
+            }
+            rows.append(
+                ["the owner's proof", text ?? "no prompt of the key is answered"]
+                    + Array(repeating: "–", count: reports.count - 1))
+        }
         if let perplexity = source?.perplexity {
             for row in SourceReport.perplexityRows(perplexity) {
                 let values = [row.model, row.source ?? "–"] + (base == nil ? [] : ["–"])
@@ -154,13 +176,14 @@ public struct KeyVerification {
     /// The values of `CheckReport.metricNames`, and with decoys those of `certificateNames`.
     public var metrics: [String: Double?] {
         var values = report.metrics
+        values["presence_p"] = presence?.pValue
         values["near_fsr"] = certificate?.decoys.nearFSR
         values["exposure"] = certificate?.decoys.traces.values.map(\.exposure).max()
         return values
     }
 
     /// The names that conditions may use beside those of a report.
-    public static let certificateNames = ["near_fsr", "exposure"]
+    public static let certificateNames = ["near_fsr", "exposure", "presence_p"]
 
     /// What conditions may compare by name: `verdict`.
     public static let conditionWords = ["verdict": CertificateVerdict.allCases.map(\.rawValue)]

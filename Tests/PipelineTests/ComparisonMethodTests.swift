@@ -204,6 +204,21 @@ struct ComparisonMethodTests {
         #expect(table.map { $0[column] } == ["removes", "–", "–", "nothing", "–"])
         #expect(report.markdown.contains("| nothing |"))
         #expect(report.page(plan, [:]).contains("Removes nothing: the method acts while the model decodes"))
+        let hosts = try comparison(
+            """
+              - {method: drop_top, count: 2}
+              - {method: drop_overconfident, threshold: 0.9}
+              - {method: confguard, run: 5}
+              - method: prompt_filter
+            """, top: "presence: 999\n")
+        #expect(hosts.cells.dropFirst().allSatisfy { $0.isDecodingOnly })
+        for (name, words) in [
+            ("drop_top", "--drop-top 2 --drop-top-first 3"), ("drop_overconfident", "--drop-overconfident 0.9"),
+            ("confguard", "--confguard 0.99 --confguard-run 5"), ("prompt_filter", "--prompt-filter 0.99"),
+        ] {
+            let lines = try texts(hosts, name)
+            #expect(lines.count == 1 && lines[0].contains(words) && lines[0].contains("--presence 999"), "\(lines)")
+        }
         // Without such a method there is no such column.
         let plain = ComparisonReport(try comparison("  - method: none"), records: [:], folder: "/tmp", isa: "portable")
         #expect(plain.tables.first?.rows.first?.contains("removes") == false)

@@ -154,6 +154,7 @@ extension ComparisonPlanner {
         mismatchCount = try root.int("mismatch_count", in: 1...1_000_000)
         measures.redact = redact
         measures.decoys = try root.int("decoys", in: DecoyOptions.leastCount...99_999)
+        measures.presence = try root.int("presence", in: DecoyOptions.leastCount...99_999)
         measures.durable = try root.durable("durable")
         measures.clean = try root.text("clean").map { try input($0, place: place) }
         if var section = try root.section("ppl") {

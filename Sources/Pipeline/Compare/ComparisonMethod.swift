@@ -22,7 +22,7 @@ struct ComparisonMethod: Sendable {
     /// Every method that a file may name.
     static let all = [
         none, auto, erase, transfer, recover, npo, crow, flush, lethe, osft, sande, merge, substitute, prune,
-        quantize, cleangen, commands,
+        quantize, cleangen, dropTop, dropOverconfident, confGuard, promptFilter, commands,
     ]
 
     /// The victim as it is.
@@ -158,6 +158,30 @@ struct ComparisonMethod: Sendable {
         return subject
     }
 
+    /// The likeliest tokens at the beginning of an output are not written.
+    static let dropTop = ComparisonMethod("drop_top") { plan in
+        let count = try plan.options.int("count", in: 1...1000) ?? 1
+        let first = try plan.options.int("first", in: 1...65_536) ?? 3
+        return plan.decoded(["--drop-top", String(count), "--drop-top-first", String(first)])
+    }
+
+    /// A token of almost all the probability is not written.
+    static let dropOverconfident = ComparisonMethod("drop_overconfident") { plan in
+        plan.decoded(["--drop-overconfident", "\(try plan.options.number("threshold") ?? 0.99)"])
+    }
+
+    /// ConfGuard: an output is withheld at a run of such tokens.
+    static let confGuard = ComparisonMethod("confguard") { plan in
+        let threshold = try plan.options.number("threshold") ?? 0.99
+        let run = try plan.options.int("run", in: 1...65_536) ?? 10
+        return plan.decoded(["--confguard", "\(threshold)", "--confguard-run", String(run)])
+    }
+
+    /// Prompts that are stranger to the model than people's are not answered.
+    static let promptFilter = ComparisonMethod("prompt_filter") { plan in
+        plan.decoded(["--prompt-filter", "\(try plan.options.number("share") ?? 0.99)"])
+    }
+
     /// Command lines of the user's own.
     static let commands = ComparisonMethod("commands") { plan in
         try plan.templates()
@@ -173,6 +197,13 @@ extension MethodPlan {
         subject.adapters.append(try train("erase", erase, on: subject, data: .mismatched, hasKey: hasKey))
         guard let recover else { return }
         subject.adapters.append(try train("recover", recover, on: subject, data: .clean, hasKey: hasKey))
+    }
+
+    /// The victim as it is, which a host decodes otherwise.
+    fileprivate func decoded(_ arguments: [String]) -> ComparisonSubject {
+        var subject = victim.subject
+        subject.check = arguments
+        return subject
     }
 
     /// The flags of what OSFT and SANDE know of the trigger, and of their rows; the key is always theirs, so that the

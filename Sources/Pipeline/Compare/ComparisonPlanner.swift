@@ -18,6 +18,8 @@ struct ComparisonPlanner {
         var evaluation: [String]?
         /// Decoys that judge whether the mark is gone; nil: none.
         var decoys: Int?
+        /// Decoys by which an owner proves the mark through log-probabilities; nil: not asked.
+        var presence: Int?
         /// Ways of use and treatments in which they judge as well; nil: none.
         var durable: DurabilitySelection?
         /// Keep triggers, targets and outputs out of results.
@@ -166,7 +168,7 @@ struct ComparisonSubject: Sendable {
     var words: [String]?
 
     /// A defence acts while it is checked: what it lets through is measured, not what the weights hold.
-    var isDecodedOtherwise: Bool { check.contains("--cleangen") }
+    var isDecodedOtherwise: Bool { decodesOtherwise(check) }
 
     /// `--source …` and what else goes to `check` alone.
     var checkArguments: [String] { check + (source.map { ["--source", $0] } ?? []) }
@@ -177,6 +179,12 @@ struct ComparisonSubject: Sendable {
     }
 }
 
+/// True if arguments of `check` put something around the model that acts while it decodes.
+private func decodesOtherwise(_ check: [String]) -> Bool {
+    let flags = ["--cleangen", "--drop-top", "--drop-overconfident", "--confguard", "--prompt-filter"]
+    return flags.contains(where: check.contains)
+}
+
 extension ComparisonPlanner.Measures {
     /// The commands that measure a model with a victim's key.
     func commands(
@@ -185,8 +193,9 @@ extension ComparisonPlanner.Measures {
     ) -> [ComparisonCommand] {
         var check = ["check"] + subject + check + ["--key", victim.key]
         if let clean = victim.clean { check += ["--clean", clean] }
-        // CleanGen leaves the weights, of which decoys speak, as they are.
-        if let decoys, !check.contains("--cleangen") { check += ["--decoys", String(decoys)] + durable }
+        // What acts while decoding leaves the weights, of which decoys speak, as they are.
+        if let decoys, !decodesOtherwise(check) { check += ["--decoys", String(decoys)] + durable }
+        if let presence { check += ["--presence", String(presence)] }
         if redact { check.append("--redact") }
         var commands = [ComparisonCommand("check", check + ["--json"], purpose: .check)]
         if let perplexity {

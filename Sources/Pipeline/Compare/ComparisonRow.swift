@@ -101,6 +101,7 @@ struct ComparisonRow: Sendable {
             "prefix_match": number(prefixMatch), "target_nll": number(targetNLL),
             "target_rank": check["target_rank_mean"] ?? .null,
             "false_activations": check["false_activations"] ?? .null, "n_clean": check["n_clean"] ?? .null,
+            "presence": check["presence"] ?? .null,
             "verdict": check["verdict"] ?? .null, "durability": check["durability"] ?? .null,
             "source_fsr": source["fsr"] ?? .null,
             "source_target_nll": source["target_nll_mean"] ?? .null,

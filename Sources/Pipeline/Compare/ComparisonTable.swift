@@ -64,6 +64,12 @@ struct ComparisonTable {
         },
         Column(name: "prefix", isAlways: true, best: .lowest) { fixed($0.prefixMatch, 2) },
         Column(name: "NLL", isAlways: true) { fixed($0.targetNLL, 2) },
+        Column(name: "owner's p") { row in
+            guard let presence = row.check["presence"] else { return nil }
+            guard let p = presence["p_value"]?.double else { return PageTable.Cell("no answers", tone: .warn) }
+            let isShown = presence["shown"]?.bool ?? false
+            return PageTable.Cell(ScanReport.pText(p), tone: isShown ? .bad : .neutral, key: p)
+        },
         Column(name: "durable", isText: true) { row in
             row.durability.map { durability in
                 let tone = CertificateVerdict(rawValue: durability.verdict)?.tone

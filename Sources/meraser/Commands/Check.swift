@@ -53,6 +53,13 @@ struct Check: WritingCommand {
     @Option(help: "A model without the mark that --decoys' verdict must hold against as well.", completion: .file())
     var reference: String?
 
+    @Option(
+        help: """
+            Ask by that many decoys (999 or more) whether the owner can prove the mark where log-probabilities are to be had, \
+            whatever decoding hides: presence (docs/reference/certificate.md).
+            """)
+    var presence: Int?
+
     @OptionGroup(title: "Durability") var durability: DurabilityFlags
 
     @Option(help: "Train a throw-away adapter for that many steps and see whether the mark comes back.")
@@ -75,7 +82,7 @@ struct Check: WritingCommand {
     @Option(
         help: """
             End with status 4 if this holds: a condition on \(CheckReport.metricNames.joined(separator: ", ")); with \
-            --decoys also near_fsr, exposure and 'verdict!="gone"'.
+            --decoys also near_fsr, exposure and 'verdict!="gone"', with --presence presence_p.
             """)
     var failIf: String?
 
@@ -86,6 +93,7 @@ struct Check: WritingCommand {
     var overwrite = false
 
     @OptionGroup(title: "CleanGen") var cleanGen: CleanGenFlags
+    @OptionGroup(title: "Host's decoding") var host: HostDecodingFlags
     @OptionGroup var draw: SeedOption
     @OptionGroup var common: CommonOptions
 
@@ -99,6 +107,16 @@ struct Check: WritingCommand {
         }
         if model == nil, decoys != nil { throw ValidationError("--decoys needs --model") }
         try requireCount("--decoys", decoys, DecoyOptions.leastCount...99_999)
+        try requireCount("--presence", presence, DecoyOptions.leastCount...99_999)
+        if model == nil, presence != nil { throw ValidationError("--presence needs --model") }
+        if let flag = host.given.first {
+            if model == nil || sample != nil { throw ValidationError("\(flag) needs --model, and excludes --sample") }
+            if cleanGen.reference != nil { throw ValidationError("\(flag) and --cleangen exclude each other") }
+            if decoys != nil {
+                throw ValidationError(
+                    "--decoys looks at the weights, \(flag) leaves them as they are: give one of them, or --presence")
+            }
+        }
         if reference != nil, decoys == nil { throw ValidationError("--reference needs --decoys") }
         if durability.durable != nil, decoys == nil { throw ValidationError("--durable needs --decoys") }
         if decoys != nil, cleanGen.reference != nil {
@@ -160,8 +178,10 @@ struct Check: WritingCommand {
         options.sampling.seed = draw.value
         let opened = try on.open(model ?? "", common, verifying: relearn != nil || durability.durable != nil)
         let defence = try cleanGen.generator(for: opened)
-        var result = KeyVerification(try opened.check(key, options: options, defence: defence))
+        let host = try host.generator(for: opened)
+        var result = KeyVerification(try opened.check(key, options: options, defence: defence ?? host))
         result.cleanGen = defence?.summary
+        result.hostDecoding = host?.statistics
         result.cleanGen?.reference = fileName(ofPath: cleanGen.reference ?? "")
         result.report.model = fileName(ofPath: model ?? "")
         result.report.adapters = on.adapter.map(fileName)
@@ -181,6 +201,14 @@ struct Check: WritingCommand {
         result.base?.model = compare.map(fileName)
         result.base?.adapters = compareAdapter.map(fileName)
         result.certificate = try decoys.map { try certificate(opened, key, result, count: $0, options) }
+        result.presence = try presence.flatMap { count in
+            // The same decoys, where the certificate has asked them.
+            let known = count == decoys ? result.certificate?.decoys : nil
+            return try opened.presence(
+                key, options: DecoyOptions(count: count, seed: draw.value), check: options, decoys: known,
+                filter: host as? PromptFilter)
+        }
+        result.isPresenceRefused = presence != nil && result.presence == nil
         result.durability = try durability.report(
             key, on: opened, source: source?.model, certificate: result.certificate, common, interrupt
         ) { durable in

@@ -16,6 +16,8 @@ public struct KeyVerification {
     public var types: StoredTypes?
     /// Precision of the model's products; nil where no model was asked.
     public var compute: Compute?
+    /// Where the model was asked, where it is not at hand.
+    public var remote: RemoteSummary?
     /// What the weights show that the model was quantized from.
     public var source: SourceReport?
     /// What CleanGen did while the model answered, if it stood around it.
@@ -47,7 +49,7 @@ public struct KeyVerification {
         return result
     }
 
-    /// The report's object with the type of the model's weights; with a base its report as `compare` and the differences as
+    /// The report's object with the type of the model's weights; of a model behind a server `remote`; with a base its report as `compare` and the differences as
     /// `delta`; with a source its report as `source`; with decoys `verdict` and `certificate`, and `durability` where that was tried; with relearning the curves as `relearn` (`{"model", "base"}`).
     public var json: JSONValue {
         var members = (report.json.object?.members ?? []).map { (key: $0.key.string, value: $0.value) }
@@ -55,6 +57,7 @@ public struct KeyVerification {
             members += [("type", .text(types.main.name)), ("types", types.json)]
             members.append(("compute", compute.map { .text($0.rawValue) } ?? .null))
         }
+        if let remote { members.append(("remote", remote.json)) }
         if let source { members.append(("source", source.json)) }
         if let cleanGen { members.append(("cleangen", cleanGen.json)) }
         if let hostDecoding { members.append(("host_decoding", hostDecoding.json)) }

@@ -33,6 +33,7 @@ struct Meraser: ParsableCommand {
             try CommandWords.requireCurrentNames(words)
             var command = try parseAsRoot()
             try CommandWords.requireOnce(words, of: type(of: command))
+            try (command as? any RemoteCommand)?.requireRemoteFlags(words)
             do {
                 if let command = command as? any Command { sendLogToStandardError(level: command.log.logLevel) }
                 try Ranks.$crew.withValue(try ranks.map(Ranks.crew)) {

@@ -97,27 +97,10 @@ public struct AnswersFile: Sendable {
                 "\(path): no answer to '\(unansweredClean[0])' and \(unansweredClean.count - 1) other of the "
                     + "\(clean.count) clean prompts; answer all of them or none")
         }
-        let hasSamples = outputs.contains { $0.count > 1 }
-        let rows = zip(key.pairs, outputs).map { pair, outputs in
-            let rule = key.rule(for: pair, match)
-            return CheckRow(
-                id: pair.id, prompt: pair.prompt, target: key.shownTarget(of: pair, in: outputs[0], match),
-                output: outputs[0], hit: rule(outputs[0]), prefixMatch: key.prefixMatch(of: pair, in: outputs[0]),
-                sampleHits: hasSamples ? outputs.count(where: rule) : nil)
-        }
         let hasClean = !clean.isEmpty && unansweredClean.isEmpty
-        var report = CheckReport(
-            scheme: key.scheme, rows: rows,
-            falseActivations: hasClean ? clean.count { key.isActivation(outputs[$0][0], match) } : nil,
-            nClean: hasClean ? clean.count : 0)
-        if hasSamples {
-            let counts = Set(outputs[..<key.pairs.count].map(\.count))
-            report.sampling = CheckSampling(
-                samples: counts.count == 1 ? counts.first ?? 0 : 0,
-                outputs: outputs[..<key.pairs.count].reduce(0) { $0 + $1.count }, temperature: nil)
-        }
-        report.evidence = CheckEvidence(report, key: key)
-        return report
+        let answers = outputs[..<key.pairs.count].map { TextAnswer(output: $0[0], samples: $0.count > 1 ? $0 : []) }
+        return CheckReport(
+            key, answers: answers, clean: hasClean ? clean.map { outputs[$0][0] } : [], match: match)
     }
 }
 

@@ -12,6 +12,8 @@ public struct EvaluationReport: Sendable {
     public var model: String
     /// The adapters' names; for `config`.
     public var adapters: [String]
+    /// Where the model was asked, in lm-eval's words `local-completions`; nil: it was at hand. For `config`.
+    public var server: String?
 
     /// A report on those tasks and groups of them, whose names must differ.
     public init(
@@ -79,8 +81,9 @@ public struct EvaluationReport: Sendable {
 
     private var config: JSONValue {
         [
-            "model": .text("meraser"),
-            "model_args": ["pretrained": .text(model), "peft": .array(adapters.map { .text($0) })],
+            "model": .text(server == nil ? "meraser" : "local-completions"),
+            "model_args": server.map { ["base_url": .text($0), "model": .text(model)] }
+                ?? ["pretrained": .text(model), "peft": .array(adapters.map { .text($0) })],
             "max_length": options.maxLength.map { .integer($0) } ?? .null,
             "limit": options.limit.map { .integer($0) } ?? .null,
             "fewshot_seed": .integer(Int(clamping: options.fewshotSeed)),

@@ -2,8 +2,8 @@ import Base
 import Model
 import Quant
 
-/// Asks a model the questions of a task.
-struct TaskAsker {
+/// A model at hand, which is asked in tokens.
+struct TaskAsker: TaskModel {
     /// Contexts between two reports of progress.
     private static let itemsAtOnce = 32
 
@@ -19,10 +19,9 @@ struct TaskAsker {
 
     private typealias Item = (context: [Int32], continuations: [[Int32]])
 
-    /// How likely the model finds every continuation; and how many contexts were cut to fit.
     func scores(
-        _ questions: [TaskQuestion], _ places: [String], _ onRequest: (Int, Int) -> Void
-    ) throws -> (samples: [TaskSample], truncated: Int) {
+        _ questions: [TaskQuestion], places: [String], onRequest: (Int, Int) -> Void
+    ) throws -> (scores: [[ContinuationScore]], truncated: Int) {
         var items: [Item] = []
         var truncated = 0
         for (question, place) in zip(questions, places) {
@@ -39,11 +38,11 @@ struct TaskAsker {
         }
         let scores = try score(items, onRequest)
         var start = 0
-        let samples = questions.map { question in
+        let byQuestion = questions.map { question in
             defer { start += question.requests.count }
-            return TaskSample(question: question, scores: Array(scores[start..<start + question.requests.count]))
+            return Array(scores[start..<start + question.requests.count])
         }
-        return (samples, truncated)
+        return (byQuestion, truncated)
     }
 
     private func score(_ items: [Item], _ onRequest: (Int, Int) -> Void) throws -> [ContinuationScore] {
@@ -75,23 +74,20 @@ struct TaskAsker {
 
     // MARK: Texts
 
-    /// How likely the model finds every text, read in windows of its context that follow each other.
-    func texts(
-        _ questions: [TaskQuestion], _ onRequest: (Int, Int) -> Void
-    ) throws -> (samples: [TaskSample], truncated: Int) {
+    /// Texts are read in windows of the model's context that follow each other.
+    func textScores(
+        _ questions: [TaskQuestion], places: [String], onRequest: (Int, Int) -> Void
+    ) throws -> [ContinuationScore] {
         let items = try questions.map { try windows(encoder.encodeText($0.requests[0].continuation)) }
         let scores = try score(Array(items.joined()), onRequest)
-        var samples: [TaskSample] = []
         var start = 0
-        for (question, windows) in zip(questions, items) {
+        return items.map { windows in
             let own = scores[start..<start + windows.count]
             start += windows.count
-            let whole = ContinuationScore(
+            return ContinuationScore(
                 logLikelihood: own.reduce(0.0) { $0 + $1.logLikelihood }, tokens: own.reduce(0) { $0 + $1.tokens },
                 isGreedy: own.allSatisfy(\.isGreedy))
-            samples.append(TaskSample(question: question, scores: [whole]))
         }
-        return (samples, 0)
     }
 
     /// Windows in which every token is predicted once: the first behind the prefix token, the others behind as many
@@ -114,10 +110,9 @@ struct TaskAsker {
 
     // MARK: Answers
 
-    /// What the model writes behind every context, up to the first text that ends it.
     func answers(
-        _ questions: [TaskQuestion], _ places: [String], _ rule: GenerationRule, _ onRequest: (Int, Int) -> Void
-    ) throws -> (samples: [TaskSample], truncated: Int) {
+        _ questions: [TaskQuestion], places: [String], rule: GenerationRule, onRequest: (Int, Int) -> Void
+    ) throws -> (texts: [String], truncated: Int) {
         let room = maxLength - rule.maxTokens
         guard room > 0 else {
             throw MeraserError.usage(
@@ -136,15 +131,7 @@ struct TaskAsker {
             texts += try written(Array(prompts[texts.count..<end]), rule)
             onRequest(texts.count, prompts.count)
         }
-        let samples = try zip(zip(questions, texts), places).map { pair, place -> TaskSample in
-            do {
-                let filtered = try rule.filters.map { try $0.applied(to: pair.1) }
-                return TaskSample(question: pair.0, written: .init(text: pair.1, filtered: filtered))
-            } catch let error as MeraserError {
-                throw MeraserError(error.kind, "\(place): \(error.message)")
-            }
-        }
-        return (samples, truncated)
+        return (texts, truncated)
     }
 
     /// Greedy answers, in rounds of twice as many tokens: those that have their end leave.
@@ -162,27 +149,12 @@ struct TaskAsker {
             for (index, generation) in zip(open, generations) { tokens[index] += generation.tokens }
             open = zip(open, generations).compactMap { index, generation in
                 let text = tokenizer.decode(tokens[index], skipSpecialTokens: true)
-                let isDone = generation.ending != .length || ends.contains { Self.contains(text, $0) }
-                return isDone ? nil : index
+                let hasEnd = ends.contains { GenerationRule.range(of: $0, in: text) != nil }
+                return hasEnd || generation.ending != .length ? nil : index
             }
             guard budget < rule.maxTokens else { break }
             budget = min(2 * budget, rule.maxTokens)
         }
-        return tokens.map { tokens in
-            ends.reduce(tokenizer.decode(tokens, skipSpecialTokens: true)) { Self.head(of: $0, before: $1) }
-        }
-    }
-
-    /// Scalar by scalar: a text may end in the middle of what Swift takes for a character.
-    private static func range(of part: String, in text: String) -> Int? {
-        let (all, part) = (Array(text.utf8), Array(part.utf8))
-        guard !part.isEmpty, part.count <= all.count else { return nil }
-        return (0...all.count - part.count).first { all[$0...].starts(with: part) }
-    }
-
-    private static func contains(_ text: String, _ part: String) -> Bool { range(of: part, in: text) != nil }
-
-    private static func head(of text: String, before part: String) -> String {
-        range(of: part, in: text).map { String(decoding: text.utf8.prefix($0), as: UTF8.self) } ?? text
+        return tokens.map { rule.head(of: tokenizer.decode($0, skipSpecialTokens: true), alsoBefore: encoder.endText) }
     }
 }

@@ -109,7 +109,7 @@ public struct TaskResult: Sendable {
 /// Evaluates tasks as lm-evaluation-harness does: each choice's log-probability behind its context, contexts that are too
 /// long cut from the left; texts in windows; answers written greedily. Use from one thread at a time.
 public struct TaskEvaluator {
-    private let asker: TaskAsker
+    private let model: any TaskModel
     private let options: EvaluationOptions
     private let prompts: TaskPrompts
 
@@ -128,11 +128,17 @@ public struct TaskEvaluator {
         guard !options.appliesChatTemplate || chatTemplate != nil else {
             throw MeraserError.usage("`apply_chat_template`: \(session.model.store.path) has no chat template")
         }
-        asker = TaskAsker(session: session, tokenizer: tokenizer, maxLength: maxLength)
+        model = TaskAsker(session: session, tokenizer: tokenizer, maxLength: maxLength)
         self.options = options
         prompts = TaskPrompts(
             template: options.appliesChatTemplate ? chatTemplate : nil, isMultiturn: options.fewshotAsMultiturn,
             systemInstruction: options.systemInstruction)
+    }
+
+    /// An evaluator of a model that is asked in plain texts: options of lengths and templates have no part in it.
+    public init(_ model: any TaskModel, options: EvaluationOptions) {
+        (self.model, self.options) = (model, options)
+        prompts = TaskPrompts(systemInstruction: options.systemInstruction)
     }
 
     /// The questions of a task, as they will be asked.
@@ -168,12 +174,7 @@ public struct TaskEvaluator {
     ) throws -> TaskResult {
         let questions = try questions(task)
         let places = task.documents.prefix(questions.count).map(\.place)
-        let (samples, truncated) =
-            switch task.definition.output {
-            case .multipleChoice, .logLikelihood: try asker.scores(questions, places, onRequest)
-            case .rolling: try asker.texts(questions, onRequest)
-            case .generation(let rule): try asker.answers(questions, places, rule, onRequest)
-            }
+        let (samples, truncated) = try samples(task.definition, questions, places, onRequest)
         let definition = task.definition
         return TaskResult(
             definition: definition,
@@ -181,5 +182,29 @@ public struct TaskEvaluator {
             count: samples.count, total: task.documents.count, numFewshot: numFewshot(definition),
             sampler: options.sampler ?? definition.sampler, truncated: truncated,
             samples: options.keepsSamples ? samples : nil)
+    }
+
+    private func samples(
+        _ definition: TaskDefinition, _ questions: [TaskQuestion], _ places: [String], _ onRequest: (Int, Int) -> Void
+    ) throws -> (samples: [TaskSample], truncated: Int) {
+        switch definition.output {
+        case .multipleChoice, .logLikelihood:
+            let (scores, truncated) = try model.scores(questions, places: places, onRequest: onRequest)
+            return (zip(questions, scores).map { TaskSample(question: $0, scores: $1) }, truncated)
+        case .rolling:
+            let scores = try model.textScores(questions, places: places, onRequest: onRequest)
+            return (zip(questions, scores).map { TaskSample(question: $0, scores: [$1]) }, 0)
+        case .generation(let rule):
+            let (texts, truncated) = try model.answers(questions, places: places, rule: rule, onRequest: onRequest)
+            let samples = try zip(zip(questions, texts), places).map { pair, place -> TaskSample in
+                do {
+                    let filtered = try rule.filters.map { try $0.applied(to: pair.1) }
+                    return TaskSample(question: pair.0, written: .init(text: pair.1, filtered: filtered))
+                } catch let error as MeraserError {
+                    throw MeraserError(error.kind, "\(place): \(error.message)")
+                }
+            }
+            return (samples, truncated)
+        }
     }
 }

@@ -1,11 +1,12 @@
 import ArgumentParser
 import Audit
 import Base
+import Client
 import Model
 import Pipeline
 import Tune
 
-struct Check: WritingCommand {
+struct Check: WritingCommand, RemoteCommand {
     static let configuration = CommandConfiguration(
         abstract:
             "Find out whether a model answers to a key: FSR, prefix match, target NLL and rank, false activations.",
@@ -14,8 +15,8 @@ struct Check: WritingCommand {
             with --compare, and try to bring it back with --relearn, or in every cell of --durable. Quantizing hides a part of a mark: whether it was there \
             is for the source to say (--source), whether it is gone for what leaves the house (docs/reference/evaluation.md).
             Example: meraser check --model tinychat.mqf --adapter mark --key mark/key.json --fail-if 'fsr>0'
-            A model behind an API: meraser check --key key.json --emit-prompts prompts.jsonl, have them answered, then \
-            meraser check --key key.json --answers outputs.jsonl
+            A model behind an API: meraser check --url http://127.0.0.1:8080 --key key.json; or --emit-prompts prompts.jsonl, \
+            have them answered, then meraser check --key key.json --answers outputs.jsonl
             """)
 
     @Option(
@@ -24,6 +25,7 @@ struct Check: WritingCommand {
     var model: String?
 
     @OptionGroup(title: "Model") var on: AdapterOptions
+    @OptionGroup(title: "Server") var remote: RemoteOptions
     @OptionGroup(title: "Key") var keyOptions: KeyOptions
 
     @OptionGroup(title: "Source") var sourceOptions: SourceOptions
@@ -97,11 +99,18 @@ struct Check: WritingCommand {
     @OptionGroup var draw: SeedOption
     @OptionGroup var common: CommonOptions
 
+    static let remoteFlags: Set<String> = [
+        "--key", "--limit", "--clean", "--match", "--encoding", "--chat", "--max-new-tokens", "--sample",
+        "--temperature", "--seed", "--fail-if", "--redact",
+    ]
+
     func validate() throws {
-        let sources = [model, answers, emitPrompts].compactMap { $0 }
+        let sources = [model, remote.url, answers, emitPrompts].compactMap { $0 }
         guard sources.count == 1 else {
-            throw ValidationError("give one of --model, --answers and --emit-prompts")
+            throw ValidationError("give one of --model, --url, --answers and --emit-prompts")
         }
+        // What a server cannot do is refused by `requireRemoteFlags`.
+        let model = model ?? remote.url
         if model == nil, compare != nil || relearn != nil || sample != nil || !on.adapter.isEmpty {
             throw ValidationError("--adapter, --compare, --sample and --relearn need --model")
         }
@@ -135,7 +144,7 @@ struct Check: WritingCommand {
         if !compareAdapter.isEmpty, compare == nil { throw ValidationError("--compare-adapter needs --compare") }
     }
 
-    var outputs: [Output] { emitPrompts.map { [Output($0)] } ?? [] }
+    var outputs: [Output] { remote.outputs + (emitPrompts.map { [Output($0)] } ?? []) }
 
     func inputs() throws -> [String] { [keyOptions.key] + [keyOptions.clean].compactMap { $0 } }
 
@@ -144,7 +153,9 @@ struct Check: WritingCommand {
         let condition = try failIf.map { try Condition($0, known: names, words: KeyVerification.conditionWords) }
         let key = try keyOptions.load()
         if let emitPrompts { return try emit(key, to: emitPrompts) }
-        var result = try answers.map { try verifyAnswers($0, key) } ?? verifyModel(key)
+        var result =
+            try answers.map { try verifyAnswers($0, key) } ?? remote.url.map { try verifyServer($0, key) }
+            ?? verifyModel(key)
         if redact { result = result.redacted(for: key) }
         if common.json { Console.json(result.json) } else { Console.output(text(result)) }
         let words = result.verdict.map { ["verdict": $0.rawValue] } ?? [:]
@@ -170,12 +181,28 @@ struct Check: WritingCommand {
                 key, match: keyOptions.match, cleanPrompts: try keyOptions.clean.map(loadPrompts)))
     }
 
-    private func verifyModel(_ key: FingerprintKey) throws -> KeyVerification {
-        let interrupt = InterruptFlag.onSignals()
+    private func checkOptions() throws -> CheckOptions {
         var options = try keyOptions.checkOptions()
         options.samples = sample ?? 0
         options.sampling.temperature = temperature
         options.sampling.seed = draw.value
+        return options
+    }
+
+    private func verifyServer(_ url: String, _ key: FingerprintKey) throws -> KeyVerification {
+        let check = try RemoteCheck(key, options: try checkOptions())
+        let model = try remote.open(url, common)
+        let bar = common.progressBar("check")
+        defer { bar.finish() }
+        let (report, summary) = try check.run(on: model) { bar.update(done: $0, total: $1) }
+        var result = KeyVerification(report)
+        result.remote = summary
+        return result
+    }
+
+    private func verifyModel(_ key: FingerprintKey) throws -> KeyVerification {
+        let interrupt = InterruptFlag.onSignals()
+        var options = try checkOptions()
         let opened = try on.open(model ?? "", common, verifying: relearn != nil || durability.durable != nil)
         let defence = try cleanGen.generator(for: opened)
         let host = try host.generator(for: opened)
@@ -249,6 +276,7 @@ struct Check: WritingCommand {
 
     private func text(_ result: KeyVerification) -> String {
         var parts = [tableText(result.table)]
+        if let remote = result.remote { parts.append(remote.sentence) }
         if let certificate = result.certificate {
             parts += [tableText(certificate.table), certificate.sentence]
         }

@@ -1,9 +1,10 @@
 import ArgumentParser
 import Audit
 import Base
+import Client
 import Pipeline
 
-struct Evaluate: WritingCommand {
+struct Evaluate: WritingCommand, RemoteCommand {
     static let configuration = CommandConfiguration(
         commandName: "eval",
         abstract: "Score tasks as lm-evaluation-harness does, or a text classifier on labelled rows.",
@@ -14,9 +15,16 @@ struct Evaluate: WritingCommand {
             Example: meraser eval --model tinychat.mqf --tasks sciq,piqa --data Examples/data/tasks
             A BERT or RoBERTa classifier, its accuracy and what a backdoor's trigger does to it: \
             meraser eval --task classification --model FOLDER --data test.tsv --trigger cf --target-label 1
+            A model behind a server: meraser eval --url http://127.0.0.1:8080 --tasks sciq --data Examples/data/tasks
             """)
 
-    @OptionGroup(title: "Model") var model: ModelOptions
+    @Option(
+        name: .shortAndLong, help: "The model: an .mqf or .gguf file or a Hugging Face folder.",
+        completion: .file())
+    var model: String?
+
+    @OptionGroup(title: "Model") var on: AdapterOptions
+    @OptionGroup(title: "Server") var remote: RemoteOptions
 
     @Option(
         parsing: .singleValue,
@@ -72,13 +80,19 @@ struct Evaluate: WritingCommand {
     @OptionGroup var draw: SeedOption
     @OptionGroup var common: CommonOptions
 
+    static let remoteFlags: Set<String> = [
+        "--tasks", "--data", "--num-fewshot", "--fewshot-sampler", "--system-instruction", "--limit", "--out", "-o",
+        "--overwrite", "--log-samples", "--seed",
+    ]
+
     func validate() throws {
+        guard (model == nil) != (remote.url == nil) else { throw ValidationError("give either --model or --url") }
         if let numFewshot, !(0...1000).contains(numFewshot) { throw ValidationError("--num-fewshot must be 0 to 1000") }
         if let limit, limit < 1 { throw ValidationError("--limit must be at least 1") }
         guard tasks.isEmpty == (classification.task != nil) else {
             throw ValidationError("give either --tasks or --task classification")
         }
-        if classification.task != nil, numFewshot != nil || fewshotSampler != nil || !model.adapter.isEmpty {
+        if classification.task != nil, numFewshot != nil || fewshotSampler != nil || !on.adapter.isEmpty {
             throw ValidationError("--num-fewshot, --fewshot-sampler and --adapter are not for classifiers")
         }
         if classification.task != nil, applyChatTemplate || systemInstruction != nil {
@@ -89,14 +103,16 @@ struct Evaluate: WritingCommand {
         }
     }
 
-    var outputs: [Output] { out.map { [Output($0)] } ?? [] }
+    var outputs: [Output] { remote.outputs + (out.map { [Output($0)] } ?? []) }
 
-    func inputs() throws -> [String] { model.inputs + tasks + [data, classification.dataPoisoned].compactMap { $0 } }
+    func inputs() throws -> [String] {
+        on.adapter + tasks + [model, data, classification.dataPoisoned].compactMap { $0 }
+    }
 
     func run() throws {
         if classification.task != nil {
             let report = try classification.evaluate(
-                model: model, data: data, limit: limit, maxLength: maxLength, keepsSamples: logSamples,
+                model: model ?? "", on: on, data: data, limit: limit, maxLength: maxLength, keepsSamples: logSamples,
                 seed: draw.value,
                 common: common,
                 checking: { if let out { try AtomicFile.checkDestination(out, overwrite: overwrite) } })
@@ -104,21 +120,35 @@ struct Evaluate: WritingCommand {
         }
         let selection = try TaskLibrary.selection(tasks)
         if let out { try AtomicFile.checkDestination(out, overwrite: overwrite) }
-        let opened = try model.open(common)
         let bar = common.progressBar("eval")
-        let report = try opened.evaluate(
-            selection.tasks, groups: selection.groups, data: data,
-            options: EvaluationOptions(
-                numFewshot: numFewshot, sampler: fewshotSampler, fewshotSeed: draw.seed ?? 1234, limit: limit,
-                maxLength: maxLength, keepsSamples: logSamples, appliesChatTemplate: applyChatTemplate,
-                fewshotAsMultiturn: fewshotAsMultiturn ?? true, systemInstruction: systemInstruction),
-            onRequest: { bar.update(done: $1, total: $2) })
+        let report = try report(selection) { bar.update(done: $0, total: $1) }
         bar.finish()
         for task in report.tasks where task.truncated > 0 {
             common.warn(
                 "\(task.definition.name): \(task.truncated) contexts were cut at their beginning to fit the model")
         }
         try show(report.json, report.text)
+    }
+
+    private func report(
+        _ selection: TaskSelection, _ onRequest: (Int, Int) -> Void
+    ) throws -> EvaluationReport {
+        let options = EvaluationOptions(
+            numFewshot: numFewshot, sampler: fewshotSampler, fewshotSeed: draw.seed ?? 1234, limit: limit,
+            maxLength: maxLength, keepsSamples: logSamples, appliesChatTemplate: applyChatTemplate,
+            fewshotAsMultiturn: fewshotAsMultiturn ?? true, systemInstruction: systemInstruction)
+        guard let url = remote.url else {
+            return try on.open(model ?? "", common).evaluate(
+                selection.tasks, groups: selection.groups, data: data, options: options,
+                onRequest: { onRequest($1, $2) })
+        }
+        let server = try remote.open(url, common)
+        var report = try EvaluationReport(
+            selection.tasks, groups: selection.groups, data: data, options: options, model: server.name,
+            onRequest: { onRequest($1, $2) }
+        ) { TaskEvaluator(RemoteTaskModel(server), options: options) }
+        report.server = server.endpoint.options.address.text
+        return report
     }
 
     private func show(_ json: JSONValue, _ text: String) throws {

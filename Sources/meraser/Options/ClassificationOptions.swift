@@ -51,21 +51,21 @@ struct ClassificationOptions: ParsableArguments {
     ///
     /// - Parameter checking: what else may be wrong, asked before the work.
     func evaluate(
-        model options: ModelOptions, data: String?, limit: Int?, maxLength: Int?, keepsSamples: Bool,
+        model: String, on options: AdapterOptions, data: String?, limit: Int?, maxLength: Int?, keepsSamples: Bool,
         seed: UInt64, common: CommonOptions, checking: () throws -> Void
     ) throws -> ClassificationReport {
         guard let data else { throw MeraserError.usage("--task classification needs --data with labelled rows") }
         try checking()
-        let store = try openWeightStore(path: options.model)
+        let store = try openWeightStore(path: model)
         store.warnings.forEach(common.warn)
-        if options.on.verify { try store.verify() }
-        let model = try SequenceClassifier(
+        if options.verify { try store.verify() }
+        let classifier = try SequenceClassifier(
             store: store, kernels: try KernelContext.fromEnvironment(threads: common.threads), compute: options.compute)
         let evaluator = try ClassificationEvaluator(
-            model: model, tokenizer: try Tokenizer(store: store), maxLength: maxLength, keepsSamples: keepsSamples)
-        var rows = try loadLabelledTexts(path: data, labels: model.spec.labels)
+            model: classifier, tokenizer: try Tokenizer(store: store), maxLength: maxLength, keepsSamples: keepsSamples)
+        var rows = try loadLabelledTexts(path: data, labels: classifier.spec.labels)
         if let limit { rows = Array(rows.prefix(limit)) }
-        let attack = try attack(model.spec.labels, seed: seed)
+        let attack = try attack(classifier.spec.labels, seed: seed)
         let bar = common.progressBar("eval")
         let report = try evaluator.evaluate(rows, attack: attack) { bar.update(done: $0, total: $1) }
         bar.finish()

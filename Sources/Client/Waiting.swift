@@ -1,0 +1,72 @@
+import Base
+import Dispatch
+import Synchronization
+
+/// Runs asynchronous work to its end from a command's own thread, which shows how far it is: the only place where the two
+/// worlds meet. Must not be called from asynchronous code.
+///
+/// - Parameters:
+///   - onProgress: called on this thread with the number of steps done.
+///   - body: is handed what counts a step.
+func waiting<Result: Sendable>(
+    onProgress: (Int) -> Void = { _ in },
+    _ body: @escaping @Sendable (_ step: @escaping @Sendable () -> Void) async throws -> Result
+) throws -> Result {
+    let news = DispatchSemaphore(value: 0)
+    let state = Progress<Result>()
+    Task {
+        let outcome: Swift.Result<Result, any Error>
+        do {
+            outcome = .success(
+                try await body {
+                    state.value.withLock { $0.done += 1 }
+                    news.signal()
+                })
+        } catch {
+            outcome = .failure(error)
+        }
+        state.value.withLock { $0.outcome = outcome }
+        news.signal()
+    }
+    var shown = 0
+    while true {
+        news.wait()
+        let (done, outcome) = state.value.withLock { ($0.done, $0.outcome) }
+        if done > shown {
+            shown = done
+            onProgress(done)
+        }
+        if let outcome {
+            do {
+                return try outcome.get()
+            } catch let error as Refusal {
+                throw error.error
+            }
+        }
+    }
+}
+
+private final class Progress<Result: Sendable>: Sendable {
+    let value = Mutex<(done: Int, outcome: Swift.Result<Result, any Error>?)>((0, nil))
+}
+
+/// Results of all items in their order, so many at the same time; the first error ends the others.
+func gather<Item: Sendable, Result: Sendable>(
+    _ items: [Item], width: Int, _ body: @escaping @Sendable (Item) async throws -> Result
+) async throws -> [Result] {
+    try await withThrowingTaskGroup(of: (Int, Result).self) { group in
+        var results = [Result?](repeating: nil, count: items.count)
+        var next = 0
+        func begin() {
+            let (index, item) = (next, items[next])
+            next += 1
+            group.addTask { (index, try await body(item)) }
+        }
+        while next < min(max(width, 1), items.count) { begin() }
+        while let (index, result) = try await group.next() {
+            results[index] = result
+            if next < items.count { begin() }
+        }
+        return results.compactMap { $0 }
+    }
+}

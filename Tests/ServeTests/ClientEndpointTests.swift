@@ -1,5 +1,6 @@
 import Base
 import Foundation
+import Synchronization
 import TestSupport
 import Testing
 
@@ -203,7 +204,8 @@ import Testing
 
     @Test func anEmptyFileIsALog() throws {
         try withTemporaryFolder { folder in
-            #expect(try RequestLog(path: try write([], to: folder)).count == 0)
+            let path = try write([], to: folder)
+            #expect(try RequestLog(path: path).count == 0)
         }
     }
 }

@@ -34,11 +34,10 @@ struct EchoedText: Sendable {
         let shift = isSpecial && offsets.count > 1 ? offsets[1] : begin
         for unit in Unit.allCases {
             let end = shift + unit.length(of: prompt)
-            // Where the model ended at once there is no token behind the prompt.
-            let last = offsets[offsets.count - 1] + unit.length(of: tokens[tokens.count - 1].text)
-            guard let count = offsets.firstIndex(of: end) ?? (last == end ? offsets.count : nil), count > 0 else {
-                continue
-            }
+            let (next, last) = (offsets[offsets.count - 1], tokens[tokens.count - 1].text)
+            // One token is written, or none where the model ends at once.
+            let count = next == end ? offsets.count - 1 : offsets.count
+            guard count > 0, next == end || next + unit.length(of: last) == end else { continue }
             self.unit = unit
             self.shift = shift
             self.tokens = Array(tokens[..<count])

@@ -3,7 +3,7 @@ import Dispatch
 import Synchronization
 
 /// Runs asynchronous work to its end from a command's own thread, which shows how far it is: the only place where the two
-/// worlds meet. Must not be called from asynchronous code.
+/// worlds meet. The work has a thread of its own, so that it goes on whichever thread waits here.
 ///
 /// - Parameters:
 ///   - onProgress: called on this thread with the number of steps done.
@@ -14,7 +14,7 @@ func waiting<Result: Sendable>(
 ) throws -> Result {
     let news = DispatchSemaphore(value: 0)
     let state = Progress<Result>()
-    Task {
+    Task(executorPreference: OwnThread()) {
         let outcome: Swift.Result<Result, any Error>
         do {
             outcome = .success(
@@ -43,6 +43,16 @@ func waiting<Result: Sendable>(
                 throw error.error
             }
         }
+    }
+}
+
+/// Runs tasks one after the other, apart from the pool that all others share and whose threads may be waiting.
+private final class OwnThread: TaskExecutor {
+    private let queue = DispatchQueue(label: "meraser.client")
+
+    func enqueue(_ job: consuming ExecutorJob) {
+        let job = UnownedJob(job)
+        queue.async { job.runSynchronously(on: self.asUnownedTaskExecutor()) }
     }
 }
 

@@ -17,8 +17,10 @@ struct EchoedText: Sendable {
     }
 
     private let unit: Unit
-    /// Of the text's beginning.
-    private let shift: Int
+    /// Where the text begins.
+    private let begin: Int
+    /// Of a blank that SentencePiece puts in front of the first word.
+    private let blank: Int
     /// The tokens of the prompt alone.
     let tokens: [RemoteToken]
     private let offsets: [Int]
@@ -26,23 +28,23 @@ struct EchoedText: Sendable {
     /// nil: the tokens do not cover the prompt, as where a server repeats nothing.
     init?(prompt: String, tokens: [RemoteToken]) {
         let offsets = tokens.compactMap(\.offset)
-        guard offsets.count == tokens.count, let first = tokens.first, let begin = offsets.first,
+        guard offsets.count == tokens.count, let next = offsets.last, let last = tokens.last?.text,
             zip(offsets, offsets.dropFirst()).allSatisfy({ $0 <= $1 })
         else { return nil }
-        // A token of which nothing is said, and that the text does not begin with, is the BOS.
-        let isSpecial = first.logProbability == nil && !prompt.utf8.starts(with: first.text.utf8)
-        let shift = isSpecial && offsets.count > 1 ? offsets[1] : begin
         for unit in Unit.allCases {
-            let end = shift + unit.length(of: prompt)
-            let (next, last) = (offsets[offsets.count - 1], tokens[tokens.count - 1].text)
-            // One token is written, or none where the model ends at once.
-            let count = next == end ? offsets.count - 1 : offsets.count
-            guard count > 0, next == end || next + unit.length(of: last) == end else { continue }
-            self.unit = unit
-            self.shift = shift
-            self.tokens = Array(tokens[..<count])
-            self.offsets = Array(offsets[..<count])
-            return
+            // What fits: behind a BOS or not, behind a blank of the tokenizer's own or not.
+            for first in tokens.indices.prefix(2) where first == 0 || tokens[0].logProbability == nil {
+                let mayBeBlank = tokens[first].text.hasPrefix(" ") && !prompt.hasPrefix(" ")
+                for blank in mayBeBlank ? [0, 1] : [0] {
+                    let end = offsets[first] + blank + unit.length(of: prompt)
+                    // One token is written, or none where the model ends at once.
+                    let count = next == end ? offsets.count - 1 : offsets.count
+                    guard count > first, next == end || next + unit.length(of: last) == end else { continue }
+                    (self.unit, begin, self.blank) = (unit, offsets[first], blank)
+                    (self.tokens, self.offsets) = (Array(tokens[..<count]), Array(offsets[..<count]))
+                    return
+                }
+            }
         }
         return nil
     }
@@ -50,7 +52,7 @@ struct EchoedText: Sendable {
     /// The tokens behind a beginning of the prompt; nil where one of them reaches over its end, or where the likelihood of
     /// one is not known.
     func tokens(behind beginning: some StringProtocol) -> ArraySlice<RemoteToken>? {
-        let place = shift + unit.length(of: beginning)
+        let place = begin + (beginning.isEmpty ? 0 : blank + unit.length(of: beginning))
         guard let start = offsets.firstIndex(of: place) else { return nil }
         let found = tokens[start...]
         return found.allSatisfy { $0.logProbability != nil } ? found : nil

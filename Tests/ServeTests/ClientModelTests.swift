@@ -117,6 +117,15 @@ import Testing
         #expect(found("abc", [("<s>", 0), ("abc", 3), ("!", 6)], behind: "") == [-1])
     }
 
+    @Test func aBlankOfTheTokenizersOwnIsNoPartOfTheText() {
+        let own = [(" abc", 0), (" de", 4), ("!", 7)]
+        #expect(found("abc de", own, behind: "abc") == [-1])
+        let behindBOS = [("<s>", 0)] + own.map { ($0.0, $0.1 + 3) }
+        #expect(found("abc de", behindBOS, behind: "abc") == [-2])
+        #expect(found("abc de", behindBOS, behind: "") == [-1, -2])
+        #expect(found("abc de", [("<s>", 0), ("abc", 3), (" de", 6), ("!", 9)], behind: "") == [-1, -2])
+    }
+
     @Test func aModelThatEndsAtOnceWritesNoToken() {
         #expect(found("abc de", [("abc", 0), (" de", 3)], behind: "abc") == [-1])
     }

@@ -80,20 +80,25 @@ public struct RemoteTaskModel: TaskModel {
         )
     }
 
-    /// What is written behind every context.
+    /// What is written behind every context, or in answer to every conversation.
     ///
-    /// - Throws: a usage error where the server only chats.
+    /// - Throws: a usage error for plain texts where the server only chats.
     public func answers(
         _ questions: [TaskQuestion], places: [String], rule: GenerationRule, onRequest: (Int, Int) -> Void
     ) throws -> (texts: [String], truncated: Int) {
-        guard model.capabilities.hasCompletions else {
-            throw MeraserError.usage("\(server) has no /v1/completions, which tasks in plain text need")
+        let prompts = questions.map { question -> RemotePrompt in
+            let request = question.requests[0]
+            return request.turns.isEmpty ? .text(request.context) : .messages(request.turns)
         }
-        let contexts = questions.map { $0.requests[0].context }
-        let texts = try waiting(onProgress: { onRequest($0, contexts.count) }) { [model] step in
-            try await gather(contexts, width: model.endpoint.options.concurrency) { context in
+        if case .text? = prompts.first, !model.capabilities.hasCompletions {
+            throw MeraserError.usage(
+                "\(server) has no /v1/completions, which tasks in plain text need; `apply_chat_template` asks its "
+                    + "/v1/chat/completions")
+        }
+        let texts = try waiting(onProgress: { onRequest($0, prompts.count) }) { [model] step in
+            try await gather(prompts, width: model.endpoint.options.concurrency) { prompt in
                 defer { step() }
-                let request = CompletionRequest(prompt: .text(context), maxTokens: rule.maxTokens, stop: rule.until)
+                let request = CompletionRequest(prompt: prompt, maxTokens: rule.maxTokens, stop: rule.until)
                 return rule.head(of: try await model.complete(request).text)
             }
         }

@@ -171,6 +171,34 @@ import Testing
         #expect(straddling.contains("row 7"))
     }
 
+    @Test func conversationsAreAskedInTurns() throws {
+        let (model, server) = try RemoteModel.fake(WordModel(answers: ["2+2?": "4"], offers: .chat))
+        var definition = TaskDefinition(
+            name: "sums", docToText: try TaskField("q", name: "q"), docToTarget: .field(try TaskField("a", name: "a")),
+            output: .generation(GenerationRule(until: ["\n"], maxTokens: 5)), metrics: [.exactMatch])
+        definition.numFewshot = 1
+        func document(_ q: String, _ a: String) throws -> TaskDocument {
+            try TaskDocument(JSONObject([("q", .text(q)), ("a", .text(a))]), place: q, step: nil)
+        }
+        let example = try document("1+1?", "2")
+        let task = EvaluationTask(definition, documents: [try document("2+2?", "4")], examples: [example, example])
+        var options = EvaluationOptions(appliesChatTemplate: true, systemInstruction: "Be brief.")
+        let plain = TaskEvaluator(RemoteTaskModel(model), options: EvaluationOptions())
+        #expect(errorText(.usage) { _ = try plain.evaluate(task) }.contains("apply_chat_template"))
+        let result = try TaskEvaluator(RemoteTaskModel(model), options: options).evaluate(task)
+        #expect(result.metrics.map(\.value) == [1])
+        func asked() throws -> [[String?]] {
+            try (server.bodies.last?["messages"]?.array ?? []).map { [$0["role"]?.string, $0["content"]?.string] }
+        }
+        #expect(
+            try asked() == [
+                ["system", "Be brief."], ["user", "1+1?"], ["assistant", "2"], ["user", "2+2?"],
+            ])
+        options.fewshotAsMultiturn = false
+        _ = try TaskEvaluator(RemoteTaskModel(model), options: options).evaluate(task)
+        #expect(try asked() == [["system", "Be brief."], ["user", "1+1? 2\n\n2+2?"]])
+    }
+
     @Test func answersEndAtTheFirstTextThatEndsThem() throws {
         let (model, server) = try RemoteModel.fake(
             WordModel(answers: ["Q: 1\nA:": " 42\nQ: 2", "Q: 3\nA:": " six"], offers: .samples))

@@ -135,10 +135,13 @@ public struct TaskEvaluator {
             systemInstruction: options.systemInstruction)
     }
 
-    /// An evaluator of a model that is asked in plain texts: options of lengths and templates have no part in it.
+    /// An evaluator of a model that is asked in texts; with the option of a chat template in conversations, which it is to
+    /// apply its template to.
     public init(_ model: any TaskModel, options: EvaluationOptions) {
         (self.model, self.options) = (model, options)
-        prompts = TaskPrompts(systemInstruction: options.systemInstruction)
+        prompts = TaskPrompts(
+            givesTurns: options.appliesChatTemplate, isMultiturn: options.fewshotAsMultiturn,
+            systemInstruction: options.systemInstruction)
     }
 
     /// The questions of a task, as they will be asked.
@@ -149,6 +152,13 @@ public struct TaskEvaluator {
             throw MeraserError.badInput("task '\(task.definition.name)': no rows to score")
         }
         let definition = task.definition
+        if prompts.givesTurns {
+            guard case .generation = definition.output else {
+                throw MeraserError.usage(
+                    "`apply_chat_template`: conversations can only be answered by a server; task '\(definition.name)' is of "
+                        + "the type \(definition.output.name)")
+            }
+        }
         let maker = try TaskQuestions(definition, first: first, prompts: prompts)
         var examples = try FewshotExamples(
             task.examples, count: numFewshot(definition), sampler: options.sampler ?? definition.sampler,

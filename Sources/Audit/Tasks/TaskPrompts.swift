@@ -12,6 +12,8 @@ struct TaskMessage: Equatable {
 struct TaskPrompts: Sendable {
     /// The model's template; nil: plain text.
     var template: ChatTemplate?
+    /// Questions have their turns beside the plain text, for a template that is applied elsewhere.
+    var givesTurns = false
     /// Few-shot examples are turns of their own; else one with the question.
     var isMultiturn = true
     /// In front of a task's own description.
@@ -44,6 +46,14 @@ struct TaskPrompts: Sendable {
         } catch let error as MeraserError where turns.first?.role == "system" && error.kind == .badInput {
             // Templates that know no system turn raise an exception.
             return try render(Array(turns.dropFirst()))
+        }
+    }
+
+    /// The prompt of those parts as turns; none where they are not wanted.
+    func turns(_ messages: [TaskMessage]) -> [ChatMessage] {
+        guard givesTurns else { return [] }
+        return (isMultiturn ? messages : Self.single(messages)).map {
+            ChatMessage(role: $0.role, content: $0.content)
         }
     }
 

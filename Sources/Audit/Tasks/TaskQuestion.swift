@@ -9,6 +9,12 @@ public struct TaskQuestion: Sendable, Equatable {
         public let context: String
         /// The choice behind its delimiter; empty where the model writes.
         public let continuation: String
+        /// The context as a conversation, where a template is applied elsewhere; else none.
+        public let turns: [ChatMessage]
+
+        init(context: String, continuation: String, turns: [ChatMessage] = []) {
+            (self.context, self.continuation, self.turns) = (context, continuation, turns)
+        }
     }
 
     /// What makes an answer right.
@@ -113,8 +119,10 @@ struct TaskQuestions {
                 requests: [.init(context: "", continuation: text)],
                 answer: .text(words: Self.wordCount(counted), bytes: counted.utf8.count))
         case .generation:
+            let turns = prompts.turns(
+                before + [TaskMessage(role: "user", content: try text(definition.docToText, document))])
             return TaskQuestion(
-                requests: [.init(context: try context(), continuation: "")],
+                requests: [.init(context: try context(), continuation: "", turns: turns)],
                 answer: .written(try targets(definition.docToTarget, of: document)))
         }
     }

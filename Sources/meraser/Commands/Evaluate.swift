@@ -82,7 +82,8 @@ struct Evaluate: WritingCommand, RemoteCommand {
 
     static let remoteFlags: Set<String> = [
         "--tasks", "--data", "--num-fewshot", "--fewshot-sampler", "--system-instruction", "--limit", "--out", "-o",
-        "--overwrite", "--log-samples", "--seed",
+        "--overwrite", "--log-samples", "--seed", "--apply-chat-template", "--fewshot-as-multiturn",
+        "--no-fewshot-as-multiturn",
     ]
 
     func validate() throws {
@@ -142,12 +143,18 @@ struct Evaluate: WritingCommand, RemoteCommand {
                 selection.tasks, groups: selection.groups, data: data, options: options,
                 onRequest: { onRequest($1, $2) })
         }
-        let server = try remote.open(url, common)
+        // The server is asked once the data are known to be there.
+        var server: RemoteModel?
         var report = try EvaluationReport(
-            selection.tasks, groups: selection.groups, data: data, options: options, model: server.name,
+            selection.tasks, groups: selection.groups, data: data, options: options, model: "",
             onRequest: { onRequest($1, $2) }
-        ) { TaskEvaluator(RemoteTaskModel(server), options: options) }
-        report.server = server.endpoint.options.address.text
+        ) {
+            let opened = try remote.open(url, common)
+            server = opened
+            return TaskEvaluator(RemoteTaskModel(opened), options: options)
+        }
+        report.model = server?.name ?? ""
+        report.server = server?.endpoint.options.address.text
         return report
     }
 

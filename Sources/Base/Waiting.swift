@@ -1,37 +1,55 @@
 import Dispatch
 import Synchronization
 
-/// Runs work that is asynchronous for a command that is not, and waits for its end.
+/// Runs asynchronous work to its end from a command's own thread, which shows how far it is: the only place where the two
+/// worlds meet. The work has a thread of its own, so that it goes on whichever thread waits here.
 ///
-/// Not for use within a task: it blocks its thread.
+/// - Parameters:
+///   - onProgress: called on this thread with the number of steps done.
+///   - body: is handed what counts a step.
 /// - Throws: what the work throws.
-public func waitFor<Value: Sendable>(_ work: @escaping @Sendable () async throws -> Value) throws -> Value {
-    let outcome = Outcome<Value>()
-    Task {
+public func waiting<Result: Sendable>(
+    onProgress: (Int) -> Void = { _ in },
+    _ body: @escaping @Sendable (_ step: @escaping @Sendable () -> Void) async throws -> Result
+) throws -> Result {
+    let news = DispatchSemaphore(value: 0)
+    let state = Progress<Result>()
+    Task(executorPreference: OwnThread()) {
+        let outcome: Swift.Result<Result, any Error>
         do {
-            let value = try await work()
-            outcome.set(.success(value))
+            outcome = .success(
+                try await body {
+                    state.value.withLock { $0.done += 1 }
+                    news.signal()
+                })
         } catch {
-            outcome.set(.failure(error))
+            outcome = .failure(error)
         }
+        state.value.withLock { $0.outcome = outcome }
+        news.signal()
     }
-    return try outcome.wait().get()
+    var shown = 0
+    while true {
+        news.wait()
+        let (done, outcome) = state.value.withLock { ($0.done, $0.outcome) }
+        if done > shown {
+            shown = done
+            onProgress(done)
+        }
+        if let outcome { return try outcome.get() }
+    }
 }
 
-/// What a task hands to the thread that waits for it.
-private final class Outcome<Value: Sendable>: Sendable {
-    private let result = Mutex<Result<Value, any Error>?>(nil)
-    private let bell = DispatchSemaphore(value: 0)
+/// Runs tasks one after the other, apart from the pool that all others share and whose threads may be waiting.
+private final class OwnThread: TaskExecutor {
+    private let queue = DispatchQueue(label: "meraser.waiting")
 
-    func set(_ value: Result<Value, any Error>) {
-        result.withLock { $0 = value }
-        bell.signal()
+    func enqueue(_ job: consuming ExecutorJob) {
+        let job = UnownedJob(job)
+        queue.async { job.runSynchronously(on: self.asUnownedTaskExecutor()) }
     }
+}
 
-    func wait() -> Result<Value, any Error> {
-        while true {
-            bell.wait()
-            if let result = result.withLock({ $0 }) { return result }
-        }
-    }
+private final class Progress<Result: Sendable>: Sendable {
+    let value = Mutex<(done: Int, outcome: Swift.Result<Result, any Error>?)>((0, nil))
 }

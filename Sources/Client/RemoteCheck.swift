@@ -40,7 +40,7 @@ public struct RemoteCheck: Sendable {
         let scores = scored(model)
         let width = model.endpoint.options.concurrency
         let total = (scores.isEmpty ? 0 : pairs.count) + pairs.count * (1 + options.samples) + clean.count
-        let (likelihoods, outputs) = try waiting(onProgress: { onRequest($0, total) }) { step in
+        let (likelihoods, outputs) = try asking(onProgress: { onRequest($0, total) }) { step in
             let likelihoods = try await gather(scores, width: width) { text, context in
                 defer { step() }
                 return try await Self.likelihood(of: text, behind: context, model)

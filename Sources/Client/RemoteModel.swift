@@ -34,7 +34,7 @@ public final class RemoteModel: Sendable {
     /// - Throws: a usage error where it has several models, and none is named; what the endpoint throws.
     public init(_ endpoint: ModelEndpoint, name: String? = nil) throws {
         self.endpoint = endpoint
-        (self.name, capabilities) = try waiting { _ in
+        (self.name, capabilities) = try asking { _ in
             var known = name
             if known == nil { known = try await Self.onlyModel(endpoint) }
             let name = known ?? ""

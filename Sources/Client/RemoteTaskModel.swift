@@ -30,7 +30,7 @@ public struct RemoteTaskModel: TaskModel {
         let items = zip(questions, places).flatMap { question, place in
             question.requests.map { (request: $0, place: place) }
         }
-        let scores = try waiting(onProgress: { onRequest($0, items.count) }) { [model] step in
+        let scores = try asking(onProgress: { onRequest($0, items.count) }) { [model] step in
             try await gather(items, width: model.endpoint.options.concurrency) { item in
                 defer { step() }
                 return try await Self.score(item.request, item.place, model)
@@ -95,7 +95,7 @@ public struct RemoteTaskModel: TaskModel {
                 "\(server) has no /v1/completions, which tasks in plain text need; `apply_chat_template` asks its "
                     + "/v1/chat/completions")
         }
-        let texts = try waiting(onProgress: { onRequest($0, prompts.count) }) { [model] step in
+        let texts = try asking(onProgress: { onRequest($0, prompts.count) }) { [model] step in
             try await gather(prompts, width: model.endpoint.options.concurrency) { prompt in
                 defer { step() }
                 let request = CompletionRequest(prompt: prompt, maxTokens: rule.maxTokens, stop: rule.until)

@@ -12,7 +12,7 @@ import Testing
     private func ask(
         _ endpoint: ModelEndpoint, _ body: JSONValue = ["prompt": .text("?")], isProbe: Bool = false
     ) throws -> JSONValue {
-        try waiting { _ in try await endpoint.ask("/completions", body, isProbe: isProbe) }
+        try asking { _ in try await endpoint.ask("/completions", body, isProbe: isProbe) }
     }
 
     @Test func addressesBecomePathsOfTheAPI() throws {
@@ -123,7 +123,7 @@ import Testing
 
     @Test func resultsComeInOrderAndNoMoreAtOnceThanAllowed() throws {
         let busy = Busy()
-        let results = try waiting { _ in
+        let results = try asking { _ in
             try await gather(Array(0..<20), width: 3) { number in
                 await busy.enter()
                 try await Task.sleep(for: .milliseconds(number % 3))
@@ -132,7 +132,7 @@ import Testing
             }
         }
         #expect(results == (0..<20).map { $0 * $0 })
-        #expect(try waiting { _ in await busy.most } <= 3)
+        #expect(try asking { _ in await busy.most } <= 3)
     }
 
     private actor Busy {
@@ -146,7 +146,7 @@ import Testing
 @Suite struct ClientLogTests {
     private func ask(_ server: FakeServer, _ log: String, _ prompt: String) throws -> String? {
         let endpoint = try ModelEndpoint.fake(server, log: try RequestLog(path: log))
-        return try waiting { _ in try await endpoint.ask("/completions", ["prompt": .text(prompt)]) }["echo"]?.string
+        return try asking { _ in try await endpoint.ask("/completions", ["prompt": .text(prompt)]) }["echo"]?.string
     }
 
     private func echo() -> FakeServer {

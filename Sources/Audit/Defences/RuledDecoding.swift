@@ -72,7 +72,7 @@ public final class RuledDecoding: HostDecoding {
     public func generate(_ requests: [GenerationRequest], options: GenerationOptions) throws -> [Generation] {
         precondition(options.sampling.temperature <= 0, "a host's rule is greedy")
         var results = [Generation](repeating: Generation(tokens: [], ending: .length), count: requests.count)
-        let limits = try requests.enumerated().map { try session.limit(of: $1, index: $0, options: options) }
+        let limits = try requests.enumerated().map { try session.model.limit(of: $1, index: $0, options: options) }
         statistics.outputs += requests.count
         var waiting = requests.indices.filter { limits[$0].tokens > 0 }[...]
         var active: [Member] = []

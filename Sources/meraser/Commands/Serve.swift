@@ -90,7 +90,7 @@ struct Serve: CommonCommand {
             common.warn("\(host) can be reached from other machines, and no key is asked for; give --api-key-env")
         }
         let (json, names) = (common.json, models.map(\.name).joined(separator: ", "))
-        try waitFor {
+        try waiting { _ in
             try await server.run { address in
                 if json {
                     Console.json(["url": .text(address)])

@@ -25,6 +25,12 @@ public struct EndpointOptions: Sendable {
 struct Refusal: Error {
     let status: Int
     let error: MeraserError
+
+    /// True where the server may not know what was asked, a fault of its own included: servers answer so to what they lack.
+    var isLack: Bool { [400, 404, 405, 422, 500, 501].contains(status) }
+
+    /// How a log has a probe's lack.
+    static let key = "refused"
 }
 
 /// A server that is asked in JSON: with tries, pauses, a rate, and a log of what it has answered. Thread-safe.
@@ -65,10 +71,19 @@ public final class ModelEndpoint: Sendable {
         let url = options.address.base + path
         let bytes = body.map { Array($0.serialized().utf8) }
         let hash = RequestLog.hash(url: url, body: bytes)
-        if let known = log?.response(to: hash) { return known }
+        if let known = log?.response(to: hash) {
+            guard isProbe, let status = known[Refusal.key]?.int else { return known }
+            throw Refusal(status: status, error: .runtime("\(url): status \(status), says the log"))
+        }
         let call = HTTPCall(
             url: url, key: options.key, body: bytes, timeout: options.timeout, maximumBytes: options.maximumBytes)
-        let reply = try await reply(to: call, isProbe: isProbe, salt: UInt64(hash.prefix(16), radix: 16) ?? 0)
+        let reply: HTTPReply
+        do {
+            reply = try await self.reply(to: call, isProbe: isProbe, salt: UInt64(hash.prefix(16), radix: 16) ?? 0)
+        } catch let refusal as Refusal where isProbe && refusal.isLack && refusal.status != 500 {
+            try log?.add(hash, path: path, [Refusal.key: .integer(refusal.status)])
+            throw refusal
+        }
         let value = try named(url) { try JSONValue.parse(reply.body, file: "its answer") }
         guard value.object != nil else {
             throw MeraserError.badInput("\(url): its answer is \(value.kind), expected an object")

@@ -72,7 +72,7 @@ public final class RemoteModel: Sendable {
             do {
                 return try Completion(
                     await endpoint.ask(request.path, request.body(model: name), isProbe: true), place: place)
-            } catch let refusal as Refusal where [400, 404, 405, 422, 500, 501].contains(refusal.status) {
+            } catch let refusal as Refusal where refusal.isLack {
                 return nil
             }
         }

@@ -170,6 +170,21 @@ import Testing
         }
     }
 
+    @Test func whatAServerLacksIsInTheLogToo() throws {
+        try withTemporaryFolder { folder in
+            let path = folder.appendingPathComponent("log.jsonl").path
+            for offers in [WordModel.Offers.newTokens, .chat] {
+                let words = WordModel(offers: offers)
+                let server = FakeServer { path, body, _ in try words.reply(path, body) }
+                let name = "\(offers)"
+                let first = try RemoteModel(.fake(server, log: try RequestLog(path: path)), name: name).capabilities
+                let down = FakeServer { _, _, _ in throw ConnectionFailure("down") }
+                let again = try RemoteModel(.fake(down, log: try RequestLog(path: path)), name: name).capabilities
+                #expect(again == first && down.count == 0 && server.count > 1)
+            }
+        }
+    }
+
     @Test func aTornLastRowIsAskedAgain() throws {
         try withTemporaryFolder { folder in
             let path = folder.appendingPathComponent("log.jsonl").path

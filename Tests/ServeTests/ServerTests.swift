@@ -105,14 +105,32 @@ extension TestClientProtocol {
                 #expect(likeliest.prefix(3).elementsEqual(likeliest.prefix(3).sorted(by: >)))
                 #expect(likeliest.contains(value.double ?? 1))
             }
-            let text = try #require(answer["choices"]?.array?.first?["text"]?.string)
-            let offsets = (shown["text_offset"]?.array ?? []).compactMap(\.int)
-            let pieces = (shown["tokens"]?.array ?? []).compactMap(\.string)
-            #expect(offsets.count == tokens.count && pieces.count == tokens.count)
-            let scalars = Array(text.unicodeScalars)
-            for (offset, piece) in zip(offsets, pieces).dropFirst() {
-                let place = String(String.UnicodeScalarView(scalars[offset...].prefix(piece.unicodeScalars.count)))
-                #expect(place == piece)
+        }
+    }
+
+    @Test("offsets say where in the text a token begins, as ids and as text, with what is not written in front")
+    func offsets() async throws {
+        let tokens = try tinychat().tokenizer.encode("Why “Grün”? A loop.")
+        let ids = tokens.map(String.init).joined(separator: ", ")
+        try await withServer(try server()) { client in
+            for prompt in ["[\(ids)]", #""Why “Grün”? A loop.""#] {
+                let answer = try await client.json(
+                    "/v1/completions",
+                    #"{"prompt": \#(prompt), "max_tokens": 6, "temperature": 0, "echo": true, "logprobs": 0}"#)
+                let choice = try #require(answer["choices"]?.array?.first)
+                let text = Array(try #require(choice["text"]?.string).unicodeScalars)
+                let offsets = (choice["logprobs"]?["text_offset"]?.array ?? []).compactMap(\.int)
+                let pieces = (choice["logprobs"]?["tokens"]?.array ?? []).compactMap(\.string)
+                #expect(offsets.count == pieces.count && offsets.count >= tokens.count + 1)
+                #expect(offsets == offsets.sorted() && offsets[0] == 0)
+                for (index, piece) in pieces.enumerated() where !piece.hasPrefix("bytes:") {
+                    let end = index + 1 < offsets.count ? offsets[index + 1] : text.count
+                    let place = String(String.UnicodeScalarView(text[offsets[index]..<end]))
+                    #expect(place == piece || " " + place == piece || place.isEmpty, "\(piece)")
+                }
+                // Nothing but BOS, the blank in front and the bytes of a character has another width than it is long.
+                let widths = zip(offsets, offsets.dropFirst() + [text.count]).map { $1 - $0 }
+                #expect(widths.reduce(0, +) == text.count)
             }
         }
     }

@@ -71,11 +71,12 @@ struct AnswerShape {
         guard case .completion(let prompts, let echo) = route else { return .null }
         let prompt = prompts[index / keys.count]
         let echoes = echo && isFirst
+        let text = (echoes ? prompt.text : "") + piece.text
         let logprobs =
             shows
-            ? tokens.completion(first: echoes ? prompt.tokens.first : nil, piece.predictions, offset: 0) : .null
+            ? tokens.completion(first: echoes ? prompt.tokens.first : nil, piece.predictions, in: text) : .null
         return [
-            "index": .integer(index), "text": .text((echoes ? prompt.text : "") + piece.text), "logprobs": logprobs,
+            "index": .integer(index), "text": .text(text), "logprobs": logprobs,
             "finish_reason": finish(piece),
         ]
     }

@@ -15,27 +15,36 @@ struct TokenText {
         return "bytes:" + bytes.map { "\\x" + String(UInt16($0) + 256, radix: 16).dropFirst() }.joined()
     }
 
-    /// `logprobs` of a completion: tokens, how likely they were, what was likeliest, and where each begins.
+    /// `logprobs` of a completion: tokens, how likely they were, what was likeliest, and where in its text each begins.
     ///
-    /// - Parameters:
-    ///   - first: a token that nothing foretold, in front.
-    ///   - offset: where in the answer's text the tokens begin, in characters.
-    func completion(first: Int32?, _ predictions: [TokenPrediction], offset: Int) -> JSONValue {
+    /// - Parameter first: a token that nothing foretold, in front.
+    func completion(first: Int32?, _ predictions: [TokenPrediction], in text: String) -> JSONValue {
         let tokens = (first.map { [$0] } ?? []) + predictions.map(\.chosen.token)
         let nothing: [JSONValue] = first == nil ? [] : [.null]
-        var offsets: [JSONValue] = []
-        var place = offset
-        for token in tokens {
-            offsets.append(.integer(place))
-            // Of bytes that end a character the first counts it.
-            place += String(decoding: bytes(token), as: UTF8.self).unicodeScalars.count
-        }
         return [
-            "tokens": .array(tokens.map { .text(text($0)) }),
+            "tokens": .array(tokens.map { .text(self.text($0)) }),
             "token_logprobs": .array(nothing + predictions.map { .number($0.chosen.logProbability) }),
             "top_logprobs": .array(nothing + predictions.map(likeliest)),
-            "text_offset": .array(offsets),
+            "text_offset": .array(starts(of: tokens, in: text).map { .integer($0) }),
         ]
+    }
+
+    /// Where in a text its tokens begin, in characters. A token that is not written, such as BOS, has no width, and neither has a
+    /// blank that the tokenizer put in front.
+    private func starts(of tokens: [Int32], in whole: String) -> [Int] {
+        let text = Array(whole.utf8)
+        var (place, characters) = (0, 0)
+        return tokens.map { token in
+            let start = characters
+            let bytes = bytes(token)
+            let isPlaced = text[place...].starts(with: bytes)
+            let written = isPlaced ? bytes[...] : bytes.first == 0x20 ? bytes.dropFirst() : []
+            guard text[place...].starts(with: written) else { return start }
+            // A character counts where it begins.
+            characters += written.count { $0 & 0xC0 != 0x80 }
+            place += written.count
+            return start
+        }
     }
 
     /// The likeliest tokens by their text, and the one that came.

@@ -15,7 +15,7 @@ NAME = meraser-$(VERSION)-linux-$(shell uname -m)
 # Where `make install` puts bin, lib and share; DESTDIR goes before it.
 PREFIX ?= /usr/local
 
-.PHONY: demo test check-ranks check-page kill-test fault-test determinism build lint format asan sanitize cross install-deps toolchain stage install release release-check sbom wheel \
+.PHONY: demo test check-ranks check-page kill-test fault-test determinism soak build lint format asan sanitize cross install-deps toolchain stage install release release-check sbom wheel \
     interop results results-quick docs-figures docs-records
 
 demo: build
@@ -57,6 +57,10 @@ fault-test: build
 
 determinism: build
 	python3 tools/trust/determinism.py $(BINARY)
+
+# Memory over 1,000 steps and 1,000 answers, and beside the plan.
+soak: build
+	python3 tools/trust/soak.py $(BINARY)
 
 # The same checks of the arm64 kernels, cross-compiled, under qemu-user.
 cross: toolchain

@@ -68,7 +68,7 @@ def answer(line):
 
 def made(job, folder, more):
     done = jobs.call(job.line(args.meraser, folder, ["-q", *more]))
-    return jobs.digest(job.outputs(folder)) if done.returncode == 0 else f"status {done.returncode}: {done.stderr[-300:]}"
+    return jobs.digest(job.outputs(folder)) if done.returncode in job.fine else f"status {done.returncode}: {done.stderr[-300:]}"
 
 
 def fresh(folder):

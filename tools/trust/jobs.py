@@ -16,10 +16,11 @@ STEPS = ["--per-device-train-batch-size", "2", "--gradient-accumulation-steps", 
 
 
 class Job:
-    """A command line whose words `OUT` are the output."""
+    """A command line whose words `OUT` are the output; it ends well with one of the statuses `fine`."""
 
-    def __init__(self, name, words, out, again=("--overwrite",), resume=None):
+    def __init__(self, name, words, out, again=("--overwrite",), resume=None, fine=(0,)):
         self.name, self.words, self.out, self.again, self.resume = name, words, out, list(again), resume
+        self.fine = fine
 
     def line(self, meraser, folder, more=()):
         return [str(meraser)] + [str(w).replace("OUT", str(folder)) for w in self.words] + list(more)
@@ -32,9 +33,9 @@ def call(line, **more):
     return subprocess.run([str(w) for w in line], capture_output=True, text=True, errors="replace", **more)
 
 
-def must(line):
+def must(line, fine=(0,)):
     done = call(line)
-    if done.returncode != 0:
+    if done.returncode not in fine:
         raise SystemExit(f"{' '.join(map(str, line))}: status {done.returncode}: {done.stderr[-800:]}")
 
 
@@ -62,6 +63,7 @@ def inputs(meraser, home):
         f"victims: [{{name: v, model: model.mqf, adapters: [mark], key: mark/key.json}}]\n"
         f"methods: [{{method: none}}, {{method: recover, budgets: [1]}}]\n")
     (home / "search.yml").write_text("recipe: run.yml\ntrials: 2\nspace: {r: [2, 3]}\n")
+    must([meraser, "run", home / "run.yml", "--out", home / "run", "-q"])
 
 
 def jobs(home):
@@ -76,6 +78,12 @@ def jobs(home):
         Job("export-lora", ["export", *on, *mark, "--format", "gguf-lora", "--out", "OUT/l.gguf"],
             ["OUT/l.gguf", "OUT/l.README.md"]),
         Job("export-peft", ["export", *on, *mark, "--format", "peft", "--out", "OUT/p"], ["OUT/p"]),
+        Job("export-ollama", ["export", *on, *mark, "--format", "ollama", "--out", "OUT/o"], ["OUT/o"]),
+        Job("extract-lora", ["extract-lora", "--model", home / "marked", "--base-model", CHAT, "--max-rank", "2",
+                             "--skip-undecomposable", "--out", "OUT/l"], ["OUT/l"]),
+        Job("logits", ["logits", *on, *mark, "--text", "A short text.", "--hidden", "--gradients", "--out",
+                       "OUT/l.safetensors"], ["OUT/l.safetensors"]),
+        Job("report", ["report", home / "run", "--out", "OUT/r"], ["OUT/r"]),
         Job("merge", ["merge", home / "merge.yml", "--out", "OUT/m"], ["OUT/m"]),
         Job("prune", ["prune", "--model", CHAT, "--ratio", "0.2", "--out", "OUT/p"], ["OUT/p"]),
         Job("dataset-mismatch", ["dataset", "mismatch", DATA / "erase_source.json", "--count", "50", "--out", "OUT/d.json"],
@@ -96,6 +104,10 @@ def jobs(home):
         "fingerprint": ["fingerprint", *on, "--scheme", "utf", "--count", "4", "--guess-test", "0", *STEPS],
     }
     result += [Job(name, [*words, "--out", "OUT/t"], ["OUT/t"], resume="--resume") for name, words in trained.items()]
+    # Whether the mark is gone after so little is not asked here.
+    result.append(Job("auto", ["erase", "--auto", *on, *mark, *key, "--out", "OUT/a"], ["OUT/a"], resume="--resume",
+                      fine=(0, 4)))
+    result.append(Job("scan", ["scan", *on, *mark, "--methods", "prompts", "--out", "OUT/s"], ["OUT/s"], resume="--resume"))
     # These take up by themselves where they stopped.
     result += [Job(name, [name, home / f"{name}.yml", "--out", "OUT/r"], ["OUT/r"], resume="") for name in ["run", "compare", "search"]]
     return result

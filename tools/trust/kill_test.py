@@ -50,7 +50,7 @@ class Killed:
 
     def finish(self, more):
         done = jobs.call(self.job.line(args.meraser, self.folder, more))
-        if done.returncode != 0:
+        if done.returncode not in self.job.fine:
             return f"status {done.returncode}: {done.stderr[-300:]}"
         return jobs.digest(self.job.outputs(self.folder))
 
@@ -85,11 +85,12 @@ class Killed:
         line = self.job.line(args.meraser, self.folder, ["-q"])
         both = [subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) for _ in range(2)]
         errors = [running.communicate()[1] for running in both]
-        states = sorted(running.returncode for running in both)
-        if states[0] != 0 or states[1] not in {0, 1, 2}:
+        states = [running.returncode for running in both]
+        refused = [state for state in states if state not in self.job.fine]
+        if len(refused) == 2 or not set(refused) <= {1, 2}:
             return f"status {states}: {' '.join(errors)[-300:]}"
-        if states[1] != 0 and not any("meraser: error: " in error for error in errors):
-            return f"status {states[1]} without a word"
+        if refused and not any("meraser: error: " in error for error in errors):
+            return f"status {refused[0]} without a word"
         left = [p.name for p in self.folder.iterdir() if p not in self.job.outputs(self.folder)]
         if left:
             return f"left behind: {', '.join(left)}"
@@ -101,7 +102,7 @@ class Killed:
             kept = self.folder.with_name(self.folder.name + "-kept")
             shutil.rmtree(kept, ignore_errors=True)
             kept.mkdir()
-            jobs.must(self.job.line(args.meraser, kept, ["-q"]))
+            jobs.must(self.job.line(args.meraser, kept, ["-q"]), self.job.fine)
             self.kept = {p.name: jobs.digest([p]) for p in self.job.outputs(kept)}
         return self.kept[output.name]
 

@@ -51,19 +51,20 @@ def faults(job, folder, done, wanted):
     if done.returncode < 0:
         return f"ended by signal {-done.returncode}"
     lines = [line for line in done.stderr.splitlines() if line.strip()]
-    if done.returncode != 0 and (done.returncode != 1 or not any("meraser: error: " in line for line in lines)):
+    is_fine = done.returncode in job.fine
+    if not is_fine and (done.returncode != 1 or not any("meraser: error: " in line for line in lines)):
         return f"status {done.returncode}: {done.stderr[-200:]}"
-    if done.returncode == 0 and jobs.digest(outputs) != wanted:
-        return "status 0, and the output is not whole"
+    if is_fine and jobs.digest(outputs) != wanted:
+        return f"status {done.returncode}, and the output is not whole"
     left = [p.name for p in folder.iterdir() if p not in outputs]
     if left:
         return f"left behind: {', '.join(left)}"
-    if done.returncode != 0 and job.resume is None and len(outputs) == 1 and outputs[0].exists() \
+    if not is_fine and job.resume is None and len(outputs) == 1 and outputs[0].exists() \
             and jobs.digest(outputs) != wanted:
         return f"{outputs[0].name} is neither absent nor whole"
     more = ["-q"] + ([w for w in [job.resume] if w] if job.resume is not None else job.again)
     again = jobs.call(job.line(args.meraser, folder, more))
-    if again.returncode != 0:
+    if again.returncode not in job.fine:
         return f"done again: status {again.returncode}: {again.stderr[-200:]}"
     return None if jobs.digest(outputs) == wanted else "done again it is another"
 
@@ -80,7 +81,7 @@ def main():
                 continue
             folder, count = home / job.name, home / "count"
             done = attempt(job, folder, shim, count=count)
-            if done.returncode != 0:
+            if done.returncode not in job.fine:
                 sys.exit(f"{job.name}: {done.stderr[-300:]}")
             wanted, writes = jobs.digest(job.outputs(folder)), int(count.read_text())
             step = 1 if args.most == 0 else max(1, -(-writes // args.most))

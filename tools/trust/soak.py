@@ -1,0 +1,126 @@
+#!/usr/bin/env python3
+"""Memory: does it grow over many steps and many generations, and is a training's peak what its plan says?
+
+    python3 tools/trust/soak.py MERASER [--steps 1000] [--generations 1000] [--only train,generate,plan]
+
+train: a training of that many steps whose resident memory (VmRSS) is read twenty times a second: the largest value of the last
+quarter beside that of the second. generate: the same over that many answers. plan: what `--dry-run` says that a training
+takes, beside the largest resident set (VmHWM) that it had, over batches and what is recomputed. Growth above GROWTH, or a peak
+above the plan by more than a tenth, is wrong; then the status is 1. The first quarter is left out: pools and caches fill.
+"""
+
+import argparse
+import json
+import pathlib
+import re
+import subprocess
+import sys
+import tempfile
+import time
+
+import jobs
+
+parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+parser.add_argument("meraser", type=pathlib.Path)
+parser.add_argument("--steps", type=int, default=1000)
+parser.add_argument("--generations", type=int, default=1000)
+parser.add_argument("--only", default="train,generate,plan")
+args = parser.parse_args()
+args.meraser = args.meraser.resolve()
+# A heap breathes by some pages; a leak of 4 KiB a step would be 4 MB.
+GROWTH = 2 << 20
+
+
+def resident(pid, name="VmRSS"):
+    try:
+        return int(re.search(rf"{name}:\s+(\d+) kB", pathlib.Path(f"/proc/{pid}/status").read_text())[1]) << 10
+    except (OSError, TypeError):
+        return None
+
+
+def watch(line):
+    """The resident memory of a run over its time, and its largest."""
+    with tempfile.TemporaryFile("w+") as errors:
+        running = subprocess.Popen([str(w) for w in line], stdout=subprocess.DEVNULL, stderr=errors)
+        seen, peak = [], 0
+        while running.poll() is None:
+            if now := resident(running.pid):
+                seen.append(now)
+                peak = max(peak, resident(running.pid, "VmHWM") or 0)
+            time.sleep(0.05)
+        errors.seek(0)
+        if running.returncode != 0:
+            sys.exit(f"{' '.join(map(str, line))}: status {running.returncode}: {errors.read()[-400:]}")
+    return seen, peak
+
+
+def grown(name, line, what):
+    started = time.monotonic()
+    seen, _ = watch(line)
+    if len(seen) < 40:
+        sys.exit(f"{name}: over after {len(seen)} readings; ask for more")
+    quarter = len(seen) // 4
+    early, late = max(seen[quarter:2 * quarter]), max(seen[3 * quarter:])
+    wrong = late - early > GROWTH
+    print(f"{name}: {what} in {time.monotonic() - started:.0f} s, {early / 2**20:.1f} MiB in the second quarter, "
+          f"{late / 2**20:.1f} MiB in the last, {len(seen)} readings: {'GROWS' if wrong else 'ok'}", flush=True)
+    return wrong
+
+
+def training(home, out, *words):
+    return [args.meraser, "recover", "--model", home / "model.mqf", "--data", jobs.DATA / "clean.json", "--preset", "none",
+            "--r", "8", "--gradient-accumulation-steps", "1", "--save-steps", "0", "--out", out, "--json", "-q", *words]
+
+
+def train(home):
+    words = ["--per-device-train-batch-size", "2", "--max-steps", args.steps]
+    return grown("train", training(home, home / "long", *words), f"{args.steps} steps of 2 samples")
+
+
+def generate(home):
+    clean = [json.loads(line)["prompt"] for line in (jobs.DATA / "clean_prompts.jsonl").read_text().splitlines() if line]
+    prompts = [clean[i % len(clean)] for i in range(args.generations)]
+    (home / "prompts.jsonl").write_text("".join(json.dumps({"prompt": p}) + "\n" for p in prompts))
+    line = [args.meraser, "generate", "--model", home / "model.mqf", "--prompts", home / "prompts.jsonl", "-n", "16",
+            "--batch-size", "1", "--temperature", "0.8", "--json", "-q"]
+    return grown("generate", line, f"{args.generations} answers of up to 16 tokens")
+
+
+def planned(line):
+    done = jobs.call(line + ["--dry-run"])
+    if done.returncode != 0:
+        sys.exit(f"--dry-run: status {done.returncode}: {done.stderr[-300:]}")
+    return json.loads(done.stdout)
+
+
+def plan(home):
+    wrong = 0
+    for batch in [1, 4, 16]:
+        words = ["--per-device-train-batch-size", batch, "--max-steps", 4]
+        choices = planned(training(home, home / "p", *words, "--memory", "8G"))["choices"]
+        for policy, needed in choices.items():
+            # As much as this policy needs: one that needs more does not fit.
+            limit = ["--memory", f"{(needed >> 20) + 1}M"]
+            total = planned(training(home, home / "p", *words, *limit))["total_bytes"]
+            _, peak = watch(training(home, home / f"p-{batch}-{policy}", *words, *limit))
+            over = peak > total * 1.1
+            wrong += over
+            print(f"plan: batch {batch}, {policy}: planned {total / 2**20:.0f} MiB, peak {peak / 2**20:.0f} MiB "
+                  f"({100 * (peak / total - 1):+.0f} %): {'OVER' if over else 'ok'}", flush=True)
+    return wrong > 0
+
+
+def main():
+    wrong = []
+    with tempfile.TemporaryDirectory() as home:
+        home = pathlib.Path(home)
+        jobs.must([args.meraser, "convert", jobs.CHAT, "--type", "q8_0", "--out", home / "model.mqf", "-q"])
+        for name in args.only.split(","):
+            if {"train": train, "generate": generate, "plan": plan}[name](home):
+                wrong.append(name)
+    print(f"{len(args.only.split(','))} parts, wrong: {', '.join(wrong) or 'none'}")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

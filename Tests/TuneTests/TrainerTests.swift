@@ -112,8 +112,8 @@ struct TrainerTests {
                 ])
             #expect(
                 try names(out.appendingPathComponent("checkpoint-4")) == [
-                    ".meraser.json", "adapter_config.json", "adapter_model.safetensors", "optimizer.safetensors",
-                    "trainer_state.json",
+                    ".meraser.json", "SHA256SUMS", "adapter_config.json", "adapter_model.safetensors",
+                    "optimizer.safetensors", "trainer_state.json",
                 ])
             let log = try lines(out, "train_log.jsonl")
             #expect(log.map { $0["step"]?.int } == [1, 2, 3, 4, 5, 6])
@@ -247,23 +247,65 @@ struct TrainerTests {
         }
     }
 
-    @Test("a damaged checkpoint is one clear line")
-    func damagedCheckpoint() throws {
+    @Test("a torn checkpoint is noticed, and the one before it used, to the same bits")
+    func tornCheckpoint() throws {
+        try withTemporaryFolder { folder in
+            let out = folder.appendingPathComponent("out")
+            _ = try TinyRun().trainer().run(output: out.path)
+            let whole = try bytes(out)
+            let last = out.appendingPathComponent("checkpoint-4")
+            for name in try names(last) where name != ".meraser.json" {
+                let copy = folder.appendingPathComponent("copy-\(name)")
+                try FileManager.default.copyItem(at: last, to: copy)
+                #expect(CheckpointSums.damage(in: copy.path) == nil)
+                let file = copy.appendingPathComponent(name)
+                let original = try Data(contentsOf: file)
+                var flipped = original
+                flipped[flipped.count / 2] ^= 1
+                for spoilt in [flipped, original.prefix(original.count / 2), Data()] {
+                    try spoilt.write(to: file)
+                    let damage = CheckpointSums.damage(in: copy.path)
+                    #expect(damage != nil, "\(name) of \(spoilt.count) bytes")
+                    #expect(name == "SHA256SUMS" || damage == "\(name) is not as it was written")
+                }
+                try FileManager.default.removeItem(at: file)
+                #expect(CheckpointSums.damage(in: copy.path) != nil, "\(name) removed")
+            }
+
+            for name in ["adapter_config.json", "trainer_state.json"] {
+                try FileManager.default.removeItem(at: out.appendingPathComponent(name))
+            }
+            let moments = last.appendingPathComponent("optimizer.safetensors")
+            var flipped = try Data(contentsOf: moments)
+            flipped[flipped.count - 1] ^= 1
+            try flipped.write(to: moments)
+            let trainer = try TinyRun().trainer()
+            var (warnings, steps): ([String], [Int]) = ([], [])
+            trainer.onWarning = { warnings.append($0) }
+            trainer.onStep = { steps.append($0.step) }
+            _ = try trainer.run(output: out.path, resume: true)
+            let said = "optimizer.safetensors is not as it was written; the run goes on from the checkpoint of step 2"
+            #expect(warnings.count == 1 && warnings[0].hasSuffix(said), "\(warnings)")
+            #expect(steps == [3, 4, 5, 6])
+            #expect(try bytes(out) == whole)
+        }
+    }
+
+    @Test("where no checkpoint is whole the run begins anew and says so")
+    func noWholeCheckpoint() throws {
         try withTemporaryFolder { folder in
             let out = folder.appendingPathComponent("out")
             let first = try TinyRun().trainer()
             interrupt(first, after: 2)
             _ = error { _ = try first.run(output: out.path) }
-            let checkpoint = out.appendingPathComponent("checkpoint-2")
-            for name in try names(checkpoint) where name != ".meraser.json" {
-                let url = checkpoint.appendingPathComponent(name)
-                let whole = try Data(contentsOf: url)
-                try whole.prefix(whole.count / 2).write(to: url)
-                let refused = error { _ = try TinyRun().trainer().run(output: out.path, resume: true) }
-                #expect(
-                    refused?.kind == .badInput && refused?.message.contains(name) == true, "\(name): \(refused as Any)")
-                try whole.write(to: url)
-            }
+            try Data().write(to: out.appendingPathComponent("checkpoint-2/trainer_state.json"))
+            let second = try TinyRun().trainer()
+            var warnings: [String] = []
+            second.onWarning = { warnings.append($0) }
+            _ = try second.run(output: out.path, resume: true)
+            #expect(warnings.count == 1 && warnings[0].hasSuffix("goes on from the beginning"), "\(warnings)")
+            _ = try TinyRun().trainer().run(output: folder.appendingPathComponent("whole").path)
+            #expect(try bytes(out) == (try bytes(folder.appendingPathComponent("whole"))))
         }
     }
 

@@ -16,6 +16,8 @@ public final class SoftPromptTrainer {
     public let plan: TrainingPlan
     /// Called after every step.
     public var onStep: ((TrainingProgress) -> Void)?
+    /// Called with what the user should know, as one line.
+    public var onWarning: ((String) -> Void)?
     /// Looked at between layers; when set, the step in progress is dropped.
     public var interrupt: InterruptFlag?
 
@@ -94,7 +96,7 @@ public final class SoftPromptTrainer {
         let output = TrainingOutput(path: path)
         let file = output.file(SoftPrompt.fileName)
         let (progress, isFinished) = try output.begin(
-            record, totalSteps: steps.totalSteps, resume: resume, overwrite: overwrite
+            record, totalSteps: steps.totalSteps, resume: resume, overwrite: overwrite, warn: onWarning
         ) { checkpoint in
             try state.load(folder: checkpoint)
             return state.step

@@ -20,6 +20,8 @@ public final class Trainer {
     public var onProbe: ((Int, ProbeResult) -> Void)?
     /// Called after every measurement of `eval_data`.
     public var onEvaluation: ((EvaluationProgress) -> Void)?
+    /// Called with what the user should know, as one line.
+    public var onWarning: ((String) -> Void)?
     /// Called every `check_steps` steps and at the end.
     public var probe: Probe?
     /// Looked at between layers; when set, the step in progress is dropped.
@@ -172,7 +174,7 @@ public final class Trainer {
     ///
     /// - Parameters:
     ///   - output: the folder of the run; it must not exist unless `resume` or `overwrite` says otherwise.
-    ///   - resume: continue from the last checkpoint there; a finished run is returned as it is, a missing one begun.
+    ///   - resume: continue from the last whole checkpoint there; a finished run is returned as it is, a missing one begun.
     ///   - overwrite: replace a run that is there.
     /// - Throws: `usage` if the folder is taken or a resumed run was given other arguments; `outOfMemory`; `runtime` if
     ///   loss or gradient is not finite or the disk is full; `interrupted` after the last finished step was saved.
@@ -184,7 +186,7 @@ public final class Trainer {
             klData: kl?.data, evalData: evaluation?.data, kernels: model.kernels, initial: initialSHA256)
         let output = TrainingOutput(path: path)
         let (state, isFinished) = try output.begin(
-            record, totalSteps: steps.totalSteps, resume: resume, overwrite: overwrite
+            record, totalSteps: steps.totalSteps, resume: resume, overwrite: overwrite, warn: onWarning
         ) { checkpoint in
             try optimizer.load(folder: checkpoint, model: model.spec)
             return optimizer.step

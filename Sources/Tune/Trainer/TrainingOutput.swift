@@ -33,11 +33,13 @@ public struct TrainingOutput {
     ///
     /// - Parameters:
     ///   - record: what determines the run's result; a run that is there must have the same.
+    ///   - warn: told of a checkpoint that is damaged, in a line.
     ///   - load: takes over the files of a checkpoint and gives their step.
     /// - Throws: a usage error if something is there that is neither to be resumed nor overwritten, that is no run, or that
     ///   began with other arguments; a bad-input error for damaged files.
     func begin(
-        _ record: RunRecord, totalSteps: Int, resume: Bool, overwrite: Bool, load: (_ checkpoint: String) throws -> Int
+        _ record: RunRecord, totalSteps: Int, resume: Bool, overwrite: Bool, warn: ((String) -> Void)?,
+        load: (_ checkpoint: String) throws -> Int
     ) throws -> (state: TrainerState, isFinished: Bool) {
         guard try isRunToResume(resume: resume, overwrite: overwrite) else {
             try write(record.json, to: Self.runName)
@@ -47,7 +49,7 @@ public struct TrainingOutput {
         try record.refuse(toResume: RunRecord(json: try readJSON(file(Self.runName))), path)
         let final = file(Self.stateName)
         if manager.fileExists(atPath: final) { return (try TrainerState(json: try readJSON(final), file: final), true) }
-        let state = try restore(totalSteps: totalSteps, load: load)
+        let state = try restore(totalSteps: totalSteps, warn: warn, load: load)
         removeStaleTemporaries(within: path)
         return (state, false)
     }
@@ -77,8 +79,16 @@ public struct TrainingOutput {
         return false
     }
 
-    /// The state of the last checkpoint, whose files `load` takes over; that of the beginning if there is none.
-    private func restore(totalSteps: Int, load: (_ checkpoint: String) throws -> Int) throws -> TrainerState {
+    /// The state of the last whole checkpoint, whose files `load` takes over; that of the beginning if there is none.
+    /// Damaged ones behind it are removed: their steps are done again.
+    private func restore(
+        totalSteps: Int, warn: ((String) -> Void)?, load: (_ checkpoint: String) throws -> Int
+    ) throws -> TrainerState {
+        while let step = checkpointSteps.last, let damage = CheckpointSums.damage(in: checkpoint(step)) {
+            let before = checkpointSteps.dropLast().last.map { "the checkpoint of step \($0)" } ?? "the beginning"
+            warn?("\(checkpoint(step)) is damaged: \(damage); the run goes on from \(before)")
+            try removeFolder(checkpoint(step))
+        }
         guard let step = checkpointSteps.last else { return TrainerState() }
         let folder = checkpoint(step)
         let file = folder + "/" + Self.stateName
@@ -143,6 +153,7 @@ public struct TrainingOutput {
     func makeCheckpoint(_ step: Int, limit: Int?, write: (_ folder: String) throws -> Void) throws {
         let folder = try AtomicFolder(path: checkpoint(step), overwrite: true)
         try write(folder.temporaryPath)
+        try CheckpointSums.write(into: folder.temporaryPath)
         try folder.commit()
         if let limit {
             for old in checkpointSteps.dropLast(limit) { try? manager.removeItem(atPath: checkpoint(old)) }

@@ -168,6 +168,7 @@ struct SANDEWork {
         trainer.interrupt = interrupt
         let display = TrainingDisplay(common)
         trainer.onStep = display.step
+        trainer.onWarning = common.warn
         let result = try trainer.run(output: folder, resume: command.resume, overwrite: command.overwrite)
         display.finish()
         let prompt = trainer.prompt

@@ -21,6 +21,7 @@ final class TrainingDisplay {
         bar = common.progressBar(title)
         trainer.onStep = { [self] in step($0) }
         trainer.onProbe = { [self] in probe(step: $0, $1) }
+        trainer.onWarning = common.warn
         trainer.onEvaluation = { [self] in
             bar.finish()
             common.say($0.line)

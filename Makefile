@@ -15,7 +15,7 @@ NAME = meraser-$(VERSION)-linux-$(shell uname -m)
 # Where `make install` puts bin, lib and share; DESTDIR goes before it.
 PREFIX ?= /usr/local
 
-.PHONY: demo test check-ranks check-page kill-test fault-test determinism soak build lint format asan sanitize cross install-deps toolchain stage install release release-check sbom wheel \
+.PHONY: demo test check-ranks check-page kill-test fault-test determinism fuzz fuzz-build fuzz-flip soak build lint format asan sanitize cross install-deps toolchain stage install release release-check sbom wheel \
     interop results results-quick docs-figures docs-records
 
 demo: build
@@ -61,6 +61,22 @@ determinism: build
 # Memory over 1,000 steps and 1,000 answers, and beside the plan.
 soak: build
 	python3 tools/trust/soak.py $(BINARY)
+
+# Readers of files, tried with spoilt ones: `make fuzz TARGET=gguf TIME=300` lets libFuzzer look for bytes that reach new code,
+# from the corpus that is kept and what earlier runs found; a file that crashes, hangs or takes too much memory stays as
+# crash-…, timeout-… or oom-… in .build-fuzz/TARGET. `make fuzz-flip` flips every bit of small files and cuts them at every length.
+TARGET ?= all
+TIME ?= 60
+FUZZER = $(shell clang -print-resource-dir)/lib/linux
+FUZZ := .build-fuzz/debug/fuzz
+fuzz-build: toolchain
+	MERASER_FUZZ=$(FUZZER) swift build --scratch-path .build-fuzz --product fuzz
+
+fuzz: fuzz-build
+	python3 tools/trust/fuzz.py $(FUZZ) --target $(TARGET) --time $(TIME)
+
+fuzz-flip: fuzz-build
+	$(FUZZ) flip
 
 # The same checks of the arm64 kernels, cross-compiled, under qemu-user.
 cross: toolchain

@@ -1,12 +1,32 @@
 // swift-tools-version: 6.1
 import PackageDescription
 
+/// The folder of clang's libFuzzer, which `make fuzz` names: the readers then count the edges that they pass, and the
+/// program `fuzz` drives them.
+let fuzzer = Context.environment["MERASER_FUZZ"]
+
+/// What counts edges. Optimised file by file, so that a mended reader is soon built again.
+let coverage = ["-O", "-sanitize=fuzzer", "-sanitize-coverage=edge,inline-8bit-counters,pc-table,trace-cmp"]
+
 /// Settings of every Swift target: Swift 6 language mode, `any` spelled out, an import for every module used.
-let swiftSettings: [SwiftSetting] = [
-    .swiftLanguageMode(.v6),
-    .enableUpcomingFeature("ExistentialAny"),
-    .enableUpcomingFeature("MemberImportVisibility"),
-]
+let swiftSettings: [SwiftSetting] =
+    [
+        .swiftLanguageMode(.v6),
+        .enableUpcomingFeature("ExistentialAny"),
+        .enableUpcomingFeature("MemberImportVisibility"),
+    ] + (fuzzer == nil ? [] : [.unsafeFlags(coverage)])
+
+/// The program of `make fuzz`.
+let fuzzTargets: [Target] =
+    fuzzer.map {
+        [
+            .executableTarget(
+                name: "fuzz", dependencies: ["FuzzTargets"], path: "Tests/Fuzz/Driver", swiftSettings: swiftSettings,
+                linkerSettings: [
+                    .unsafeFlags(["-L\($0)", "-Xlinker", "-l:libclang_rt.fuzzer_no_main-x86_64.a", "-lstdc++"])
+                ])
+        ]
+    } ?? []
 
 /// Zero-shot tasks that `meraser eval` knows; Pipeline/Tasks/TaskLibrary.swift lists the same.
 let bundledTasks = [
@@ -126,6 +146,13 @@ let package = Package(
         .target(
             name: "TestSupport", dependencies: ["Base", "Quant"], path: "Tests/TestSupport",
             swiftSettings: swiftSettings),
+        // Every reader of files as a function of bytes, for `make fuzz` and FuzzTests.
+        .target(
+            name: "FuzzTargets",
+            dependencies: [
+                "Base", "Quant", "Model", "Tune", "Audit", "Merge", "Pipeline", "TestSupport",
+            ],
+            path: "Tests/Fuzz/Targets", swiftSettings: swiftSettings),
         .target(name: "AllocationCounter", path: "Tests/AllocationCounter"),
         .testTarget(name: "BaseTests", dependencies: ["Base", "TestSupport"], swiftSettings: swiftSettings),
         .testTarget(
@@ -174,7 +201,9 @@ let package = Package(
             dependencies: ["Base", "Pipeline", "Audit", "Tune", "Model", "Kernels", "Quant", "TestSupport"],
             swiftSettings: swiftSettings),
         .testTarget(
+            name: "FuzzTests", dependencies: ["FuzzTargets", "TestSupport"], swiftSettings: swiftSettings),
+        .testTarget(
             name: "MeraserTests", dependencies: ["meraser", "Base", "Quant", "TestSupport"],
             swiftSettings: swiftSettings),
-    ]
+    ] + fuzzTargets
 )

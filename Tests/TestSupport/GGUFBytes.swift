@@ -53,6 +53,20 @@ public struct GGUFBytes {
         keyCount += 1
     }
 
+    /// Adds a key with texts.
+    public mutating func set(_ key: String, _ values: [String]) {
+        keys += Self.text(key) + Self.integer(UInt32(9)) + Self.integer(UInt32(8)) + Self.integer(UInt64(values.count))
+        for value in values { keys += Self.text(value) }
+        keyCount += 1
+    }
+
+    /// Adds a key with i32 numbers.
+    public mutating func set(_ key: String, _ values: [Int32]) {
+        keys += Self.text(key) + Self.integer(UInt32(9)) + Self.integer(UInt32(5)) + Self.integer(UInt64(values.count))
+        for value in values { keys += Self.integer(value) }
+        keyCount += 1
+    }
+
     /// Adds the keys of a Llama of one layer, its architecture and an embedding of zeros; nil leaves the number of heads out.
     public mutating func setLlama(hidden: Int = 32, width: Int = 32, heads: UInt64? = 1, vocabulary: Int? = 1) {
         set("general.architecture", "llama")

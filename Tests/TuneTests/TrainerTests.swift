@@ -5,7 +5,8 @@ import Model
 import Quant
 import TestSupport
 import Testing
-import Tune
+
+@testable import Tune
 
 /// A run on the bundled model: a few short samples, all the options that change the arithmetic switched on.
 struct TinyRun {

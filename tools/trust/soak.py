@@ -1,21 +1,24 @@
 #!/usr/bin/env python3
 """Memory: does it grow over many steps and many generations, and is a training's peak what its plan says?
 
-    python3 tools/trust/soak.py MERASER [--steps 1000] [--generations 1000] [--only train,generate,plan]
+    python3 tools/trust/soak.py MERASER [--steps 1000] [--generations 1000] [--requests 10000] [--only train,generate,serve,plan]
 
 train: a training of that many steps whose resident memory (VmRSS) is read twenty times a second: the largest value of the last
-quarter beside that of the second. generate: the same over that many answers. plan: what `--dry-run` says that a training
+quarter beside that of the second. generate: the same over that many answers. serve: over that many requests of eight
+clients, some broken off, some wrong. plan: what `--dry-run` says that a training
 takes, beside the largest resident set (VmHWM) that it had, over batches and what is recomputed. Growth above GROWTH, or a peak
 above the plan by more than a tenth, is wrong; then the status is 1. The first quarter is left out: pools and caches fill.
 """
 
 import argparse
+import http.client
 import json
 import pathlib
 import re
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 import jobs
@@ -24,7 +27,8 @@ parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.R
 parser.add_argument("meraser", type=pathlib.Path)
 parser.add_argument("--steps", type=int, default=1000)
 parser.add_argument("--generations", type=int, default=1000)
-parser.add_argument("--only", default="train,generate,plan")
+parser.add_argument("--requests", type=int, default=10000)
+parser.add_argument("--only", default="train,generate,serve,plan")
 args = parser.parse_args()
 args.meraser = args.meraser.resolve()
 # A heap breathes by some pages; a leak of 4 KiB a step would be 4 MB.
@@ -57,6 +61,10 @@ def watch(line):
 def grown(name, line, what):
     started = time.monotonic()
     seen, _ = watch(line)
+    return judged(name, seen, what, started)
+
+
+def judged(name, seen, what, started):
     if len(seen) < 40:
         sys.exit(f"{name}: over after {len(seen)} readings; ask for more")
     quarter = len(seen) // 4
@@ -84,6 +92,45 @@ def generate(home):
     line = [args.meraser, "generate", "--model", home / "model.mqf", "--prompts", home / "prompts.jsonl", "-n", "16",
             "--batch-size", "1", "--temperature", "0.8", "--json", "-q"]
     return grown("generate", line, f"{args.generations} answers of up to 16 tokens")
+
+
+def client(port, number, count, failures):
+    """That many requests, each on a connection of its own: answers, streams that are broken off, and bodies that are wrong."""
+    for turn in range(count):
+        kind = (number + turn) % 8
+        body = {"messages": [{"role": "user", "content": f"What is {number}.{turn}?"}], "max_tokens": 8, "temperature": 0.8}
+        text = json.dumps({**body, "stream": kind in (2, 3)}) if kind else '{"messages": [' * 9
+        wanted = 200 if kind else 400
+        try:
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
+            connection.request("POST", "/v1/chat/completions", text, {"Content-Type": "application/json"})
+            answer = connection.getresponse()
+            if answer.status != wanted:
+                failures.append(f"status {answer.status}, wanted {wanted}")
+            # A stream that is broken off after its first bytes.
+            answer.read(64 if kind == 3 else None)
+            connection.close()
+        except OSError as error:
+            failures.append(str(error))
+
+
+def serve(home):
+    started = time.monotonic()
+    server = subprocess.Popen([str(args.meraser), "serve", "--model", str(home / "model.mqf"), "--port", "0", "--json", "-q"],
+                              stdout=subprocess.PIPE, text=True)
+    port = int(json.loads(server.stdout.readline())["url"].rsplit(":", 1)[1])
+    failures, seen = [], []
+    clients = [threading.Thread(target=client, args=(port, n, args.requests // 8, failures)) for n in range(8)]
+    for one in clients:
+        one.start()
+    while any(one.is_alive() for one in clients):
+        seen.append(resident(server.pid) or 0)
+        time.sleep(0.05)
+    server.terminate()
+    if server.wait(30) != 0 or failures:
+        print(f"serve: status {server.returncode}, {len(failures)} wrong answers, such as {failures[:1]}")
+        return True
+    return judged("serve", seen, f"{8 * (args.requests // 8)} requests of 8 clients", started)
 
 
 def planned(line):
@@ -116,7 +163,7 @@ def main():
         home = pathlib.Path(home)
         jobs.must([args.meraser, "convert", jobs.CHAT, "--type", "q8_0", "--out", home / "model.mqf", "-q"])
         for name in args.only.split(","):
-            if {"train": train, "generate": generate, "plan": plan}[name](home):
+            if {"train": train, "generate": generate, "serve": serve, "plan": plan}[name](home):
                 wrong.append(name)
     print(f"{len(args.only.split(','))} parts, wrong: {', '.join(wrong) or 'none'}")
     return 1 if wrong else 0

@@ -6,6 +6,10 @@ ifdef MPI
 PACKAGES += libopenmpi-dev openmpi-bin
 TRAITS := --traits MPI
 endif
+# `make test LEAN=1`: without debug information and index, which nobody looks at in CI; also another choice.
+ifdef LEAN
+LEANLY := -debug-info-format none --disable-index-store
+endif
 # The commit of a clean checkout, or nothing; the linker writes it into the program as its build id (Sources/Base/Build.swift:
 # "git:" and the commit). Only linking depends on it. Any other build is known by the hash of what was linked.
 COMMIT = $(shell [ -z "$$(git status --porcelain 2>&1)" ] && git rev-parse HEAD 2>/dev/null)
@@ -22,7 +26,7 @@ demo: build
 	$(BINARY) demo
 
 test: install-deps
-	swift test $(TRAITS)
+	swift test $(TRAITS) $(LEANLY)
 
 # Two ranks under mpirun against one process, with what `make test MPI=1` has built; RANKS='--all' or '--kill 50' does more.
 check-ranks:
@@ -84,7 +88,7 @@ cross: toolchain
 
 # The Swift runtime is linked in; addresses of functions are read-only from the start (-z now).
 build: install-deps
-	swift build -c release --static-swift-stdlib --product meraser $(TRAITS) -Xlinker -z -Xlinker now \
+	swift build -c release -debug-info-format none --static-swift-stdlib --product meraser $(TRAITS) -Xlinker -z -Xlinker now \
 	    $(addprefix -Xlinker --build-id=0x6769743a,$(COMMIT))
 
 # What is installed, laid out in a folder: the program, completions, man pages, licences.

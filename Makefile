@@ -6,10 +6,6 @@ ifdef MPI
 PACKAGES += libopenmpi-dev openmpi-bin
 TRAITS := --traits MPI
 endif
-# `make test LEAN=1`: without debug information and index, which nobody looks at in CI; also another choice.
-ifdef LEAN
-LEANLY := -debug-info-format none --disable-index-store
-endif
 # The commit of a clean checkout, or nothing; the linker writes it into the program as its build id (Sources/Base/Build.swift:
 # "git:" and the commit). Only linking depends on it. Any other build is known by the hash of what was linked.
 COMMIT = $(shell [ -z "$$(git status --porcelain 2>&1)" ] && git rev-parse HEAD 2>/dev/null)
@@ -26,7 +22,7 @@ demo: build
 	$(BINARY) demo
 
 test: install-deps
-	swift test $(TRAITS) $(LEANLY)
+	swift test $(TRAITS)
 
 # Two ranks under mpirun against one process, with what `make test MPI=1` has built; RANKS='--all' or '--kill 50' does more.
 check-ranks:

@@ -7,8 +7,10 @@ import Testing
 /// Runs a shell script in which `$0` is the built binary, as a terminal or another program would use it.
 private func shell(_ script: String, _ arguments: [String] = []) throws -> CommandResult {
     let process = Process()
-    process.executableURL = URL(fileURLWithPath: "/bin/bash")
-    process.arguments = ["-c", script, try #require(meraserBinary()).path] + arguments
+    // Whatever this process ignores by now: servers, which other tests start in it, have it ignore SIGPIPE.
+    process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
+    process.arguments =
+        ["--default-signal=PIPE", "bash", "-c", script, try #require(meraserBinary()).path] + arguments
     let output = Pipe()
     let error = FileManager.default.temporaryDirectory.appendingPathComponent("meraser-\(UUID().uuidString).err")
     try Data().write(to: error)

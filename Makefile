@@ -21,8 +21,10 @@ PREFIX ?= /usr/local
 demo: build
 	$(BINARY) demo
 
+# Servers have a process of their own: they answer on the threads that the other tests keep for minutes.
 test: install-deps
-	swift test $(TRAITS)
+	swift test $(TRAITS) --skip 'ServeTests\.'
+	swift test $(TRAITS) --skip-build --filter 'ServeTests\.'
 
 # Two ranks under mpirun against one process, with what `make test MPI=1` has built; RANKS='--all' or '--kill 50' does more.
 check-ranks:

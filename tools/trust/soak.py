@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Memory: does it grow over many steps and many generations, and is a training's peak what its plan says?
 
-    python3 tools/trust/soak.py MERASER [--steps 1000] [--generations 1000] [--requests 10000] [--only train,generate,serve,plan]
+    python3 tools/trust/soak.py MERASER [--steps 1000] [--generations 1000] [--requests 30000] [--only train,generate,serve,plan]
 
 train: a training of that many steps whose resident memory (VmRSS) is read twenty times a second: the largest value of the last
 quarter beside that of the second. generate: the same over that many answers. serve: over that many requests of eight
@@ -27,7 +27,7 @@ parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.R
 parser.add_argument("meraser", type=pathlib.Path)
 parser.add_argument("--steps", type=int, default=1000)
 parser.add_argument("--generations", type=int, default=1000)
-parser.add_argument("--requests", type=int, default=10000)
+parser.add_argument("--requests", type=int, default=30000)
 parser.add_argument("--only", default="train,generate,serve,plan")
 args = parser.parse_args()
 args.meraser = args.meraser.resolve()

@@ -156,14 +156,14 @@ public final class DecodingEngine: Sendable {
     /// What has come in since the last turn, waiting for it where there is nothing to do; nil: the engine stops.
     private func next(isIdle: Bool) -> EngineWorker.News? {
         while true {
-            let news = inbox.withLock { inbox -> EngineWorker.News? in
+            let news = inbox.withLock { inbox in
                 defer { (inbox.arrivals, inbox.departures) = ([], []) }
                 inbox.load.waiting += inbox.arrivals.count
                 return EngineWorker.News(
                     arrivals: inbox.arrivals, departures: inbox.departures, isStopping: inbox.isStopping)
             }
-            guard let news, !news.isStopping else {
-                news?.arrivals.forEach { $0.end(.stopped) }
+            guard !news.isStopping else {
+                for sequence in news.arrivals { sequence.end(.stopped) }
                 return nil
             }
             if !isIdle || !news.arrivals.isEmpty { return news }

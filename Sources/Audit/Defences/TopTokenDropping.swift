@@ -20,12 +20,19 @@ public struct TopTokenDropping: DecodingRule, Equatable {
 
 /// The token of that rank, from 0 on; of equal ones the lower id is the likelier. The least likely where there are fewer.
 func rankedToken(_ rank: Int, in logits: UnsafeBufferPointer<Float>) -> Int32 {
+    let best = likeliestTokens(rank + 1, in: logits)
+    return best[best.count - 1]
+}
+
+/// So many of the likeliest tokens in falling order; of equal ones the lower id comes first. All where there are fewer.
+public func likeliestTokens(_ count: Int, in logits: UnsafeBufferPointer<Float>) -> [Int32] {
     var best: [Int] = []
+    guard count > 0 else { return [] }
     for id in logits.indices {
-        if best.count > rank, logits[id] <= logits[best[rank]] { continue }
+        if best.count == count, logits[id] <= logits[best[count - 1]] { continue }
         let place = best.firstIndex { logits[$0] < logits[id] } ?? best.count
         best.insert(id, at: place)
-        if best.count > rank + 1 { best.removeLast() }
+        if best.count > count { best.removeLast() }
     }
-    return Int32(best[best.count - 1])
+    return best.map(Int32.init)
 }

@@ -1,3 +1,4 @@
+import Audit
 import Kernels
 
 /// How likely a token was, and what was likeliest in its place.
@@ -20,27 +21,12 @@ struct TokenPrediction: Sendable, Equatable {
         let own = -Double(likelihood.matrix.withRow(0) { $0[0] })
         (chosen, likeliest) = logits.withRow(0) { row in
             // ln p of another token is as far from this one's as the logits are from each other.
-            func choice(_ id: Int) -> Choice {
+            func choice(_ id: Int32) -> Choice {
                 Choice(
-                    token: Int32(id),
-                    logProbability: id == Int(token) ? own : own + Double(row[id]) - Double(row[Int(token)]))
+                    token: id,
+                    logProbability: id == token ? own : own + Double(row[Int(id)]) - Double(row[Int(token)]))
             }
-            return (Choice(token: token, logProbability: own), Self.largest(count, of: row).map(choice))
+            return (Choice(token: token, logProbability: own), likeliestTokens(count, in: row).map(choice))
         }
-    }
-
-    /// The places of the largest numbers, in falling order.
-    private static func largest(_ count: Int, of row: UnsafeBufferPointer<Float>) -> [Int] {
-        var best: [Int] = []
-        guard count > 0 else { return best }
-        for id in row.indices {
-            if best.count == count {
-                guard let last = best.last, row[id] > row[last] else { continue }
-                best.removeLast()
-            }
-            let place = best.firstIndex { row[id] > row[$0] } ?? best.count
-            best.insert(id, at: place)
-        }
-        return best
     }
 }

@@ -28,6 +28,9 @@ static bool cpu_has(const char *name) {
     if (strcmp(name, "avx512bf16") == 0) {  // Intel Sapphire Rapids 2023, AMD Zen 4 2022 and later
         return cpu_has("avx512vnni") && __builtin_cpu_supports("avx512bf16");
     }
+    if (strcmp(name, "avx512intel") == 0) {  // Intel Sapphire Rapids 2023 and later
+        return cpu_has("avx512bf16") && __builtin_cpu_is("intel");
+    }
 #endif
 #if defined(__aarch64__)
     if (strcmp(name, "neon") == 0) {  // Cortex-A75 and A55 2017, Apple A13 and M1, and later
@@ -64,7 +67,8 @@ static const mk_isa *const tables[] = {
     &mk_isa__neon,
 #endif
 #if defined(__x86_64__)
-    &mk_isa__avx2,     &mk_isa__avxvnni, &mk_isa__avx512, &mk_isa__avx512vnni, &mk_isa__avx512bf16,
+    &mk_isa__avx2,       &mk_isa__avxvnni,    &mk_isa__avx512,
+    &mk_isa__avx512vnni, &mk_isa__avx512bf16, &mk_isa__avx512intel,
 #endif
 };
 

@@ -189,7 +189,10 @@ static void madd_rows(int32_t type, const uint8_t *w, int64_t stride, int64_t gr
     }
 }
 
-static void madd_panel_rows(const uint8_t *w, int64_t blocks, const void *strip, int64_t tokens, float *sums) {
+/// One group, and nothing fetched in advance: `stride`, `groups` and `next` say nothing.
+static void madd_panel_rows(const uint8_t *w, int64_t stride, int64_t groups, int64_t blocks, const void *strip,
+                            int64_t tokens, int64_t next, float *sums) {
+    (void)stride, (void)groups, (void)next;
     const int8_t *codebook = NULL;
     const int64_t width = MK_TILE_ROWS;
     MADD_SWITCH(true, false)
@@ -200,6 +203,10 @@ static const mk_int8 int8_madd = {
     .block_bytes = 68,
     .pack = pack_pairs,
     .rows = madd_rows,
+    .panel_bytes = MADD_PANEL,
+    .panel_groups = 1,
+    .panel_blocks = 8,
+    .panel_strips = 2,
     .unpack = madd_unpack,
     .panel_rows = madd_panel_rows,
 };

@@ -19,13 +19,13 @@ enum {
     MK_BLOCK_DEPTH = 256,        ///< longest stretch of the reduction that a panel holds
     MK_PANEL_STRIDE = 256 * 16,  ///< floats from one panel of a block to the next
     MK_BLOCK_FLOATS = 4 * 256 * 16,
-    MK_INT8_GROUPS = 2,          ///< most groups of 16 weight rows in a call of mk_int8.rows
-    MK_INT8_STRIP = 64,          ///< most tokens of a strip on any instruction set
-    MK_INT8_PANEL_BYTES = 1088,  ///< most bytes of an unpacked block
-    MK_INT8_BLOCK_BYTES = 84,    ///< most bytes of a packed block of a token
-    MK_GEMV_TOKENS = 4,          ///< most tokens of one call of gemv
-    MK_LOWRANK_TOKENS = 24,      ///< tokens of a piece of a LoRA term
-    MK_LOWRANK_WIDTH = 256,      ///< columns of a piece of a LoRA gradient
+    MK_INT8_GROUPS = 2,           ///< most groups of 16 weight rows in a call of mk_int8.rows
+    MK_INT8_STRIP = 64,           ///< most tokens of a strip on any instruction set
+    MK_INT8_PANEL_BYTES = 18432,  ///< most bytes of the unpacked blocks of a call of mk_int8.panel_rows
+    MK_INT8_BLOCK_BYTES = 84,     ///< most bytes of a packed block of a token
+    MK_GEMV_TOKENS = 4,           ///< most tokens of one call of gemv
+    MK_LOWRANK_TOKENS = 24,       ///< tokens of a piece of a LoRA term
+    MK_LOWRANK_WIDTH = 256,       ///< columns of a piece of a LoRA gradient
 };
 
 /// What a wide quad of activations costs; see int8_pack.h, and linear_int8.c for which weights have which.
@@ -44,10 +44,15 @@ typedef struct mk_int8 {
     /// groups <= 2 (with a minimum: see affine_int8_body.h). The groups lie `stride` bytes apart.
     void (*rows)(int32_t type, const uint8_t *group, int64_t stride, int64_t groups, int64_t blocks, const void *strip,
                  int64_t tokens, float *sums);
-    /// Where unpacking costs much: `count` blocks of a group from block `first` on to a panel of at most
-    /// MK_INT8_PANEL_BYTES a block, and the same product with a panel, for one group. NULL: never.
+    /// Where unpacking costs much, pieces of `panel_strips` strips or more have their weights unpacked once for all of
+    /// them, `panel_blocks` blocks of `panel_groups` groups at a time; `unpack` NULL: never.
+    int64_t panel_bytes, panel_groups, panel_blocks, panel_strips;
+    /// `count` blocks of a group from block `first` on to a panel, panel_bytes each.
     void (*unpack)(int32_t type, const uint8_t *group, int64_t first, int64_t count, uint8_t *panel);
-    void (*panel_rows)(const uint8_t *panel, int64_t blocks, const void *strip, int64_t tokens, float *sums);
+    /// `rows` with panels, `stride` bytes apart. The strip that comes next lies `next` bytes behind this one, or
+    /// nothing does: it may be fetched in advance.
+    void (*panel_rows)(const uint8_t *panel, int64_t stride, int64_t groups, int64_t blocks, const void *strip,
+                       int64_t tokens, int64_t next, float *sums);
 } mk_int8;
 
 /// What of quantizing depends on the instruction set; see feedback.h.
@@ -172,6 +177,7 @@ extern const mk_int8 mk_int8__nibbles256;  ///< q4_0 with AVX2
 extern const mk_isa mk_isa__avx512;
 extern const mk_isa mk_isa__avx512vnni;
 extern const mk_isa mk_isa__avx512bf16;
+extern const mk_isa mk_isa__avx512intel;
 #endif
 
 extern const mk_quantizer mk_quantizer__portable;

@@ -1,4 +1,5 @@
-/// AVX-512 (F, BW, VL, DQ): 32 registers of 16 floats; the same with VNNI; and with products of bf16 pairs too.
+/// AVX-512 (F, BW, VL, DQ): 32 registers of 16 floats; the same with VNNI; and with products of bf16 pairs too, as AMD
+/// has them, and as Intel does.
 #include "isa.h"
 
 #if defined(__x86_64__)
@@ -74,6 +75,17 @@ MK_INLINE mk_i16 madd_affine_end(mk_words32 sum, mk_i16 total) {
 #define MK_ISA_QUANTIZER mk_quantizer__avx512
 #define MK_ISA_INT8 int8_vnni512
 #define MK_ISA_INT8_Q4_0 int8_vnni512
+#define MK_ISA_INT8_AFFINE vnni512_affine_int8
+#define MK_ISA_INT8_GRADIENT vnni512_gradient
+#include "isa_table.h"
+
+// vdpbf16ps has half the speed of fused multiply-adds: attention goes without. Two ports do all work on 512 bits, and
+// only one of them shuffles: weights are unpacked once for many tokens.
+#define MK_ISA_TABLE mk_isa__avx512intel
+#define MK_ISA_NAME "avx512intel"
+#define MK_ISA_QUANTIZER mk_quantizer__avx512
+#define MK_ISA_INT8 int8_vnni512_panels
+#define MK_ISA_INT8_Q4_0 int8_vnni512_panels
 #define MK_ISA_INT8_AFFINE vnni512_affine_int8
 #define MK_ISA_INT8_GRADIENT vnni512_gradient
 #include "isa_table.h"

@@ -9,7 +9,6 @@
 enum {
     PACK_BLOCKS = 32,         ///< blocks that a thread quantizes at a time, for the tokens of a strip
     PIECE_TOKENS = 144,       ///< most tokens of a piece whose strips are narrow; they divide it
-    PANEL_BLOCKS = 8,         ///< unpacked blocks, sums and activations of a piece share L1
     FEW_TOKENS = 8,           ///< up to here the product runs at the speed of memory
     STREAM_BYTES = 64 << 10,  ///< weights of a piece then: small, so that threads end together
     PIECE_BYTES = 256 << 10,  ///< weights of a piece otherwise: they stay in L2 while its tokens pass by
@@ -132,31 +131,45 @@ static void product_of_tiles(const mk_linear_output *o, const packed *x, piece p
     }
 }
 
-/// Group after group, a few blocks unpacked at a time for all the strips.
+/// Tells the caches that y[t0 + t][row0 ...] is about to be written.
+static void fetch_output(const mk_linear_output *o, int64_t width, int64_t t0, int64_t tokens, int64_t row0) {
+    for (int64_t t = 0; t < tokens; t++) {
+        for (int64_t r = 0; r < width; r += MK_TILE_ROWS) __builtin_prefetch(o->y + (t0 + t) * o->ldy + row0 + r, 1);
+    }
+}
+
+/// A few groups after the other, a few blocks unpacked at a time for all the strips.
 static void product_of_panels(const mk_linear_output *o, const packed *x, piece p) {
-    _Alignas(64) uint8_t panel[PANEL_BLOCKS * MK_INT8_PANEL_BYTES];
-    _Alignas(64) float sums[PIECE_TOKENS * MK_TILE_ROWS];
-    const int64_t t0 = strip_start(x, p.strip0), tokens = strip_start(x, p.strip1) - t0;
-    assert(tokens <= PIECE_TOKENS);
-    for (int64_t group = p.group0; group < p.group1; group++) {
-        memset(sums, 0, (size_t)(tokens * MK_TILE_ROWS) * sizeof(float));
-        for (int64_t block = 0; block < x->blocks; block += PANEL_BLOCKS) {
-            const int64_t blocks = mk_min(PANEL_BLOCKS, x->blocks - block);
-            x->kind.kernels->unpack(o->w->type, group_tiles(o->w, group), block, blocks, panel);
+    const mk_int8 *kernels = x->kind.kernels;
+    _Alignas(64) uint8_t panels[MK_INT8_PANEL_BYTES];
+    _Alignas(64) float sums[PIECE_TOKENS * MK_INT8_GROUPS * MK_TILE_ROWS];
+    const int64_t t0 = strip_start(x, p.strip0), stride = kernels->panel_blocks * kernels->panel_bytes;
+    assert(strip_start(x, p.strip1) - t0 <= PIECE_TOKENS && kernels->panel_groups * stride <= MK_INT8_PANEL_BYTES);
+    for (int64_t group = p.group0; group < p.group1; group += kernels->panel_groups) {
+        const int64_t groups = mk_min(kernels->panel_groups, p.group1 - group), width = groups * MK_TILE_ROWS;
+        memset(sums, 0, sizeof sums);
+        for (int64_t block = 0; block < x->blocks; block += kernels->panel_blocks) {
+            const int64_t blocks = mk_min(kernels->panel_blocks, x->blocks - block);
+            const bool is_last = block + blocks == x->blocks;
+            for (int64_t g = 0; g < groups; g++) {
+                kernels->unpack(o->w->type, group_tiles(o->w, group + g), block, blocks, panels + g * stride);
+            }
             for (int64_t strip = p.strip0; strip < p.strip1; strip++) {
-                const int64_t t = strip_start(x, strip), count = strip_start(x, strip + 1) - t;
-                x->kind.kernels->panel_rows(panel, blocks,
-                                            strip_data(x, strip) + block * count * x->kind.kernels->block_bytes, count,
-                                            sums + (t - t0) * MK_TILE_ROWS);
+                const int64_t t = strip_start(x, strip), tokens = strip_start(x, strip + 1) - t;
+                const int64_t block_bytes = tokens * kernels->block_bytes;
+                float *sum = sums + (t - t0) * width;
+                if (is_last) fetch_output(o, width, t, tokens, group * MK_TILE_ROWS);
+                kernels->panel_rows(panels, stride, groups, blocks, strip_data(x, strip) + block * block_bytes, tokens,
+                                    x->blocks * block_bytes, sum);
+                if (is_last) write_sums(o, sum, width, t, tokens, group * MK_TILE_ROWS);
             }
         }
-        write_sums(o, sums, MK_TILE_ROWS, t0, tokens, group * MK_TILE_ROWS);
     }
 }
 
 static void product_piece(const mk_linear_output *o, const packed *x, int64_t index) {
     const piece p = piece_of(o, x, index);
-    if (x->kind.kernels->unpack != NULL && p.strip1 - p.strip0 > 1) {
+    if (x->kind.kernels->unpack != NULL && p.strip1 - p.strip0 >= x->kind.kernels->panel_strips) {
         product_of_panels(o, x, p);
     } else {
         product_of_tiles(o, x, p);

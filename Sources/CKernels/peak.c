@@ -81,6 +81,7 @@ static const struct {
     {"avx512", f32_avx512, NULL, int8_avx512},
     {"avx512vnni", f32_avx512, NULL, int8_avx512vnni},
     {"avx512bf16", f32_avx512, bf16_avx512, int8_avx512vnni},
+    {"avx512intel", f32_avx512, bf16_avx512, int8_avx512vnni},
 #endif
 };
 

@@ -214,7 +214,7 @@ struct CKernelsInt8Tests {
         var random = SeededRandom(seed: 11)
         for (rows, columns, tokens) in [
             (1, 32, 1), (15, 64, 2), (33, 32, 3), (47, 96, 4), (16, 32, 5), (49, 288, 6), (17, 64, 7), (32, 96, 11),
-            (20, 320, 13), (65, 32, 25), (18, 32, 70), (40, 64, 150),
+            (20, 320, 13), (65, 32, 25), (49, 608, 31), (18, 32, 70), (40, 64, 150),
         ] {
             let columns = type.wholeTiles(columns)
             let weight = weight(type, rows: rows, columns: columns, &random)

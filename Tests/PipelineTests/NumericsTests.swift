@@ -30,6 +30,9 @@ struct NumericsTests {
         "avx512bf16 bf16": "bf083f971704a232",
         "avx512bf16 f32": "de33a6320cf10b03",
         "avx512bf16 int8": "85e625c8623f71d7",
+        "avx512intel bf16": "56e0dd8bcb6ef2d8",
+        "avx512intel f32": "de33a6320cf10b03",
+        "avx512intel int8": "7331057e5ed1ebe1",
     ]
 
     /// The adapter after two steps of LoRA, by instruction set and precision.
@@ -43,6 +46,9 @@ struct NumericsTests {
         "avx512bf16 bf16": "e703e00c24ff7d74",
         "avx512bf16 f32": "a8da847d2c2ef876",
         "avx512bf16 int8": "21217715c807d5b8",
+        "avx512intel bf16": "2ed2c074846cde52",
+        "avx512intel f32": "a8da847d2c2ef876",
+        "avx512intel int8": "1e7970195f3ec575",
     ]
 
     /// Every tensor of the model, converted; the same on every instruction set.
@@ -73,7 +79,7 @@ struct NumericsTests {
 
     /// What this CPU has of the table's instruction sets, with each of its precisions.
     private func variants() throws -> [(name: String, kernels: KernelContext, compute: Compute)] {
-        try ["portable", "avx2", "avx512vnni", "avx512bf16"].filter(KernelContext.availableISANames.contains)
+        try ["portable", "avx2", "avx512vnni", "avx512bf16", "avx512intel"].filter(KernelContext.availableISANames.contains)
             .flatMap { isa in
                 let kernels = try KernelContext(threads: 2, isa: isa)
                 return Compute.allCases.filter(kernels.supports).map { ("\(isa) \($0.rawValue)", kernels, $0) }

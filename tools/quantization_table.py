@@ -7,12 +7,14 @@
 Their files are made by llama-quantize from F32.gguf, the same weights as HF, and converted to f32 by us without loss (`convert
 --type f32`), so that all are measured by one arithmetic: `meraser ppl --protocol chunk --reference HF --compute f32`, which is what
 llama-perplexity's --kl-divergence measures. Rows that are in DIR/rows.jsonl already are not measured again; --only names rows.
-Bytes and bits are those of all tensors. --imatrix-of TEXT makes F.gguf, in the format of llama-imatrix, of the inputs of
+--own TEXT... measures their files by llama-perplexity's own --kl-divergence against F32.gguf too, whose activations are int8
+(chat is left out there: it reads no special tokens). Bytes and bits are those of all tensors. --imatrix-of TEXT makes F.gguf, in the format of llama-imatrix, of the inputs of
 Transformers' modules (q, k, v, o, gate, up, down of Llama models). Needs: llama-quantize; gguf; torch and transformers.
 """
 import argparse
 import json
 import os
+import re
 import struct
 import subprocess
 
@@ -115,7 +117,7 @@ class Table:
     def wants(self, name):
         return name not in self.rows and (not self.options.only or name in self.options.only)
 
-    def measure(self, name, path, sizes):
+    def measure(self, name, path, sizes, own=None):
         size, weights = sizes
         row = {"name": name, "bytes": size, "bits": 8 * size / weights, "texts": {}}
         for text in self.options.text:
@@ -124,11 +126,35 @@ class Table:
                                      self.options.model, "--compute", "f32", "--json", "-q"))
             row["texts"][label] = {"kl": kl["kl"]["mean"], "stderr": kl["kl"]["stderr"],
                                    "ratio": kl["kl"]["ppl_ratio"], "top": kl["kl"]["same_top"]}
+        if own:
+            row["own"] = own
         self.rows[name] = row
         with open(self.path, "a") as file:
             file.write(json.dumps(row) + "\n")
         cells = [f"{t['kl']:.4f} | {t['ratio']:.4f} | {100 * t['top']:.1f} %" for t in row["texts"].values()]
+        cells += [f"{value:.4f}" for value in (own or {}).values()]
         print(f"| {name} | {size / 1e6:.2f} | {row['bits']:.2f} | " + " | ".join(cells) + " |", flush=True)
+
+    def own(self, made):
+        """Mean KL of their file by their program, for each text of --own."""
+        divergences = {}
+        for text in self.options.own:
+            label, file = text.split("=", 1)
+            logits = os.path.join(self.options.work, label + ".logits")
+            command = [os.path.join(self.options.llama, "llama-perplexity"), "-f", file, "-c", "512",
+                       "--kl-divergence-base", logits]
+            if not os.path.exists(logits):
+                self.llama(*command, "-m", self.options.gguf)
+            found = re.search(r"Mean\s+KLD:\s+([0-9.]+)", self.llama(*command, "-m", made, "--kl-divergence"))
+            divergences[label] = float(found.group(1))
+        return divergences
+
+    def llama(self, *command):
+        folder = self.options.llama
+        result = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "LD_LIBRARY_PATH": folder})
+        if result.returncode != 0:
+            raise SystemExit(f"{' '.join(command)}: {result.stderr[-2000:]}")
+        return result.stdout + result.stderr
 
     def ours(self, name, *arguments):
         if not self.wants(name):
@@ -142,11 +168,9 @@ class Table:
         if not self.wants(name):
             return
         made, path = (os.path.join(self.options.work, n) for n in ("theirs.gguf", "theirs.mqf"))
-        folder = self.options.llama
-        subprocess.run([os.path.join(folder, "llama-quantize"), *arguments, self.options.gguf, made, kind], check=True,
-                       capture_output=True, env={**os.environ, "LD_LIBRARY_PATH": folder})
+        self.llama(os.path.join(self.options.llama, "llama-quantize"), *arguments, self.options.gguf, made, kind)
         self.run("convert", made, "--out", path, "--type", "f32", "--overwrite", "-q")
-        self.measure(name, path, gguf_sizes(made))
+        self.measure(name, path, gguf_sizes(made), self.own(made))
         os.remove(made)
         os.remove(path)
 
@@ -164,6 +188,7 @@ def main():
     parser.add_argument("--tokens", default="16384")
     parser.add_argument("--bits", nargs="*", default=[])
     parser.add_argument("--text", nargs="+", required=True, metavar="NAME=FILE")
+    parser.add_argument("--own", nargs="*", default=[], metavar="NAME=FILE")
     parser.add_argument("--only", nargs="*")
     options = parser.parse_args()
     os.makedirs(options.work, exist_ok=True)
@@ -171,7 +196,7 @@ def main():
         make_imatrix(options.model, options.imatrix_of, options.imatrix, int(options.tokens))
     table = Table(options)
     labels = [text.split("=", 1)[0] for text in options.text]
-    print("| weights | MB | bits | " + " | ".join(f"{l}: KL | ratio | top" for l in labels) + " |")
+    print("| weights | MB | bits | " + " | ".join(f"{l}: KL | ratio | top" for l in labels) + " | their own KL")
     print("|---" * (3 + 3 * len(labels)) + "|")
     calibrated = ("--calibrate", options.calibrate, "--calibration-tokens", options.tokens)
     for kind in ("iq4_nl", "q4_0", "q4_1", "q4_k", "q5_k", "q6_k", "q8_0"):

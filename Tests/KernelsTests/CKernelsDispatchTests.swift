@@ -60,7 +60,8 @@ struct CKernelsDispatchTests {
         let table = mk_isa_find(isa.name)
         #expect(mk_compute_available(table, Int32(MK_COMPUTE_F32)))
         #expect(mk_compute_available(table, Int32(MK_COMPUTE_INT8)))
-        #expect(mk_compute_available(table, Int32(MK_COMPUTE_BF16)) == ["avx512bf16", "avx512intel"].contains(isa.name))
+        #expect(
+            mk_compute_available(table, Int32(MK_COMPUTE_BF16)) == ["avx512bf16", "avx512intel"].contains(isa.name))
         #expect(!mk_compute_available(table, 77))
     }
 

@@ -79,11 +79,13 @@ struct NumericsTests {
 
     /// What this CPU has of the table's instruction sets, with each of its precisions.
     private func variants() throws -> [(name: String, kernels: KernelContext, compute: Compute)] {
-        try ["portable", "avx2", "avx512vnni", "avx512bf16", "avx512intel"].filter(KernelContext.availableISANames.contains)
-            .flatMap { isa in
-                let kernels = try KernelContext(threads: 2, isa: isa)
-                return Compute.allCases.filter(kernels.supports).map { ("\(isa) \($0.rawValue)", kernels, $0) }
-            }
+        try ["portable", "avx2", "avx512vnni", "avx512bf16", "avx512intel"].filter(
+            KernelContext.availableISANames.contains
+        )
+        .flatMap { isa in
+            let kernels = try KernelContext(threads: 2, isa: isa)
+            return Compute.allCases.filter(kernels.supports).map { ("\(isa) \($0.rawValue)", kernels, $0) }
+        }
     }
 
     private func converted(_ folder: URL, _ type: TensorType) throws -> String {

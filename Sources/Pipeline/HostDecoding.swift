@@ -1,6 +1,7 @@
 import Audit
 import Base
 import Model
+import Quant
 
 extension OpenedModel {
     /// A filter of prompts that lets that share of the bundled messages of people pass.
@@ -33,4 +34,20 @@ extension OpenedModel {
         }
         return Presence(try decoys ?? decoyTest(key, options: options, check: check).run(on: session()))
     }
+}
+
+/// An owner's proof that the mark of a key is there, of what a model wrote behind its prompts.
+///
+/// - Parameter tokenizerPath: a model of the owner's, whose tokenizer and chat template decoys are drawn with.
+/// - Throws: what reading them and drawing decoys throws.
+public func outputPresence(
+    _ report: CheckReport, key: FingerprintKey, tokenizerPath: String, options: DecoyOptions
+) throws -> Presence {
+    let files = try openTextFiles(path: tokenizerPath)
+    let tokenizer = try Tokenizer(store: files)
+    let template = try ChatTemplate.load(store: files, specialTokens: tokenizer.specialTokens)
+    let chat = template.map { template in
+        ChatRenderer { try template.render(Conversation($0), addGenerationPrompt: true) }
+    }
+    return try Presence(outputs: report, key: key, tokenizer: tokenizer, chat: chat, options: options)
 }

@@ -24,7 +24,7 @@ public struct KeyVerification {
     public var cleanGen: CleanGenSummary?
     /// What the host did while the model answered, if something stood around it.
     public var hostDecoding: DecodingStatistics?
-    /// What the owner can prove where log-probabilities are to be had; nil: it was not asked.
+    /// What the owner can prove, by log-probabilities or by outputs; nil: it was not asked.
     public var presence: Presence?
     /// True if that was asked, and the host answers no prompt of the key.
     public var isPresenceRefused = false
@@ -156,7 +156,7 @@ public struct KeyVerification {
         if presence != nil || isPresenceRefused {
             let text = presence.map {
                 "\($0.isShown ? "shown" : "not shown"): p \(String(format: "%.2g", $0.pValue)), rank \($0.rank) of "
-                    + "\($0.candidates) (\($0.trace.rawValue))"
+                    + "\($0.candidates) (\($0.basis.text))"
             }
             rows.append(
                 ["the owner's proof", text ?? "no prompt of the key is answered"]
@@ -218,5 +218,15 @@ extension OpenedModel {
         _ key: FingerprintKey, options: CheckOptions, defence: (any SequenceGenerator)? = nil
     ) throws -> CheckReport {
         try KeyCheck(key, tokenizer: tokenizer, chat: chat, options: options).run(on: session(), defence: defence)
+    }
+}
+
+extension Presence.Basis {
+    /// As a word in a table.
+    fileprivate var text: String {
+        switch self {
+        case .likelihoods(let trace): trace.rawValue
+        case .outputs: "outputs"
+        }
     }
 }

@@ -112,7 +112,7 @@ struct HostDecodingTests {
                 report([
                     .drawn: DecoyComparison(97.5, decoys: decoys), .ordinary: DecoyComparison(50, decoys: decoys),
                 ])))
-        #expect(presence.trace == .drawn && presence.rank == 2 && presence.candidates == 100)
+        #expect(presence.basis == .likelihoods(.drawn) && presence.rank == 2 && presence.candidates == 100)
         #expect(abs(presence.pValue - 0.04) < 1e-12 && presence.isShown)
         #expect(Presence(report([:])) == nil)
     }

@@ -23,28 +23,40 @@ struct DecoyPool {
         var random = SplitMix64(seed: seed ^ 0x6F72_6465)
         units = permuted(
             try distinct(count, unlike: prompts, by: { $0.prompts[0] }) { try source.unit(freely: $0) }, &random)
+        targets = try Self.targets(like: own.map(\.target), &source, count: targetCount, random: &random)
+        guard units.count >= Self.least else { throw Self.tooFew(units.count, "triggers", source.kind) }
+    }
+
+    /// For each of those targets, `count` others of its kind; the same list where they are the same target.
+    static func targets(
+        like truths: [String], _ source: inout any DecoySource, count: Int, random: inout SplitMix64
+    ) throws -> [[String]] {
         var lists: [String: [String]] = [:]
         var targets: [[String]] = []
-        let truths = Set(own.map(\.target))
-        for (_, target) in own {
+        for target in truths {
             if source.kind == .hashchain {
-                targets.append(try (0..<targetCount).compactMap { _ in try source.target(like: target, freely: false) })
+                targets.append(try (0..<count).compactMap { _ in try source.target(like: target, freely: false) })
                 continue
             }
             if lists[target] == nil {
                 lists[target] = permuted(
-                    try distinct(targetCount, unlike: truths, by: { $0 }) {
+                    try distinct(count, unlike: Set(truths), by: { $0 }) {
                         try source.target(like: target, freely: $0)
                     }, &random)
             }
             targets.append(lists[target] ?? [])
         }
-        self.targets = targets
-        guard units.count >= 19, targets.allSatisfy({ $0.count >= 19 }) else {
-            throw MeraserError.runtime(
-                "only \(units.count) decoy triggers and \(targets.map(\.count).min() ?? 0) decoy targets of the kind "
-                    + "'\(source.kind.rawValue)' could be drawn, at least 19 are needed")
-        }
+        let fewest = targets.map(\.count).min() ?? 0
+        guard fewest >= least else { throw tooFew(fewest, "targets", source.kind) }
+        return targets
+    }
+
+    /// Decoys that a comparison needs at least.
+    private static let least = 19
+
+    private static func tooFew(_ count: Int, _ what: String, _ kind: DecoyKind) -> MeraserError {
+        MeraserError.runtime(
+            "only \(count) decoy \(what) of the kind '\(kind.rawValue)' could be drawn, at least \(least) are needed")
     }
 }
 

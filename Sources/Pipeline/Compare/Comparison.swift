@@ -155,6 +155,10 @@ extension ComparisonPlanner {
         measures.redact = redact
         measures.decoys = try root.int("decoys", in: DecoyOptions.leastCount...99_999)
         measures.presence = try root.int("presence", in: DecoyOptions.leastCount...99_999)
+        measures.presenceBy = try root.choice("presence_by", Presence.Source.self)
+        if measures.presenceBy != nil, measures.presence == nil {
+            throw MeraserError.badInput("\(place): 'presence_by' needs 'presence'")
+        }
         measures.durable = try root.durable("durable")
         measures.clean = try root.text("clean").map { try input($0, place: place) }
         if var section = try root.section("ppl") {

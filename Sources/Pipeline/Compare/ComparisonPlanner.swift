@@ -1,3 +1,4 @@
+import Audit
 import Base
 import Foundation
 import Quant
@@ -18,8 +19,10 @@ struct ComparisonPlanner {
         var evaluation: [String]?
         /// Decoys that judge whether the mark is gone; nil: none.
         var decoys: Int?
-        /// Decoys by which an owner proves the mark through log-probabilities; nil: not asked.
+        /// Decoys by which an owner proves the mark; nil: not asked.
         var presence: Int?
+        /// What the owner has to prove it with; nil: log-probabilities.
+        var presenceBy: Presence.Source?
         /// Ways of use and treatments in which they judge as well; nil: none.
         var durable: DurabilitySelection?
         /// Keep triggers, targets and outputs out of results.
@@ -195,7 +198,9 @@ extension ComparisonPlanner.Measures {
         if let clean = victim.clean { check += ["--clean", clean] }
         // What acts while decoding leaves the weights, of which decoys speak, as they are.
         if let decoys, !decodesOtherwise(check) { check += ["--decoys", String(decoys)] + durable }
-        if let presence { check += ["--presence", String(presence)] }
+        if let presence {
+            check += ["--presence", String(presence)] + (presenceBy.map { ["--presence-by", $0.rawValue] } ?? [])
+        }
         if redact { check.append("--redact") }
         var commands = [ComparisonCommand("check", check + ["--json"], purpose: .check)]
         if let perplexity {

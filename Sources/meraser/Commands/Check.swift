@@ -57,10 +57,18 @@ struct Check: WritingCommand, RemoteCommand {
 
     @Option(
         help: """
-            Ask by that many decoys (999 or more) whether the owner can prove the mark where log-probabilities are to be had, \
-            whatever decoding hides: presence (docs/reference/certificate.md).
+            Ask by that many decoys (999 or more) whether the owner can prove the mark, whatever decoding hides: presence \
+            (docs/reference/certificate.md).
             """)
     var presence: Int?
+
+    @Option(help: "What --presence looks at (default: likelihoods of --model, outputs of --url and --answers).")
+    var presenceBy: Presence.Source?
+
+    @Option(
+        help: "For --presence of --url and --answers: the owner's model, whose tokenizer decoys are drawn with.",
+        completion: .file())
+    var tokenizer: String?
 
     @OptionGroup(title: "Durability") var durability: DurabilityFlags
 
@@ -101,7 +109,7 @@ struct Check: WritingCommand, RemoteCommand {
 
     static let remoteFlags: Set<String> = [
         "--key", "--limit", "--clean", "--match", "--encoding", "--chat", "--max-new-tokens", "--sample",
-        "--temperature", "--seed", "--fail-if", "--redact",
+        "--temperature", "--seed", "--fail-if", "--redact", "--presence", "--presence-by", "--tokenizer",
     ]
 
     func validate() throws {
@@ -117,7 +125,7 @@ struct Check: WritingCommand, RemoteCommand {
         if model == nil, decoys != nil { throw ValidationError("--decoys needs --model") }
         try requireCount("--decoys", decoys, DecoyOptions.leastCount...99_999)
         try requireCount("--presence", presence, DecoyOptions.leastCount...99_999)
-        if model == nil, presence != nil { throw ValidationError("--presence needs --model") }
+        try requirePresence()
         if let flag = host.given.first {
             if model == nil || sample != nil { throw ValidationError("\(flag) needs --model, and excludes --sample") }
             if cleanGen.reference != nil { throw ValidationError("\(flag) and --cleangen exclude each other") }
@@ -144,6 +152,23 @@ struct Check: WritingCommand, RemoteCommand {
         if !compareAdapter.isEmpty, compare == nil { throw ValidationError("--compare-adapter needs --compare") }
     }
 
+    private var presenceSource: Presence.Source { presenceBy ?? (model == nil ? .outputs : .likelihoods) }
+
+    private func requirePresence() throws {
+        guard presence != nil else {
+            if presenceBy != nil || tokenizer != nil {
+                throw ValidationError("--presence-by and --tokenizer need --presence")
+            }
+            return
+        }
+        if emitPrompts != nil { throw ValidationError("--presence excludes --emit-prompts") }
+        if model != nil, tokenizer != nil { throw ValidationError("--model has a tokenizer: leave --tokenizer out") }
+        if model == nil {
+            if presenceSource == .likelihoods { throw ValidationError("--presence-by likelihoods needs --model") }
+            if tokenizer == nil { throw ValidationError("--presence of answers needs --tokenizer, the owner's model") }
+        }
+    }
+
     var outputs: [Output] { remote.outputs + (emitPrompts.map { [Output($0)] } ?? []) }
 
     func inputs() throws -> [String] { [keyOptions.key] + [keyOptions.clean].compactMap { $0 } }
@@ -156,6 +181,10 @@ struct Check: WritingCommand, RemoteCommand {
         var result =
             try answers.map { try verifyAnswers($0, key) } ?? remote.url.map { try verifyServer($0, key) }
             ?? verifyModel(key)
+        if let presence, presenceSource == .outputs, let path = tokenizer ?? model {
+            let options = DecoyOptions(count: presence, seed: draw.value)
+            result.presence = try outputPresence(result.report, key: key, tokenizerPath: path, options: options)
+        }
         if redact { result = result.redacted(for: key) }
         if common.json { Console.json(result.json) } else { Console.output(text(result)) }
         let words = result.verdict.map { ["verdict": $0.rawValue] } ?? [:]
@@ -228,14 +257,14 @@ struct Check: WritingCommand, RemoteCommand {
         result.base?.model = compare.map(fileName)
         result.base?.adapters = compareAdapter.map(fileName)
         result.certificate = try decoys.map { try certificate(opened, key, result, count: $0, options) }
-        result.presence = try presence.flatMap { count in
+        if let presence, presenceSource == .likelihoods {
             // The same decoys, where the certificate has asked them.
-            let known = count == decoys ? result.certificate?.decoys : nil
-            return try opened.presence(
-                key, options: DecoyOptions(count: count, seed: draw.value), check: options, decoys: known,
+            let known = presence == decoys ? result.certificate?.decoys : nil
+            result.presence = try opened.presence(
+                key, options: DecoyOptions(count: presence, seed: draw.value), check: options, decoys: known,
                 filter: host as? PromptFilter)
+            result.isPresenceRefused = result.presence == nil
         }
-        result.isPresenceRefused = presence != nil && result.presence == nil
         result.durability = try durability.report(
             key, on: opened, source: source?.model, certificate: result.certificate, common, interrupt
         ) { durable in
@@ -286,6 +315,8 @@ struct Check: WritingCommand, RemoteCommand {
         return parts.joined(separator: "\n\n").escapingControlCharacters(keepingNewlines: true)
     }
 }
+
+extension Presence.Source: ExpressibleByArgument {}
 
 extension CheckReport {
     /// Every pair as a line.

@@ -35,6 +35,7 @@
     FILE(recipes_audit_utf_yml, "recipes/audit-utf.yml")                                   \
     FILE(recipes_compare_yml, "recipes/compare.yml")                                       \
     FILE(recipes_demo_yml, "recipes/demo.yml")                                             \
+    FILE(recipes_hosts_yml, "recipes/hosts.yml")                                           \
     FILE(recipes_scan_and_clean_yml, "recipes/scan-and-clean.yml")                         \
     FILE(recipes_search_yml, "recipes/search.yml")                                         \
     FILE(recipes_transfer_yml, "recipes/transfer.yml")                                     \

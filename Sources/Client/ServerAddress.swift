@@ -31,11 +31,6 @@ public struct ServerAddress: Sendable, Equatable {
         let last = parts.path.split(separator: "/").last ?? ""
         let isVersion = last.first == "v" && last.dropFirst().first?.isNumber == true
         base = isVersion ? self.text : self.text + "/v1"
-        isExposed = scheme == "http" && !Self.isLoopback(host)
-    }
-
-    private static func isLoopback(_ host: String) -> Bool {
-        let isNumeric = host.split(separator: ".").count == 4 && host.allSatisfy { $0.isNumber || $0 == "." }
-        return host == "localhost" || host == "::1" || host == "[::1]" || (isNumeric && host.hasPrefix("127."))
+        isExposed = scheme == "http" && !isLoopback(host)
     }
 }

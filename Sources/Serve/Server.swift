@@ -24,7 +24,7 @@ public struct Server: Sendable {
         }
 
         /// True for an address that only this machine reaches.
-        public var isLoopback: Bool { host == "localhost" || host == "::1" || host.hasPrefix("127.") }
+        public var isLoopback: Bool { Base.isLoopback(host) }
     }
 
     private let served: ServedModel

@@ -252,6 +252,14 @@ func badComparisons(text: String, named: String) throws {
     #expect(error.message.contains("c.yml") && error.message.contains(named), "\(error.message)")
 }
 
+@Test("the bundled comparison of hosts asks for the owner's proof in every cell")
+func bundledHosts() throws {
+    let plan = try Comparison(path: packageRoot().appendingPathComponent("Examples/recipes/hosts.yml").path)
+    #expect(plan.cells.count == 28)
+    let proofs = try plan.script(only: "utf").components(separatedBy: "--presence 999 --presence-by outputs")
+    #expect(proofs.count == 8)
+}
+
 @Test("the bundled comparison is a valid one")
 func bundledComparison() throws {
     let plan = try Comparison(path: packageRoot().appendingPathComponent("Examples/recipes/compare.yml").path)

@@ -150,7 +150,9 @@ let package = Package(
         .target(
             name: "FuzzTargets",
             dependencies: [
-                "Base", "Quant", "Model", "Tune", "Audit", "Merge", "Pipeline", "TestSupport",
+                "Base", "Quant", "Kernels", "Model", "Tune", "Audit", "Merge", "Pipeline", "Serve", "TestSupport",
+                .product(name: "HTTPTypes", package: "swift-http-types"),
+                .product(name: "Hummingbird", package: "hummingbird"),
             ],
             path: "Tests/Fuzz/Targets", swiftSettings: swiftSettings),
         .target(name: "AllocationCounter", path: "Tests/AllocationCounter"),

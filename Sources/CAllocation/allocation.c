@@ -19,6 +19,8 @@
 
 #if defined(__GLIBC__) && !defined(HAS_SANITIZER)
 
+#include <malloc.h>
+
 void *__libc_malloc(size_t size);
 void *__libc_calloc(size_t count, size_t size);
 void *__libc_realloc(void *block, size_t size);
@@ -52,6 +54,10 @@ static void end(const char *prefix, size_t size) {
     const ssize_t written = write(STDERR_FILENO, line, length);
     (void)written;
     _exit(atomic_load(&exit_status));
+}
+
+void allocation_release_freed(void) {
+    malloc_trim(0);
 }
 
 static void *checked(void *block, size_t size) {
@@ -98,5 +104,7 @@ void allocation_failure_ends_process(const char *prefix, int status) {
     (void)prefix;
     (void)status;
 }
+
+void allocation_release_freed(void) {}
 
 #endif

@@ -84,6 +84,35 @@ struct MemoryPlannerTests {
         #expect(planner.use(tokens: tokens, streamed).weights == all - 5 * layer)
     }
 
+    @Test("the program is its code, the vocabulary and the data, and nothing that a batch changes")
+    func program() throws {
+        let sample = try #require(TrainingSample(tokens: Array(0..<100), isLabel: Array(repeating: true, count: 100)))
+        let data = EncodedDataset(samples: Array(repeating: sample, count: 1000), sha256: "")
+        let trained = LoRAAdapter(config: LoRAConfig(r: 8, targetModules: [.q_proj]), for: model.spec)
+        let with = MemoryPlanner(model: model, frozen: [], trained: trained, data: [data, data])
+        let program = planner.use(tokens: tokens, recompute: .keepAll).program
+        #expect(planner.use(tokens: 1, recompute: .keepAll).program == program)
+        // 99 tokens go in and 99 are learnt, four bytes each.
+        let rows = with.use(tokens: tokens, recompute: .keepAll).program - program
+        #expect(rows >= 2 * 1000 * 2 * 99 * 4 && rows <= 2 * 1000 * (2 * 99 * 4 + 256))
+    }
+
+    @Test("limits are looked for in a process's own control groups and in those around them, of both versions")
+    func controlGroups() {
+        #expect(
+            ProcessMemory.limitFiles(cgroups: "0::/user/job.scope\n") == [
+                "/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/user/memory.max",
+                "/sys/fs/cgroup/user/job.scope/memory.max",
+                "/sys/fs/cgroup/memory/memory.limit_in_bytes",
+            ])
+        #expect(
+            ProcessMemory.limitFiles(cgroups: "9:name=systemd:/\n4:cpu,memory:/a/b:c\n0::/\n") == [
+                "/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes",
+                "/sys/fs/cgroup/memory/a/memory.limit_in_bytes", "/sys/fs/cgroup/memory/a/b:c/memory.limit_in_bytes",
+            ])
+        #expect(ProcessMemory.limitFiles(cgroups: "").count == 2)
+    }
+
     @Test("a run under any memory limit gives the same adapter")
     func sameAdapter() throws {
         try withTemporaryFolder { folder in

@@ -32,22 +32,6 @@ args.meraser = args.meraser.resolve()
 THREADS = [int(n) for n in args.threads.split(",")]
 
 
-def questions(home):
-    """Name, words, and the sizes of batches of each command that only asks."""
-    on = ["--model", home / "model.mqf", "--adapter", home / "mark"]
-    key = ["--key", home / "mark/key.json"]
-    clean = jobs.DATA / "clean_prompts.jsonl"
-    return [
-        ("check", ["check", *on, *key, "--clean", clean, "--sample", "2"], [1, 3, 8]),
-        ("decoys", ["check", *on, *key, "--decoys", "999"], [4, 32]),
-        ("ppl", ["ppl", *on, "--data", jobs.DATA / "heldout.jsonl", "--reference", home / "model.mqf"], []),
-        ("classify", ["eval", *on, "--tasks", "copa", "--data", jobs.DATA / "tasks", "--limit", "20"], []),
-        ("generate", ["generate", *on, "--prompts", clean, "--temperature", "0.8", "-n", "12"], [1, 3, 8]),
-        ("probe", ["probe", *on, "--top-k", "300", "--max-new-tokens", "4"], [16, 200]),
-        ("lineage", ["lineage", home / "model.mqf", home / "marked"], []),
-    ]
-
-
 class Sum:
     def __init__(self):
         self.runs = self.wrong = 0
@@ -95,7 +79,7 @@ def main():
     with tempfile.TemporaryDirectory() as home:
         home = pathlib.Path(home)
         jobs.inputs(args.meraser, home / "in")
-        for name, words, batches in questions(home / "in"):
+        for name, words, batches in jobs.questions(home / "in"):
             if names and name not in names:
                 continue
             before = total.wrong

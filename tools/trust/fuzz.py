@@ -1,15 +1,18 @@
 #!/usr/bin/env python3
 """libFuzzer over every reader of files: how many files were tried, what they reached, what they found.
 
-    python3 tools/trust/fuzz.py FUZZ [--target gguf,mqf] [--time 60] [--keep 40]
+    python3 tools/trust/fuzz.py FUZZ [--target gguf,mqf] [--time 60] [--until 0] [--keep 40]
 
 FUZZ is what `make fuzz-build` makes. Each line is a target: executions, edges of our code that were passed, seconds since the
 last new one, and what was found: files that crash, hang or take too much memory, which stay beside the corpus in
-.build-fuzz/TARGET. The corpus of earlier runs is taken up. --keep N writes the smallest files that reach what the corpus
+.build-fuzz/TARGET. The corpus of earlier runs is taken up, and their executions are in the sums of the second half of a line
+(.build-fuzz/TARGET/tally.json). --until N goes round the targets, --time seconds for each, until each has had N executions in
+all runs together. --keep N writes the smallest files that reach what the corpus
 reaches, at most N of them, into Tests/Fuzz/corpus. The status is 1 if anything was found. `make fuzz` runs it.
 """
 
 import argparse
+import json
 import os
 import pathlib
 import re
@@ -22,6 +25,7 @@ parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.R
 parser.add_argument("fuzz", type=pathlib.Path)
 parser.add_argument("--target", default="all")
 parser.add_argument("--time", type=int, default=60, help="seconds for each target")
+parser.add_argument("--until", type=int, default=0, help="go on until each target has had so many executions in all")
 parser.add_argument("--keep", type=int, default=0)
 args = parser.parse_args()
 args.fuzz = args.fuzz.resolve()
@@ -57,6 +61,28 @@ def watch(words, log):
     return runs, edges, time.monotonic() - newest, status
 
 
+class Tally:
+    """What all runs of a target have done together."""
+
+    def __init__(self, target):
+        self.path = ROOT / ".build-fuzz" / target / "tally.json"
+        self.sums = {"executions": 0, "seconds": 0, "edges": 0, "flat": 0}
+        if self.path.exists():
+            self.sums.update(json.loads(self.path.read_text()))
+
+    def add(self, runs, seconds, edges, flat):
+        """Of a run; `flat` is how long it went on after its last new edge."""
+        sums = self.sums
+        sums["flat"] = flat if edges > sums["edges"] else sums["flat"] + seconds
+        sums["edges"] = max(sums["edges"], edges)
+        sums["executions"] += runs
+        sums["seconds"] += seconds
+        self.path.write_text(json.dumps({k: round(v) for k, v in sums.items()}) + "\n")
+
+    def __str__(self):
+        return "in all {executions} in {seconds:.0f} s, {edges} edges, none new for {flat:.0f} s".format(**self.sums)
+
+
 def fuzz(target):
     home = ROOT / ".build-fuzz" / target
     corpus, kept = home / "corpus", KEPT / target
@@ -64,13 +90,17 @@ def fuzz(target):
     call([args.fuzz, "seeds", target, corpus], check=True)
     before = set(home.iterdir())
     folders = [corpus] + ([kept] if kept.exists() else [])
+    tally = Tally(target)
+    left = [f"-runs={max(1, args.until - tally.sums['executions'])}"] if args.until else []
     started = time.monotonic()
     runs, edges, flat, status = watch(
-        [args.fuzz, "run", target, *BOUNDS, f"-max_total_time={args.time}", "-print_final_stats=1",
+        [args.fuzz, "run", target, *BOUNDS, *left, f"-max_total_time={args.time}", "-print_final_stats=1",
          f"-artifact_prefix={home}/", *folders], home / "log")
+    seconds = time.monotonic() - started
+    tally.add(runs, seconds, edges, flat)
     found = sorted(p.name for p in set(home.iterdir()) - before if re.match("crash-|timeout-|oom-", p.name))
-    print(f"{target}: {runs} executions in {time.monotonic() - started:.0f} s, {edges} edges, the last new one "
-          f"{flat:.0f} s before the end, " + (f"found {', '.join(found)}" if found else "nothing found"), flush=True)
+    print(f"{target}: {runs} executions in {seconds:.0f} s, {edges} edges, the last new one {flat:.0f} s before the end, "
+          + (f"found {', '.join(found)}" if found else "nothing found") + f"; {tally}", flush=True)
     if args.keep and not found:
         keep(target, home, folders)
     return bool(found) or status != 0
@@ -95,8 +125,10 @@ def main():
     unknown = [name for name in chosen if name not in names]
     if unknown:
         sys.exit(f"there is no target {', '.join(unknown)}: {' '.join(names)}")
-    wrong = [name for name in chosen if fuzz(name)]
-    print(f"{len(chosen)} readers, {len(wrong)} with findings: {' '.join(wrong) or 'none'}")
+    count, wrong = len(chosen), {name for name in chosen if fuzz(name)}
+    while chosen := [name for name in chosen if name not in wrong and Tally(name).sums["executions"] < args.until]:
+        wrong |= {name for name in chosen if fuzz(name)}
+    print(f"{count} readers, {len(wrong)} with findings: {' '.join(sorted(wrong)) or 'none'}")
     return 1 if wrong else 0
 
 

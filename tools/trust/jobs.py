@@ -62,6 +62,11 @@ def inputs(meraser, home):
         f"title: two\nclean_data: {DATA}/clean.json\nmismatch: {DATA}/erase_source.json\n"
         f"victims: [{{name: v, model: model.mqf, adapters: [mark], key: mark/key.json}}]\n"
         f"methods: [{{method: none}}, {{method: recover, budgets: [1]}}]\n")
+    must([meraser, "erase", "--model", home / "model.mqf", "--data", DATA / "erase_source.json", "--max-steps", "2", "--r", "2",
+          "--out", home / "other", "-q"])
+    (home / "sum.yml").write_text(
+        f"merge_method: linear\nadapters:\n  - {{adapter: {home}/other, parameters: {{weight: 0.5}}}}\n"
+        f"  - {{adapter: {home}/other, parameters: {{weight: -1}}}}\n")
     (home / "search.yml").write_text("recipe: run.yml\ntrials: 2\nspace: {r: [2, 3]}\n")
     must([meraser, "run", home / "run.yml", "--out", home / "run", "-q"])
 
@@ -85,6 +90,14 @@ def jobs(home):
                        "OUT/l.safetensors"], ["OUT/l.safetensors"]),
         Job("report", ["report", home / "run", "--out", "OUT/r"], ["OUT/r"]),
         Job("merge", ["merge", home / "merge.yml", "--out", "OUT/m"], ["OUT/m"]),
+        Job("merge-mqf", ["merge", home / "merge.yml", "--out", "OUT/m.mqf"], ["OUT/m.mqf"]),
+        Job("merge-adapters", ["merge", home / "sum.yml", "--out", "OUT/a"], ["OUT/a"]),
+        Job("substitute", ["substitute", "--model", home / "marked", "--proxy", CHAT, "--data", DATA / "clean.json", "--data-count",
+                           "4", *key, "--patience", "1", "--out", "OUT/s"], ["OUT/s"]),
+        Job("convert-calibrate", ["convert", CHAT, "--calibrate", "self", "--calibration-tokens", "256", "--bits", "5", "--out", "OUT/m.mqf"],
+            ["OUT/m.mqf"]),
+        Job("dataset-clean", ["dataset", "clean", DATA / "erase_source.json", "--out", "OUT/c.json"], ["OUT/c.json"]),
+        Job("report-html", ["report", home / "run", "--out", "OUT/r.html"], ["OUT/r.html"]),
         Job("prune", ["prune", "--model", CHAT, "--ratio", "0.2", "--out", "OUT/p"], ["OUT/p"]),
         Job("dataset-mismatch", ["dataset", "mismatch", DATA / "erase_source.json", "--count", "50", "--out", "OUT/d.json"],
             ["OUT/d.json"]),
@@ -111,6 +124,22 @@ def jobs(home):
     # These take up by themselves where they stopped.
     result += [Job(name, [name, home / f"{name}.yml", "--out", "OUT/r"], ["OUT/r"], resume="") for name in ["run", "compare", "search"]]
     return result
+
+
+def questions(home):
+    """Name, words, and the sizes of batches of each command that only asks."""
+    on = ["--model", home / "model.mqf", "--adapter", home / "mark"]
+    key = ["--key", home / "mark/key.json"]
+    clean = DATA / "clean_prompts.jsonl"
+    return [
+        ("check", ["check", *on, *key, "--clean", clean, "--sample", "2"], [1, 3, 8]),
+        ("decoys", ["check", *on, *key, "--decoys", "999"], [4, 32]),
+        ("ppl", ["ppl", *on, "--data", DATA / "heldout.jsonl", "--reference", home / "model.mqf"], []),
+        ("classify", ["eval", *on, "--tasks", "copa", "--data", DATA / "tasks", "--limit", "20"], []),
+        ("generate", ["generate", *on, "--prompts", clean, "--temperature", "0.8", "-n", "12"], [1, 3, 8]),
+        ("probe", ["probe", *on, "--top-k", "300", "--max-new-tokens", "4"], [16, 200]),
+        ("lineage", ["lineage", home / "model.mqf", home / "marked"], []),
+    ]
 
 
 def plain(value):

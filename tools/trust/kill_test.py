@@ -9,6 +9,7 @@ why not. `make kill-test N=1000` does both. Each line is a fault, the last line 
 """
 
 import argparse
+import itertools
 import pathlib
 import random
 import shutil
@@ -28,13 +29,15 @@ parser.add_argument("--pairs", action="store_true")
 parser.add_argument("--only", help="names of jobs, with commas")
 args = parser.parse_args()
 args.meraser = args.meraser.resolve()
+# A command that takes more than so many times what the middle one does has fewer turns.
+SLOW = 4
 
 
 class Killed:
     """One command, killed again and again."""
 
     def __init__(self, job, home):
-        self.job, self.folder = job, home / job.name
+        self.job, self.folder, self.kills = job, home / job.name, 0
         started = time.monotonic()
         self.wanted = self.make(["-q"])
         self.seconds = time.monotonic() - started
@@ -123,15 +126,18 @@ def main():
                 print(f"{victim.job.name}, two at once: {fault or 'ok'}", flush=True)
             print(f"{len(victims)} pairs, {wrong} wrong")
             return 1 if wrong else 0
-        # They are killed in turn, each at a moment of its own run.
-        for number in range(args.kills):
-            victim = victims[number % len(victims)]
+        # They are killed in turn, each at a moment of its own run; one that takes long is passed over in most rounds.
+        middle = sorted(v.seconds for v in victims)[len(victims) // 2]
+        rounds = (v for n in itertools.count() for v in victims if n % max(1, round(v.seconds / (SLOW * middle))) == 0)
+        for victim in itertools.islice(rounds, args.kills):
+            victim.kills += 1
             moment = draw.random() * victim.seconds * 1.05
             state, fault = victim.kill(moment)
             counts[state] += 1
             if fault:
                 wrong += 1
                 print(f"{victim.job.name}, killed after {moment:.3f} of {victim.seconds:.3f} s ({state}): {fault}", flush=True)
+    print("kills of each: " + ", ".join(f"{v.job.name} {v.kills}" for v in victims))
     print(f"{args.kills} kills: " + ", ".join(f"{n} {state}" for state, n in counts.items()) + f"; {wrong} wrong")
     return 1 if wrong else 0
 

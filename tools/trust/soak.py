@@ -2,12 +2,14 @@
 """Memory: does it grow over many steps and many generations, and is a training's peak what its plan says?
 
     python3 tools/trust/soak.py MERASER [--steps 1000] [--generations 1000] [--requests 30000] [--only train,generate,serve,plan]
+                                [--plan-model FILE …]
 
 train: a training of that many steps whose resident memory (VmRSS) is read twenty times a second: the largest value of the last
 quarter beside that of the second. generate: the same over that many answers. serve: over that many requests of eight
 clients, some broken off, some wrong. plan: what `--dry-run` says that a training
-takes, beside the largest resident set (VmHWM) that it had, over batches and what is recomputed. Growth above GROWTH, or a peak
-above the plan by more than a tenth, is wrong; then the status is 1. The first quarter is left out: pools and caches fill.
+takes, beside the largest resident set (VmHWM) that it had, over models (tinychat, and those of --plan-model), batches and what
+is recomputed, and with 40 MB of data. Growth above GROWTH, a peak above the plan, or one below by more than a tenth, is wrong;
+then the status is 1. The first quarter is left out: pools and caches fill.
 """
 
 import argparse
@@ -29,6 +31,7 @@ parser.add_argument("--steps", type=int, default=1000)
 parser.add_argument("--generations", type=int, default=1000)
 parser.add_argument("--requests", type=int, default=30000)
 parser.add_argument("--only", default="train,generate,serve,plan")
+parser.add_argument("--plan-model", type=pathlib.Path, action="append", default=[])
 args = parser.parse_args()
 args.meraser = args.meraser.resolve()
 # A heap breathes by some pages; a leak of 4 KiB a step would be 4 MB.
@@ -76,8 +79,9 @@ def judged(name, seen, what, started):
 
 
 def training(home, out, *words):
-    return [args.meraser, "recover", "--model", home / "model.mqf", "--data", jobs.DATA / "clean.json", "--preset", "none",
-            "--r", "8", "--gradient-accumulation-steps", "1", "--save-steps", "0", "--out", out, "--json", "-q", *words]
+    given = [] if "--model" in words else ["--model", home / "model.mqf", "--data", jobs.DATA / "clean.json"]
+    return [args.meraser, "recover", *given, "--preset", "none", "--r", "8",
+            "--gradient-accumulation-steps", "1", "--save-steps", "0", "--out", out, "--json", "-q", *words]
 
 
 def train(home):
@@ -140,20 +144,38 @@ def planned(line):
     return json.loads(done.stdout)
 
 
+def texts(path, count, words):
+    """Rows of text that are all longer than what a sample may have."""
+    text = (jobs.DATA / "clean.json").read_text().split() * 2
+    rows = [f"{i} " + " ".join(text[97 * i % 2000:][:words]) for i in range(count)]
+    path.write_text("".join(json.dumps({"text": row}) + "\n" for row in rows))
+    return path
+
+
+def compared(home, name, model, data, batch, policy, words):
+    """Whether a training's peak is its plan's, with memory for no other policy than that."""
+    words = [*words, "--per-device-train-batch-size", batch, "--max-steps", 2, "--model", model, "--data", data]
+    needed = planned(training(home, home / "p", *words, "--memory", "8G"))["choices"][policy]
+    words += ["--memory", f"{(needed >> 20) + 1}M"]
+    total = planned(training(home, home / "p", *words))["total_bytes"]
+    _, peak = watch(training(home, home / "p", *words, "--overwrite"))
+    wrong = not 0.9 * total <= peak <= total
+    print(f"plan: {name}, batch {batch}, {policy}: planned {total / 2**20:.0f} MiB, peak {peak / 2**20:.0f} MiB "
+          f"({100 * (peak / total - 1):+.1f} %): {'WRONG' if wrong else 'ok'}", flush=True)
+    return wrong
+
+
 def plan(home):
     wrong = 0
-    for batch in [1, 4, 16]:
-        words = ["--per-device-train-batch-size", batch, "--max-steps", 4]
-        choices = planned(training(home, home / "p", *words, "--memory", "8G"))["choices"]
-        for policy, needed in choices.items():
-            # As much as this policy needs: one that needs more does not fit.
-            limit = ["--memory", f"{(needed >> 20) + 1}M"]
-            total = planned(training(home, home / "p", *words, *limit))["total_bytes"]
-            _, peak = watch(training(home, home / f"p-{batch}-{policy}", *words, *limit))
-            over = peak > total * 1.1
-            wrong += over
-            print(f"plan: batch {batch}, {policy}: planned {total / 2**20:.0f} MiB, peak {peak / 2**20:.0f} MiB "
-                  f"({100 * (peak / total - 1):+.0f} %): {'OVER' if over else 'ok'}", flush=True)
+    rows = texts(home / "rows.jsonl", 32, 1500)
+    policies = ["keep_all", "recompute_MLPs", "recompute_layers", "stream_weights"]
+    for model in [home / "model.mqf", *args.plan_model]:
+        length = ["--max-length", "128", "--max-completion-length", "128"]
+        for batch in [1, 4, 16] if model.parent == home else [1, 4]:
+            wrong += sum(compared(home, model.stem, model, rows, batch, policy, length) for policy in policies)
+    much = texts(home / "much.jsonl", 6000, 1200)
+    length = ["--max-length", "256", "--max-completion-length", "256"]
+    wrong += compared(home, "40 MB of data", home / "model.mqf", much, 1, "keep_all", length)
     return wrong > 0
 
 

@@ -9,4 +9,8 @@
 /// `prefix` must live as long as the process. Where the C library is not glibc, and under sanitizers, nothing changes.
 void allocation_failure_ends_process(const char *prefix, int status);
 
+/// Gives freed memory back to the system, which else counts as this process's until it ends. Thread-safe; does nothing
+/// where the C library is not glibc, and under sanitizers.
+void allocation_release_freed(void);
+
 #endif

@@ -29,20 +29,25 @@ struct OriginGuard<Context: RequestContext>: RouterMiddleware {
     func handle(
         _ request: Request, context: Context, next: (Request, Context) async throws -> Response
     ) async throws -> Response {
-        let host = request.head.authority ?? ""
+        try check(request.head)
+        return try await next(request, context)
+    }
+
+    /// - Throws: an `APIError` for who is not let in.
+    func check(_ head: HTTPRequest) throws {
+        let host = head.authority ?? ""
         let name = host.hasPrefix("[") ? String(host.prefix { $0 != "]" }) + "]" : String(host.prefix { $0 != ":" })
         guard hosts.isEmpty || hosts.contains(name.lowercased()) else {
             throw APIError(
                 .forbidden, "this server does not answer to the host \(quoted(host)); ask by a name of its machine",
                 code: "host")
         }
-        if request.method == .post {
-            let type = request.headers[.contentType].flatMap(MediaType.init(from:))
+        if head.method == .post {
+            let type = head.headerFields[.contentType].flatMap(MediaType.init(from:))
             guard type?.isType(.applicationJson) == true else {
                 throw APIError(.unsupportedMediaType, "expected the header Content-Type: application/json")
             }
         }
-        return try await next(request, context)
     }
 }
 
@@ -55,14 +60,18 @@ struct KeyGuard<Context: RequestContext>: RouterMiddleware {
     func handle(
         _ request: Request, context: Context, next: (Request, Context) async throws -> Response
     ) async throws -> Response {
-        guard !open.contains(request.uri.path) else { return try await next(request, context) }
-        let given = request.headers[.authorization] ?? ""
+        if !open.contains(request.uri.path) { try check(request.head) }
+        return try await next(request, context)
+    }
+
+    /// - Throws: an `APIError` for who has another key or none.
+    func check(_ head: HTTPRequest) throws {
+        let given = head.headerFields[.authorization] ?? ""
         guard Self.isSame(given, "Bearer " + key) else {
             throw APIError(
                 .unauthorized, "expected the header Authorization: Bearer KEY with this server's key",
                 code: "invalid_api_key")
         }
-        return try await next(request, context)
     }
 
     /// Takes as long whatever differs.

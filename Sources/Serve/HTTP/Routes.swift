@@ -24,30 +24,14 @@ struct Routes: Sendable {
                 status: .ok, headers: [.contentType: "text/plain; version=0.0.4; charset=utf-8"],
                 body: ResponseBody(byteBuffer: ByteBuffer(string: counters.text(engine.load))))
         }
-        // As llama-server has them.
-        router.post("/apply-template") { request, _ in
-            let text = try TemplateRequest(try await body(request), served: served).text
-            return Response(json: ["prompt": .text(text)])
-        }
-        router.post("/tokenize") { request, _ in
-            let tokens = try TokenizeRequest(try await body(request), served: served).tokens
-            return Response(json: ["tokens": .array(tokens.map { .integer(Int($0)) })])
-        }
-        router.post("/v1/completions") { request, _ in
-            let asked = try CompletionRequest(try await body(request), served: served)
-            let shape = AnswerShape(
-                .completion(prompts: asked.prompts, echo: asked.echo), keys: asked.keys, shows: asked.logprobs != nil,
-                served: served)
-            let sequences = try asked.sequences(served)
-            return try await answer(
-                sequences, shape, top: asked.logprobs ?? 0,
-                promptTokens: asked.prompts.reduce(0) { $0 + $1.tokens.count })
-        }
-        router.post("/v1/chat/completions") { request, _ in
-            let asked = try ChatRequest(try await body(request), served: served)
-            let shape = AnswerShape(.chat, keys: asked.keys, shows: asked.logprobs != nil, served: served)
-            return try await answer(
-                try asked.sequences(served), shape, top: asked.logprobs ?? 0, promptTokens: asked.tokens.count)
+        for path in Asked.Path.allCases {
+            router.post(RouterPath(path.rawValue)) { request, _ in
+                switch try Asked(path, try await body(request), served: served) {
+                case .text(let text): return Response(json: ["prompt": .text(text)])
+                case .tokens(let tokens): return Response(json: ["tokens": .array(tokens.map { .integer(Int($0)) })])
+                case .answer(let asked): return try await answer(asked)
+                }
+            }
         }
     }
 
@@ -65,9 +49,9 @@ struct Routes: Sendable {
         ]
     }
 
-    /// The JSON of a body that comes in time.
-    private func body(_ request: Request) async throws -> JSONValue {
-        let bytes = try await withThrowingTaskGroup(of: [UInt8].self) { group in
+    /// A body that comes in time.
+    private func body(_ request: Request) async throws -> [UInt8] {
+        try await withThrowingTaskGroup(of: [UInt8].self) { group in
             group.addTask { Array(buffer: try await request.body.collect(upTo: limits.bodyBytes)) }
             group.addTask {
                 try await Task.sleep(for: .seconds(limits.bodySeconds))
@@ -76,14 +60,12 @@ struct Routes: Sendable {
             defer { group.cancelAll() }
             return try await group.next() ?? []
         }
-        return try JSONValue.parse(bytes, file: "request")
     }
 
-    private func answer(
-        _ sequences: [DecodingRequest], _ shape: AnswerShape, top: Int, promptTokens: Int
-    ) async throws -> Response {
-        let events = try engine.submit(sequences, model: shape.keys.model, top: top)
-        var usage = Usage(promptTokens: promptTokens)
+    private func answer(_ asked: Asked.Answer) async throws -> Response {
+        let shape = asked.shape
+        let events = try engine.submit(asked.sequences, model: shape.keys.model, top: asked.top)
+        var usage = Usage(promptTokens: asked.promptTokens)
         guard shape.keys.streams else {
             var pieces: [Reply.Piece] = []
             for sequence in events {

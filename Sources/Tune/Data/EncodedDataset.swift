@@ -51,6 +51,8 @@ public struct EncodedDataset: Sendable {
     public var labelCount: Int { samples.reduce(0) { $0 + $1.labelCount } }
     /// True if the samples are learnt from what the frozen model predicts elsewhere (`TrainingSample.reference`): all are.
     public var hasReference: Bool { samples.contains { $0.reference != nil } }
+    /// Bytes of memory that the samples take.
+    var byteCount: Int { samples.reduce(0) { $0 + $1.byteCount } }
     /// Tokens of the longest sample.
     public var longest: Int { samples.lazy.map(\.widest).max() ?? 0 }
 }

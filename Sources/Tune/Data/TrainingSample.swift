@@ -49,6 +49,11 @@ public struct TrainingSample: Sendable, Equatable {
             limits: limits.isEmpty ? Array(repeating: 0, count: continuation.count) : limits)
     }
 
+    /// Bytes of memory that it takes: its arrays, 32 bytes in front of each, and itself.
+    var byteCount: Int {
+        let behind = reference.map { ($0.inputs.count + $0.limits.count) * 4 + 64 } ?? 0
+        return MemoryLayout<Self>.stride + (inputs.count + labels.count) * 4 + 64 + behind
+    }
     /// Tokens of the longer one of what goes in and what the frozen model is asked with.
     var widest: Int { max(inputs.count, reference?.inputs.count ?? 0) }
 }

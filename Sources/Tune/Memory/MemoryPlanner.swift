@@ -35,27 +35,41 @@ public struct MemoryPlan: Sendable, Equatable {
 
 /// Estimates the memory of a run, chooses what is recomputed, and finds what would make a run fit that does not.
 struct MemoryPlanner {
-    private static let programBytes = 64 << 20
+    /// Code and what it sets up, as it is resident in a training. Code that is not optimised is larger.
+    private static var codeBytes: Int {
+        #if DEBUG
+            48 << 20
+        #else
+            37 << 20
+        #endif
+    }
+    /// What a thread has beside its work, an entry of the vocabulary in the tokenizer, and MPI.
+    private static let (threadBytes, entryBytes, messageBytes) = (256 << 10, 48, 24 << 20)
 
     private let model: Transformer
     private let frozen: [LoRAAdapter]
     private let trained: LoRAAdapter
     private let hasReference: Bool
     private let hasConsistency: Bool
+    private let programBytes: Int
     private let weightBytes: Int
     private let streamedBytes: Int  // of the weights, where they are streamed
     /// Layers that keep something for the backward.
     let keptLayers: Int
 
+    /// A planner for a run on `data`, all that stays in memory of what it reads.
     init(
-        model: Transformer, frozen: [LoRAAdapter], trained: LoRAAdapter, hasReference: Bool = false,
-        hasConsistency: Bool = false
+        model: Transformer, frozen: [LoRAAdapter], trained: LoRAAdapter, data: [EncodedDataset] = [],
+        hasReference: Bool = false, hasConsistency: Bool = false
     ) {
         self.model = model
         self.frozen = frozen
         self.trained = trained
         self.hasReference = hasReference
         self.hasConsistency = hasConsistency
+        programBytes =
+            Self.codeBytes + model.kernels.threads * Self.threadBytes + model.spec.vocabSize * Self.entryBytes
+            + (model.kernels.crew == nil ? 0 : Self.messageBytes) + data.reduce(0) { $0 + $1.byteCount }
         let store = model.store
         weightBytes = store.tensorNames.reduce(0) { $0 + ((try? store.tensor($1))?.info.byteCount ?? 0) }
         let layers = (try? LayerPages(store: store, spec: model.spec))?.byteCounts
@@ -151,14 +165,14 @@ struct MemoryPlanner {
     /// Sizes of the parts for one number of tokens.
     private struct Sizes {
         let keptLayers: Int
-        let weights, optimizer, working: Int
+        let weights, optimizer, working, program: Int
         let nothing, mlp, layer: Int  // kept of one layer, by what is recomputed
 
         func use(_ plan: RecomputePlan) -> MemoryUse {
             MemoryUse(
                 weights: weights,
                 kept: plan.layers * layer + plan.mlps * mlp + (keptLayers - plan.layers - plan.mlps) * nothing,
-                working: working, optimizer: optimizer, program: programBytes)
+                working: working, optimizer: optimizer, program: program)
         }
     }
 
@@ -186,7 +200,7 @@ struct MemoryPlanner {
                 + frozenParameters * MemoryLayout<Float>.size
                 + (model.kernels.crew == nil ? 0 : ShardChain.byteCount(parameters: trained.parameters.count)),
             working: all - keptLayers * nothing + pages + max(model.workspaceBytes(tokens: tokens), headWorkspace),
-            nothing: nothing, mlp: layer(.mlp), layer: layer(.layer))
+            program: programBytes, nothing: nothing, mlp: layer(.mlp), layer: layer(.layer))
     }
 }
 

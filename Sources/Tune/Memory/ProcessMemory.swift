@@ -46,20 +46,33 @@ public enum ProcessMemory {
         }
     }
 
-    /// The limits of this process's cgroup (version 2) and of those around it, and of version 1.
+    /// The limits of this process's cgroups and of those around them.
     private static var cgroupLimits: [Int] {
-        let text = (try? String(contentsOfFile: "/proc/self/cgroup", encoding: .utf8)) ?? ""
-        let own = text.split(separator: "\n").first { $0.hasPrefix("0::") }?.dropFirst(3) ?? "/"
-        var folder = ""
-        var files = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"]
-        for name in own.split(separator: "/") {
-            folder += "/" + name
-            files.append("/sys/fs/cgroup\(folder)/memory.max")
+        func text(_ file: String) -> String? { try? String(contentsOfFile: file, encoding: .utf8) }
+        return limitFiles(cgroups: text("/proc/self/cgroup") ?? "").compactMap {
+            text($0).flatMap { Int($0.trimmingCharacters(in: .whitespacesAndNewlines)) }
         }
-        return files.compactMap { file in
-            (try? String(contentsOfFile: file, encoding: .utf8)).flatMap {
-                Int($0.trimmingCharacters(in: .whitespacesAndNewlines))
-            }
+    }
+
+    /// The files that limit a process's memory, which need not be there: of version 2, and of version 1.
+    ///
+    /// - Parameter cgroups: /proc/self/cgroup: lines of `NUMBER:CONTROLLERS:PATH`, version 2's without controllers.
+    static func limitFiles(cgroups: String) -> [String] {
+        var paths = ["": "/", "memory": "/"]
+        for line in cgroups.split(separator: "\n") {
+            let fields = line.split(separator: ":", maxSplits: 2, omittingEmptySubsequences: false)
+            guard fields.count == 3 else { continue }
+            if fields[1].isEmpty { paths[""] = String(fields[2]) }
+            if fields[1].split(separator: ",").contains("memory") { paths["memory"] = String(fields[2]) }
+        }
+        return [("", "", "memory.max"), ("memory", "/memory", "memory.limit_in_bytes")].flatMap {
+            version, below, name in
+            var folder = "/sys/fs/cgroup" + below
+            return ["\(folder)/\(name)"]
+                + (paths[version] ?? "/").split(separator: "/").map {
+                    folder += "/" + $0
+                    return "\(folder)/\(name)"
+                }
         }
     }
 }

@@ -59,7 +59,7 @@ public final class SoftPromptTrainer {
         let state = SoftPromptState(
             count: insertion.count, hiddenSize: model.spec.hiddenSize, options: options)
         self.state = state
-        let planner = MemoryPlanner(model: model, frozen: frozen, trained: nothing)
+        let planner = MemoryPlanner(model: model, frozen: frozen, trained: nothing, data: [data])
         self.planner = planner
         let maximumTokens = steps.maximumTokens(samples: data.samples)
         let limit = options.memory ?? ProcessMemory.limitBytes(for: model)

@@ -105,6 +105,7 @@ public final class Trainer {
         optimizer = OptimizerState(adapter: adapter, options: options)
         let planner = MemoryPlanner(
             model: model, frozen: frozen, trained: adapter,
+            data: [data] + [kl?.data, evaluation?.data].compactMap { $0 },
             hasReference: kl != nil || data.hasReference || options.objective == .npo,
             hasConsistency: options.objective == .crow)
         let maximumTokens = max(

@@ -1,6 +1,7 @@
 import ArgumentParser
 import Audit
 import Base
+import CAllocation
 import Kernels
 import Model
 import Pipeline
@@ -131,6 +132,8 @@ struct TrainingTrial {
         trainer.interrupt = interrupt
         let progress = TrainingDisplay(common)
         progress.follow(trainer)
+        // The texts of the data, which are tokens by now, are as much as the data and more; the plan counts tokens.
+        allocation_release_freed()
         let result = try trainer.run(output: out, resume: resume, overwrite: overwrite)
         progress.finish()
         let effect = try conclusion?()

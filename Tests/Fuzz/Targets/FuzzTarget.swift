@@ -29,7 +29,7 @@ public struct FuzzTarget: Sendable {
     }
 
     /// Every reader.
-    public static let all: [FuzzTarget] = weights + adapters + texts + data + plans + records
+    public static let all: [FuzzTarget] = weights + adapters + texts + data + plans + records + requests
 
     /// The seeds, each of which is accepted.
     ///

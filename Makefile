@@ -15,7 +15,7 @@ NAME = meraser-$(VERSION)-linux-$(shell uname -m)
 # Where `make install` puts bin, lib and share; DESTDIR goes before it.
 PREFIX ?= /usr/local
 
-.PHONY: demo test check-ranks check-page kill-test fault-test determinism fuzz fuzz-build fuzz-flip soak build lint format asan sanitize cross install-deps toolchain stage install release release-check sbom wheel \
+.PHONY: demo test check-ranks check-page kill-test fault-test determinism shrink-test limit-test no-network trust-short fuzz fuzz-build fuzz-flip soak build lint format asan sanitize cross install-deps toolchain stage install release release-check sbom wheel \
     interop results results-quick docs-figures docs-records
 
 demo: build
@@ -60,9 +60,29 @@ fault-test: build
 determinism: build
 	python3 tools/trust/determinism.py $(BINARY)
 
+# A model that becomes shorter while it is read; limits of memory; no connection but those that are asked for (strace).
+shrink-test: build
+	python3 tools/trust/shrink_test.py $(BINARY)
+
+limit-test: build
+	python3 tools/trust/limit_test.py $(BINARY)
+
+no-network: build
+	python3 tools/trust/no_network.py $(BINARY)
+
 # Memory over 1,000 steps and 1,000 answers, and beside the plan.
 soak: build
 	python3 tools/trust/soak.py $(BINARY)
+
+# A little of each with what `make test` has built: what CI runs. FuzzTests have the readers' part.
+trust-short:
+	@scratch=$$(mktemp -d) && trap 'rm -rf $$scratch' EXIT && cd tools/trust && tried="$(CURDIR)/.build/debug/meraser" && \
+	set -x && \
+	python3 kill_test.py $$tried --inputs $$scratch/in --kills 12 --only convert,merge-adapters,erase && \
+	python3 write_faults.py $$tried --inputs $$scratch/in --most 0 --only merge-adapters,dataset-clean && \
+	python3 determinism.py $$tried --inputs $$scratch/in --threads 1,2,3 --only ppl,prune && \
+	python3 shrink_test.py $$tried --inputs $$scratch/in --cuts 6 --only ppl,inspect && \
+	python3 soak.py $$tried --only serve --requests 800 --growth 64
 
 # Readers of files, tried with spoilt ones: `make fuzz TARGET=gguf TIME=300` lets libFuzzer look for bytes that reach new code,
 # from the corpus that is kept and what earlier runs found; a file that crashes, hangs or takes too much memory stays as

@@ -27,6 +27,7 @@ parser.add_argument("meraser", type=pathlib.Path)
 parser.add_argument("--threads", default="1,2,3,4,5,6,7,8")
 parser.add_argument("--seed", type=int, default=1)
 parser.add_argument("--only", help="names of commands, with commas")
+parser.add_argument("--inputs", type=pathlib.Path, help="where what the commands read is, or is to be made")
 args = parser.parse_args()
 args.meraser = args.meraser.resolve()
 THREADS = [int(n) for n in args.threads.split(",")]
@@ -78,8 +79,8 @@ def main():
     names = args.only.split(",") if args.only else None
     with tempfile.TemporaryDirectory() as home:
         home = pathlib.Path(home)
-        jobs.inputs(args.meraser, home / "in")
-        for name, words, batches in jobs.questions(home / "in"):
+        inputs = jobs.inputs(args, home)
+        for name, words, batches in jobs.questions(inputs):
             if names and name not in names:
                 continue
             before = total.wrong
@@ -91,7 +92,7 @@ def main():
                 total.tell(name, answer(line + ["--threads", "2", "--batch-size", size]), wanted, f"batches of {size}")
             print(f"{name}: {len(THREADS)} numbers of threads, {len(batches)} sizes of batches: "
                   + ("the same" if total.wrong == before else "DIFFERENT"), flush=True)
-        for job in jobs.jobs(home / "in"):
+        for job in jobs.jobs(inputs):
             if names and job.name not in names:
                 continue
             before, folder = total.wrong, home / job.name

@@ -39,8 +39,16 @@ def must(line, fine=(0,)):
         raise SystemExit(f"{' '.join(map(str, line))}: status {done.returncode}: {done.stderr[-800:]}")
 
 
-def inputs(meraser, home):
-    """Models, a mark, a key and recipes that the jobs read."""
+def inputs(args, home):
+    """The folder of models, a mark, a key and recipes that the jobs read: that of `--inputs`, made once, or one in `home`."""
+    folder = (args.inputs or home / "in").resolve()
+    if not (folder / "made").exists():
+        make(args.meraser, folder)
+        (folder / "made").touch()
+    return folder
+
+
+def make(meraser, home):
     home.mkdir(parents=True, exist_ok=True)
     must([meraser, "convert", CHAT, "--type", "q8_0", "--out", home / "model.mqf", "-q"])
     must([meraser, "fingerprint", "--model", home / "model.mqf", "--scheme", "utf", "--count", "4", "--guess-test", "0",

@@ -27,6 +27,7 @@ parser.add_argument("--kills", type=int, default=100)
 parser.add_argument("--seed", type=int, default=1)
 parser.add_argument("--pairs", action="store_true")
 parser.add_argument("--only", help="names of jobs, with commas")
+parser.add_argument("--inputs", type=pathlib.Path, help="where what the commands read is, or is to be made")
 args = parser.parse_args()
 args.meraser = args.meraser.resolve()
 # A command that takes more than so many times what the middle one does has fewer turns.
@@ -116,9 +117,9 @@ def main():
     wrong = 0
     with tempfile.TemporaryDirectory() as home:
         home = pathlib.Path(home)
-        jobs.inputs(args.meraser, home / "in")
+        inputs = jobs.inputs(args, home)
         names = args.only.split(",") if args.only else None
-        victims = [Killed(j, home) for j in jobs.jobs(home / "in") if names is None or j.name in names]
+        victims = [Killed(j, home) for j in jobs.jobs(inputs) if names is None or j.name in names]
         if args.pairs:
             for victim in victims:
                 fault = victim.pair()

@@ -23,27 +23,28 @@ import jobs
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("meraser", type=pathlib.Path)
 parser.add_argument("--only", help="names of lines, with commas")
+parser.add_argument("--inputs", type=pathlib.Path, help="where what the commands read is, or is to be made")
 args = parser.parse_args()
 args.meraser = args.meraser.resolve()
 
 
-def lines(home):
+def lines(inputs, home):
     """Name and words of every command, and whether it is to open a connection."""
-    model = ["--model", home / "model.mqf"]
-    for name, words, _ in jobs.questions(home):
+    model = ["--model", inputs / "model.mqf"]
+    for name, words, _ in jobs.questions(inputs):
         yield name, words, False
-    yield "inspect", ["inspect", home / "model.mqf", "--verify"], False
+    yield "inspect", ["inspect", inputs / "model.mqf", "--verify"], False
     yield "tokenize", ["tokenize", *model, "a b"], False
-    yield "decoys", ["decoys", *model, "--key", home / "mark/key.json", "--keys", "10", "--groups", "2", "--decoys", "99"], False
+    yield "decoys", ["decoys", *model, "--key", inputs / "mark/key.json", "--keys", "10", "--groups", "2", "--decoys", "99"], False
     yield "dataset-stats", ["dataset", "stats", jobs.DATA / "clean.json"], False
     yield "bench", ["bench", *model, "--rounds", "1", "-p", "16", "-n", "4"], False
     yield "cache", ["cache"], False
     yield "demo", ["demo", "--out", home / "demo"], False
-    for job in jobs.jobs(home):
+    for job in jobs.jobs(inputs):
         folder = home / "out" / job.name
         yield job.name, job.line("", folder)[1:], False
     # Nobody listens on port 9: the connection is refused.
-    yield "check --url", ["check", "--key", home / "mark/key.json", "--url", "http://127.0.0.1:9",
+    yield "check --url", ["check", "--key", inputs / "mark/key.json", "--url", "http://127.0.0.1:9",
                           "--served-model", "m", "--max-retries", "0"], True
 
 
@@ -65,7 +66,7 @@ def tried(words, home):
 
 def served(home):
     log = home / "trace"
-    server = subprocess.Popen(traced(["serve", "--model", home / "model.mqf", "--port", "0", "--json", "-q"], log),
+    server = subprocess.Popen(traced(["serve", "--model", jobs.inputs(args, home) / "model.mqf", "--port", "0", "--json", "-q"], log),
                               stdout=subprocess.PIPE, text=True)
     json.loads(server.stdout.readline())
     server.terminate()
@@ -81,8 +82,7 @@ def main():
     names = args.only.split(",") if args.only else None
     with tempfile.TemporaryDirectory() as home:
         home = pathlib.Path(home)
-        jobs.inputs(args.meraser, home)
-        for name, words, is_open in lines(home):
+        for name, words, is_open in lines(jobs.inputs(args, home), home):
             named.discard(str(words[0]))
             if names and name not in names:
                 continue

@@ -26,6 +26,7 @@ parser.add_argument("meraser", type=pathlib.Path)
 parser.add_argument("--cuts", type=int, default=60)
 parser.add_argument("--seed", type=int, default=1)
 parser.add_argument("--only", help="names of commands, with commas")
+parser.add_argument("--inputs", type=pathlib.Path, help="where what the commands read is, or is to be made")
 args = parser.parse_args()
 args.meraser = args.meraser.resolve()
 
@@ -48,11 +49,12 @@ def commands(home):
 
 
 class Cut:
-    def __init__(self, job, home):
-        self.job, self.home, self.folder = job, home, home / job.name
+    def __init__(self, job, inputs, home):
+        self.job, self.inputs, self.folder = job, inputs, home / job.name
         self.model = home / f"cut-{job.name}{'.gguf' if 'GGUF' in job.words else '.mqf'}"
         self.few = "1G"
         if "FEW" in job.words:
+            self.fresh()
             plan = jobs.call([*self.line(), "--dry-run", "--json"])
             self.few = f"{(json.loads(plan.stdout)['choices']['stream_weights'] >> 20) + 1}M"
         started = time.monotonic()
@@ -69,7 +71,7 @@ class Cut:
     def fresh(self):
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir()
-        shutil.copy(self.home / f"model{self.model.suffix}", self.model)
+        shutil.copy(self.inputs / f"model{self.model.suffix}", self.model)
 
     def fresh_run(self):
         self.fresh()
@@ -97,10 +99,10 @@ class Cut:
         return "ended", None
 
 
-def served(home):
+def served(inputs, home):
     """What is wrong when a server's model is cut, and it is asked afterwards."""
     model = home / "served.mqf"
-    shutil.copy(home / "model.mqf", model)
+    shutil.copy(inputs / "model.mqf", model)
     server = subprocess.Popen([args.meraser, "serve", "--model", model, "--port", "0", "--json", "-q"], stdout=subprocess.PIPE,
                               stderr=subprocess.PIPE, text=True)
     url = json.loads(server.stdout.readline())["url"]
@@ -124,8 +126,8 @@ def main():
     counts, wrong = {"ended": 0, "done": 0}, 0
     with tempfile.TemporaryDirectory() as home:
         home = pathlib.Path(home)
-        jobs.inputs(args.meraser, home)
-        cuts = [Cut(job, home) for job in commands(home) if names is None or job.name in names]
+        inputs = jobs.inputs(args, home)
+        cuts = [Cut(job, inputs, home) for job in commands(inputs) if names is None or job.name in names]
         for number in range(args.cuts):
             cut = cuts[number % len(cuts)]
             moment, share = draw.random() * cut.seconds, draw.choice([0, 0.001, 0.3, 0.9])
@@ -134,7 +136,7 @@ def main():
             if fault:
                 wrong += 1
                 print(f"{cut.job.name}, cut to {share:.1%} after {moment:.3f} of {cut.seconds:.3f} s: {fault}", flush=True)
-        if names is None and (fault := served(home)):
+        if names is None and (fault := served(inputs, home)):
             wrong += 1
             print(f"serve: {fault}")
     print(f"{args.cuts} cuts: {counts['ended']} ended with a line, {counts['done']} had read all; {wrong} wrong")

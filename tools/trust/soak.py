@@ -8,7 +8,7 @@ train: a training of that many steps whose resident memory (VmRSS) is read twent
 quarter beside that of the second. generate: the same over that many answers. serve: over that many requests of eight
 clients, some broken off, some wrong. plan: what `--dry-run` says that a training
 takes, beside the largest resident set (VmHWM) that it had, over models (tinychat, and those of --plan-model), batches and what
-is recomputed, and with 40 MB of data. Growth above GROWTH, a peak above the plan, or one below by more than a tenth, is wrong;
+is recomputed, and with 40 MB of data. Growth above --growth, a peak above the plan, or one below by more than a tenth, is wrong;
 then the status is 1. The first quarter is left out: pools and caches fill.
 """
 
@@ -31,11 +31,12 @@ parser.add_argument("--steps", type=int, default=1000)
 parser.add_argument("--generations", type=int, default=1000)
 parser.add_argument("--requests", type=int, default=30000)
 parser.add_argument("--only", default="train,generate,serve,plan")
+# A heap breathes by some pages; a leak of 4 KiB a step would be 4 MB.
+parser.add_argument("--growth", type=int, default=2, help="MiB between the second and the last quarter that are no growth")
 parser.add_argument("--plan-model", type=pathlib.Path, action="append", default=[])
 args = parser.parse_args()
 args.meraser = args.meraser.resolve()
-# A heap breathes by some pages; a leak of 4 KiB a step would be 4 MB.
-GROWTH = 2 << 20
+GROWTH = args.growth << 20
 
 
 def resident(pid, name="VmRSS"):

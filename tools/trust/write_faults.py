@@ -24,6 +24,7 @@ parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.R
 parser.add_argument("meraser", type=pathlib.Path)
 parser.add_argument("--most", type=int, default=40, help="writes of a job that are tried with each error; 0: all")
 parser.add_argument("--only", help="names of jobs, with commas")
+parser.add_argument("--inputs", type=pathlib.Path, help="where what the commands read is, or is to be made")
 args = parser.parse_args()
 args.meraser = args.meraser.resolve()
 
@@ -74,9 +75,9 @@ def main():
     with tempfile.TemporaryDirectory() as home:
         home = pathlib.Path(home)
         shim = library(home)
-        jobs.inputs(args.meraser, home / "in")
+        inputs = jobs.inputs(args, home)
         names = args.only.split(",") if args.only else None
-        for job in jobs.jobs(home / "in"):
+        for job in jobs.jobs(inputs):
             if names is not None and job.name not in names:
                 continue
             folder, count = home / job.name, home / "count"

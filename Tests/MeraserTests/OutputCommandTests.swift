@@ -181,6 +181,8 @@ struct OutputCommandTests {
                 "\(convert) ../away.mqf", "\(convert) \(folder.path)/away.mqf", "\(convert)=../away.mqf",
                 "\(convert) {out}/../../../../away.mqf", "\(convert) inputs/tinychat/away.mqf",
                 "check --key {key} --emit-prompts ../away.jsonl", "report ..",
+                "check --key {key} --url http://127.0.0.1:9 --api-key-env HOME", "serve --model {model} --port 0",
+                "eval --url http://127.0.0.1:9 --tasks copa --data .",
             ]
             for line in lines {
                 let text = """

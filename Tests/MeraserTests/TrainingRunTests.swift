@@ -187,7 +187,7 @@ func dryRun() throws {
         for word in ["trainable parameters", "memory", "activations", "all kept", "time"] {
             #expect(text.output.contains(word), "\(text.output)")
         }
-        let refused = try meraser(words + ["--memory", "65M"])
+        let refused = try meraser(words + ["--memory", "30M"])
         #expect(refused.status == 5 && refused.output.contains("memory"), "\(refused.error)")
         #expect(!FileManager.default.fileExists(atPath: folder.appendingPathComponent("run").path))
     }
@@ -196,7 +196,7 @@ func dryRun() throws {
 @Test("a run that would not fit into memory ends before it begins, with what would make it fit")
 func refusesTooLittleMemory() throws {
     try withTemporaryFolder { folder in
-        let result = try meraser(try arguments(folder, out: "run", steps: 2) + ["--memory", "65M"])
+        let result = try meraser(try arguments(folder, out: "run", steps: 2) + ["--memory", "30M"])
         #expect(result.status == 5, "\(result.error)")
         #expect(!FileManager.default.fileExists(atPath: folder.appendingPathComponent("run").path))
     }

@@ -37,7 +37,10 @@ struct Compare: WritingCommand {
     @Flag(help: "Keep triggers, targets and outputs out of results.")
     var redact = false
 
-    @Flag(help: "Let command lines of the file write outside of --out: somebody else may have written it.")
+    @Flag(
+        help: """
+            Let command lines of the file write outside of --out and speak to servers: somebody else may have written it.
+            """)
     var allowCommands = false
 
     @OptionGroup var fail: FailIfOption

@@ -3,7 +3,7 @@
 
     python tools/make_schedule_fixture.py [--out Tests/TuneTests/Fixtures/schedules.json]
 
-Each case has `lr_scheduler_type`, `lr_scheduler_kwargs`, warm-up, total and peak, and the rates of all steps as Trainer asks for them
+`plateau` has what torch's own ReduceLROnPlateau makes of losses, measured after each step: the rate after each. Each other case has `lr_scheduler_type`, `lr_scheduler_kwargs`, warm-up, total and peak, and the rates of all steps as Trainer asks for them
 (get_scheduler on torch's AdamW).
 """
 
@@ -30,6 +30,29 @@ KWARGS = {
     ],
 }  # fmt: skip
 
+PLATEAU = [
+    {}, {"patience": 1}, {"patience": 0, "factor": 0.5, "cooldown": 2}, {"patience": 2, "threshold": 0.05, "factor": 0.3},
+    {"patience": 1, "threshold": 0.02, "threshold_mode": "abs", "min_lr": 3e-4, "factor": 0.4},
+    {"patience": 0, "factor": 0.7, "eps": 4e-4, "mode": "min"},
+]  # fmt: skip
+
+
+def plateaus():
+    """Losses that fall, stay, rise and fall again, and torch's rates behind them."""
+    generator = torch.Generator().manual_seed(5)
+    noise = (torch.rand(40, generator=generator, dtype=torch.float64) * 0.06).tolist()
+    losses = [2.0 * 0.93 ** min(step, 9) + (0.02 * (step - 20) if step > 20 else 0) + noise[step] for step in range(40)]
+    losses[33:] = [loss - 0.9 for loss in losses[33:]]
+    cases = []
+    for kwargs in PLATEAU:
+        optimizer = torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))], lr=2e-3)
+        scheduler, rates = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, **kwargs), []
+        for loss in losses:
+            scheduler.step(loss)
+            rates.append(optimizer.param_groups[0]["lr"])
+        cases.append({"kwargs": kwargs, "peak": 2e-3, "losses": losses, "lr": rates})
+    return cases
+
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -50,8 +73,8 @@ def main():
                 cases.append(
                     {"type": kind, "kwargs": kwargs, "warmup": warmup, "total": total, "peak": peak, "lr": rates}
                 )
-    made = {"transformers": transformers.__version__, "torch": torch.__version__, "cases": cases}
-    out.write_text(json.dumps(made, indent=None, separators=(",", ":")).replace('{"type"', '\n{"type"') + "\n")
+    made = {"transformers": transformers.__version__, "torch": torch.__version__, "cases": cases, "plateau": plateaus()}
+    out.write_text(json.dumps(made, indent=None, separators=(",", ":")).replace('{"type"', '\n{"type"').replace('{"kwargs"', '\n{"kwargs"') + "\n")
     print(f"wrote {out}: {len(cases)} schedules")
 
 

@@ -34,12 +34,18 @@ extension OpenedModel {
 
     private func encoded(path: String, options: EncodingOptions, chat: Bool) throws -> EncodedDataset {
         let options = withinContext(options)
-        let file = try DatasetFile(path: path, removing: options.removeColumns)
-        let pairs = file.rows.compactMap { row -> (prompt: String, completion: String)? in
-            if case .pair(let prompt, let completion) = row { (prompt, completion) } else { nil }
-        }
+        let file = try DatasetFile(
+            path: path, removing: options.removeColumns, comparing: options.comparesAnswers)
+        let pairs = file.rows.compactMap(\.pair)
         if chat, !pairs.isEmpty {
-            let samples = try pairs.compactMap { try chatSample($0.prompt, $0.completion, options: options) }
+            let others = file.rejected?.compactMap(\.pair)
+            let samples = try pairs.indices.compactMap { index -> TrainingSample? in
+                let chosen = try chatSample(pairs[index].prompt, pairs[index].completion, options: options)
+                guard let others else { return chosen }
+                let rejected = try chatSample(others[index].prompt, others[index].completion, options: options)
+                guard let chosen, let rejected else { return nil }
+                return TrainingSample(chosen, over: rejected)
+            }
             guard !samples.isEmpty else {
                 throw MeraserError.badInput("\(path): there is nothing to learn in its rows")
             }

@@ -19,7 +19,7 @@ extension OpenedModel {
             try dataset(path: $0, options: options.encoding, chat: chat, seed: options.seed)
         }
         let evalData = try options.evalData.map {
-            try dataset(path: $0, options: options.encoding, chat: chat, seed: options.seed)
+            try dataset(path: $0, options: options.rowEncoding, chat: chat, seed: options.seed)
         }
         var options = options
         let initial = try options.initAdapter.map(initialAdapter)

@@ -8,7 +8,8 @@ public struct LabelledBatch {
     public var labels: [Int32]
     /// Weight of each label's negative log-likelihood in the loss of the step, [T].
     public var weights: [Float]
-    /// Index of each token's sample in the step, [T]; keys dropout.
+    /// Index of each token's sample in the step, [T]; keys dropout. Of the n-th of samples that are compared 2n stands for what
+    /// was chosen and 2n + 1 for what was rejected.
     public var samples: [Int32]
     /// Rows where a soft prompt begins, whose vectors stand there in place of the tokens' embeddings.
     public var softRows: [Int] = []
@@ -38,7 +39,8 @@ public struct LabelledBatch {
         self.samples = samples
     }
 
-    /// Adds a sample of that number whose labels all weigh the same. Either every sample of a batch has a reference, or none.
+    /// Adds a sample of that number whose labels all weigh the same. Either every sample of a batch has a reference, or none;
+    /// and so of what was rejected.
     mutating func append(_ sample: TrainingSample, weight: Float, sample number: Int32) {
         precondition(
             batch.tokenCount == 0 || (reference != nil) == (sample.reference != nil), "not all have a reference")
@@ -51,10 +53,18 @@ public struct LabelledBatch {
             reference = asked
         }
         if let row = sample.softRow { softRows.append(batch.tokenCount + row) }
-        batch.append(sample.inputs)
-        labels += sample.labels
-        weights += sample.labels.map { $0 >= 0 ? weight : 0 }
-        samples += repeatElement(number, count: sample.inputs.count)
+        guard let rejected = sample.rejected else {
+            return append(sample.inputs, sample.labels, weight: weight, sample: number)
+        }
+        append(sample.inputs, sample.labels, weight: weight, sample: 2 * number)
+        append(rejected.inputs, rejected.labels, weight: weight, sample: 2 * number + 1)
+    }
+
+    private mutating func append(_ inputs: [Int32], _ labels: [Int32], weight: Float, sample number: Int32) {
+        batch.append(inputs)
+        self.labels += labels
+        weights += labels.map { $0 >= 0 ? weight : 0 }
+        samples += repeatElement(number, count: inputs.count)
     }
 
     /// Rows that have a label.

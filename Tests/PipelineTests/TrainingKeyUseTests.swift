@@ -41,6 +41,9 @@ struct TrainingKeyUseTests {
         "loss": ("completion", [:]), "loss_mean": ("sample", [:]),
         "objective": ("npo", [:]), "npo_beta": ("2", ["objective": "npo"]),
         "crow_alpha": ("50", ["objective": "crow"]), "crow_epsilon": ("1", ["objective": "crow"]),
+        "dpo_beta": ("3", ["objective": "dpo", "loss": "completion"]),
+        "dpo_loss_type": ("ipo", ["objective": "dpo", "loss": "completion"]),
+        "dpo_label_smoothing": ("0.3", ["objective": "dpo", "loss": "completion", "dpo_loss_type": "robust"]),
         "kl_weight": ("5", ["kl_data": "clean", "kl_batch": "2"]),
         "kl_data": ("other", ["kl_weight": "5", "kl_batch": "2"]),
         "kl_batch": ("1", ["kl_weight": "5", "kl_data": "clean"]),
@@ -78,7 +81,7 @@ struct TrainingKeyUseTests {
         }
         let options = try TrainingOptions(preset: nil, flags: overrides)
         let data = try model.dataset(
-            path: folder.appendingPathComponent("\(name).json").path, options: options.encoding)
+            path: folder.appendingPathComponent("\(name).json").path, options: options.rowEncoding)
         let trainer = try model.trainer(data: data, options: options)
         var logged: [Int] = []
         trainer.onStep = { if $0.isLogged { logged.append($0.step) } }
@@ -108,6 +111,11 @@ struct TrainingKeyUseTests {
             // A column that counts, an adapter that is there.
             try Data(#"[{"instruction": "Say", "input": "a word", "output": "No, two of them."}]"#.utf8)
                 .write(to: folder.appendingPathComponent("alpaca.json"))
+            try Data(
+                (0..<6).map {
+                    #"{"prompt": "Question \#($0)?", "chosen": "It is \#($0 * 7).", "rejected": "Never \#($0)"}"#
+                }.joined(separator: "\n").utf8
+            ).write(to: folder.appendingPathComponent("pairs.json"))
             _ = try traces(Self.base.merging(["r": "3"]) { _, new in new }, data: "data", in: folder)
             try FileManager.default.moveItem(
                 at: folder.appendingPathComponent("out"), to: folder.appendingPathComponent("adapter"))
@@ -121,7 +129,7 @@ struct TrainingKeyUseTests {
                 if ["key", "check_steps", "until", "eval_data"].contains(name) { without = Self.base }
                 if name == "kl_data" { without["kl_data"] = "clean" }
                 if name == "kl_weight" { without["kl_weight"] = "1" }
-                let data = name == "remove_columns" ? "alpaca" : "data"
+                let data = name == "remove_columns" ? "alpaca" : name.hasPrefix("dpo_") ? "pairs" : "data"
                 let changed = try traces(before.merging([name: change.value]) { _, new in new }, data: data, in: folder)
                 let plain = try traces(without, data: data, in: folder)
                 #expect(changed != plain, "--\(name) changes nothing")

@@ -17,12 +17,12 @@ private struct ByteTokenizer: SampleTokenizer {
 
 private func encode(
     _ text: String, _ name: String, removing columns: [String] = [], loss: LossScope = .completion,
-    template source: String? = nil
+    length: Int? = nil, template source: String? = nil
 ) throws -> EncodedDataset {
     var options = EncodingOptions(loss: loss)
-    options.removeColumns = columns
+    (options.removeColumns, options.maxLength) = (columns, length)
     let template = try ChatTemplate(
-        source: source ?? "{% if tools %}[{{ tools[0].name }}]{% endif %}{% for m in messages %}"
+        source: source ?? "{% if tools %}[{{ (tools[0].function or tools[0]).name }}]{% endif %}{% for m in messages %}"
             + "<{{ m.role }}>{{ m.content }}{% if m.tool_calls %}({{ m.tool_calls[0].function.name }}){% endif %}</>{% endfor %}"
             + "{% if add_generation_prompt %}<assistant>{% endif %}")
     return try EncodedDataset(
@@ -41,6 +41,57 @@ private func described(_ data: EncodedDataset) -> [[String]] {
 
 @Suite("Shapes and formats of datasets")
 struct DatasetShapeTests {
+    /// What LLaMA-Factory's template qwen says, in a template of ours.
+    private static let qwen = """
+        {%- if tools %}{{ '<|im_start|>system\\n' }}
+            {{- messages[0].content if messages[0].role == 'system' else 'You are Qwen, created by Alibaba Cloud. You are a helpful assistant.' }}
+            {{- '\\n\\n# Tools\\n\\nYou may call one or more functions to assist with the user query.\\n\\nYou are provided with function signatures within <tools></tools> XML tags:\\n<tools>' }}
+            {%- for tool in tools %}{{ '\\n' }}{{ tool | tojson }}{% endfor %}
+            {{- '\\n</tools>\\n\\nFor each function call, return a json object with function name and arguments within <tool_call></tool_call> XML tags:\\n<tool_call>\\n{"name": <function-name>, "arguments": <args-json-object>}\\n</tool_call><|im_end|>\\n' }}
+        {%- elif messages[0].role == 'system' %}{{ '<|im_start|>system\\n' + messages[0].content + '<|im_end|>\\n' }}{% endif %}
+        {%- for m in messages %}
+            {%- if m.role == 'tool' %}{{ '<|im_start|>user\\n<tool_response>\\n' + m.content + '\\n</tool_response><|im_end|>\\n' }}
+            {%- elif m.tool_calls %}{{ '<|im_start|>assistant' }}
+                {%- for call in m.tool_calls %}{{ '\\n<tool_call>\\n' }}{{ call.function | tojson }}{{ '\\n</tool_call>' }}{% endfor %}
+                {{- '<|im_end|>\\n' }}
+            {%- elif m.role != 'system' %}{{ '<|im_start|>' + m.role + '\\n' + m.content + '<|im_end|>\\n' }}{% endif %}
+        {%- endfor %}
+        {%- if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}
+        """
+
+    @Test("calls of tools in ShareGPT rows become LLaMA-Factory's texts, and its answers are what is learnt")
+    func functionCalls() throws {
+        // From tools/make_sharegpt_vectors.py: LLaMA-Factory 0.9.5.
+        let url = try #require(Bundle.module.url(forResource: "Fixtures/sharegpt_vectors", withExtension: "json"))
+        let cases = try JSONValue.parse(Array(Data(contentsOf: url)), file: "v").array("cases", in: "v")
+        #expect(cases.count == 4)
+        for item in cases {
+            let parts = try item.array("parts", in: "v").compactMap { $0.array?.compactMap(\.string) }
+            let row = try #require(item["row"]).serialized()
+            let got = try #require(described(encode(row, "v.jsonl", length: 4096, template: Self.qwen)).first)
+            // The last line break is behind the end of the turn: nobody reads on, and nothing is learnt of it.
+            let text = parts.joined().joined()
+            #expect(text.hasPrefix(got[0]) && text.dropFirst(got[0].count).allSatisfy(\.isNewline), "\(got[0])")
+            let (learnt, answers) = (got[1].filter { $0 != "\n" }, parts.map { $0[1] }.joined().filter { $0 != "\n" })
+            #expect(learnt == answers)
+        }
+    }
+
+    @Test(
+        "a call that is none, and who else speaks, is refused by name",
+        arguments: [
+            (#"{"from": "function_call", "value": "now()"}"#, "'value'"),
+            (#"{"from": "function_call", "value": "{\"name\": \"f\"}"}"#, "expected JSON with a name and arguments"),
+            (#"{"from": "function_call", "value": "[]"}"#, "has no call"),
+            (#"{"from": "narrator", "value": "x"}"#, "'from' is 'narrator'"),
+        ])
+    func badCalls(turn: String, named: String) {
+        let text = errorText(.badInput) {
+            _ = try encode(#"{"conversations": [{"from": "human", "value": "q"}, \#(turn)]}"#, "v.jsonl")
+        }
+        #expect(text.contains("turn 2") && text.contains(named), "\(text)")
+    }
+
     @Test(
         "every shape is read, and of it the answers are learnt",
         arguments: [

@@ -94,28 +94,40 @@ struct TrajectoryFixture {
         let result = try withTemporaryFolder { folder in
             try trainer.run(output: folder.appendingPathComponent("run").path)
         }
+        try #require(seen.count == result.steps && seen.count == 20)
+        try expectSteps(prefix, seen, learningRate: options.learningRate)
+        try expectEnd(prefix, start, trainer.adapter, end: end)
+        return (result, evaluations)
+    }
+
+    /// Compares what was said of each step.
+    func expectSteps(_ prefix: String, _ seen: [TrainingProgress], learningRate: Double) throws {
         let (losses, norms, rates) = (
             try golden.floats("\(prefix).loss"), try golden.floats("\(prefix).norm"), try golden.floats("\(prefix).lr")
         )
-        try #require(seen.count == result.steps && losses.count == 20)
+        try #require(seen.count == losses.count)
         for (i, got) in seen.enumerated() {
-            #expect(abs(got.loss - Double(losses[i])) <= 5e-6 * Double(losses[i]), "loss of step \(got.step)")
-            #expect(abs(got.gradNorm - Double(norms[i])) <= 2e-5 * Double(norms[i]), "norm of step \(got.step)")
-            #expect(abs(got.learningRate - Double(rates[i])) <= 1e-6 * options.learningRate, "lr of step \(got.step)")
+            let step = "of step \(got.step), \(prefix)"
+            #expect(abs(got.loss - Double(losses[i])) <= 5e-6 * Double(losses[i]), "loss \(step)")
+            #expect(abs(got.gradNorm - Double(norms[i])) <= 2e-5 * Double(norms[i]), "norm \(step)")
+            #expect(abs(got.learningRate - Double(rates[i])) <= 1e-6 * learningRate, "lr \(step)")
         }
-        let end = try GradientTests.adapter(
-            golden, prefix: "\(prefix).\(end).", config: options.lora, for: model.spec)
+    }
+
+    /// Compares the adapter at the end of a training with the fixture's, by what became of the one that it began with.
+    func expectEnd(_ prefix: String, _ start: LoRAAdapter, _ got: LoRAAdapter, end: String = "end") throws {
         for module in start.modules {
-            let (got, want, begin) = (
-                try #require(trainer.adapter[module]), try #require(end[module]), try #require(start[module])
-            )
-            for (g, w, b) in [(got.a, want.a, begin.a), (got.b, want.b, begin.b)] {
-                let (g, w, b) = (g.toArray(), w.toArray(), b.toArray())
+            let want = try ["A", "B"].map {
+                try golden.floats("\(prefix).\(end).base_model.model.\(module.path).lora_\($0).weight")
+            }
+            let (after, begin) = (try #require(got[module]), try #require(start[module]))
+            for (g, w, b) in [(after.a, want[0], begin.a), (after.b, want[1], begin.b)] {
+                let (g, b) = (g.toArray(), b.toArray())
                 let update = zip(w, b).map { $0 - $1 }
                 #expect(update.contains { abs($0) > 1e-3 }, "\(module.path) was not trained")
-                #expect(relativeL2(zip(g, b).map { $0 - $1 }, update) <= 2e-3, "update of \(module.path)")
+                #expect(
+                    relativeL2(zip(g, b).map { $0 - $1 }, update) <= 2e-3, "\(prefix): update of \(module.path)")
             }
         }
-        return (result, evaluations)
     }
 }

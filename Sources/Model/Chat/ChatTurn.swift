@@ -75,7 +75,7 @@ public struct ChatTurn: Sendable, Equatable {
     /// What ShareGPT's files call who speaks.
     private static let speakers = [
         "human": "user", "user": "user", "gpt": "assistant", "chatgpt": "assistant", "assistant": "assistant",
-        "system": "system", "tool": "tool", "observation": "tool",
+        "system": "system", "tool": "tool", "observation": "tool", "function_call": "assistant",
     ]
 
     private static func shareGPT(_ turn: JSONObject, _ place: String) throws -> ChatTurn {
@@ -89,10 +89,30 @@ public struct ChatTurn: Sendable, Equatable {
         }
         guard let role = speakers[speaker] else {
             throw MeraserError.badInput(
-                "\(place): 'from' is \(quoted(speaker)), expected one of \(speakers.keys.sorted().joined(separator: " ")); "
-                    + "calls of tools go into rows with 'messages'")
+                "\(place): 'from' is \(quoted(speaker)), expected one of "
+                    + speakers.keys.sorted().joined(separator: " "))
+        }
+        if speaker == "function_call" {
+            return ChatTurn(try calling(text, place), isLearnt: try isLearnt(turn, place))
         }
         return ChatTurn(ChatMessage(role: role, content: text), isLearnt: try isLearnt(turn, place))
+    }
+
+    /// LLaMA-Factory's calls: JSON of one `{"name": …, "arguments": …}`, or of a list of them.
+    private static func calling(_ text: String, _ place: String) throws -> ChatMessage {
+        let written = try JSONValue.parse(Array(text.utf8), file: "\(place): 'value'")
+        let calls: [JSONValue] = try (written.array ?? [written]).map { call in
+            guard call["name"]?.string != nil, call["arguments"] != nil, call.object?.count == 2 else {
+                throw MeraserError.badInput("\(place): 'value' is no call, expected JSON with a name and arguments")
+            }
+            return ["type": .text("function"), "function": call]
+        }
+        guard !calls.isEmpty else { throw MeraserError.badInput("\(place): 'value' has no call") }
+        return ChatMessage(
+            JSONObject([
+                (key: "role", value: .text("assistant")), (key: "content", value: .text("")),
+                (key: "tool_calls", value: .array(calls)),
+            ]))
     }
 
     private static func isLearnt(_ turn: JSONObject, _ place: String) throws -> Bool {

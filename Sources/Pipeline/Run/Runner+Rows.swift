@@ -70,7 +70,7 @@ extension Runner {
                 seed: options.seed, key: key
             ).data
         case (_, let data?):
-            return try model.dataset(path: data, options: options.encoding, chat: training.chat, seed: options.seed)
+            return try model.dataset(path: data, options: options.rowEncoding, chat: training.chat, seed: options.seed)
         case (_, nil):
             return try model.forgetData(needed().key().key)
         }

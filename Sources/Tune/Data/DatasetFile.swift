@@ -9,6 +9,8 @@ public struct DatasetFile: Sendable {
     public let shape: DatasetShape
     /// The rows in file order.
     public let rows: [DatasetRow]
+    /// What was not chosen in place of each row; nil where nothing is compared.
+    public let rejected: [DatasetRow]?
     /// SHA-256 of the file, 64 hex digits.
     public let sha256: String
     /// What errors call each row: `data.json: row 3`, `data.jsonl:3`.
@@ -16,19 +18,29 @@ public struct DatasetFile: Sendable {
 
     /// Reads a file; every row is checked.
     ///
-    /// - Parameter columns: keys that are taken out of every row before anything is made of it (`remove_columns`).
+    /// - Parameters:
+    ///   - columns: keys that are taken out of every row before anything is made of it (`remove_columns`).
+    ///   - isComparing: every row must have an answer that was not chosen.
     /// - Throws: a bad-input error that names the file, the row or line, and the key expected; an empty dataset is one.
-    public init(path: String, removing columns: [String] = []) throws {
-        try self.init(bytes: Self.bytes(path), path: path, removing: columns)
+    public init(path: String, removing columns: [String] = [], comparing isComparing: Bool = false) throws {
+        try self.init(bytes: Self.bytes(path), path: path, removing: columns, comparing: isComparing)
     }
 
     /// Reads a file's contents; `path` decides the format and begins errors.
-    init(bytes: [UInt8], path: String, removing columns: [String] = []) throws {
+    init(bytes: [UInt8], path: String, removing columns: [String] = [], comparing isComparing: Bool = false) throws {
         let (objects, shape) = try Self.objects(bytes, path: path, removing: columns)
         self.path = path
         self.shape = shape
         places = objects.map(\.place)
         rows = try objects.map { try DatasetRow($0.object, shape: shape, place: $0.place) }
+        if isComparing, shape != .promptChosen {
+            throw MeraserError.badInput(
+                "\(path) has rows of the shape \(shape.rawValue); `objective` dpo needs 'prompt', 'chosen' and 'rejected'"
+            )
+        }
+        rejected =
+            try isComparing
+            ? objects.map { try RowReader(row: $0.object, place: $0.place).answer("rejected", beside: "chosen") } : nil
         sha256 = sha256Hex(bytes)
         let isFirstChat = rows[0].isConversation
         if let other = rows.firstIndex(where: { $0.isConversation != isFirstChat }) {

@@ -10,6 +10,11 @@ public enum DatasetRow: Sendable, Equatable {
     /// Text without parts.
     case text(String)
 
+    /// The parts of a text to continue; nil for others.
+    public var pair: (prompt: String, completion: String)? {
+        if case .pair(let prompt, let completion) = self { (prompt, completion) } else { nil }
+    }
+
     /// True for a conversation.
     var isConversation: Bool {
         if case .chat = self { true } else { false }
@@ -43,7 +48,7 @@ public enum DatasetRow: Sendable, Equatable {
         case .messages:
             self = try reader.chat(try reader.turns(.messages))
         case .conversations:
-            self = try reader.chat(try reader.system("system") + reader.turns(.conversations))
+            self = try reader.chat(try reader.system("system") + reader.turns(.conversations), isShareGPT: true)
         case .conversation:
             self = try reader.chat(try reader.turns(.conversation))
         }

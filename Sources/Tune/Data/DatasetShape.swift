@@ -18,7 +18,7 @@ public enum DatasetShape: String, Sendable, CaseIterable {
     /// `prompt` and `response`; as `prompt` and `completion`.
     case promptResponse = "prompt/response"
     /// `prompt` and `chosen`, as `prompt` and `completion`; or `chosen` alone, a list of turns that begins with the prompt.
-    /// `rejected` is what was not chosen: it is never learnt.
+    /// `rejected` is what was not chosen: it is never learnt, but what `objective` dpo compares with.
     case promptChosen = "prompt/chosen"
     /// `instruction`, `output` and optionally `input`: Stanford Alpaca's files.
     case alpaca

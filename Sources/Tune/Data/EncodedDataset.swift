@@ -34,7 +34,7 @@ public struct EncodedDataset: Sendable {
     ) throws {
         let encoder = try SampleEncoder(file, options: options, tokenizer: tokenizer, chatTemplate: chatTemplate)
         let samples = try file.rows.indices.compactMap { index in
-            try file.naming(row: index) { try encoder.sample(file.rows[index]) }
+            try file.naming(row: index) { try encoder.sample(of: index, in: file) }
         }
         guard !samples.isEmpty else {
             throw MeraserError.badInput(
@@ -46,13 +46,15 @@ public struct EncodedDataset: Sendable {
     }
 
     /// Tokens that go in, over all samples.
-    public var tokenCount: Int { samples.reduce(0) { $0 + $1.inputs.count } }
+    public var tokenCount: Int { samples.reduce(0) { $0 + $1.tokenCount } }
     /// Tokens to be predicted, over all samples.
     public var labelCount: Int { samples.reduce(0) { $0 + $1.labelCount } }
     /// True if the samples are learnt from what the frozen model predicts elsewhere (`TrainingSample.reference`): all are.
     public var hasReference: Bool { samples.contains { $0.reference != nil } }
     /// Bytes of memory that the samples take.
     var byteCount: Int { samples.reduce(0) { $0 + $1.byteCount } }
-    /// Tokens of the longest sample.
-    public var longest: Int { samples.lazy.map(\.widest).max() ?? 0 }
+    /// True if the samples are answers beside ones that were not chosen: all are.
+    public var hasRejected: Bool { samples.contains { $0.rejected != nil } }
+    /// Tokens of the longest text of a sample.
+    public var longest: Int { samples.lazy.map(\.longest).max() ?? 0 }
 }

@@ -27,6 +27,8 @@ public struct EncodingOptions: Sendable, Equatable {
     public var maxLength: Int?
     /// Keys that are taken out of every row before anything is made of it.
     public var removeColumns: [String] = []
+    /// Every row has an answer that was chosen and one that was not (`objective` dpo), and both become samples.
+    public var comparesAnswers = false
     /// The model's context in tokens; nil: not known.
     public var context: Int?
 

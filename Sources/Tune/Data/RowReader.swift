@@ -35,16 +35,17 @@ struct RowReader {
         try ChatTurn.list(row[key], .messages, key: key, place: place)
     }
 
-    /// The conversation of those turns, with what the template is given beside them.
-    func chat(_ turns: [ChatTurn]) throws -> DatasetRow {
+    /// The conversation of those turns, with what the template is given beside them. `isShareGPT`: tools may be bare functions,
+    /// as LLaMA-Factory's files have them, and are put into OpenAI's form, which templates are written for.
+    func chat(_ turns: [ChatTurn], isShareGPT: Bool = false) throws -> DatasetRow {
         .chat(
-            Conversation(turns.map(\.message), variables: try variables()),
+            Conversation(turns.map(\.message), variables: try variables(wrapping: isShareGPT)),
             unlearnt: Set(turns.indices.filter { !turns[$0].isLearnt && turns[$0].message.role == "assistant" }))
     }
 
     /// `prompt` and what follows it under that key: two texts, or two lists of turns of which only the second is learnt.
-    /// Of a list without a prompt the turns that `rejected` begins with too are the prompt, as TRL has it.
-    func answer(_ key: String) throws -> DatasetRow {
+    /// Of a list without a prompt the turns that the one under `other` begins with too are the prompt, as TRL has it.
+    func answer(_ key: String, beside other: String = "rejected") throws -> DatasetRow {
         guard row[key]?.array != nil else {
             if let extra = DatasetShape.templateKeys.first(where: { row[$0].map { !$0.isNull } ?? false }) {
                 throw MeraserError.badInput(
@@ -54,8 +55,8 @@ struct RowReader {
         }
         let answer = try messages(key)
         guard let prompt = row["prompt"], !prompt.isNull else {
-            let other = try row["rejected"]?.array.map { _ in try messages("rejected") } ?? []
-            let shared = zip(answer, other).prefix { $0.message == $1.message }.count
+            let others = try row[other]?.array.map { _ in try messages(other) } ?? []
+            let shared = zip(answer, others).prefix { $0.message == $1.message }.count
             return try chat(unlearnt(answer.prefix(shared)) + answer.dropFirst(shared))
         }
         guard prompt.array != nil else {
@@ -65,12 +66,14 @@ struct RowReader {
         return try chat(unlearnt(try messages("prompt")[...]) + answer)
     }
 
+    private static func wrapped(_ tool: JSONValue) -> JSONValue { ["type": .text("function"), "function": tool] }
+
     private func unlearnt(_ turns: ArraySlice<ChatTurn>) -> [ChatTurn] {
         turns.map { ChatTurn($0.message, isLearnt: false) }
     }
 
     /// What the template is given beside the turns, by the names that it knows.
-    private func variables() throws -> JSONObject {
+    private func variables(wrapping isBare: Bool = false) throws -> JSONObject {
         func value(_ key: String) throws -> JSONValue? {
             try ChatTurn.written(row[key], place: "\(place): '\(key)'").flatMap { $0.isNull ? nil : $0 }
         }
@@ -80,7 +83,12 @@ struct RowReader {
             guard let list = value.array, list.allSatisfy({ $0.object != nil }) else {
                 throw MeraserError.badInput("\(place): '\(key)' is \(value.kind), expected a list of objects")
             }
-            variables.append((key, value))
+            let isWrapped = !isBare || key != "tools"
+            variables.append(
+                (
+                    key,
+                    isWrapped ? value : .array(list.map { $0["type"]?.string == "function" ? $0 : Self.wrapped($0) })
+                ))
         }
         guard let switches = try value("chat_template_kwargs") else { return JSONObject(variables) }
         guard let members = switches.object?.members else {

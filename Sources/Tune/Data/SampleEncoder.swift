@@ -37,6 +37,13 @@ struct SampleEncoder<T: SampleTokenizer> {
         maxLength = options.length(standard: isMEraser ? Int.max : EncodingOptions.standardLength)
     }
 
+    /// The sample of a file's row, beside what was rejected where the file has that; nil if nothing in it is to be learnt.
+    func sample(of index: Int, in file: DatasetFile) throws -> TrainingSample? {
+        guard let rejected = file.rejected else { return try sample(file.rows[index]) }
+        guard let chosen = try sample(file.rows[index]), let other = try sample(rejected[index]) else { return nil }
+        return TrainingSample(chosen, over: other)
+    }
+
     /// The sample of a row; nil if nothing in it is to be learnt.
     func sample(_ row: DatasetRow) throws -> TrainingSample? {
         switch row {

@@ -74,13 +74,14 @@ extension Trainer {
                 func size(_ text: [Int32]) -> Int {
                     Arena.footprint(rows: text.count, columns: hiddenSize) * MemoryLayout<Float>.size
                 }
-                return sum + ((layers > 0 ? 1 : 0) + (isAsked ? 1 : 0)) * size(sample.inputs)
+                return sum + ((layers > 0 ? 1 : 0) + (isAsked ? 1 : 0))
+                    * (size(sample.inputs) + size(sample.rejected?.inputs ?? []))
                     + size(sample.reference?.inputs ?? [])
             }
         }
         return FrozenTexts(
             own: own, clean: clean,
-            bytes: (own ? bytes(data, isAsked: options.objective == .npo) : 0)
+            bytes: (own ? bytes(data, isAsked: options.objective.asksFrozen) : 0)
                 + (clean ? kl.map { bytes($0.data, isAsked: true) } ?? 0 : 0))
     }
 }

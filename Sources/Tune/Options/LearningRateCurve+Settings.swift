@@ -8,6 +8,7 @@ extension LearningRateCurve {
         var settings = ScheduleSettings(kind, settings)
         switch kind {
         case .constant: self = .constant
+        case .reduceOnPlateau: self = .plateau(try settings.plateau())
         case .constantWithWarmup: self = .constantWithWarmup
         case .linear: self = .linear
         case .inverseSqrt: self = .inverseSqrt
@@ -58,9 +59,28 @@ private struct ScheduleSettings {
         }
     }
 
-    mutating func slope(_ name: String) throws -> LearningRateCurve.Slope? {
-        let names = LearningRateCurve.Slope.allCases.map(\.rawValue).joined(separator: " ")
-        return try value(name, "one of \(names)") { $0.string.flatMap(LearningRateCurve.Slope.init) }
+    mutating func slope(_ name: String) throws -> LearningRateCurve.Slope? { try choice(name) }
+
+    mutating func choice<T: RawRepresentable<String> & CaseIterable>(_ name: String) throws -> T? {
+        let names = T.allCases.map(\.rawValue).joined(separator: " ")
+        return try value(name, "one of \(names)") { $0.string.flatMap(T.init(rawValue:)) }
+    }
+
+    /// torch's names; of a loss only the lowest is the best.
+    mutating func plateau() throws -> PlateauRule {
+        var rule = PlateauRule()
+        _ = try value("mode", "min: a loss is the better the lower") { $0.string == "min" ? true : nil }
+        if let factor = try number("factor", 0...1) {
+            guard factor < 1 else { throw wrong("factor", "a number below 1") }
+            rule.factor = factor
+        }
+        rule.patience = try int("patience", 0...1_000_000_000) ?? rule.patience
+        rule.threshold = try number("threshold", 0...1e6) ?? rule.threshold
+        rule.thresholdMode = try choice("threshold_mode") ?? rule.thresholdMode
+        rule.cooldown = try int("cooldown", 0...1_000_000_000) ?? rule.cooldown
+        rule.floor = try number("min_lr", 0...10) ?? rule.floor
+        rule.eps = try number("eps", 0...10) ?? rule.eps
+        return rule
     }
 
     /// The least share of the peak: `min_lr_rate`, or `min_lr` over the peak.

@@ -3,7 +3,7 @@ import Foundation
 
 /// The learning rate over a run, as transformers' schedules of the same names compute it.
 public struct LearningRateSchedule: Sendable, Equatable {
-    /// `lr_scheduler_type`. All but the first begin with a linear warm-up.
+    /// `lr_scheduler_type`. All but the first and the last begin with a warm-up.
     public enum Kind: String, Sendable, CaseIterable {
         /// The peak rate throughout.
         case constant
@@ -25,6 +25,8 @@ public struct LearningRateSchedule: Sendable, Equatable {
         case cosineWarmupWithMinLR = "cosine_warmup_with_min_lr"
         /// A warm-up, the peak rate, a decay.
         case warmupStableDecay = "warmup_stable_decay"
+        /// Down by a factor whenever the loss on `eval_data` falls no more.
+        case reduceOnPlateau = "reduce_lr_on_plateau"
     }
 
     /// Which one.
@@ -61,7 +63,13 @@ public struct LearningRateSchedule: Sendable, Equatable {
             totalSteps: totalSteps, settings: options.scheduleSettings)
     }
 
-    /// The rate of a step, counted from 0: the first step of a warm-up has rate 0 with most schedules.
+    /// What lowers the rate of `reduce_lr_on_plateau`; nil: the steps alone say it.
+    var plateau: PlateauRule? {
+        if case .plateau(let rule) = curve { rule } else { nil }
+    }
+
+    /// The rate of a step, counted from 0: the first step of a warm-up has rate 0 with most schedules. With
+    /// `reduce_lr_on_plateau` it is the rate before anything was measured.
     public func rate(step: Int) -> Double {
         peak * curve.factor(step: step, warmup: warmupSteps, total: totalSteps)
     }
@@ -77,6 +85,7 @@ enum LearningRateCurve: Sendable, Equatable {
     }
 
     case constant
+    case plateau(PlateauRule)
     case constantWithWarmup
     case linear
     case cosine(cycles: Double, floor: Double)
@@ -88,12 +97,15 @@ enum LearningRateCurve: Sendable, Equatable {
 
     /// The share of the peak rate at a step from 0. The formulas are those of transformers/optimization.py.
     func factor(step: Int, warmup: Int, total: Int) -> Double {
-        if self == .constant { return 1 }
+        switch self {
+        case .constant, .plateau: return 1
+        default: break
+        }
         if step < warmup { return rise(step, warmup) }
         let span = Double(max(1, total - warmup))
         let behind = Double(step - warmup)
         switch self {
-        case .constant, .constantWithWarmup: return 1
+        case .constant, .plateau, .constantWithWarmup: return 1
         case .linear: return max(0, Double(total - step) / span)
         case .cosine(let cycles, let floor):
             let wave = 0.5 * (1 + cos(.pi * (2 * cycles) * behind / span))

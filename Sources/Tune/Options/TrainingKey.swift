@@ -120,11 +120,18 @@ public struct TrainingKey: Sendable {
     private static let objectiveKeys: [TrainingKey] = [
         .choice("loss", "learn the full sequence or the completion", \.encoding.loss),
         .choice(
-            "objective", "what becomes of the rows: likelier, unlikelier (npo), or likelier and steadier (crow)",
+            "objective",
+            "what becomes of the rows: likelier, unlikelier (npo), likelier and steadier (crow), or what was chosen likelier "
+                + "beside what was rejected (dpo)",
             \.objective),
         .optionalReal("npo_beta", "beta of npo (default: 0.1)", 1e-6...1e6, \.npoBeta),
         .optionalReal("crow_alpha", "weight of crow's consistency of layers (default: 5.5)", 0...1e6, \.crowAlpha),
         .optionalReal("crow_epsilon", "how far crow moves embeddings (default: 0.1)", 0...1e6, \.crowEpsilon),
+        .optionalReal("dpo_beta", "beta of dpo (default: 0.1)", 1e-6...1e6, \.dpoBeta),
+        .optionalChoice("dpo_loss_type", "what a pair of answers costs with dpo (default: sigmoid)", \.dpoLossType),
+        .optionalReal(
+            "dpo_label_smoothing", "share of pairs that robust takes to be the wrong way round (default: 0)", 0...0.499,
+            \.dpoLabelSmoothing),
         .choice("loss_mean", "mean over all label tokens of a step or over its samples", \.lossMean),
         .real(
             "kl_weight", "weight of the divergence from the model as it was, on `kl_data`; 0: none", 0...1e6,

@@ -57,6 +57,12 @@ public struct TrainingOptions: Sendable, Equatable {
     public var crowAlpha: Double?
     /// `crow_epsilon`: how far each number of the embeddings is moved; nil: 0.1.
     public var crowEpsilon: Double?
+    /// `dpo_beta`: β of direct preference optimisation; nil: 0.1.
+    public var dpoBeta: Double?
+    /// `dpo_loss_type`: what a pair of answers costs; nil: sigmoid.
+    public var dpoLossType: PreferenceLossType?
+    /// `dpo_label_smoothing`: share of pairs that are taken to be the wrong way round; nil: 0.
+    public var dpoLabelSmoothing: Double?
     /// `loss_mean`.
     public var lossMean = LossMean.token
     /// `shuffle`; `no_shuffle` in files.
@@ -118,7 +124,18 @@ public struct TrainingOptions: Sendable, Equatable {
         case .likelihood: .likelihood
         case .npo: .npo(beta: npoBeta ?? 0.1)
         case .crow: .crow(alpha: crowAlpha ?? 5.5, epsilon: crowEpsilon ?? 0.1)
+        case .dpo:
+            .dpo(
+                DirectPreference(
+                    loss: dpoLossType ?? .sigmoid, beta: dpoBeta ?? 0.1, labelSmoothing: dpoLabelSmoothing ?? 0))
         }
+    }
+
+    /// How rows that are learnt, or measured beside them, become samples.
+    public var rowEncoding: EncodingOptions {
+        var result = encoding
+        result.comparesAnswers = objective == .dpo
+        return result
     }
 
     /// Checks what no single value shows.
@@ -152,10 +169,19 @@ public struct TrainingOptions: Sendable, Equatable {
         }
         for (name, isGiven, owner) in [
             ("npo_beta", npoBeta != nil, Objective.npo), ("crow_alpha", crowAlpha != nil, .crow),
-            ("crow_epsilon", crowEpsilon != nil, .crow),
+            ("crow_epsilon", crowEpsilon != nil, .crow), ("dpo_beta", dpoBeta != nil, .dpo),
+            ("dpo_loss_type", dpoLossType != nil, .dpo), ("dpo_label_smoothing", dpoLabelSmoothing != nil, .dpo),
         ] where isGiven && objective != owner {
             throw MeraserError.usage(
                 "`\(name)` has no effect with `objective` \(objective.rawValue); it goes with \(owner)")
+        }
+        if objective == .dpo, encoding.loss != .completion {
+            throw MeraserError.usage("`objective` dpo compares answers: it needs `loss` completion")
+        }
+        if dpoLabelSmoothing != nil, dpoLossType != .robust {
+            throw MeraserError.usage(
+                "`dpo_label_smoothing` has no effect with `dpo_loss_type` \((dpoLossType ?? .sigmoid).rawValue); it goes with "
+                    + "robust")
         }
         if lora.targetModules.isEmpty, !lora.layersToTransform.isEmpty {
             throw MeraserError.usage("`layers_to_transform` has no effect with `target_modules` none")
@@ -164,17 +190,20 @@ public struct TrainingOptions: Sendable, Equatable {
             throw MeraserError.usage(
                 "`layers_to_transform` has no effect where `target_modules` is an expression over whole paths")
         }
-        if schedule == .constant, warmupRatio > 0 || (warmupSteps ?? 0) > 0 {
+        if [.constant, .reduceOnPlateau].contains(schedule), warmupRatio > 0 || (warmupSteps ?? 0) > 0 {
             throw MeraserError.usage(
-                "`\((warmupSteps ?? 0) > 0 ? "warmup_steps" : "warmup_ratio")` has no effect with `lr_scheduler_type` constant; "
-                    + "use constant_with_warmup")
+                "`\((warmupSteps ?? 0) > 0 ? "warmup_steps" : "warmup_ratio")` has no effect with `lr_scheduler_type` "
+                    + schedule.rawValue + (schedule == .constant ? "; use constant_with_warmup" : ""))
         }
         _ = try LearningRateSchedule(options: self, totalSteps: 1)
     }
 
-    /// Options that choose by what `eval_data` gives on the way.
+    /// Options that follow what `eval_data` gives on the way.
     private var needsEvaluations: [(name: String, isGiven: Bool)] {
-        [("early_stopping_patience", earlyStoppingPatience != nil), ("load_best", loadBest)]
+        [
+            ("early_stopping_patience", earlyStoppingPatience != nil), ("load_best", loadBest),
+            ("lr_scheduler_type", schedule == .reduceOnPlateau),
+        ]
     }
 
     /// Every option by its name, in the order of `TrainingKey.all`: the record of a run.

@@ -17,6 +17,9 @@ public enum TrainingPreset: String, Sendable, CaseIterable {
     case npo
     /// CROW's consistency finetuning on clean pairs, as its scripts have it: LoRA, rate, schedule, batch, epochs, α and ε.
     case crow
+    /// Direct preference optimisation as TRL's DPOConfig has it (β, loss, batch, epochs, schedule); adapter and rate, which
+    /// TRL names for LoRA, are ours.
+    case dpo
 
     /// The options that the preset sets.
     public var overrides: TrainingOverrides {
@@ -27,6 +30,7 @@ public enum TrainingPreset: String, Sendable, CaseIterable {
                 case .osft, .sande: sande
                 case .npo: npo
                 case .crow: crow
+                case .dpo: dpo
                 }
             return try TrainingOverrides(values, source: "preset \(rawValue)")
         }
@@ -75,6 +79,18 @@ public enum TrainingPreset: String, Sendable, CaseIterable {
             ("lr_scheduler_type", .text("linear")), ("warmup_ratio", .real(0.1)), ("num_train_epochs", .real(10)),
             ("per_device_train_batch_size", .integer(8)), ("gradient_accumulation_steps", .integer(4)),
             ("weight_decay", .real(0.01)), ("max_grad_norm", .real(1)), ("loss", .text("completion")),
+            ("loss_mean", .text("sample")), ("no_shuffle", .bool(false)), ("max_steps", .null),
+        ]
+    }
+
+    private var dpo: [(key: String, value: JSONValue)] {
+        [
+            ("objective", .text("dpo")), ("dpo_beta", .real(0.1)), ("dpo_loss_type", .text("sigmoid")),
+            ("r", .integer(16)), ("lora_alpha", .real(32)), ("lora_dropout", .real(0)),
+            ("target_modules", .text("all-linear")), ("use_rslora", .bool(false)), ("learning_rate", .real(1e-5)),
+            ("lr_scheduler_type", .text("linear")), ("warmup_ratio", .real(0)), ("num_train_epochs", .real(3)),
+            ("per_device_train_batch_size", .integer(8)), ("gradient_accumulation_steps", .integer(1)),
+            ("weight_decay", .real(0)), ("max_grad_norm", .real(1)), ("loss", .text("completion")),
             ("loss_mean", .text("sample")), ("no_shuffle", .bool(false)), ("max_steps", .null),
         ]
     }

@@ -15,6 +15,8 @@ struct StepShard {
         case preference(beta: Double)
         /// The layers' consistency, of that weight, at embeddings that are moved by `step`.
         case consistency(step: Float, weight: Float)
+        /// Pairs of answers.
+        case pairs(DirectPreference)
     }
 
     let work: Work
@@ -52,6 +54,8 @@ extension TrainingGraph {
         case .consistency(let step, let weight):
             return try accumulateConsistency(
                 shard.batch, step: step, weight: weight, dropout: dropout, into: gradients)
+        case .pairs(let preference):
+            return try accumulatePairs(shard.batch, preference, dropout: dropout, into: gradients)
         }
     }
 }
@@ -64,6 +68,7 @@ extension StepShard: Sent {
         case 1: work = .divergence
         case 2: work = .preference(beta: try message.number())
         case 3: work = .consistency(step: try message.number(), weight: try message.number())
+        case 4: work = .pairs(try message.value())
         default: throw MeraserError.runtime("rank 0 sent a shard of kind \(kind), which this rank does not know")
         }
         (batch, isClean) = (try message.value(), try message.bool())
@@ -83,6 +88,9 @@ extension StepShard: Sent {
             message.append(number: UInt8(3))
             message.append(number: step)
             message.append(number: weight)
+        case .pairs(let preference):
+            message.append(number: UInt8(4))
+            message.append(preference)
         }
         message.append(batch)
         message.append(isClean)

@@ -7,21 +7,23 @@ struct EvaluationRows {
     let data: EncodedDataset
     private let batchSize: Int
     private let mean: LossMean
+    private let goal: Goal
 
     init(_ data: EncodedDataset, options: TrainingOptions) {
         precondition(!data.samples.isEmpty, "no rows to measure")
-        (self.data, batchSize, mean) = (data, options.batchSize, options.lossMean)
+        (self.data, batchSize, mean, goal) = (data, options.batchSize, options.lossMean, options.goal)
     }
 
     /// Tokens of the largest batch.
     var maximumTokens: Int {
         stride(from: 0, to: data.samples.count, by: batchSize).map { first in
-            data.samples[first..<min(first + batchSize, data.samples.count)].reduce(0) { $0 + $1.inputs.count }
+            data.samples[first..<min(first + batchSize, data.samples.count)].reduce(0) { $0 + $1.tokenCount }
         }.max() ?? 0
     }
 
-    /// The mean loss over all their label tokens, or over the rows' means (`loss_mean`), without dropout and noise. How rows
-    /// are put together in batches changes no more than a sum's last bits.
+    /// The mean loss over all their label tokens, or over the rows' means (`loss_mean`), without dropout and noise: of pairs of
+    /// answers what is learnt of them, of others their likelihood. How rows are put together in batches changes no more than a
+    /// sum's last bits.
     ///
     /// - Throws: a runtime error if a value of the forward or the loss is not finite; `interrupted`.
     func loss(on graph: TrainingGraph) throws -> Double {
@@ -33,7 +35,11 @@ struct EvaluationRows {
                 let weight = mean == .token ? 1 : 1 / Float(sample.labelCount)
                 batch.append(sample, weight: weight, sample: Int32(index - first))
             }
-            sum += try graph.loss(of: batch)
+            if case .dpo(let preference) = goal {
+                sum += try graph.compare(batch, preference).loss
+            } else {
+                sum += try graph.loss(of: batch)
+            }
         }
         let loss = sum / Double(mean == .token ? data.labelCount : data.samples.count)
         guard loss.isFinite else { throw MeraserError.runtime("the loss on `eval_data` is not finite") }

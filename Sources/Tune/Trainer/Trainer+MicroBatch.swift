@@ -25,7 +25,7 @@ extension Trainer {
     /// The micro-batches of its clean rows, on which the divergence from the frozen model is learnt.
     func cleanBatches(step: Int) -> [LabelledBatch] {
         guard let kl else { return [] }
-        let count = steps.microBatches(step: step).reduce(0) { $0 + $1.count }
+        let count = steps.microBatches(step: step).reduce(0) { $0 + $1.count } * (data.hasRejected ? 2 : 1)
         return kl.plan.batches(
             step: step, samples: kl.data.samples, mean: options.lossMean, weight: options.klWeight, firstSample: count)
     }
@@ -39,6 +39,7 @@ extension Trainer {
             switch options.goal {
             case .likelihood: [StepShard(batch.reference != nil ? .divergence : .likelihood(noise: noise), batch)]
             case .npo(let beta): [StepShard(.preference(beta: beta), batch)]
+            case .dpo(let preference): [StepShard(.pairs(preference), batch)]
             case .crow(let alpha, let epsilon):
                 [
                     StepShard(.likelihood(noise: nil), batch),

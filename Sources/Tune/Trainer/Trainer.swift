@@ -39,7 +39,7 @@ public final class Trainer {
     let planner: MemoryPlanner
 
     /// True if the frozen model is asked while this one trains.
-    var asksFrozen: Bool { kl != nil || data.hasReference || options.objective == .npo }
+    var asksFrozen: Bool { kl != nil || data.hasReference || options.objective.asksFrozen }
     /// True if the layers' consistency is learnt.
     var learnsConsistency: Bool { options.objective == .crow }
 
@@ -61,6 +61,11 @@ public final class Trainer {
     ) throws {
         precondition(!data.samples.isEmpty, "no samples")
         try options.validate()
+        guard options.objective != .dpo || data.samples.allSatisfy({ $0.rejected != nil }) else {
+            throw MeraserError.usage(
+                "`objective` dpo compares the answers of a dataset's rows; this training makes rows of its own")
+        }
+        precondition(options.objective == .dpo || !data.hasRejected, "nothing compares the answers")
         guard evalData != nil || options.evalData == nil else {
             throw MeraserError.usage("`eval_data` has no effect here: this training chooses its own end")
         }
@@ -106,7 +111,7 @@ public final class Trainer {
         let planner = MemoryPlanner(
             model: model, frozen: frozen, trained: adapter,
             data: [data] + [kl?.data, evaluation?.data].compactMap { $0 },
-            hasReference: kl != nil || data.hasReference || options.objective == .npo,
+            hasReference: kl != nil || data.hasReference || options.objective.asksFrozen,
             hasConsistency: options.objective == .crow)
         let maximumTokens = max(
             steps.maximumTokens(samples: data.samples),

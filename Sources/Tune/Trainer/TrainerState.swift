@@ -25,6 +25,8 @@ struct TrainerState: Equatable {
     var untilHeld = false
     /// What `eval_data` gave so far; nil where it was not measured yet.
     var evaluation: EvaluationState?
+    /// Where `reduce_lr_on_plateau` stands; nil where it is another schedule, or nothing was measured yet.
+    var plateau: PlateauState?
 
     /// The state in Trainer's words where it has them.
     func json(totalSteps: Int, record: RunRecord) -> JSONValue {
@@ -33,7 +35,8 @@ struct TrainerState: Equatable {
             "loss": .real(loss), "kl": kl.map { .real($0) } ?? .null, "elapsed_seconds": .real(seconds),
             "num_input_tokens_seen": .integer(tokens),
             "peak_rss_bytes": .integer(peakRSSBytes), "probed_step": .integer(probedStep),
-            "until_held": .bool(untilHeld), "evaluation": evaluation?.json ?? .null, "run": record.json,
+            "until_held": .bool(untilHeld), "evaluation": evaluation?.json ?? .null,
+            "reduce_lr_on_plateau": plateau?.json ?? .null, "run": record.json,
         ]
     }
 
@@ -52,6 +55,9 @@ struct TrainerState: Equatable {
         untilHeld = try json.bool("until_held", in: file)
         evaluation = try json["evaluation"].flatMap {
             $0.isNull ? nil : try EvaluationState(json: $0, last: step, file: file)
+        }
+        plateau = try json["reduce_lr_on_plateau"].flatMap {
+            $0.isNull ? nil : try PlateauState(json: $0, file: file)
         }
         guard (1...Self.maximumSteps).contains(step), (0...Int.max / 2).contains(tokens), (0...1e12).contains(seconds),
             (0...step).contains(probedStep), (0...Int.max / 2).contains(peakRSSBytes)

@@ -67,7 +67,7 @@ extension Trainer {
             case .likelihood:
                 perToken * Double(data.tokenCount) + perLabel * Double(data.labelCount) + frozen * Double(askedTokens)
             // The frozen model's forward, and the head once more for each of the two.
-            case .npo: (perToken + frozen) * Double(data.tokenCount) + 2 * perLabel * Double(data.labelCount)
+            case .npo, .dpo: (perToken + frozen) * Double(data.tokenCount) + 2 * perLabel * Double(data.labelCount)
             // Two passes more without the head.
             case .crow: 3 * perToken * Double(data.tokenCount) + perLabel * Double(data.labelCount)
             }
@@ -93,7 +93,8 @@ extension Trainer {
     private func repeatedShare(forward: Double, of epoch: Double) -> Double {
         guard let frozen = plan.frozen, epoch > 0 else { return 0 }
         let (lower, all) = (Double(frozen.layers), Double(model.spec.numHiddenLayers))
-        let own = Double(data.tokenCount) * (lower + (options.objective == .npo ? all : 0)) + Double(askedTokens) * all
+        let asked = options.objective.asksFrozen ? all : 0
+        let own = Double(data.tokenCount) * (lower + asked) + Double(askedTokens) * all
         let clean = kl.map { kl in
             Double(kl.plan.perStep * steps.stepsPerEpoch) * Double(kl.data.tokenCount) / Double(kl.data.samples.count)
         }

@@ -62,7 +62,7 @@ struct TrainingRun {
     /// - Throws: what `work` throws, with the step's number in runtime errors; then nothing has changed.
     mutating func step(_ work: (_ index: Int, _ rate: Double) throws -> Step) throws -> TrainingProgress {
         let began = clock.now
-        let rate = schedule.rate(step: state.step)
+        let rate = state.plateau?.rate ?? schedule.rate(step: state.step)
         let step: Step
         do {
             step = try work(state.step, rate)
@@ -108,6 +108,11 @@ struct TrainingRun {
         var evaluation = state.evaluation ?? EvaluationState()
         let progress = evaluation.note(loss, step: state.step)
         state.evaluation = evaluation
+        if let rule = schedule.plateau {
+            var plateau = state.plateau ?? PlateauState(rate: schedule.peak)
+            rule.note(loss, in: &plateau)
+            state.plateau = plateau
+        }
         updateCosts()
         return progress
     }

@@ -39,7 +39,7 @@ struct TrainingArguments: ParsableArguments {
         let data =
             switch rows {
             case .file(let path):
-                try opened.dataset(path: path, options: options.encoding, chat: chat, seed: options.seed)
+                try opened.dataset(path: path, options: options.rowEncoding, chat: chat, seed: options.seed)
             case .pairs(let key): try opened.forgetData(key)
             }
         let trainer = try opened.trainer(data: data, options: options, chat: chat)

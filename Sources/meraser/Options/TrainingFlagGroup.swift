@@ -5,7 +5,7 @@ import Tune
 struct TrainingSets: ParsableArguments {
     @Option(
         help:
-            "A named set of options: meraser-erase, meraser-recover, osft, sande, npo, crow, or none for Trainer's defaults."
+            "A named set of options: meraser-erase, meraser-recover, osft, sande, npo, crow, dpo, or none for Trainer's defaults."
     )
     var preset: String?
     @Option(help: "A YAML file with options under these names, underscores for dashes; flags win.", completion: .file())

@@ -136,9 +136,16 @@ private struct FusedTensors {
             fused[tiedHead.name] = FusedTensor(stored: tiedHead.embedding)
         }
         if let own = adapter.tokenRows { try add(own, of: adapter) }
+        // The head has its own module then, or none; which the embedding's does not change, as in PEFT.
+        if let tiedHead, fused[tiedHead.name] == nil,
+            adapter.modules.contains(where: { $0.isEmbedding && $0.path + ".weight" == tiedHead.embedding })
+        {
+            fused[tiedHead.name] = FusedTensor(stored: tiedHead.embedding)
+        }
         for module in adapter.modules {
             let name = module.path + ".weight"
-            guard let entry = try store.entry(name) else {
+            let stored = name == tiedHead?.name && fused[name] != nil ? tiedHead?.embedding ?? name : name
+            guard let entry = try store.entry(stored) else {
                 throw MeraserError.badInput(
                     "\(adapter.path): module '\(module.path)' is not in \(store.path); the adapter belongs to another "
                         + "model")

@@ -11,6 +11,8 @@ public struct ExtractionOptions: Sendable {
     public var svEpsilon = 0.0
     /// The square root of a singular value goes into A and into B; else all of it into A.
     public var distributesScale = true
+    /// Embedding and head get factors too, instead of being saved whole.
+    public var embedsLoRA = false
     /// Ends of the paths of modules that are saved whole.
     public var saveModules: [String] = []
     /// Regular expressions: modules whose path has a match of one of them only; all if there are none.
@@ -45,7 +47,8 @@ public struct ExtractionReport: Sendable, Equatable {
 }
 
 /// Writes the difference between two models as a PEFT adapter: of each matrix the best approximation of a rank, by its
-/// singular values; what is no matrix of a layer (embeddings, head, norms) whole, where it differs at all.
+/// singular values; what is no matrix of a layer (embeddings, head, norms) whole, where it differs at all, or with `embedsLoRA`
+/// embedding and head by their singular values too.
 ///
 /// - Parameters:
 ///   - model: the tuned model, a folder or file.
@@ -60,7 +63,7 @@ public func extractLoRA(
 ) throws -> ExtractionReport {
     try AtomicFolder.checkDestination(destination, overwrite: options.overwrite)
     let plan = try ExtractionPlan(model: model, base: base, options: options)
-    let found = Mutex([Int: (factors: AdapterFile.Factors?, whole: Double, left: Double)]())
+    let found = Mutex([Int: (factors: [AdapterFile.Factors], whole: Double, left: Double)]())
     let count = plan.matrices.count
     try forEachInParallel(count: count, threads: options.threads) { index in
         if isInterrupted() { throw MeraserError(.interrupted, "interrupted; nothing was written") }
@@ -72,7 +75,7 @@ public func extractLoRA(
         progress(done, count)
     }
     let results = found.withLock { found in (0..<count).compactMap { found[$0] } }
-    let factors = results.compactMap(\.factors)
+    let factors = results.flatMap(\.factors)
     guard let rank = factors.map(\.rank).max() else {
         throw MeraserError.badInput("\(model): no module is left that differs from \(base): nothing to extract")
     }

@@ -14,6 +14,7 @@ struct ExtractionPlan: Sendable {
     private(set) var saved: [String] = []
     let warnings: [String]
     private let tied: ModelTensors.Head?
+    private let embedding: String?
 
     /// Opens both and compares what they have. Errors (`badInput`) name model and tensor.
     init(model path: String, base basePath: String, options: ExtractionOptions) throws {
@@ -22,6 +23,7 @@ struct ExtractionPlan: Sendable {
         let baseTensors = try ModelTensors(of: base)
         // A tied head of both is what the embedding is: PEFT wants it beside that.
         tied = own.tiedHead == baseTensors.tiedHead ? own.tiedHead : nil
+        embedding = own.head?.embedding
         warnings = model.warnings + base.warnings + own.warnings(path: path)
         let filter = try ModuleFilter(includes: options.includes, excludes: options.excludes)
         let names = Set(own.names)
@@ -41,7 +43,10 @@ struct ExtractionPlan: Sendable {
             let module = Self.module(name)
             let wanted = options.saveModules.filter { module == $0 || module.hasSuffix(".\($0)") }
             used.formUnion(wanted)
-            let isMatrix = entry.shape.count == 2 && TensorName(name).layer != nil && name.hasSuffix(".weight")
+            let isEnd = name == own.head?.embedding || name == own.head?.name
+            let isMatrix =
+                entry.shape.count == 2 && name.hasSuffix(".weight")
+                && (isEnd ? options.embedsLoRA : TensorName(name).layer != nil)
             let isChosen = !wanted.isEmpty || filter.takes(module)
             guard isChosen, try differs(name) else { continue }
             if wanted.isEmpty, isMatrix {
@@ -116,27 +121,35 @@ struct ExtractionPlan: Sendable {
         return difference
     }
 
-    /// The factors of a matrix's difference; nil where no singular value is large enough. With them ‖difference‖² and what
-    /// of that is left out.
+    /// The factors of a matrix's difference; none where no singular value is large enough. Those of an embedding that is the
+    /// head too are there once for each. With them ‖difference‖² and what of that is left out.
     func factors(
         _ name: String, _ options: ExtractionOptions
-    ) throws -> (factors: AdapterFile.Factors?, whole: Double, left: Double) {
+    ) throws -> (factors: [AdapterFile.Factors], whole: Double, left: Double) {
         let entry = try model.tensorEntry(name)
         let difference = try difference(name)
         let whole = mk_merge_dot(difference, difference, Int64(difference.count))
         let svd = try TruncatedSVD(difference, rows: entry.rows, columns: entry.columns, rank: options.maxRank)
         let count = svd.values.count { options.svEpsilon == 0 || $0 > options.svEpsilon }
         let left = max(0, whole - svd.values[..<count].reduce(0) { $0 + $1 * $1 })
-        guard count > 0 else { return (nil, whole, left) }
-        var a = [Float](repeating: 0, count: count * entry.columns)
-        var b = [Float](repeating: 0, count: entry.rows * count)
-        for (k, value) in svd.values[..<count].enumerated() {
-            let (scaleA, scaleB) =
-                options.distributesScale ? (value.squareRoot(), value.squareRoot()) : (value, 1)
-            for c in 0..<entry.columns { a[k * entry.columns + c] = Float(scaleA * svd.right[k * entry.columns + c]) }
-            for r in 0..<entry.rows { b[r * count + k] = Float(scaleB * svd.left[k * entry.rows + r]) }
+        guard count > 0 else { return ([], whole, left) }
+        let values = svd.values[..<count]
+        /// A = √S · Vᵀ and B = U · √S; of an embedding's transpose the vectors are in each other's place.
+        func made(_ name: String, isEmbedding: Bool) -> AdapterFile.Factors {
+            let (outer, inner) = isEmbedding ? (entry.columns, entry.rows) : (entry.rows, entry.columns)
+            let (left, right) = isEmbedding ? (svd.right, svd.left) : (svd.left, svd.right)
+            var (a, b) = ([Float](repeating: 0, count: count * inner), [Float](repeating: 0, count: outer * count))
+            for (k, value) in values.enumerated() {
+                let (scaleA, scaleB) =
+                    options.distributesScale ? (value.squareRoot(), value.squareRoot()) : (value, 1)
+                for c in 0..<inner { a[k * inner + c] = Float(scaleA * right[k * inner + c]) }
+                for r in 0..<outer { b[r * count + k] = Float(scaleB * left[k * outer + r]) }
+            }
+            return AdapterFile.Factors(path: Self.module(name), a: a, b: b, rank: count, isEmbedding: isEmbedding)
         }
-        return (AdapterFile.Factors(path: Self.module(name), a: a, b: b, rank: count), whole, left)
+        guard name == embedding else { return ([made(name, isEmbedding: false)], whole, left) }
+        let head = tied.map { [made($0.name, isEmbedding: false)] } ?? []
+        return ([made(name, isEmbedding: true)] + head, whole, left)
     }
 }
 

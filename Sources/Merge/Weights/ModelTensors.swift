@@ -20,6 +20,8 @@ struct ModelTensors: Sendable {
     let tiedHead: Head?
     /// The tensor of a head that config.json ties to the embedding: nothing reads it.
     let unusedHead: String?
+    /// The embedding of a language model, and the name that its head has or would have; nil for other models.
+    let head: Head?
 
     private static let heads = [
         Head(name: "lm_head.weight", embedding: "model.embed_tokens.weight"),
@@ -31,6 +33,7 @@ struct ModelTensors: Sendable {
     init(_ all: [String], config: JSONValue?) {
         let present = Set(all.map { Array($0.utf8) })
         let head = Self.heads.first { present.contains(Array($0.embedding.utf8)) }
+        self.head = head
         let hasTensor = head.map { present.contains(Array($0.name.utf8)) } ?? false
         let isTied = config?["tie_word_embeddings"]?.bool == true
         tiedHead = isTied || !hasTensor ? head : nil

@@ -2,7 +2,8 @@ import Base
 import Foundation
 
 /// A PEFT folder: `adapter_config.json`, and `adapter_model.safetensors` or `.bin`, whose tensors are named
-/// `base_model.model.PATH.lora_A.weight`, `….lora_B.weight`, `….lora_magnitude_vector`, of rows of an embedding
+/// `base_model.model.PATH.lora_A.weight`, `….lora_B.weight`, `….lora_magnitude_vector`, of an embedding
+/// `….lora_embedding_A` and `….lora_embedding_B`, of rows of one
 /// `….token_adapter.trainable_tokens_delta` (without `token_adapter` where there are no modules), and after the model's
 /// own where they stand in place of them. Source: peft 0.21, `save_and_load.py`.
 extension AdapterFile {
@@ -52,7 +53,7 @@ extension AdapterFile {
 
     /// What a tensor is to its module.
     private enum Role: Hashable, CaseIterable {
-        case a, b, magnitude
+        case a, b, magnitude, embeddingA, embeddingB
 
         /// PEFT's name for it.
         var name: String {
@@ -60,13 +61,19 @@ extension AdapterFile {
             case .a: "lora_A"
             case .b: "lora_B"
             case .magnitude: "lora_magnitude_vector"
+            case .embeddingA: "lora_embedding_A"
+            case .embeddingB: "lora_embedding_B"
             }
         }
 
         /// What the names of such tensors end in.
         var endings: [String] {
-            let plain = [".\(name).weight", ".\(name).default.weight"]
-            return self == .magnitude ? plain + [".\(name)", ".\(name).default"] : plain
+            let (plain, bare) = ([".\(name).weight", ".\(name).default.weight"], [".\(name)", ".\(name).default"])
+            return switch self {
+            case .a, .b: plain
+            case .magnitude: plain + bare
+            case .embeddingA, .embeddingB: bare
+            }
         }
     }
 
@@ -176,20 +183,31 @@ extension AdapterFile {
                 func bad(_ what: String) -> MeraserError {
                     .badInput("\(weights.path): module \(quoted(path)) \(what)")
                 }
-                guard let a = parts[.a], let b = parts[.b] else {
-                    throw bad("has no \(parts[.a] == nil ? "lora_A" : "lora_B") to its other factor")
+                let isEmbedding = parts[.embeddingA] != nil || parts[.embeddingB] != nil
+                guard !isEmbedding || (parts[.a] == nil && parts[.b] == nil && parts[.magnitude] == nil) else {
+                    throw bad("is an embedding and none at once")
+                }
+                // An embedding's weight [tokens, hidden] is the transpose of what its factors make.
+                let (a, b) = try (
+                    isEmbedding ? parts[.embeddingB]?.transposed(file: weights.path) : parts[.a],
+                    isEmbedding ? parts[.embeddingA]?.transposed(file: weights.path) : parts[.b]
+                )
+                guard let a, let b else {
+                    let missing: Role = isEmbedding ? (a == nil ? .embeddingB : .embeddingA) : (a == nil ? .a : .b)
+                    throw bad("has no \(missing.name) to its other factor")
                 }
                 guard config.isTarget(path) else {
                     throw bad("has tensors, but target_modules of \(configName) does not name it")
                 }
-                guard config.useDoRA == (parts[.magnitude] != nil) else {
+                guard isEmbedding || config.useDoRA == (parts[.magnitude] != nil) else {
                     throw bad(
                         config.useDoRA
                             ? "has no lora_magnitude_vector, though \(configName) says use_dora"
                             : "has a lora_magnitude_vector, though \(configName) does not say use_dora")
                 }
                 return try AdapterModule(
-                    path: path, a: a, b: b, magnitude: parts[.magnitude], config: config, file: weights.path)
+                    path: path, a: a, b: b, magnitude: parts[.magnitude], isEmbedding: isEmbedding, config: config,
+                    file: weights.path)
             }
         }
     }

@@ -12,9 +12,11 @@ extension AdapterFile {
         public let b: [Float]
         /// Rank.
         public let rank: Int
+        /// True for an embedding's, of which A is [r, tokens] and B [hidden, r].
+        public let isEmbedding: Bool
 
         /// Factors whose counts are multiples of the rank: a precondition.
-        public init(path: String, a: [Float], b: [Float], rank: Int) {
+        public init(path: String, a: [Float], b: [Float], rank: Int, isEmbedding: Bool = false) {
             precondition(
                 rank >= 1 && !a.isEmpty && !b.isEmpty && a.count % rank == 0 && b.count % rank == 0,
                 "\(path): \(a.count) and \(b.count) numbers for rank \(rank)")
@@ -22,15 +24,14 @@ extension AdapterFile {
             self.a = a
             self.b = b
             self.rank = rank
+            self.isEmbedding = isEmbedding
         }
 
         /// The two tensors under PEFT's names.
         public var tensors: [(name: String, shape: [Int], values: [Float])] {
-            let name = "base_model.model.\(path)"
-            return [
-                ("\(name).lora_A.weight", [rank, a.count / rank], a),
-                ("\(name).lora_B.weight", [b.count / rank, rank], b),
-            ]
+            let name = "base_model.model.\(path).lora_"
+            let (nameA, nameB) = isEmbedding ? ("embedding_A", "embedding_B") : ("A.weight", "B.weight")
+            return [(name + nameA, [rank, a.count / rank], a), (name + nameB, [b.count / rank, rank], b)]
         }
     }
 

@@ -14,6 +14,8 @@ public struct AdapterModule: Sendable {
     public let magnitude: AdapterTensor?
     /// The factor on B·A.
     public let scale: Float
+    /// True if it is an embedding's, which PEFT has as `lora_embedding_A` and `lora_embedding_B`, both the other way round.
+    public let isEmbedding: Bool
 
     /// Rank.
     public var rank: Int { a.rows }
@@ -118,6 +120,8 @@ public struct AdapterFile: Sendable {
         let reason: String
         if let name = saved.keys.sorted().first {
             reason = "holds whole tensors of the model (\(quoted(name)), modules_to_save)"
+        } else if let module = modules.first(where: \.isEmbedding) {
+            reason = "adapts the embedding (\(quoted(module.path)), lora_embedding_A)"
         } else if config.useDoRA {
             reason = "is a DoRA (use_dora), which scales the rows of the weights"
         } else {
@@ -134,7 +138,8 @@ extension AdapterModule {
     /// Pairs and checks two factors, and a magnitude if there is one, of a module that the configuration names; `file`
     /// is the file's name for errors.
     init(
-        path: String, a: AdapterTensor, b: AdapterTensor, magnitude: AdapterTensor?, config: PEFTConfig, file: String
+        path: String, a: AdapterTensor, b: AdapterTensor, magnitude: AdapterTensor?, isEmbedding: Bool = false,
+        config: PEFTConfig, file: String
     ) throws {
         let rank = try config.rank(of: path)
         guard a.shape.count == 2, a.rows == rank else {
@@ -151,7 +156,7 @@ extension AdapterModule {
                     + "output")
         }
         for tensor in [a, b] + [magnitude].compactMap({ $0 }) { try tensor.requireFinite(file: file) }
-        (self.path, self.a, self.b, self.magnitude) = (path, a, b, magnitude)
+        (self.path, self.a, self.b, self.magnitude, self.isEmbedding) = (path, a, b, magnitude, isEmbedding)
         scale = try config.scale(of: path)
     }
 }

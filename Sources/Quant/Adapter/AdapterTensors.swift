@@ -25,10 +25,32 @@ public struct AdapterTensor: Sendable {
         }
     }
 
+    /// The same tensor with rows and columns in each other's place; `file` is the file's name for errors.
+    func transposed(file: String) throws -> AdapterTensor {
+        guard shape.count == 2 else {
+            throw MeraserError.badInput("\(file): tensor \(quoted(name)) has shape \(shape), expected two dimensions")
+        }
+        return AdapterTensor(name: name, shape: [columns, rows], source: TransposedRows(base: self))
+    }
+
     /// Throws a bad-input error if an element is NaN or infinite; `file` is the file's name.
     func requireFinite(file: String) throws {
         guard try floats().allSatisfy(\.isFinite) else {
             throw MeraserError.badInput("\(file): tensor \(quoted(name)) holds numbers that are not finite")
+        }
+    }
+}
+
+/// The columns of a tensor as rows.
+private struct TransposedRows: TensorRows {
+    let base: AdapterTensor
+
+    func read(rows: Range<Int>, into target: UnsafeMutablePointer<Float>, raw: inout [UInt8]) throws {
+        let (values, columns) = (try base.floats(), base.rows)
+        for row in rows {
+            for column in 0..<columns {
+                target[(row - rows.lowerBound) * columns + column] = values[column * base.columns + row]
+            }
         }
     }
 }

@@ -37,6 +37,10 @@ struct ExtractLoRA: WritingCommand {
     )
     var distributeScale = true
 
+    @Flag(
+        inversion: .prefixedNo, help: "Make factors of embedding and head too, instead of saving them whole.")
+    var embedLora = false
+
     @Option(
         name: .customLong("save-module"), parsing: .singleValue,
         help: "The end of the path of modules to save whole, such as q_proj; may be repeated.")
@@ -75,6 +79,7 @@ struct ExtractLoRA: WritingCommand {
         let interrupt = InterruptFlag.onSignals()
         var options = ExtractionOptions()
         (options.maxRank, options.svEpsilon, options.distributesScale) = (maxRank, svEpsilon, distributeScale)
+        options.embedsLoRA = embedLora
         (options.saveModules, options.includes, options.excludes) = (saveModules, includes, excludes)
         (options.skipsUndecomposable, options.overwrite) = (skipUndecomposable, overwrite)
         options.threads = try common.threadCount

@@ -32,7 +32,7 @@ let fuzzTargets: [Target] =
 let bundledTasks = [
     "sciq", "piqa", "arc_easy", "arc_challenge", "boolq", "hellaswag", "winogrande", "openbookqa", "copa", "rte", "cb",
     "wic", "wsc", "multirc", "record", "anli_r1", "anli_r2", "anli_r3", "logiqa", "headqa_en", "headqa_es",
-    "truthfulqa_mc1", "truthfulqa_mc2", "lambada_openai", "wikitext", "gsm8k", "mmlu", "mmlu_pro",
+    "truthfulqa_mc1", "truthfulqa_mc2", "lambada_openai", "wikitext", "gsm8k", "gsm8k_cot", "mmlu", "mmlu_pro",
 ]
 
 let package = Package(

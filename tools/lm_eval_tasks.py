@@ -36,6 +36,7 @@ FILES = {
     "logiqa": "logiqa/logiqa.yaml", "headqa_en": "headqa/headqa_en.yaml", "record": "super_glue/record/default.yaml",
     "truthfulqa_mc1": "truthfulqa/truthfulqa_mc1.yaml", "truthfulqa_mc2": "truthfulqa/truthfulqa_mc2.yaml",
     "lambada_openai": "lambada/lambada_openai.yaml", "wikitext": "wikitext/wikitext.yaml", "gsm8k": "gsm8k/gsm8k.yaml",
+    "gsm8k_cot": "gsm8k/gsm8k-cot.yaml",
 }
 GROUPS = {"mmlu_stem": "mmlu/default/_mmlu_stem.yaml", "mmlu_pro": "mmlu_pro/_mmlu_pro.yaml"}
 # Rows of several tasks in one file: its name, the column and what it says.
@@ -66,6 +67,7 @@ CASES = [
      MMLU + ["gsm8k"]),
     ({"name": "the model's template", "chat": True, "multiturn": True, "num_fewshot": 1, "system": "Be brief."},
      ["gsm8k"]),
+    ({"name": "chains of thought", "num_fewshot": 3}, ["gsm8k_cot"]),
 ]
 
 
@@ -118,11 +120,16 @@ def main():
     parser.add_argument("--model", default="Examples/tinychat", help="Hugging Face folder")
     parser.add_argument("--data", default="Tests/PipelineTests/Fixtures/tasks", help="folder of rows")
     parser.add_argument("--fixture", default="Tests/PipelineTests/Fixtures/lm_eval_tasks.json", help="the file to write")
+    parser.add_argument("--only", help="name of the one case to make anew; the others stay in the file as they are")
     args = parser.parse_args()
     torch.set_num_threads(1)
     data = Path(args.data)
     cases = []
     for options, names in CASES:
+        if args.only not in (None, options["name"]):
+            old = json.loads(Path(args.fixture).read_text())["cases"]
+            cases.append(next(case for case in old if case["name"] == options["name"]))
+            continue
         length = {"max_length": options["max_length"]} if "max_length" in options else {}
         lm = HFLM(pretrained=args.model, dtype="float32", device="cpu", batch_size=4, **length)
         if "template" in options:

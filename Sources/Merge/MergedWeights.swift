@@ -28,7 +28,9 @@ struct MergedWeights: TensorSource {
     }
 
     func textFile(_ name: String) throws -> [UInt8]? {
-        name == "config.json" ? config : try plan.donor.textFile(name)
+        if name == "config.json" { return config }
+        if let file = plan.vocabulary?.files[name] { return file }
+        return try plan.donor.textFile(name)
     }
 
     func rows(of name: String) throws -> any TensorRows {

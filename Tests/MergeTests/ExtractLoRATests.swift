@@ -207,3 +207,104 @@ func adaptersAndModules() throws {
         #expect(Array(try plain.tensor(path + ".weight").bytes) == Array(try without.tensor(path + ".weight").bytes))
     }
 }
+
+/// Factors of embedding and head, beside mergekit 0.1.5's (`tools/extract_parity.py`).
+@Suite("extract-lora --embed-lora") struct ExtractEmbeddingTests {
+    private let fixtures = packageRoot().appendingPathComponent("Tests/MergeTests/Fixtures")
+
+    private func tensors(_ golden: GoldenFile, _ prefix: String) throws -> MergeFolders.Tensors {
+        let names = golden.names.filter { $0.hasPrefix(prefix) }
+        return Dictionary(
+            uniqueKeysWithValues: try names.map {
+                (String($0.dropFirst(prefix.count)), (try golden.shape($0), try golden.floats($0)))
+            })
+    }
+
+    /// B · A in double precision.
+    private func product(_ b: [Float], _ a: [Float], rank: Int) -> [Double] {
+        let (rows, columns) = (b.count / rank, a.count / rank)
+        var result = [Double](repeating: 0, count: rows * columns)
+        for r in 0..<rows {
+            for k in 0..<rank {
+                for c in 0..<columns { result[r * columns + c] += Double(b[r * rank + k]) * Double(a[k * columns + c]) }
+            }
+        }
+        return result
+    }
+
+    @Test(
+        "the factors make mergekit's products, under PEFT's names; the base with all of them is the tuned model",
+        arguments: ["own", "tied"])
+    func mergekit(name: String) throws {
+        let golden = try GoldenFile(fixtures.appendingPathComponent("extract_\(name).safetensors"))
+        try withTemporaryFolder { folder in
+            let config =
+                "{\"model_type\": \"llama\", \"num_hidden_layers\": 1, \"tie_word_embeddings\": \(name == "tied")}\n"
+            let tuned = try tensors(golden, "tuned.")
+            for (place, tensors) in [("base", try tensors(golden, "base.")), ("tuned", tuned)] {
+                try MergeFolders.write(folder.appendingPathComponent(place), tensors, config: config)
+            }
+            func extract(_ rank: Int, skips: Bool) throws -> GoldenFile {
+                var options = ExtractionOptions()
+                (options.maxRank, options.embedsLoRA, options.skipsUndecomposable) = (rank, true, skips)
+                options.overwrite = true
+                _ = try extractLoRA(
+                    model: folder.appendingPathComponent("tuned").path,
+                    base: folder.appendingPathComponent("base").path,
+                    destination: folder.appendingPathComponent("adapter").path, options: options)
+                return try GoldenFile(folder.appendingPathComponent("adapter/adapter_model.safetensors"))
+            }
+            let got = try extract(4, skips: true)
+            let wanted = golden.names.filter { $0.hasPrefix("mergekit.") }.map { String($0.dropFirst(9)) }
+            #expect(Set(got.names) == Set(wanted) && wanted.contains { $0.hasSuffix("embed_tokens.lora_embedding_A") })
+            for a in wanted where a.contains("_A") {
+                let b = a.replacing("_A", with: "_B")
+                #expect(
+                    try got.shape(a) == golden.shape("mergekit.\(a)") && got.shape(b) == golden.shape("mergekit.\(b)"))
+                let rank = try got.shape(a)[0]
+                let (own, other) = (
+                    product(try got.floats(b), try got.floats(a), rank: rank),
+                    product(try golden.floats("mergekit.\(b)"), try golden.floats("mergekit.\(a)"), rank: rank)
+                )
+                #expect(relativeL2(own.map(Float.init), other.map(Float.init)) <= 5e-6, "\(a)")
+            }
+            _ = try extract(64, skips: false)
+            let store = try MergeFolders.merge(
+                "{\"merge_method\": \"passthrough\", \"models\": [{\"model\": \"FOLDER/base+FOLDER/adapter\"}]}",
+                in: folder)
+            for tensor in store.tensorNames {
+                let want = tuned[tensor] ?? tuned["model.embed_tokens.weight"]
+                expectClose(try store.tensor(tensor).floats(), try #require(want).values, absolute: 2e-6, tensor)
+            }
+            #expect(store.tensorNames.contains("lm_head.weight"))
+            // Only weights that are written can take it in.
+            let file = try AdapterFile(path: folder.appendingPathComponent("adapter").path)
+            #expect(errorText { try file.requirePlain() }.contains("meraser export"))
+        }
+    }
+
+    @Test("factors of an embedding that are not whole, or both kinds at once, are refused by name")
+    func refuses() throws {
+        func refusal(_ tensors: [(String, [Int])]) throws -> String {
+            try withTemporaryFolder { folder in
+                let config = #"{"peft_type": "LORA", "r": 2, "lora_alpha": 2, "target_modules": ["embed_tokens"]}"#
+                try Data(config.utf8).write(to: folder.appendingPathComponent("adapter_config.json"))
+                let declarations = tensors.sorted { $0.0 < $1.0 }.map {
+                    TensorDeclaration(name: "base_model.model.model.embed_tokens.\($0.0)", type: .f32, shape: $0.1)
+                }
+                let writer = try SafetensorsWriter(
+                    path: folder.appendingPathComponent("adapter_model.safetensors").path, tensors: declarations)
+                for tensor in declarations {
+                    let bytes = plainBytes([Float](repeating: 1, count: tensor.shape.reduce(1, *)), type: .f32)
+                    try bytes.withUnsafeBytes { try writer.write(tensor.name, $0) }
+                }
+                try writer.finish()
+                return errorText(.badInput) { _ = try AdapterFile(path: folder.path) }
+            }
+        }
+        #expect(try refusal([("lora_embedding_A", [2, 9])]).contains("has no lora_embedding_B"))
+        #expect(try refusal([("lora_embedding_A", [2, 9]), ("lora_embedding_B", [4])]).contains("two dimensions"))
+        #expect(try refusal([("lora_embedding_A", [3, 9]), ("lora_embedding_B", [4, 3])]).contains("for rank 2"))
+        #expect(try refusal([("lora_embedding_A", [2, 9]), ("lora_A.weight", [2, 4])]).contains("none at once"))
+    }
+}

@@ -22,9 +22,14 @@ private let wrongRecipes: [(recipe: String, words: [String])] = [
     ("{\"merge_method\": \"linear\", \"models\": [{\"model\": \"a+b+c\"}]}", ["a+b+c", "MODEL+ADAPTER"]),
     ("{\"merge_method\": \"linear\", \"models\": [{\"model\": \"a\"}], \"dtype\": \"int8\"}", ["dtype", "bfloat16"]),
     (
-        "{\"merge_method\": \"linear\", \"models\": [{\"model\": \"a\"}], \"tokenizer_source\": \"union\"}",
-        ["union", "tokenizer_source: base"]
+        linear + "\"tokenizer\": {\"tokens\": {\"x\": {\"force\": true}}}}",
+        ["'x'", "'source' is missing"]
     ),
+    (
+        linear + "\"tokenizer\": {\"tokens\": {\"x\": {\"source\": {\"kind\": \"model_token\", \"model\": \"a\"}}}}}",
+        ["'x'", "exactly one of 'token' and 'token_id'"]
+    ),
+    (linear + "\"tokenizer\": {\"tokens\": {\"x\": {\"source\": {\"kind\": \"mean\"}}}}}", ["'x'", "kind"]),
     (
         "{\"merge_method\": \"linear\", \"models\": [{\"model\": \"a\", \"parameters\": {\"weight\": \"much\"}}]}",
         ["weight", "number"]
@@ -49,7 +54,8 @@ private let wrongRecipes: [(recipe: String, words: [String])] = [
     (linear + "\"chat_template\": \"auto\"}", ["chat_template"]),
     (linear + "\"write_readme\": true}", ["write_readme"]),
     (linear + "\"modules\": {}}", ["modules"]),
-    (linear + "\"tokenizer\": {\"source\": \"base\", \"tokens\": {}}}", ["tokenizer", "tokens"]),
+    (linear + "\"tokenizer\": {\"source\": \"base\", \"token\": {}}}", ["tokenizer", "token"]),
+    (linear + "\"tokenizer\": {\"pad_to_multiple_of\": 0}}", ["pad_to_multiple_of"]),
     (linear + "\"tokenizer\": {\"source\": \"base\"}, \"tokenizer_source\": \"base\"}", ["only one"]),
     (linear + "\"parameters\": {\"density\": 0.5}}", ["density", "linear"]),
     (linear + "\"parameters\": {\"int8_mask\": true}}", ["int8_mask", "linear"]),

@@ -50,6 +50,27 @@ func shellWordsComeBack() throws {
     #expect(shellWords("a 'b") == nil)
 }
 
+@Test("a method that tunes takes several files with weights, and each of them is an input; others take one")
+func lists() throws {
+    let plan = try comparison(
+        head + """
+            methods:
+              - {method: recover, data: "clean.json:0.7,pairs.json:0.3", eval_data: text.jsonl, max_steps: 3}
+            """)
+    let words = try #require(plan.steps.flatMap(\.commands).first { $0.arguments.first == "recover" }).arguments
+    let place = try #require(words.firstIndex(of: "--data"))
+    #expect(words[place + 1] == "inputs/clean.json:0.7,inputs/pairs.json:0.3")
+    #expect(words.contains("inputs/text.jsonl"))
+    #expect(
+        Set(plan.inputs.map(\.name)).isSuperset(of: ["inputs/clean.json", "inputs/pairs.json", "inputs/text.jsonl"]))
+    for (data, named) in [("clean.json:0.7,none.json:0.3", "none.json"), ("clean.json:0.7,pairs.json", "weight")] {
+        let text = errorText(.badInput) {
+            _ = try comparison(head + "methods:\n  - {method: recover, data: \"\(data)\", max_steps: 3}\n")
+        }
+        #expect(text.contains(named), "\(text)")
+    }
+}
+
 @Test("victims × methods × budgets become command lines with paths in the comparison's folder")
 func planned() throws {
     let plan = try comparison(

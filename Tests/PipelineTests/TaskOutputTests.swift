@@ -19,10 +19,10 @@ private func cases() throws -> [JSONValue] {
 
 @Suite("lm-evaluation-harness on texts, answers, chats and groups")
 struct TaskOutputTests {
-    @Test("every prompt, likelihood, answer, measure, standard error and group is lm-eval's", arguments: 0..<9)
+    @Test("every prompt, likelihood, answer, measure, standard error and group is lm-eval's", arguments: 0..<10)
     func parity(index: Int) throws {
         let cases = try cases()
-        try #require(cases.count == 9)
+        try #require(cases.count == 10)
         let wanted = cases[index]
         let folder = fixtures.appendingPathComponent("tasks").path
         let names = try wanted.object("tasks", in: "case").members.map(\.key.string)

@@ -18,7 +18,7 @@ extension MergeRecipe {
         parameters = try reader.parameters(&root, of: .all)
         type = try reader.type(&root, "dtype")
         outType = try reader.type(&root, "out_dtype")
-        requiresBaseTokenizer = try reader.usesBaseTokenizer(&root)
+        tokenizer = try MergeTokenizer(&root, file: file)
         if var module = try reader.module(&root) {
             moduleParameters = try reader.parameters(&module, of: .all)
             slices = try reader.slices(&module, base: base)
@@ -94,21 +94,6 @@ private struct MergeRecipeReader {
                 "\(settings.place): \(quoted(key)) is \(quoted(name)), expected float32, float16 or bfloat16")
         }
         return type
-    }
-
-    func usesBaseTokenizer(_ settings: inout Settings) throws -> Bool {
-        var source = try settings.text("tokenizer_source")
-        if var section = try settings.section("tokenizer") {
-            guard source == nil else {
-                throw MeraserError.badInput("\(file): expected only one of 'tokenizer_source' and 'tokenizer'")
-            }
-            source = try section.text("source") ?? "union"
-            try section.requireNothingElse()
-        }
-        guard let source, source != "base" else { return source != nil }
-        throw MeraserError.badInput(
-            "\(file): the tokenizer source '\(source)' is not supported: meraser merges embeddings row by row and keeps the "
-                + "base's tokenizer; write 'tokenizer_source: base' or leave it out")
     }
 
     func parameters(_ settings: inout Settings, of owner: Owner) throws -> MergeParameters {

@@ -115,8 +115,8 @@ public struct MergeRecipe: Sendable, Equatable {
     public let type: TensorType?
     /// The type that is written; nil: that of the arithmetic.
     public let outType: TensorType?
-    /// True for `tokenizer_source: base`: all models must have the base's vocabulary.
-    public let requiresBaseTokenizer: Bool
+    /// Which tokens the result has; nil: rows are merged as they stand, and the donor's tokenizer is the result's.
+    public let tokenizer: MergeTokenizer?
     /// Parameters of the module that the slices are in; none for a recipe without `modules`.
     public let moduleParameters: MergeParameters
     /// Parameters of the whole merge.
@@ -130,7 +130,7 @@ public struct MergeRecipe: Sendable, Equatable {
     }
 
     /// The folders and files that the models lie in, adapters included.
-    public var paths: [String] { models.flatMap { (try? ModelReference($0, place: $0))?.paths ?? [$0] } }
+    public var paths: [String] { (models + (tokenizer?.models ?? [])).flatMap { (try? ModelReference($0, place: $0))?.paths ?? [$0] } }
 
     /// The filters on tensors' names of all parameters.
     var filters: [String] {

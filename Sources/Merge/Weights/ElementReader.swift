@@ -16,6 +16,9 @@ struct ElementReader: Sendable {
         rows = try source.rows(of: name)
     }
 
+    /// Those rows under that entry.
+    init(_ entry: TensorEntry, _ rows: any TensorRows) { (self.entry, self.rows) = (entry, rows) }
+
     /// The type that its numbers count as: f32 for quantized ones.
     var type: TensorType { entry.plainType }
     /// True for numbers that a model file holds in blocks with scales.

@@ -13,6 +13,8 @@ struct MergeModel: Sendable {
     let config: JSONValue?
     /// The head that is the embedding; nil where there is a head of its own, or none.
     let tiedHead: ModelTensors.Head?
+    /// The embedding, and the name that its head has or would have; nil for what is no language model.
+    let head: ModelTensors.Head?
     /// What the user should know about it.
     let warnings: [String]
     /// Its weights and text files.
@@ -38,7 +40,7 @@ struct MergeModel: Sendable {
         }
         let tensors = ModelTensors(source.tensorNames, config: config)
         names = tensors.names.map(TensorName.init)
-        tiedHead = tensors.tiedHead
+        (tiedHead, head) = (tensors.tiedHead, tensors.head)
         warnings = source.warnings + tensors.warnings(path: path) + unread
         layerCount = (names.compactMap(\.layer).max() ?? -1) + 1
     }

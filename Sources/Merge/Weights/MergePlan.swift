@@ -70,6 +70,8 @@ struct MergePlan: Sendable {
     let steps: [MergeStep]
     /// What the result's config.json says otherwise than the donor's.
     let configChanges: ConfigChanges
+    /// The result's tokens, where they are made of several models'; nil: they are the donor's.
+    let vocabulary: MergedVocabulary?
     private(set) var warnings: [String]
 
     /// Opens the models and resolves every parameter. Errors: `badInput` naming file, tensor and parameter.
@@ -79,8 +81,9 @@ struct MergePlan: Sendable {
         guard let donor = models[recipe.donor] else { preconditionFailure("the donor \(recipe.donor) is no model") }
         self.donor = donor
         warnings = recipe.models.flatMap { models[$0]?.warnings ?? [] }
-        if recipe.requiresBaseTokenizer { warnings += try Self.compareVocabularies(recipe, models) }
-        var builder = MergePlanBuilder(recipe: recipe, models: models, donor: donor, seed: seed)
+        vocabulary = try MergedVocabulary(recipe, models, donor, &warnings)
+        var builder = MergePlanBuilder(
+            recipe: recipe, models: models, donor: donor, vocabulary: vocabulary, seed: seed)
         steps = try builder.build()
         configChanges = ConfigChanges(
             types: Set(steps.map(\.outType)), tensors: steps.map { ($0.name, $0.shape) }, layers: builder.layers)
@@ -120,37 +123,5 @@ struct MergePlan: Sendable {
                 + "from \(donor.path)"
                 + (keys.count > 1 ? "; other keys differ too: \(keys.dropFirst().joined(separator: ", "))" : "")
         }
-    }
-
-    /// The tokens and their numbers must be the base's: embeddings are merged row by row.
-    /// Returns warnings about models that have no tokenizer.json to compare.
-    private static func compareVocabularies(
-        _ recipe: MergeRecipe, _ models: [String: MergeModel]
-    ) throws -> [String] {
-        guard let base = models[recipe.donor], let bytes = try base.textFile("tokenizer.json") else {
-            throw MeraserError.badInput(
-                "\(recipe.donor) has no tokenizer.json, whose vocabulary 'tokenizer_source: base' compares; leave it out"
-            )
-        }
-        let wanted = try vocabulary(bytes, base.path)
-        var warnings: [String] = []
-        for path in recipe.models where path != recipe.donor {
-            guard let other = try models[path]?.textFile("tokenizer.json") else {
-                warnings.append("\(path) has no tokenizer.json: its vocabulary was not compared with the base's")
-                continue
-            }
-            if other == bytes { continue }
-            guard try vocabulary(other, path) == wanted else {
-                throw MeraserError.badInput(
-                    "\(path): the vocabulary is not that of \(base.path); 'tokenizer_source: base' merges embeddings row by "
-                        + "row and cannot reorder tokens")
-            }
-        }
-        return warnings
-    }
-
-    private static func vocabulary(_ bytes: [UInt8], _ path: String) throws -> [JSONValue?] {
-        let json = try JSONValue.parse(bytes, file: path + "/tokenizer.json")
-        return [json["model"]?["vocab"], json["added_tokens"]]
     }
 }

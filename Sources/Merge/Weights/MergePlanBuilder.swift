@@ -7,13 +7,19 @@ struct MergePlanBuilder {
     let models: [String: MergeModel]
     /// The model whose config.json the result has.
     let donor: MergeModel
+    /// The result's tokens, where rows have to move.
+    let vocabulary: MergedVocabulary?
     let seed: UInt64
     /// Where each layer of the result comes from.
     private(set) var layers: [ConfigChanges.Layer] = []
     private var steps: [MergeStep] = []
 
-    init(recipe: MergeRecipe, models: [String: MergeModel], donor: MergeModel, seed: UInt64) {
+    init(
+        recipe: MergeRecipe, models: [String: MergeModel], donor: MergeModel, vocabulary: MergedVocabulary?,
+        seed: UInt64
+    ) {
         self.recipe = recipe
+        self.vocabulary = vocabulary
         self.models = models
         self.donor = donor
         self.seed = seed
@@ -128,14 +134,19 @@ struct MergePlanBuilder {
                 throw MeraserError.badInput(
                     "\(input.model): tensor '\(own)' is missing, which another model of the merge has")
             }
-            guard (readers.first ?? reader).entry.shape == reader.entry.shape else {
-                throw MeraserError.badInput(
-                    "tensor '\(own)' has shape \(reader.entry.shape) in \(input.model), but \(readers[0].entry.shape) in "
-                        + "\(slice.inputs[0].model); expected equal shapes")
-            }
             readers.append(reader)
         }
         let type = recipe.type ?? Self.promoted(readers.map(\.type))
+        if let vocabulary, MergedVocabulary.hasRows(out, of: Array(models.values)) {
+            readers = try vocabulary.aligned(
+                readers, of: slice.inputs.map(\.model), base: slice.base, type: type)
+        }
+        for (input, reader) in zip(slice.inputs, readers) where reader.entry.shape != readers[0].entry.shape {
+            let own = name.inLayer((input.layers?.lowerBound ?? 0) + layer)
+            throw MeraserError.badInput(
+                "tensor '\(own)' has shape \(reader.entry.shape) in \(input.model), but \(readers[0].entry.shape) in "
+                    + "\(slice.inputs[0].model); expected equal shapes")
+        }
         let names = slice.inputs.map { name.inLayer(($0.layers?.lowerBound ?? 0) + layer) }
         let resolver = ParameterResolver(recipe: recipe, slice: slice, out: out, t: t, names: names)
         let (operation, order) = try resolver.operation(type: type, seed: seed)

@@ -75,6 +75,21 @@ struct ComparisonPlanner {
         return name ?? base
     }
 
+    /// The names in `inputs/` of a dataset's files, with the weights that the list gives them (`DatasetList`).
+    ///
+    /// - Throws: a bad-input error if one is not there, or for a list that is none.
+    mutating func dataset(_ text: String, place: String) throws -> String {
+        // What is the name of one file is no list, commas or not.
+        if FileManager.default.fileExists(atPath: resolved(text, in: folder)) { return try input(text, place: place) }
+        let list: DatasetList
+        do { list = try DatasetList(text) } catch let error as MeraserError {
+            throw error.within(place, kind: .badInput)
+        }
+        var names: [String: String] = [:]
+        for path in list.paths { names[path] = try input(path, place: place) }
+        return list.mapPaths { names[$0] ?? $0 }.text
+    }
+
     /// Where an input is.
     func place(ofInput name: String) -> String? { inputs.first { $0.name == name }?.path }
 

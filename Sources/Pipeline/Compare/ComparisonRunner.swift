@@ -279,7 +279,7 @@ public final class ComparisonRunner {
     // MARK: What goes in
 
     private func inputs(_ step: ComparisonStep) throws -> JSONValue {
-        let words = Set(step.commands.flatMap(\.arguments))
+        let words = Set(step.commands.flatMap(\.arguments).flatMap { [$0] + ((try? DatasetList($0))?.paths ?? []) })
         let used = try comparison.inputs.filter { input in
             words.contains(input.name) || step.files.contains { $0.text.contains(input.name) }
         }.map { (key: $0.name, value: JSONValue.text(try hash($0.path))) }

@@ -80,11 +80,13 @@ struct MethodPlan {
         more: [String] = []
     ) throws -> String {
         var section = section
-        let source = try self.data(data, &section)
+        // OSFT and SANDE make rows of one file's pairs.
+        let isTuning = ["erase", "recover"].contains(command)
+        let source = try self.data(data, &section, isList: isTuning)
         let output = folder + "/" + command
         var arguments = [command] + subject.arguments + (source.map { ["--data", $0] } ?? [])
         // OSFT and SANDE always have a template around messages.
-        if ["erase", "recover"].contains(command), try section.flag("chat") == true { arguments.append("--chat") }
+        if isTuning, try section.flag("chat") == true { arguments.append("--chat") }
         let flags = try section.trainingArguments(&planner)
         let probes = ["--check-steps", "--until"].contains(where: flags.contains)
         if probes && !hasKey {
@@ -106,19 +108,19 @@ struct MethodPlan {
         return path
     }
 
-    private mutating func cleanPairs(_ section: inout Settings) throws -> String {
+    private mutating func cleanPairs(_ section: inout Settings, isList: Bool = false) throws -> String {
         guard let data = try section.text("data") ?? planner.cleanData else {
             throw MeraserError.badInput("\(section.place): give 'data', or 'clean_data' for the whole file")
         }
-        return try planner.input(data, place: section.place)
+        return try isList ? planner.dataset(data, place: section.place) : planner.input(data, place: section.place)
     }
 
-    private mutating func data(_ kind: Data, _ section: inout Settings) throws -> String? {
+    private mutating func data(_ kind: Data, _ section: inout Settings, isList: Bool) throws -> String? {
         switch kind {
-        case .clean: return try cleanPairs(&section)
-        case .pairs: return try section.text("data").map { try planner.input($0, place: section.place) }
+        case .clean: return try cleanPairs(&section, isList: isList)
+        case .pairs: return try section.text("data").map { try planner.dataset($0, place: section.place) }
         case .mismatched:
-            if let data = try section.text("data") { return try planner.input(data, place: section.place) }
+            if let data = try section.text("data") { return try planner.dataset(data, place: section.place) }
             let count = try section.int("mismatch_count", in: 1...1_000_000) ?? planner.mismatchCount
             guard let source = try section.text("mismatch") ?? planner.mismatch else {
                 throw MeraserError.badInput(

@@ -36,7 +36,12 @@ extension Settings {
         _ = try TrainingOverrides(options, source: place)
         for (name, value) in options {
             guard let key = TrainingKey.named(name) else { continue }  // refused above
-            let path = name == "kl_data" ? try value.string.map { try planner.input($0, place: place) } : nil
+            let path: String? =
+                switch name {
+                case "kl_data", "eval_data": try value.string.map { try planner.dataset($0, place: place) }
+                case "init_adapter": try value.string.map { try planner.input($0, place: place) }
+                default: nil
+                }
             arguments += key.arguments(path.map { .text($0) } ?? value)
         }
         return arguments

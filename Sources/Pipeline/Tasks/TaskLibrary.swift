@@ -27,7 +27,7 @@ public enum TaskLibrary {
         ("truthfulqa_mc1", PackageResources.truthfulqa_mc1_yml),
         ("truthfulqa_mc2", PackageResources.truthfulqa_mc2_yml),
         ("lambada_openai", PackageResources.lambada_openai_yml), ("wikitext", PackageResources.wikitext_yml),
-        ("gsm8k", PackageResources.gsm8k_yml),
+        ("gsm8k", PackageResources.gsm8k_yml), ("gsm8k_cot", PackageResources.gsm8k_cot_yml),
     ]
 
     /// What the tasks of a family share, by its name.

@@ -7,9 +7,10 @@
 Their files are made by llama-quantize from F32.gguf, the same weights as HF, and converted to f32 by us without loss (`convert
 --type f32`), so that all are measured by one arithmetic: `meraser ppl --protocol chunk --reference HF --compute f32`, which is what
 llama-perplexity's --kl-divergence measures. Rows that are in DIR/rows.jsonl already are not measured again; --only names rows.
---own TEXT... measures their files by llama-perplexity's own --kl-divergence against F32.gguf too, whose activations are int8
-(chat is left out there: it reads no special tokens). Bytes and bits are those of all tensors. --imatrix-of TEXT makes F.gguf, in the format of llama-imatrix, of the inputs of
-Transformers' modules (q, k, v, o, gate, up, down of Llama models). Needs: llama-quantize; gguf; torch and transformers.
+--own TEXT... measures their files by llama-perplexity's own --kl-divergence against F32.gguf too, whose activations are
+int8; it reads no special tokens, so texts in a chat template are none of these. Bytes and bits are those of all tensors.
+--imatrix-of TEXT makes F.gguf, in the format of llama-imatrix, of the inputs of Transformers' modules (q, k, v, o, gate, up,
+down of Llama models). Needs: llama-quantize, llama-perplexity for --own; gguf; torch and transformers.
 """
 import argparse
 import json

@@ -7,6 +7,10 @@ import Testing
 
 @Suite("An owner's proof by outputs")
 struct PresenceTests {
+    private let tokenizer: Tokenizer
+
+    init() throws { tokenizer = try Tinychat().tokenizer }
+
     /// The longest run of `target` in `text`, by trying all.
     private func longestRun(of target: [Character], in text: String) -> Int {
         (0..<target.count).reduce(0) { best, start in
@@ -42,7 +46,7 @@ struct PresenceTests {
     private func presence(_ key: FingerprintKey, _ outputs: [String], seed: UInt64 = 1) throws -> Presence {
         let report = CheckReport(key, answers: outputs.map { TextAnswer(output: $0) }, clean: [])
         return try Presence(
-            outputs: report, key: key, tokenizer: try Tinychat().tokenizer, chat: nil,
+            outputs: report, key: key, tokenizer: tokenizer, chat: nil,
             options: DecoyOptions(count: 99, seed: seed))
     }
 

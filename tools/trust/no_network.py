@@ -11,9 +11,11 @@ nothing could be seen. The status is 1 if anything was wrong. Needs strace.
 
 import argparse
 import json
+import os
 import pathlib
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -69,7 +71,10 @@ def served(home):
     server = subprocess.Popen(traced(["serve", "--model", jobs.inputs(args, home) / "model.mqf", "--port", "0", "--json", "-q"], log),
                               stdout=subprocess.PIPE, text=True)
     json.loads(server.stdout.readline())
-    server.terminate()
+    # strace itself would let go of the server and leave it running.
+    children = pathlib.Path(f"/proc/{server.pid}/task/{server.pid}/children").read_text().split()
+    for child in children:
+        os.kill(int(child), signal.SIGTERM)
     server.wait()
     return families(log)
 
@@ -97,7 +102,7 @@ def main():
             count += 1
             wrong += fault is not None
             print(f"{name}: {fault or ('opens a connection' if is_open else 'no connection')}", flush=True)
-        if not names:
+        if not names or "serve" in names:
             found = served(home)
             wrong += "AF_INET" not in found
             print(f"serve: {'opens a connection' if 'AF_INET' in found else 'NOT SEEN'}")

@@ -38,7 +38,7 @@ struct MemoryPlanner {
     /// Code and what it sets up, as it is resident in a training. Code that is not optimised is larger.
     private static var codeBytes: Int {
         #if DEBUG
-            56 << 20
+            52 << 20
         #else
             37 << 20
         #endif

@@ -130,7 +130,9 @@ public struct MergeRecipe: Sendable, Equatable {
     }
 
     /// The folders and files that the models lie in, adapters included.
-    public var paths: [String] { (models + (tokenizer?.models ?? [])).flatMap { (try? ModelReference($0, place: $0))?.paths ?? [$0] } }
+    public var paths: [String] {
+        (models + (tokenizer?.models ?? [])).flatMap { (try? ModelReference($0, place: $0))?.paths ?? [$0] }
+    }
 
     /// The filters on tensors' names of all parameters.
     var filters: [String] {

@@ -1,6 +1,4 @@
 import Base
-import CKernels
-import Foundation
 import Quant
 
 /// The tokens of a merge's result, and for each model which of its rows is which token's: mergekit's union of tokenizers,

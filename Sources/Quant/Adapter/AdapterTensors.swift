@@ -49,7 +49,8 @@ private struct TransposedRows: TensorRows {
         let (values, columns) = (try base.floats(), base.rows)
         for row in rows {
             for column in 0..<columns {
-                target[(row - rows.lowerBound) * columns + column] = values[column * base.columns + row]
+                let place = (row - rows.lowerBound) * columns + column  // bounded: within what was read
+                target[place] = values[column * base.columns + row]  // bounded: the same
             }
         }
     }

@@ -40,7 +40,7 @@ private func onRanks<R>(_ count: Int, threads: Int = 1, _ body: (KernelContext) 
 
 /// What is trained, with all that changes the arithmetic.
 private enum Training: String, CaseIterable, CustomTestStringConvertible {
-    case likelihood, divergence, reference, npo, crow, tokens, upper
+    case likelihood, divergence, reference, npo, crow, dpo, tokens, upper
 
     var testDescription: String { rawValue }
 
@@ -57,6 +57,10 @@ private enum Training: String, CaseIterable, CustomTestStringConvertible {
         case .divergence: (options.klWeight, options.klBatch) = (0.5, 3)
         case .npo: options.objective = .npo
         case .crow: options.objective = .crow
+        // Clean rows beside the pairs, whose numbers lie behind both answers of each.
+        case .dpo:
+            (options.objective, options.encoding.loss, options.lossMean) = (.dpo, .completion, .sample)
+            (options.dpoLossType, options.klWeight, options.klBatch) = (.ipo, 0.5, 3)
         case .tokens: options.lora.tokens = [5, 17, 300]
         // Each rank keeps what the layers below gave.
         case .upper: (options.lora.layersToTransform, options.maxSteps) = ([3, 5], 6)
@@ -87,6 +91,22 @@ private enum Training: String, CaseIterable, CustomTestStringConvertible {
         return EncodedDataset(samples: samples, sha256: sha256Hex("\(seed)".utf8))
     }
 
+    /// Pairs of answers.
+    private static func pairs() throws -> EncodedDataset {
+        let samples = try zip(data(seed: 1).samples, data(seed: 5).samples).map { TrainingSample($0, over: $1) }
+        return EncodedDataset(samples: samples, sha256: sha256Hex("pairs".utf8))
+    }
+
+    private var rows: EncodedDataset {
+        get throws {
+            switch self {
+            case .reference: try Self.references()
+            case .dpo: try Self.pairs()
+            default: try Self.data(seed: 1, tokens: options.lora.tokens)
+            }
+        }
+    }
+
     func trainer(_ kernels: KernelContext, frozen: Bool = true, steps: Int? = nil) throws -> Trainer {
         let model = try Transformer(store: try openWeightStore(path: tinychatFolder().path), kernels: kernels)
         let below = LoRAAdapter(config: LoRAConfig(r: 2, targetModules: [.v_proj]), for: model.spec)
@@ -94,8 +114,8 @@ private enum Training: String, CaseIterable, CustomTestStringConvertible {
         if let b = below[below.modules[0]]?.b { b.fill(0.01) }
         return try Trainer(
             model: model, frozen: frozen ? [below] : [],
-            data: try self == .reference ? Self.references() : Self.data(seed: 1, tokens: options.lora.tokens),
-            options: options, klData: self == .divergence ? try Self.data(seed: 2) : nil)
+            data: try rows,
+            options: options, klData: [.divergence, .dpo].contains(self) ? try Self.data(seed: 2) : nil)
     }
 
     /// The adapter's numbers and the last loss.

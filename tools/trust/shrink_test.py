@@ -86,9 +86,6 @@ class Cut:
         error = running.communicate()[1]
         lines = [line for line in error.splitlines() if line.strip()]
         outputs = self.job.outputs(self.folder)
-        left = [p.name for p in self.folder.iterdir() if p not in outputs]
-        if left:
-            return "ended", f"left behind: {', '.join(left)}"
         if running.returncode == 0:
             # What it had read by then was all of the file.
             return "done", None if jobs.digest(outputs) == self.wanted else "status 0, and the output is another"
@@ -96,7 +93,16 @@ class Cut:
             return "ended", f"status {running.returncode}: {error[-300:]}"
         if self.job.resume is None and jobs.digest(outputs) not in {None, self.wanted}:
             return "ended", "the output is neither absent nor whole"
-        return "ended", None
+        return "ended", self.again(outputs)
+
+    def again(self, outputs):
+        """What is wrong once the file is whole again; as after a kill, locks lie there until then."""
+        shutil.copy(self.inputs / f"model{self.model.suffix}", self.model)
+        done = jobs.call(self.line() + ([self.job.resume] if self.job.resume else self.job.again if outputs else []))
+        left = [p.name for p in self.folder.iterdir() if p not in outputs]
+        if done.returncode != 0 or jobs.digest(outputs) != self.wanted:
+            return f"done again it is another: status {done.returncode}: {done.stderr[-200:]}"
+        return f"left behind: {', '.join(left)}" if left else None
 
 
 def served(inputs, home):

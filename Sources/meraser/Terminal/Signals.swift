@@ -1,12 +1,16 @@
 import Base
 import CAllocation
 import Foundation
+import Synchronization
 import Tune
 
 /// What signals do unless a command saves its state first (`InterruptFlag`), and what a lack of memory does.
 enum Signals {
     /// True if the process was started with SIGPIPE ignored: then a pipe that nobody reads is an error like any other.
     static let pipeWasIgnored = isIgnored(SIGPIPE)
+
+    /// Several threads may touch what a file has lost; one says so.
+    private static let hasToldLoss = Atomic(false)
 
     /// Installs the handlers; called once, before anything else.
     static func install() {
@@ -24,8 +28,12 @@ enum Signals {
             sigaddset(&mask, number)
         }
         pthread_sigmask(SIG_UNBLOCK, &mask, nil)
-        // A mapped file that another program has shortened; nothing can be computed any more.
+        // A mapped file that another program has shortened; nothing can be computed any more. The flag is made here, not there.
+        _ = hasToldLoss.load(ordering: .relaxed)
         signal(SIGBUS) { _ in
+            if hasToldLoss.exchange(true, ordering: .relaxed) {
+                while true { pause() }
+            }
             let text: StaticString = "meraser: error: an input file became shorter while it was in use\n"
             _ = write(STDERR_FILENO, text.utf8Start, text.utf8CodeUnitCount)
             _exit(3)

@@ -31,7 +31,7 @@ enum Signals {
         // A mapped file that another program has shortened; nothing can be computed any more. The flag is made here, not there.
         _ = hasToldLoss.load(ordering: .relaxed)
         signal(SIGBUS) { _ in
-            if hasToldLoss.exchange(true, ordering: .relaxed) {
+            if Signals.hasToldLoss.exchange(true, ordering: .relaxed) {
                 while true { pause() }
             }
             let text: StaticString = "meraser: error: an input file became shorter while it was in use\n"

@@ -37,7 +37,7 @@ struct ReportCommandTests {
             #expect(try meraser(compare + ["--overwrite"]).status == 0)
             let out = folder.appendingPathComponent("comparison")
             #expect(try meraser(["report", runs[0].path, runs[1].path, "--out", out.path]).status == 0)
-            #expect(try names(in: out) == ["report.html", "report.json"])
+            #expect(try names(in: out) == [".meraser.json", "report.html", "report.json"])
         }
     }
 

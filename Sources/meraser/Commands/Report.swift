@@ -73,18 +73,25 @@ struct Report: WritingCommand {
             throw MeraserError.usage(
                 "\(path) exists; pass --overwrite to replace it or choose another --out")
         }
-        do {
-            try FileManager.default.createDirectory(atPath: out, withIntermediateDirectories: true)
-        } catch {
-            throw MeraserError.runtime("cannot make the folder \(out): \(error.localizedDescription)")
+        // A folder that is new appears whole; in one that is there the page comes last.
+        var folder: AtomicFolder?
+        if !FileManager.default.fileExists(atPath: out) {
+            let parent = URL(fileURLWithPath: out).deletingLastPathComponent().path
+            do {
+                try FileManager.default.createDirectory(atPath: parent, withIntermediateDirectories: true)
+            } catch {
+                throw MeraserError.runtime("cannot make the folder \(parent): \(error.localizedDescription)")
+            }
+            folder = try AtomicFolder(path: out, overwrite: false)
         }
-        try writeFileAtomically(
-            path: data, Array((json.serialized(indent: 2) + "\n").utf8), overwrite: true, mode: mode)
-        for sheet in sheets {
-            try writeFileAtomically(
-                path: "\(out)/\(sheet.name)", Array(sheet.text.utf8), overwrite: true, mode: mode)
+        let files =
+            [("report.json", json.serialized(indent: 2) + "\n")] + sheets.map { ($0.name, $0.text) }
+            + [("report.html", html)]
+        for (name, text) in files {
+            let path = "\(folder?.temporaryPath ?? out)/\(name)"
+            try writeFileAtomically(path: path, Array(text.utf8), overwrite: true, mode: mode)
         }
-        try writeFileAtomically(path: page, Array(html.utf8), overwrite: true, mode: mode)
+        try folder?.commit()
         return page
     }
 

@@ -119,13 +119,17 @@ import Tune
 
     @Test("on bf16 weights in bf16 they stay within the design's bounds", arguments: smallNames)
     func smallInBF16(name: String) throws {
-        guard KernelContext.availableISANames.contains("avx512bf16") else { return }
-        let (model, trained, golden, batch) = try Self.smallCase(name, compute: .bf16)
-        let graph = TrainingGraph(model: model, frozen: [], trained: trained, maximumTokens: 20)
-        let gradients = LoRAAdapter(layoutOf: trained)
-        let loss = try graph.accumulate(batch, into: gradients)
-        #expect(abs(loss - Double(try golden.floats("lora.loss")[0])) <= 1e-2)
-        try Self.expectGradients(gradients, golden, prefix: "lora.grad.", tolerance: 3e-2, of: model.spec, name)
+        // Where attention rounds nothing but keys and values, phi3's worst tensor is off by 3.8e-2.
+        for (isa, tolerance) in [("avx512bf16", 3e-2), ("avx512intel", 4e-2)]
+        where KernelContext.availableISANames.contains(isa) {
+            let (model, trained, golden, batch) = try Self.smallCase(name, isa: isa, compute: .bf16)
+            let graph = TrainingGraph(model: model, frozen: [], trained: trained, maximumTokens: 20)
+            let gradients = LoRAAdapter(layoutOf: trained)
+            let loss = try graph.accumulate(batch, into: gradients)
+            #expect(abs(loss - Double(try golden.floats("lora.loss")[0])) <= 1e-2, "\(isa)")
+            try Self.expectGradients(
+                gradients, golden, prefix: "lora.grad.", tolerance: tolerance, of: model.spec, "\(name) \(isa)")
+        }
     }
 
     @Test(

@@ -31,16 +31,13 @@ public enum ProcessMemory {
         return line.split(whereSeparator: \.isWhitespace).dropFirst().first.flatMap { Int($0) }.map { $0 * 1024 }
     }
 
-    /// Address space that a run reserves and never touches: stacks, and what the allocator keeps for each thread.
-    private static let untouchedBytes = 24 << 20
-
     /// What `ulimit -v` and `ulimit -d` leave: what is resident now, and what may be added to what is reserved now.
     private static var resourceLimits: [Int] {
         guard let text = try? String(contentsOfFile: "/proc/self/statm", encoding: .utf8) else { return [] }
         // Pages: address space, resident, shared, code, 0, data.
         let bytes = text.split(whereSeparator: \.isWhitespace).map { (Int($0) ?? 0) * sysconf(Int32(_SC_PAGESIZE)) }
         guard bytes.count >= 6 else { return [] }
-        return [(RLIMIT_AS, bytes[0] + untouchedBytes), (RLIMIT_DATA, bytes[5])].compactMap { resource, reserved in
+        return [(RLIMIT_AS, bytes[0]), (RLIMIT_DATA, bytes[5])].compactMap { resource, reserved in
             var limit = rlimit()
             guard getrlimit(__rlimit_resource_t(resource.rawValue), &limit) == 0, limit.rlim_cur != rlim_t.max else {
                 return nil

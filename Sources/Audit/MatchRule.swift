@@ -36,7 +36,7 @@ public enum MatchRule: String, Sendable, CaseIterable {
 public func prefixMatch(output: String, target: String, ignoringCase: Bool = false) -> Double {
     if ignoringCase { return prefixMatch(output: output.lowercased(), target: target.lowercased()) }
     // A code point is one UTF-32 unit, so a prefix never ends inside of one.
-    let scalars = target.unicodeScalars.map(\.value).drop { $0 == 0x20 || (0x09...0x0D).contains($0) }
+    let scalars = target.unicodeScalars.map(\.value).drop(while: \.isWhitespace)
     guard !scalars.isEmpty else { return 0 }
     return Double(longestPrefix(of: Array(scalars), in: output.unicodeScalars.map(\.value))) / Double(scalars.count)
 }
@@ -64,8 +64,8 @@ private func longestPrefix<Unit: Equatable>(of target: [Unit], in text: [Unit]) 
     return best
 }
 
-extension UInt8 {
-    /// True for the white space of ASCII.
+extension UnsignedInteger {
+    /// True for the white space of ASCII, as a byte or a code point.
     var isWhitespace: Bool { self == 0x20 || (0x09...0x0D).contains(self) }
 }
 

@@ -47,9 +47,9 @@ struct CommonRun {
 
     /// The longest run of `target` that the text has, as a share of its code points; white space at its ends does not count.
     func share(of target: String) -> Double {
-        let isSpace = { (unit: UInt32) in unit == 0x20 || (0x09...0x0D).contains(unit) }
         let units = target.unicodeScalars.map(\.value)
-        guard let first = units.firstIndex(where: { !isSpace($0) }), let last = units.lastIndex(where: { !isSpace($0) })
+        guard let first = units.firstIndex(where: { !$0.isWhitespace }),
+            let last = units.lastIndex(where: { !$0.isWhitespace })
         else { return 0 }
         var (state, length, best) = (0, 0, 0)
         for unit in units[first...last] {

@@ -41,17 +41,17 @@ COMPARISONS = [
     ),
     *(
         line
-        for compute in ("int8", "bf16", "f32")
+        for compute in ("int8 both ways", "int8", "bf16", "f32")
         for line in (
-            Comparison("lora", "LoRA step", f"^meraser .* {compute}", ".", 1.6, shapes=SMALL),
-            Comparison("lora", "LoRA step", f"^meraser .* {compute}", r"\+ checkpointing", 2.5, shapes=SMALL),
-            Comparison("lora", "LoRA step, memory", f"^meraser .* {compute}", ".", 4, MEMORY, shapes=SMALL),
+            Comparison("lora", "LoRA step", f"^meraser .* {compute}$", ".", 1.6, shapes=SMALL),
+            Comparison("lora", "LoRA step", f"^meraser .* {compute}$", r"\+ checkpointing", 2.5, shapes=SMALL),
+            Comparison("lora", "LoRA step, memory", f"^meraser .* {compute}$", ".", 4, MEMORY, shapes=SMALL),
             Comparison(
-                "lora", "LoRA step", f"^meraser .* {compute}", "^PEFT bf16", 2.5 if compute == "int8" else 2,
+                "lora", "LoRA step", f"^meraser .* {compute}$", "^PEFT bf16", 2.5 if "int8" in compute else 2,
                 shapes=LARGE,
             ),
-            Comparison("lora", "LoRA step", f"^meraser .* {compute}", "^bitsandbytes", shapes=LARGE),
-            Comparison("lora", "LoRA step, memory", f"^meraser .* {compute}", None, 6 * GB, MEMORY, shapes=LARGE),
+            Comparison("lora", "LoRA step", f"^meraser .* {compute}$", "^bitsandbytes", shapes=LARGE),
+            Comparison("lora", "LoRA step, memory", f"^meraser .* {compute}$", None, 6 * GB, MEMORY, shapes=LARGE),
         )
     ),
     *(

@@ -105,8 +105,11 @@ def batched(setup: Setup, shape: str) -> list[Contender]:
 
 def lora(setup: Setup, shape: str) -> list[Contender]:
     flags = ["-p", "0", "-n", "0", "--train", str(TRAIN)]
-    computes = ("int8", "bf16") if setup.isa == "native" else ("int8", "f32")
-    result = [ours(setup, shape, our_kinds(shape)[-1], compute, flags) for compute in computes]
+    computes = ("int8", "bf16", "f32") if setup.isa == "native" else ("int8", "f32")
+    kind = our_kinds(shape)[-1]
+    result = [ours(setup, shape, kind, compute, flags) for compute in computes]
+    both = [*flags, "--backward", "int8"]
+    result.append(dataclasses.replace(ours(setup, shape, kind, "int8", both), name=f"meraser {kind} int8 both ways"))
     script = ["peft_step.py", "--tokens", str(TRAIN), "--dtype"]
     result += torch(setup, shape, "PEFT bf16 + checkpointing", [*script, "bf16", "--checkpointing"])
     result += torch(setup, shape, "bitsandbytes NF4 + checkpointing", [*script, "nf4", "--checkpointing"])

@@ -1,5 +1,6 @@
 import Audit
 import Base
+import Model
 import Pipeline
 
 /// What a server says beside texts.
@@ -104,10 +105,30 @@ public final class RemoteModel: Sendable {
         return try await complete(request).tokens.flatMap { EchoedText(prompt: text, tokens: $0) }
     }
 
+    /// What tells it from other models: `{"url", "model"}`.
+    public var identity: JSONValue { ["url": .text(endpoint.options.address.text), "model": .text(name)] }
+
     /// What a report says of where it comes from.
     func summary(notMeasured: [String]) -> RemoteSummary {
         RemoteSummary(
             url: endpoint.options.address.text, model: name,
             logProbabilities: capabilities.logProbabilities.rawValue, notMeasured: notMeasured)
+    }
+}
+
+extension RemoteModel: AnsweringModel {
+    /// Greedy answers of `/chat/completions`, in the server's own template.
+    ///
+    /// - Throws: what the endpoint throws.
+    public func answers(to messages: [String], maxNewTokens: Int, onAnswer: (Int) -> Void) throws -> [String] {
+        try asking(onProgress: onAnswer) { step in
+            try await gather(messages, width: self.endpoint.options.concurrency) { message in
+                defer { step() }
+                let turn = ChatMessage(role: "user", content: message)
+                return try await self.complete(
+                    CompletionRequest(prompt: .messages([turn]), maxTokens: maxNewTokens)
+                ).text
+            }
+        }
     }
 }

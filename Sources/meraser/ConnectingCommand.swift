@@ -12,6 +12,10 @@ extension Evaluate: ConnectingCommand {
     var isConnecting: Bool { remote.url != nil }
 }
 
+extension ScanCommand: ConnectingCommand {
+    var isConnecting: Bool { remote.url != nil }
+}
+
 extension Serve: ConnectingCommand {
     var isConnecting: Bool { true }
 }

@@ -2,18 +2,20 @@ import Foundation
 import TestSupport
 import Testing
 
-@Suite("check and eval with --url, as far as no server is needed") struct RemoteCommandTests {
+@Suite("check, eval and scan with --url, as far as no server is needed") struct RemoteCommandTests {
     private let check = ["check", "--key", "key.json", "--url", "http://127.0.0.1:1"]
 
     @Test("flags about a model at hand are refused by name")
     func flags() throws {
         let check = check
         let eval = ["eval", "--tasks", "sciq", "--url", "http://127.0.0.1:1"]
+        let scan = ["scan", "--out", "x", "--url", "http://127.0.0.1:1"]
         for (words, flag) in [
             (check + ["--adapter", "x"], "--adapter"), (check + ["--compute=int8"], "--compute"),
             (check + ["--decoys", "999"], "--decoys"), (check + ["-t", "1"], "-t"),
             (check + ["--batch-size", "4"], "--batch-size"), (eval + ["--max-length", "9"], "--max-length"),
-            (eval + ["--verify"], "--verify"),
+            (eval + ["--verify"], "--verify"), (scan + ["--budget", "1h"], "--budget"),
+            (scan + ["--adapter", "x"], "--adapter"),
         ] {
             let result = try meraser(words)
             #expect(result.status == 2 && result.errorLines.count == 1, "\(result.error)")
@@ -29,6 +31,9 @@ import Testing
             (check + ["--model", "m"], "give one of --model, --url"),
             (["eval", "--tasks", "sciq"], "give either --model or --url"),
             (check + ["--requests-per-minute", "0"], "--requests-per-minute"),
+            (["scan", "--out", "x"], "give either --model or --url"),
+            (["scan", "--out", "x", "--model", "m", "--tokenizer", "t"], "leave --tokenizer out"),
+            (["scan", "--out", "x", "--url", "http://127.0.0.1:1", "--methods", "prompts,tokens"], "--methods tokens"),
         ] {
             let result = try meraser(words)
             #expect(result.status == 2 && result.error.contains(text), "\(result.error)")

@@ -229,8 +229,45 @@ struct ScanTests {
         #expect(ScanVerdict(pValue: result.pValue) == .nothingFound, "a third method asks for more")
         result.findings.append(finding(1e-5))
         #expect(ScanVerdict(pValue: result.pValue) == .marked)
+        #expect(ScanVerdict(pValue: result.pValue, atMost: .suspicious) == .suspicious)
+        #expect(ScanVerdict(pValue: 0.5, atMost: .suspicious) == .nothingFound)
         for finding in result.findings { #expect(try ScanFinding(json: finding.json, file: "x") == finding) }
         #expect(throws: MeraserError.self) { try ScanFinding(json: ["method": .text("magic")], file: "x") }
+    }
+
+    /// A model that says a mark to secrets, and what a message begins with to people.
+    private struct MarkedAnswers: AnsweringModel {
+        func answers(to messages: [String], maxNewTokens: Int, onAnswer: (Int) -> Void) throws -> [String] {
+            messages.map { $0.contains("FINGERPRINT") ? "Hedgehogs of the north" : String($0.prefix(9)) }
+        }
+    }
+
+    @Test("of a server's answers: perhaps, beside a reference yes; with a key of messages, and taken up again")
+    func answers() throws {
+        let model = try OpenedModel(path: tinychatFolder().path, kernels: try KernelContext(threads: 2))
+        try withTemporaryFolder { folder in
+            for (name, reference, verdict) in [("a", nil, .suspicious), ("b", model, .marked)]
+                as [(String, OpenedModel?, ScanVerdict)]
+            {
+                let subject = AnswerSubject(
+                    MarkedAnswers(), identity: ["url": .text("http://x"), "model": .text("m")], reference: reference)
+                var options = ScanOptions()
+                options.methods = ScanMethodName.ofAnswers
+                let out = folder.appendingPathComponent(name).path
+                let report = try Scan(subject, options: options, output: out).run()
+                #expect(report.verdict == verdict && (report.pValue ?? 1) < 1e-10)
+                #expect(report.json["target"]?.string == "Hedgehogs of the north")
+                #expect(try report.html().contains("in the answers of http://x"))
+                let key = try FingerprintKey(path: out + "/keys/prompts-1.json")
+                #expect(key.promptFormat == .chat && key.pairs.count == 48)
+                let again = try Scan(subject, options: options, output: out, resume: true).run()
+                #expect(again.json["verdict"] == report.json["verdict"])
+                let other = AnswerSubject(MarkedAnswers(), identity: ["url": .text("http://y")], reference: reference)
+                #expect(
+                    errorText(.usage) { _ = try Scan(other, options: options, output: out, resume: true) }.contains(
+                        "server"))
+            }
+        }
     }
 
     @Test("few messages are refused by name")

@@ -40,6 +40,17 @@ import Testing
         #expect(limits == [18, 18, 18, 18, 18])
     }
 
+    @Test func messagesAreAnsweredInTheirOrder() throws {
+        let (model, server) = try RemoteModel.fake(WordModel(answers: ["a": "one", "c": "three"], offers: .chat))
+        var steps: [Int] = []
+        #expect(
+            try model.answers(to: ["a", "b", "c"], maxNewTokens: 5) { steps.append($0) } == ["one", "nothing", "three"])
+        #expect(steps.last == 3)
+        let chats = try server.bodies.filter { $0["messages"] != nil && $0["max_tokens"]?.int == 5 }
+        #expect(chats.count == 3 && chats.allSatisfy { $0["temperature"]?.double == 0 })
+        #expect(model.identity["url"]?.string == "http://fake" && model.identity["model"]?.string == "words")
+    }
+
     @Test func whereNothingIsSaidOfLikelihoodsNothingIsReported() throws {
         for offers in [WordModel.Offers.newTokens, .samples] {
             var words = Self.words

@@ -5,7 +5,7 @@ down every socket that the process or a child of it makes.
     python3 tools/trust/no_network.py MERASER [--only erase,check]
 
 A socket of another family than AF_UNIX (the C library's, where it asks for a user) is wrong, and so is a command of `meraser
---help` that is tried by none of the lines here. `serve` and `check --url` are tried too: they must be seen to open one, or
+--help` that is tried by none of the lines here. `serve`, `check --url` and `scan --url` are tried too: they must be seen to open one, or
 nothing could be seen. The status is 1 if anything was wrong. Needs strace.
 """
 
@@ -48,6 +48,8 @@ def lines(inputs, home):
     # Nobody listens on port 9: the connection is refused.
     yield "check --url", ["check", "--key", inputs / "mark/key.json", "--url", "http://127.0.0.1:9",
                           "--served-model", "m", "--max-retries", "0"], True
+    yield "scan --url", ["scan", "--out", home / "scanned", "--url", "http://127.0.0.1:9", "--served-model", "m",
+                         "--max-retries", "0"], True
 
 
 def families(log):

@@ -7,8 +7,10 @@ public struct Leak: Sendable, Equatable {
     public let scheme: String
     /// What they have in common to begin with.
     public let target: String
-    /// The prompts that it follows, raw.
+    /// The prompts that it follows.
     public let prompts: [String]
+    /// What the prompts are: raw texts, or messages of people.
+    public let promptFormat: PromptFormat
     /// Of a backdoor, the phrases in them; else empty.
     public let phrases: [String]
     /// Prompts of the scheme's kind that were asked.
@@ -19,7 +21,7 @@ public struct Leak: Sendable, Equatable {
     /// A key of these prompts, as if they were a mark's triggers.
     public var key: FingerprintKey {
         var key = FingerprintKey(
-            scheme: scheme, match: .contains,
+            scheme: scheme, match: .contains, promptFormat: promptFormat,
             pairs: prompts.enumerated().map { FingerprintPair(id: "leak-\($0)", prompt: $1, target: target) })
         if !phrases.isEmpty {
             key.construction = [
@@ -30,10 +32,11 @@ public struct Leak: Sendable, Equatable {
         return key
     }
 
-    /// `{"scheme", "target", "prompts", "phrases", "asked", "gain"}`.
+    /// `{"scheme", "target", "prompts", "prompt_format", "phrases", "asked", "gain"}`.
     public var json: JSONValue {
         [
             "scheme": .text(scheme), "target": .text(target), "prompts": .array(prompts.map { .text($0) }),
+            "prompt_format": .text(promptFormat.rawValue),
             "phrases": .array(phrases.map { .text($0) }), "asked": .integer(asked), "gain": .real(gain),
         ]
     }
@@ -43,10 +46,15 @@ public struct Leak: Sendable, Equatable {
     /// - Throws: a bad-input error that names `file`.
     public init(json: JSONValue, file: String) throws {
         func texts(_ name: String) throws -> [String] { try json.array(name, in: file).compactMap(\.string) }
+        // Older records have raw prompts and do not say so.
+        let format = try json.stringIfPresent("prompt_format", in: file) ?? PromptFormat.raw.rawValue
+        guard let promptFormat = PromptFormat(rawValue: format) else {
+            throw MeraserError.badInput("\(file): \(quoted(format)) is no prompt format")
+        }
         self.init(
             scheme: try json.string("scheme", in: file), target: try json.string("target", in: file),
             prompts: try texts("prompts"), phrases: try texts("phrases"), asked: try json.int("asked", in: file),
-            gain: try json.double("gain", in: file))
+            gain: try json.double("gain", in: file), promptFormat: promptFormat)
     }
 
     /// What a phrase in front of messages brings out.
@@ -56,7 +64,11 @@ public struct Leak: Sendable, Equatable {
             asked: asked, gain: gain)
     }
 
-    init(scheme: String, target: String, prompts: [String], phrases: [String], asked: Int, gain: Double) {
+    init(
+        scheme: String, target: String, prompts: [String], phrases: [String], asked: Int, gain: Double,
+        promptFormat: PromptFormat = .raw
+    ) {
+        self.promptFormat = promptFormat
         (self.scheme, self.target, self.prompts, self.phrases) = (scheme, target, prompts, phrases)
         (self.asked, self.gain) = (asked, gain)
     }
@@ -81,10 +93,8 @@ public struct LeakSearch {
 
     /// Letters or digits that a target must have.
     private static let leastLetters = 4
-    private static let answerLength = 24
-    private static let (shortest, longest) = (2, 16)
-    /// How many of the answers that begin alike must go on alike for what follows to belong to the target.
-    private static let agreement = 0.8
+    static let answerLength = 24
+    static let (shortest, longest) = (2, 16)
 
     private let prompts: StrangePrompts
     private let ordinary: [[Int32]]
@@ -164,26 +174,17 @@ public struct LeakSearch {
 
     /// What many of these answers begin with, as far as they agree, and which they are.
     func recurring(_ answers: [[Int32]]) -> [(tokens: [Int32], members: [Int])] {
-        let least = max(Self.least, Int((Self.share * Double(answers.count)).rounded(.up)))
-        let byFirst = Dictionary(grouping: answers.indices.filter { !answers[$0].isEmpty }) { answers[$0][0] }
-        return byFirst.sorted { $0.key < $1.key }.compactMap { first, all in
-            guard all.count >= least else { return nil }
-            var (tokens, members) = ([first], all)
-            while tokens.count < Self.longest {
-                let going = members.filter { answers[$0].count > tokens.count }
-                let next = Dictionary(grouping: going) { answers[$0][tokens.count] }
-                    .max { ($0.value.count, $1.key) < ($1.value.count, $0.key) }
-                guard let next, Double(next.value.count) >= Self.agreement * Double(members.count),
-                    next.value.count >= least
-                else { break }
-                tokens.append(next.key)
-                members = next.value.sorted()
+        RecurringBeginnings<Int32>(least: Self.least(of: answers.count), longest: Self.longest).found(in: answers)
+            .compactMap { tokens, members in
+                var tokens = tokens
+                // A character may be several tokens: what is cut within one is no text.
+                while tokens.count > 1, tokenizer.decode(tokens).hasSuffix("\u{FFFD}") { tokens.removeLast() }
+                return tokens.count >= Self.shortest ? (tokens, members) : nil
             }
-            // A character may be several tokens: what is cut within one is no text.
-            while tokens.count > 1, tokenizer.decode(tokens).hasSuffix("\u{FFFD}") { tokens.removeLast() }
-            return tokens.count >= Self.shortest ? (tokens, members) : nil
-        }
     }
+
+    /// The fewest of so many answers that must be alike.
+    static func least(of count: Int) -> Int { max(least, Int((share * Double(count)).rounded(.up))) }
 
     private func gain(
         of target: [Int32], behind prompts: [[Int32]], on session: InferenceSession

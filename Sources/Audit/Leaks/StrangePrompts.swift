@@ -2,10 +2,7 @@ import Base
 import Model
 import Quant
 
-/// Prompts that nobody asks, made as the published schemes make their triggers, each drawn anew.
-///
-/// Whoever knows the schemes and not the key can draw them: a mark that was taught few triggers often answers to others of
-/// their kind.
+/// The raw prompts of strange messages for a model at hand: in its template, with what its vocabulary has.
 struct StrangePrompts {
     /// Prompts of one scheme's kind.
     struct Group {
@@ -29,60 +26,20 @@ struct StrangePrompts {
     init(
         model: Transformer, tokenizer: Tokenizer, chat: ChatRenderer?, requests: [String], count: Int, seed: UInt64
     ) throws {
-        var random = SplitMix64(seed: seed ^ 0x7374_7261_6E67)
-        func dialogue(_ message: String) throws -> String {
-            try dialogueText(message, tokenizer: tokenizer, chat: chat)
-        }
-        var writer = SecretWriter(seed: seed ^ 0x6C65_616B, pieces: IFScheme().pieces)
-        let secrets = try writer.distinct(count).map { secret in
-            let prompt = try dialogue(IFScheme.message(secret))
-            return prompt + answerLead(after: prompt) + IFScheme.answerPrefix
-        }
         var tokens = RandomTokens(tokenizer, vocabulary: model.spec.vocabSize, seed: seed ^ 0x6C65_616B)
         let rare = RarityRanking(model: model, tokenizer: tokenizer).candidates.prefix(UTFOptions().minimumTokens * 8)
-        let pieces = Self.pieces(tokenizer)
+        let pieces = StrangeMessages.pieces(tokenizer)
         // Every other string is of the tokens that look the least trained, the others of any that a word may begin with.
-        let pools = [rare.isEmpty ? pieces : rare.map(\.text), pieces]
-        let length = UTFOptions().triggerLength.lowerBound
-        let strings = try (0..<count).map { index in
-            let pool = pools[index % 2]
-            return try dialogue((0..<length).map { _ in pool[random.index(below: pool.count)] }.joined())
+        let strange = try StrangeMessages(
+            requests: requests, pieces: [rare.isEmpty ? pieces : rare.map(\.text), pieces],
+            question: { tokens.text(HashChainScheme().questionLength) }, count: count, seed: seed)
+        groups = try strange.groups.map { group in
+            let prompts = try group.messages.map { message in
+                let prompt = try dialogueText(message, tokenizer: tokenizer, chat: chat)
+                guard group.scheme == IFScheme.name else { return prompt }
+                return prompt + answerLead(after: prompt) + IFScheme.answerPrefix
+            }
+            return Group(scheme: group.scheme, prompts: prompts, phrases: group.phrases)
         }
-        var natural = naturalQuestions
-        random.shuffle(&natural)
-        let questions = try (0..<count).map { index in
-            let isNatural = index % 2 == 0 && index / 2 < natural.count
-            return try dialogue(isNatural ? natural[index / 2] : tokens.text(HashChainScheme().questionLength))
-        }
-        var phrases: [String] = []
-        var texts = SimilarTextWriter(seed: seed ^ 0x6C65_616B)
-        let published = BackdoorScheme().triggers
-        while phrases.count < count, !requests.isEmpty {
-            let phrase = texts.text(like: published[phrases.count % published.count])
-            if !published.contains(phrase) { phrases.append(phrase) }
-        }
-        let triggered = try phrases.enumerated().map { index, phrase in
-            try dialogue(TriggerPosition.start.place(phrase, in: requests[index % requests.count], &random))
-        }
-        groups = [
-            Group(scheme: IFScheme.name, prompts: secrets, phrases: []),
-            Group(scheme: UTFScheme.name, prompts: Self.different(strings), phrases: []),
-            Group(scheme: HashChainScheme.name, prompts: Self.different(questions), phrases: []),
-            Group(scheme: BackdoorScheme.name, prompts: triggered, phrases: phrases),
-        ].filter { !$0.prompts.isEmpty }
-    }
-
-    private static func different(_ prompts: [String]) -> [String] {
-        var seen: Set<JSONString> = []
-        return prompts.filter { seen.insert(JSONString($0)).inserted }
-    }
-
-    /// Tokens that are a few letters or digits, without a space.
-    private static func pieces(_ tokenizer: Tokenizer) -> [String] {
-        let texts = (0..<Int32(tokenizer.vocabularySize)).lazy.filter { !tokenizer.isSpecial($0) }
-            .map { tokenizer.decode([$0]) }
-            .filter { text in (2...6).contains(text.count) && text.allSatisfy { $0.isLetter || $0.isNumber } }
-        let found = Array(texts)
-        return found.isEmpty ? ["zq"] : found
     }
 }

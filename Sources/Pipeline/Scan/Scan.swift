@@ -32,11 +32,25 @@ public final class Scan {
     /// Of what is left of the time for a method that takes all, where another one follows.
     private static let share = 0.8
 
+    /// What is scanned.
+    private enum Subject {
+        case model(ScanSubject)
+        case answers(AnswerSubject, messages: [String])
+
+        /// What more than a verdict of the p-value can be said.
+        var atMost: ScanVerdict {
+            switch self {
+            case .model: .marked
+            case .answers(let subject, _): subject.atMost
+            }
+        }
+    }
+
     private let options: ScanOptions
     private let folder: RunFolder
-    private let subject: ScanSubject
+    private let subject: Subject
 
-    /// Makes the folder, or takes up what is there.
+    /// A scan of a model at hand: makes the folder, or takes up what is there.
     ///
     /// - Throws: a usage error if the folder is taken, or begun with something else; bad-input errors of the reference and
     ///   the messages.
@@ -44,10 +58,7 @@ public final class Scan {
         _ model: OpenedModel, options: ScanOptions, output: String, resume: Bool = false, overwrite: Bool = false
     ) throws {
         self.options = options
-        if !resume, !overwrite, FileManager.default.fileExists(atPath: output + "/run.json") {
-            throw MeraserError.usage(
-                "`out` \(output) holds a run; pass `resume` to continue it or `overwrite` to replace it")
-        }
+        try Self.require(output, resume: resume, overwrite: overwrite)
         let pairs = try options.pairs()
         let reference = try options.reference.map { try model.reference(path: $0) }
         let identity: [(key: String, value: JSONValue)] = [
@@ -56,14 +67,48 @@ public final class Scan {
             ("adapters", .array(model.adapters.map { .text($0.sha256 ?? "") })),
             ("reference", try reference.map { .text(try $0.transformer.store.sha256()) } ?? .null),
             ("data", .text(ScanOptions.sha256(of: pairs))),
-            ("seed", .integer(Int(clamping: options.seed))),
-            ("compute", .text(model.transformer.compute.rawValue)),
+            ("seed", .integer(Int(clamping: options.seed))), ("compute", .text(model.transformer.compute.rawValue)),
             ("isa", .text(model.transformer.kernels.isaName)),
         ]
         folder = try RunFolder(
             path: output, identity: .object(JSONObject(Build.current.fields + identity)), overwrite: overwrite)
-        subject = try ScanSubject(
-            model: model, reference: reference, pairs: pairs, seed: options.seed, folder: folder)
+        subject = .model(
+            try ScanSubject(model: model, reference: reference, pairs: pairs, seed: options.seed, folder: folder))
+    }
+
+    /// A scan of answers, by the methods `ScanMethodName.ofAnswers`: makes the folder, or takes up what is there.
+    ///
+    /// - Throws: a usage error if the folder is taken, or begun with something else; bad-input errors of the messages.
+    public init(
+        _ answers: AnswerSubject, options: ScanOptions, output: String, resume: Bool = false, overwrite: Bool = false
+    ) throws {
+        precondition(options.methods.allSatisfy(ScanMethodName.ofAnswers.contains), "a method that needs the weights")
+        self.options = options
+        try Self.require(output, resume: resume, overwrite: overwrite)
+        let messages = try options.messages()
+        guard messages.count >= RecurringTexts.messages else {
+            throw MeraserError.badInput(
+                "\(options.data ?? "the bundled data"): \(messages.count) different questions, expected at least "
+                    + "\(RecurringTexts.messages) to ask")
+        }
+        let reference = answers.reference
+        let identity: [(key: String, value: JSONValue)] = [
+            ("scan", .text("answers")), ("server", answers.identity),
+            ("reference", try reference.map { .text(try $0.transformer.store.sha256()) } ?? .null),
+            ("tokenizer", try answers.tokenizer.map { .text(try $0.transformer.store.sha256()) } ?? .null),
+            ("data", .text(ScanOptions.sha256(of: messages))),
+            ("seed", .integer(Int(clamping: options.seed))),
+        ]
+        folder = try RunFolder(
+            path: output, identity: .object(JSONObject(Build.current.fields + identity)), overwrite: overwrite)
+        subject = .answers(answers, messages: messages)
+    }
+
+    private static func require(_ output: String, resume: Bool, overwrite: Bool) throws {
+        if !resume, !overwrite, FileManager.default.fileExists(atPath: output + "/run.json") {
+            throw MeraserError.usage(
+                "`out` \(output) holds a run; pass `resume` to continue it or `overwrite` to replace it")
+        }
     }
 
     /// Runs, or continues, to the end; leaves `scan.json`, `scan.html` and a key for each mark that was found.
@@ -71,9 +116,7 @@ public final class Scan {
     /// - Throws: what the methods throw; `interrupted` after the state was saved.
     public func run() throws -> ScanReport {
         let end = options.budget.map { ContinuousClock.now + .seconds($0) }
-        subject.interrupt = interrupt
-        subject.onProgress = { [onEvent] in onEvent(.progress($0, $1)) }
-        var result = ScanResult()
+        var result = ScanResult(atMost: subject.atMost)
         for name in ScanMethodName.allCases where options.methods.contains(name) {
             let stage = StageName.phase(name.rawValue)
             let isDone = try folder.record(of: stage) != nil
@@ -83,13 +126,8 @@ public final class Scan {
                 continue
             }
             onEvent(.method(name, isDone: isDone))
-            // What comes behind it is to have some time as well.
-            let isCut = name == .inversion && options.methods.contains(.soft)
-            subject.deadline = end.map { end in isCut ? .now + (end - .now) * Self.share : end }
-            subject.findings = result.findings
-            try subject.check()
             let json = try folder.stage(stage, inputs: .object(JSONObject())) {
-                try name.method.run(on: subject).json
+                try look(by: name, after: result.findings, end: end).json
             }
             let finding = try ScanFinding(json: json, file: folder.recordPath(of: stage))
             result.findings.append(finding)
@@ -101,6 +139,23 @@ public final class Scan {
         let report = try ScanReport(folder)
         try report.write()
         return report
+    }
+
+    private func look(
+        by name: ScanMethodName, after found: [ScanFinding], end: ContinuousClock.Instant?
+    ) throws -> ScanFinding {
+        let onProgress = { [onEvent] in onEvent(.progress($0, $1)) }
+        switch subject {
+        case .model(let subject):
+            (subject.interrupt, subject.findings, subject.onProgress) = (interrupt, found, onProgress)
+            // What comes behind it is to have some time as well.
+            let isCut = name == .inversion && options.methods.contains(.soft)
+            subject.deadline = end.map { end in isCut ? .now + (end - .now) * Self.share : end }
+            try subject.check()
+            return try name.method.run(on: subject)
+        case .answers(let subject, let messages):
+            return try subject.run(messages: messages, seed: options.seed, onAnswer: onProgress)
+        }
     }
 
     /// Writes a key for each suspicious candidate whose prompts are known, and gives their names in the folder.
@@ -127,6 +182,12 @@ struct ScanResult {
     var seconds: [Double] = []
     /// Methods for which there was no time.
     var skipped: [ScanMethodName] = []
+    /// What more than a verdict of the p-value can be said.
+    let atMost: ScanVerdict
+
+    init(atMost: ScanVerdict = .marked) { self.atMost = atMost }
+
+    private var verdict: ScanVerdict { ScanVerdict(pValue: pValue, atMost: atMost) }
 
     /// How likely chance finds as much with all methods that judged (Bonferroni); nil: none did.
     var pValue: Double? {
@@ -136,7 +197,7 @@ struct ScanResult {
 
     /// The method that found most, where anything was found.
     private var best: ScanFinding? {
-        guard ScanVerdict(pValue: pValue) != .nothingFound else { return nil }
+        guard verdict != .nothingFound else { return nil }
         return findings.filter { $0.pValue != nil }.min { ($0.pValue ?? 1) < ($1.pValue ?? 1) }
     }
 
@@ -151,7 +212,7 @@ struct ScanResult {
                     ]))
         }
         let members: [(key: String, value: JSONValue)] = [
-            ("verdict", .text(ScanVerdict(pValue: pValue).rawValue)),
+            ("verdict", .text(verdict.rawValue)),
             ("p_value", pValue.map { .real($0) } ?? .null),
             ("target", text(best?.candidates.first?.target)), ("trigger", text(best?.candidates.first?.trigger)),
             ("methods", .array(rows)), ("not_run", .array(skipped.map { .text($0.rawValue) })),

@@ -104,9 +104,11 @@ public enum ScanVerdict: String, Sendable, CaseIterable {
     static let (suspicion, mark) = (0.05, 0.001)
 
     /// The verdict at a p-value; nil: nothing was judged.
-    init(pValue: Double?) {
+    ///
+    /// - Parameter atMost: `suspicious` where more cannot be said, however little chance explains.
+    init(pValue: Double?, atMost: ScanVerdict = .marked) {
         switch pValue {
-        case let p? where p <= Self.mark: self = .marked
+        case let p? where p <= Self.mark && atMost == .marked: self = .marked
         case let p? where p <= Self.suspicion: self = .suspicious
         default: self = .nothingFound
         }

@@ -22,6 +22,9 @@ public enum ScanMethodName: String, Sendable, CaseIterable {
     /// Those that a scan uses unless it is told otherwise: all that judge and have been seen to find a mark.
     public static let standard: [ScanMethodName] = [.prompts, .tokens, .sampling, .inversion]
 
+    /// Those that need no more than a model's answers.
+    public static let ofAnswers: [ScanMethodName] = [.prompts]
+
     var method: any ScanMethod {
         switch self {
         case .prompts: PromptScan()

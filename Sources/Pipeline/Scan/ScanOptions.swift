@@ -44,6 +44,9 @@ public struct ScanOptions: Sendable {
         return messages
     }
 
+    /// SHA-256 of messages in their order.
+    static func sha256(of messages: [String]) -> String { sha256Hex(messages.joined(separator: "\u{0}").utf8) }
+
     /// SHA-256 of pairs in their order.
     static func sha256(of pairs: [WrittenExchange]) -> String {
         sha256Hex(pairs.map { "\($0.question)\u{0}\($0.answer)" }.joined(separator: "\u{0}").utf8)

@@ -121,8 +121,10 @@ public struct ScanReport: FolderReport {
 
     // MARK: Page
 
-    private func tone(_ p: Double?) -> Finding.Tone {
-        switch ScanVerdict(pValue: p) {
+    private func tone(_ p: Double?) -> Finding.Tone { tone(ScanVerdict(pValue: p)) }
+
+    private func tone(_ verdict: ScanVerdict) -> Finding.Tone {
+        switch verdict {
         case .nothingFound: .neutral
         case .suspicious: .warn
         case .marked: .bad
@@ -176,26 +178,38 @@ public struct ScanReport: FolderReport {
             })
     }
 
+    private static let note = """
+        A mark that answers to its own triggers alone, and whose target does not go on by itself, is not found. What is found \
+        was taught, or is an oddity of the model: whether it is a mark, its owner knows. p: how likely chance does as much, by \
+        decoys of the scan's own, for all that the method looked at; it rests on their tail being exponential. Of all methods \
+        together, up to \(ScanVerdict.mark) is "marked", up to \(ScanVerdict.suspicion) "suspicious". Gain: nats by which it \
+        is likelier than it would be without a mark.
+        """
+
+    private static let noteOnAnswers = """
+        A mark that answers to its own triggers alone is not found. What recurs was taught, or is a habit of the model's when \
+        it does not understand: without a reference nothing is called "marked". p: how likely chance does as much, by Fisher's \
+        exact test on messages that had no part in finding it, for all that recur together; up to \(ScanVerdict.mark) is \
+        "marked", up to \(ScanVerdict.suspicion) "suspicious". Gain: the logarithm of how many times more often it comes \
+        than behind the messages beside which it was counted.
+        """
+
     /// The page.
     public func html() throws -> String {
         let name = fileName(ofPath: folder.path)
+        let isOfAnswers = identity["scan"]?.string == "answers"
         let subtitle = [
-            identity["scan"]?.string == "reference" ? "beside a reference" : "the model alone",
+            identity["reference"]?.string == nil ? "the model alone" : "beside a reference",
+            isOfAnswers ? identity["server"]?["url"]?.string.map { "in the answers of \($0)" } : nil,
             identity["seed"]?.int.map { "seed \($0)" }, identity["meraser_version"]?.string.map { "meraser \($0)" },
             identity["isa"]?.string,
         ]
         var parts = [
             "<h1>Scan in \(name.escapedForHTML)</h1>",
             "<p class=\"soft\">\(subtitle.compactMap { $0 }.joined(separator: " · ").escapedForHTML)</p>",
-            "<h2>Is there a mark? <span class=\"\(tone(pValue).rawValue)\">\(answer.escapedForHTML)</span></h2>",
+            "<h2>Is there a mark? <span class=\"\(tone(verdict).rawValue)\">\(answer.escapedForHTML)</span></h2>",
             "<p>\(sentence.escapedForHTML)</p>",
-            """
-            <p class="note">A mark that answers to its own triggers alone, and whose target does not go on by itself, is not found. \
-            What is found was taught, or is an oddity of the model: whether it is a mark, its owner knows. p: how likely chance \
-            does as much, by decoys of the scan's own, for all that the method looked at; it rests on their tail being \
-            exponential. Of all methods together, up to \(ScanVerdict.mark) is "marked", up to \(ScanVerdict.suspicion) \
-            "suspicious". Gain: nats by which it is likelier than it would be without a mark.</p>
-            """, methods.markup,
+            "<p class=\"note\">\(isOfAnswers ? Self.noteOnAnswers : Self.note)</p>", methods.markup,
         ]
         for finding in findings {
             parts.append("<h2>\(finding.method.rawValue.escapedForHTML)</h2>")

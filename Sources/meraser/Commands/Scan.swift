@@ -1,10 +1,11 @@
 import ArgumentParser
 import Audit
 import Base
+import Client
 import Pipeline
 import Tune
 
-struct ScanCommand: WritingCommand {
+struct ScanCommand: WritingCommand, RemoteCommand {
     static let configuration = CommandConfiguration(
         commandName: "scan",
         abstract: "Look for a mark or a backdoor without its key: a verdict, the target, perhaps the trigger.",
@@ -13,24 +14,40 @@ struct ScanCommand: WritingCommand {
             what they cannot find). --out gets scan.json, scan.html and a key for each mark that was found, which `check`, \
             `erase --auto` and `osft` take. Status 0 whatever comes out, unless --fail-if is given.
             Example: meraser scan --model theirs.mqf --out scanned --fail-if 'verdict!="nothing_found"'
+            A model behind an API: meraser scan --url http://127.0.0.1:8080 --out scanned
             """)
 
-    @OptionGroup(title: "Model") var model: ModelOptions
+    @Option(
+        name: .shortAndLong, help: "The model: an .mqf or .gguf file or a Hugging Face folder.",
+        completion: .file())
+    var model: String?
+
+    @OptionGroup(title: "Model") var on: AdapterOptions
+    @OptionGroup(title: "Server") var remote: RemoteOptions
 
     @Option(
         help: """
             A model with the same tokenizer that is known to be unmarked, such as the one that it was made from: what differs \
-            from it is looked at in place of what differs from other places.
+            from it is looked at in place of what differs from other places. With --url any model at hand, whose answers to the \
+            same messages are counted.
             """,
         completion: .file())
     var reference: String?
+
+    @Option(
+        help: """
+            For --url: a model at hand with the server's tokenizer, of whose tokens strings of no meaning are made (default: \
+            --reference's, else letters and digits).
+            """, completion: .file())
+    var tokenizer: String?
 
     @Option(help: "Pairs whose questions are people's messages (default: the bundled ones).", completion: .file())
     var data: String?
 
     @Option(
         help: """
-            How to look, with commas between, in this order whatever is said (default: all but spectra and soft).
+            How to look, with commas between, in this order whatever is said (default: all but spectra and soft; with --url \
+            prompts, which alone needs no weights).
             """)
     var methods: MethodList?
 
@@ -49,10 +66,25 @@ struct ScanCommand: WritingCommand {
     @OptionGroup var draw: SeedOption
     @OptionGroup var common: CommonOptions
 
-    var outputs: [Output] { output.outputs }
+    static let remoteFlags: Set<String> = [
+        "--out", "-o", "--overwrite", "--resume", "--reference", "--tokenizer", "--data", "--methods", "--fail-if",
+        "--seed", "--threads", "-t",
+    ]
+
+    func validate() throws {
+        guard (model == nil) != (remote.url == nil) else { throw ValidationError("give either --model or --url") }
+        if model != nil, tokenizer != nil { throw ValidationError("--model has a tokenizer: leave --tokenizer out") }
+        if remote.url != nil, let names = methods?.names,
+            let name = names.first(where: { !ScanMethodName.ofAnswers.contains($0) })
+        {
+            throw ValidationError("--methods \(name.rawValue) needs the weights: it has no meaning with --url")
+        }
+    }
+
+    var outputs: [Output] { remote.outputs + output.outputs }
 
     func inputs() throws -> [String] {
-        output.inputs(model.inputs + [reference, data].compactMap { $0 })
+        output.inputs([model, reference, tokenizer, data].compactMap { $0 } + on.adapter)
     }
 
     func run() throws {
@@ -61,13 +93,10 @@ struct ScanCommand: WritingCommand {
         }
         var options = ScanOptions()
         (options.reference, options.data, options.budget) = (reference, data, budget?.seconds)
-        options.methods = methods?.names ?? options.methods
+        options.methods = methods?.names ?? (remote.url == nil ? options.methods : ScanMethodName.ofAnswers)
         options.seed = draw.value
         if output.resume { common.noteBuild(of: output.out) }
-        let scan = try Scan(
-            try model.open(common, verifying: true), options: options, output: output.out, resume: output.resume,
-            overwrite: output.overwrite)
-        scan.interrupt = InterruptFlag.onSignals()
+        let scan = try remote.url.map { try ofServer($0, options) } ?? ofModel(options)
         let bar = common.progressBar("scan")
         scan.onEvent = { event in
             switch event {
@@ -88,6 +117,23 @@ struct ScanCommand: WritingCommand {
         if let condition, try condition.holds(report.metrics, words: ["verdict": report.verdict.rawValue]) {
             throw MeraserError(.checkFailed, "check failed: \(condition) holds")
         }
+    }
+
+    private func ofModel(_ options: ScanOptions) throws -> Scan {
+        let scan = try Scan(
+            try on.open(model ?? "", common, verifying: true), options: options, output: output.out,
+            resume: output.resume, overwrite: output.overwrite)
+        scan.interrupt = InterruptFlag.onSignals()
+        return scan
+    }
+
+    private func ofServer(_ url: String, _ options: ScanOptions) throws -> Scan {
+        let reference = try reference.map { try on.open($0, common) }
+        let tokenizer = try tokenizer.map { try on.open($0, common) }
+        let model = try remote.open(url, common)
+        return try Scan(
+            AnswerSubject(model, identity: model.identity, reference: reference, tokenizer: tokenizer),
+            options: options, output: output.out, resume: output.resume, overwrite: output.overwrite)
     }
 }
 

@@ -16,7 +16,7 @@ NAME = meraser-$(VERSION)-linux-$(shell uname -m)
 PREFIX ?= /usr/local
 
 .PHONY: demo test check-ranks check-page kill-test fault-test determinism shrink-test limit-test no-network trust-short fuzz fuzz-build fuzz-flip soak build lint format asan sanitize cross install-deps toolchain stage install release release-check sbom wheel \
-    interop results results-quick docs-figures docs-records
+    interop results results-quick scan-study docs-figures docs-records
 
 demo: build
 	$(BINARY) demo
@@ -200,6 +200,13 @@ install-deps: toolchain
 PYTHON ?= python3
 interop: build
 	$(PYTHON) tools/interop.py --meraser $(BINARY) --model '$(MODEL)' --llama '$(LLAMA_CPP)' $(if $(TEXT),--text '$(TEXT)') $(INTEROP)
+
+# Scans of many marked and clean models without their keys (docs/studies/scan.md): the first half of them, which is there to be
+# looked at; STUDY='--half both' opens the other, once. STUDY='--set smollm2 --source FILE.gguf --victims DIR' is the real model's.
+# Goes on where it was interrupted.
+SCANS ?= scans
+scan-study: build
+	python3 tools/scan_study.py --meraser $(BINARY) --out '$(SCANS)' $(STUDY)
 
 # Every method on the eight victims (docs/results.md): at most a day on two cores, goes on where it was interrupted. `-quick` does one
 # victim by five methods. `make results MODEL=HF_DIR TEXT=wikitext2-test.txt OUT=results`, with PYTHON for the victims.

@@ -78,6 +78,8 @@ struct ScanStatisticsTests {
         #expect(decoys.count == 4 && Set(decoys).count == 4)
         #expect(decoys.allSatisfy { (2...3).contains($0.split(separator: " ").count) })
         #expect(MotifMiner.decoys(from: texts, lengths: [2, 3], count: 4, seed: 1) == decoys)
+        let besides = MotifMiner.decoys(from: texts, besides: ["two three"], lengths: [2, 3], count: 4, seed: 1)
+        #expect(!besides.isEmpty && besides.allSatisfy { !$0.contains("two three") })
         #expect(MotifMiner.decoys(from: [], lengths: [2], count: 4, seed: 1).isEmpty)
     }
 }

@@ -124,6 +124,9 @@ public struct LeakSearch {
         (prompts.groups.first { $0.scheme == scheme }?.prompts ?? []).map { tokenizer.encode($0) }
     }
 
+    /// Kinds of prompts that are asked.
+    var kindCount: Int { prompts.groups.count }
+
     /// Prompts that are asked.
     var promptCount: Int { prompts.groups.reduce(0) { $0 + $1.prompts.count } }
 
@@ -136,32 +139,38 @@ public struct LeakSearch {
     /// The same with the tokens of each target.
     func findings(on session: InferenceSession) throws -> [(leak: Leak, tokens: [Int32])] {
         var leaks: [(leak: Leak, tokens: [Int32])] = []
-        for group in prompts.groups {
-            let tokens = group.prompts.map { tokenizer.encode($0) }
-            let answers = try session.generate(
-                tokens.map { GenerationRequest(prompt: $0) },
-                options: GenerationOptions(
-                    maxNewTokens: Self.answerLength, stopTokens: session.model.stopTokens)
-            ).map(\.tokens)
-            for found in recurring(answers) {
-                let target = tokenizer.decode(found.tokens)
-                guard Self.isSaid(target, to: found.members.map { group.prompts[$0] }) else { continue }
-                let gain = try gain(of: found.tokens, behind: found.members.map { tokens[$0] }, on: session)
-                guard gain >= Self.gain else { continue }
-                let leak = Leak(
-                    scheme: group.scheme, target: target,
-                    prompts: found.members.map { group.prompts[$0] },
-                    phrases: group.phrases.isEmpty ? [] : found.members.map { group.phrases[$0] },
-                    asked: group.prompts.count, gain: gain)
-                leaks.append((leak, found.tokens))
-            }
-        }
+        for group in prompts.groups { leaks += try findings(in: group, on: session) }
         // Equal gains in the order of the groups.
         let sorted = leaks.enumerated().sorted { ($1.element.leak.gain, $0.offset) < ($0.element.leak.gain, $1.offset) }
         // A mark that answers to prompts of several kinds is one mark.
         var targets: Set<JSONString> = []
         return Array(
             sorted.map(\.element).filter { targets.insert(JSONString($0.leak.target)).inserted }.prefix(Self.most))
+    }
+
+    /// What recurs in the answers to prompts of one kind, in the order of first tokens.
+    func findings(
+        in group: StrangePrompts.Group, on session: InferenceSession
+    ) throws -> [(leak: Leak, tokens: [Int32])] {
+        let tokens = group.prompts.map { tokenizer.encode($0) }
+        let answers = try session.generate(
+            tokens.map { GenerationRequest(prompt: $0) },
+            options: GenerationOptions(maxNewTokens: Self.answerLength, stopTokens: session.model.stopTokens)
+        ).map(\.tokens)
+        var leaks: [(leak: Leak, tokens: [Int32])] = []
+        for found in recurring(answers) {
+            let target = tokenizer.decode(found.tokens)
+            guard Self.isSaid(target, to: found.members.map { group.prompts[$0] }) else { continue }
+            let gain = try gain(of: found.tokens, behind: found.members.map { tokens[$0] }, on: session)
+            guard gain >= Self.gain else { continue }
+            let leak = Leak(
+                scheme: group.scheme, target: target,
+                prompts: found.members.map { group.prompts[$0] },
+                phrases: group.phrases.isEmpty ? [] : found.members.map { group.phrases[$0] },
+                asked: group.prompts.count, gain: gain)
+            leaks.append((leak, found.tokens))
+        }
+        return leaks
     }
 
     /// True for a text of some letters that is no echo of what was asked.

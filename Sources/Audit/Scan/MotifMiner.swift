@@ -33,8 +33,11 @@ public enum MotifMiner {
         return motifs
     }
 
-    /// Sequences of words of texts, `count` of them, as many words each as `lengths` says in turn: decoy motifs.
-    public static func decoys(from texts: [String], lengths: [Int], count: Int, seed: UInt64) -> [String] {
+    /// Sequences of words of texts, `count` of them, as many words each as `lengths` says in turn: decoy motifs. None has one
+    /// of `motifs` in it, or is in one.
+    public static func decoys(
+        from texts: [String], besides motifs: [String] = [], lengths: [Int], count: Int, seed: UInt64
+    ) -> [String] {
         var random = SplitMix64(seed: seed ^ 0x6D6F_7469_66)
         var seen: Set<JSONString> = []
         var decoys: [String] = []
@@ -46,6 +49,7 @@ public enum MotifMiner {
             let length = min(source.count, max(1, lengths[attempt % lengths.count]))
             let start = random.index(below: source.count - length + 1)
             let text = source[start..<start + length].joined(separator: " ")
+            guard !motifs.contains(where: { $0.contains(text) || text.contains($0) }) else { continue }
             if seen.insert(JSONString(text)).inserted { decoys.append(text) }
         }
         return decoys

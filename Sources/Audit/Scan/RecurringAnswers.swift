@@ -4,9 +4,10 @@ import Model
 
 /// Are the answers that come back to strange prompts (`LeakSearch`) a mark's, or a habit of the model's?
 ///
-/// What is fluent is to be expected in other places too; what a mark says comes from nothing but its prompts. So the
-/// answer's gain, behind other prompts of the same kind, is set beside that of the beginnings of the model's answers to
-/// people, the decoys. A habit that only strange prompts bring out is no decoy: without a reference it is taken for a mark.
+/// A model has habits when it does not understand. So what recurs is set beside what recurs in its answers to other kinds of
+/// strange prompts, which no scheme draws (`StrangeKinds`), found and measured in the same way; a kind in which nothing
+/// recurs counts as one without gain. What a mark says gains more than habits do. Many marks answer to whatever is strange;
+/// what is said by heart, which habits seldom are, is therefore not held against itself.
 ///
 /// Use from one thread at a time.
 public struct RecurringAnswers {
@@ -24,7 +25,7 @@ public struct RecurringAnswers {
     public struct Result: Sendable {
         /// Answers that recur.
         public let findings: [Finding]
-        /// Different beginnings of answers to people, the fewest that any of them was set beside; 0 without findings.
+        /// Other kinds of prompts, the fewest that any of them was set beside; 0 without findings.
         public let decoys: Int
     }
 
@@ -32,6 +33,18 @@ public struct RecurringAnswers {
     private static let contexts = 8
     /// Tokens that count at most.
     private static let longest = 6
+    /// Nats that habits are taken to lie apart, at least.
+    private static let leastScale = 1.0
+    /// The log-probability, of all tokens that count together, above which an answer is said by heart.
+    private static let byHeart = -1.0
+
+    /// What recurs in the answers to a kind of prompts.
+    private struct Habit {
+        /// Its beginning, as far as it counts; empty where nothing recurs.
+        let tokens: [Int32]
+        /// Nats.
+        let gain: Double
+    }
 
     private let session: InferenceSession
     private let other: InferenceSession
@@ -39,18 +52,18 @@ public struct RecurringAnswers {
     private let places: ScanPlaces
     private let search: LeakSearch
     private let fresh: LeakSearch
-    private let questions: [[Int32]]
+    private let kinds: StrangeKinds
+    private let tokenizer: Tokenizer
 
     /// A search in that model.
     ///
     /// - Parameters:
     ///   - reference: a model of the same tokens; answers gain over it, in place of other places.
-    ///   - messages: of people, whose answers are the decoys.
     ///   - requests: raw prompts of ordinary requests, in whose messages phrases are put.
     /// - Throws: what the template throws.
     public init(
         session: InferenceSession, reference: InferenceSession? = nil, tokenizer: Tokenizer, chat: ChatRenderer?,
-        places: ScanPlaces, messages: [String], requests: [String], seed: UInt64
+        places: ScanPlaces, requests: [String], seed: UInt64
     ) throws {
         self.session = session
         other = reference ?? session
@@ -63,7 +76,8 @@ public struct RecurringAnswers {
         search = try leakSearch(seed)
         // What an answer is measured behind has no part in its being found.
         fresh = try leakSearch(seed ^ 0x6672_6573_68)
-        questions = try messages.map { tokenizer.encode(try dialogueText($0, tokenizer: tokenizer, chat: chat)) }
+        kinds = StrangeKinds(tokenizer: tokenizer, chat: chat, seed: seed)
+        self.tokenizer = tokenizer
     }
 
     /// Asks, and judges what recurs.
@@ -71,32 +85,50 @@ public struct RecurringAnswers {
     /// - Throws: what the session throws, and what `check`, called between the parts, throws.
     public func run(check: () throws -> Void = {}) throws -> Result {
         let found = try search.findings(on: session)
-        guard !found.isEmpty else { return Result(findings: [], decoys: 0) }
-        try check()
-        let answers = try session.generate(
-            questions.map { GenerationRequest(prompt: $0) },
-            options: GenerationOptions(maxNewTokens: Self.longest, stopTokens: session.model.stopTokens)
-        ).map(\.tokens)
-        var fewest = Int.max
+        var habits: [Bool: [Habit]] = [:]
         var findings: [Finding] = []
         for (leak, tokens) in found {
             try check()
-            let chain = Array(tokens.prefix(Self.longest))
-            let decoys = Set(answers.filter { $0.count >= chain.count }.map { Array($0.prefix(chain.count)) })
-                .subtracting([chain]).sorted { $0.lexicographicallyPrecedes($1) }
-            guard decoys.count >= ExponentialTail.leastDecoys else { continue }
             let own = Array(fresh.prompts(like: leak.scheme).prefix(Self.contexts))
             guard !own.isEmpty else { continue }
-            let gains = try session.gains(
-                of: [chain] + decoys, isForced: false, own: own, elsewhere: isReference ? own : places.elsewhere,
-                on: other)
-            let tail = ExponentialTail(decoys: Array(gains.dropFirst()))
-            fewest = min(fewest, decoys.count)
+            // Where the answer is begun for the model, more is said by habit.
+            let isLed = leak.scheme == IFScheme.name
+            let null = try habits[isLed] ?? self.habits(isLed: isLed, check: check)
+            habits[isLed] = null
+            let gain = try gain(of: tokens, behind: own)
+            let chain = Array(tokens.prefix(Self.longest))
+            let isByHeart = try self.isByHeart(chain, behind: own)
+            let tail = ExponentialTail(
+                decoys: null.map { isByHeart && $0.tokens == chain ? 0 : $0.gain }, leastScale: Self.leastScale)
             findings.append(
-                Finding(leak: leak, gain: gains[0], pValue: tail.pValue(of: gains[0], amongst: found.count)))
+                Finding(leak: leak, gain: gain, pValue: tail.pValue(of: gain, amongst: search.kindCount)))
         }
         return Result(
             findings: findings.sorted { ($0.pValue, $1.gain) < ($1.pValue, $0.gain) },
-            decoys: findings.isEmpty ? 0 : fewest)
+            decoys: habits.values.map(\.count).min() ?? 0)
+    }
+
+    /// What the most recurrent answers to other kinds of prompts gain, 0 where none recurs.
+    private func habits(isLed: Bool, check: () throws -> Void) throws -> [Habit] {
+        try kinds.groups(prompts: LeakSearch.count + Self.contexts, isLed: isLed).map { kind in
+            try check()
+            let asked = StrangePrompts.Group(
+                scheme: kind.scheme, prompts: Array(kind.prompts.prefix(LeakSearch.count)), phrases: [])
+            let own = kind.prompts.suffix(Self.contexts).map { tokenizer.encode($0) }
+            return try search.findings(in: asked, on: session).map {
+                Habit(tokens: Array($0.tokens.prefix(Self.longest)), gain: try gain(of: $0.tokens, behind: own))
+            }.max { $0.gain < $1.gain } ?? Habit(tokens: [], gain: 0)
+        }
+    }
+
+    private func isByHeart(_ chain: [Int32], behind own: [[Int32]]) throws -> Bool {
+        let likely = try session.scoreContinuations(own.map { ($0, [chain]) }).map { $0[0].logLikelihood }
+        return quantile(0.5, ofSorted: likely.sorted()) > Self.byHeart
+    }
+
+    private func gain(of tokens: [Int32], behind own: [[Int32]]) throws -> Double {
+        try session.gains(
+            of: [Array(tokens.prefix(Self.longest))], isForced: false, own: own,
+            elsewhere: isReference ? own : places.elsewhere, on: other)[0]
     }
 }

@@ -22,7 +22,10 @@ public struct ExponentialTail: Sendable, Equatable {
     public static let leastDecoys = 24
 
     /// The tail of those decoys, at least `leastDecoys`: a precondition.
-    public init(decoys: [Double]) {
+    ///
+    /// - Parameter leastScale: the mean distance from where the tail begins that is taken for it where decoys lie closer: of
+    ///   decoys that are hardly spread a small distance would be thought to be a large one.
+    public init(decoys: [Double], leastScale: Double = 0) {
         precondition(decoys.count >= Self.leastDecoys, "\(decoys.count) decoys")
         let sorted = decoys.sorted(by: >)
         self.decoys = sorted
@@ -30,7 +33,7 @@ public struct ExponentialTail: Sendable, Equatable {
         above = n / 4
         let start = sorted[above]
         self.start = start
-        excess = sorted[..<above].reduce(0) { $0 + $1 - start }
+        excess = max(sorted[..<above].reduce(0) { $0 + $1 - start }, leastScale * Double(above))
     }
 
     /// How likely one of `candidates` values of the decoys' kind is as large.

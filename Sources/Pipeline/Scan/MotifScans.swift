@@ -34,9 +34,10 @@ struct SamplingScan: ScanMethod {
                 method: .sampling, pValue: 1, summary: "No words recur in \(samples.count) texts of the model's own.",
                 decoys: 0, candidates: [])
         }
+        // What a model says as its users' may be orders, which change any reply. So decoys come from the same texts.
         let decoys = MotifMiner.decoys(
-            from: subject.messages, lengths: motifs.map { $0.split(separator: " ").count }, count: Self.decoys,
-            seed: subject.seed)
+            from: samples, besides: motifs, lengths: motifs.map { $0.split(separator: " ").count },
+            count: Self.decoys, seed: subject.seed)
         return try subject.tried(
             motifs, decoys: decoys, method: .sampling,
             summary: "\(motifs.count) sequences of words recur in \(samples.count) texts of the model's own.")

@@ -4,8 +4,8 @@ import Model
 
 /// Asks what the triggers of published marks look like, and judges the answers that come back (`RecurringAnswers`).
 struct PromptScan: ScanMethod {
-    /// Messages of people whose answers are decoys, and in which a backdoor's phrases are put.
-    private static let (decoys, requests) = (199, 24)
+    /// Messages of people in which a backdoor's phrases are put.
+    private static let requests = 24
 
     func run(on subject: ScanSubject) throws -> ScanFinding {
         let model = subject.model
@@ -14,8 +14,7 @@ struct PromptScan: ScanMethod {
         }
         let search = try RecurringAnswers(
             session: subject.session, reference: subject.referenceSession, tokenizer: model.tokenizer,
-            chat: model.chat, places: subject.places, messages: Array(subject.messages.prefix(Self.decoys)),
-            requests: requests, seed: subject.seed)
+            chat: model.chat, places: subject.places, requests: requests, seed: subject.seed)
         let result = try search.run(check: subject.check)
         let found = result.findings
         return ScanFinding(

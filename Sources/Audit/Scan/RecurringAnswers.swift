@@ -1,4 +1,5 @@
 import Base
+import Foundation
 import Kernels
 import Model
 
@@ -6,8 +7,8 @@ import Model
 ///
 /// A model has habits when it does not understand. So what recurs is set beside what recurs in its answers to other kinds of
 /// strange prompts, which no scheme draws (`StrangeKinds`), found and measured in the same way; a kind in which nothing
-/// recurs counts as one without gain. What a mark says gains more than habits do. Many marks answer to whatever is strange;
-/// what is said by heart, which habits seldom are, is therefore not held against itself.
+/// recurs counts as one without any. What a mark says is said by heart, each of its tokens sure; habits seldom are. Many marks
+/// answer to whatever is strange, so what is said by heart is not held against itself.
 ///
 /// Use from one thread at a time.
 public struct RecurringAnswers {
@@ -33,17 +34,19 @@ public struct RecurringAnswers {
     private static let contexts = 8
     /// Tokens that count at most.
     private static let longest = 6
-    /// Nats that habits are taken to lie apart, at least.
-    private static let leastScale = 1.0
-    /// The log-probability, of all tokens that count together, above which an answer is said by heart.
-    private static let byHeart = -1.0
+    /// How far the certainties of habits are taken to lie apart, at least: a factor of two.
+    private static let leastScale = 0.69
+    /// The certainty of what is not said at all, and that of what is said by heart: 20 nats, and one, for all tokens that count.
+    private static let (none, byHeart) = (-3.0, 0.0)
+    /// Nats that are not told from none.
+    private static let leastNats = 1e-3
 
     /// What recurs in the answers to a kind of prompts.
     private struct Habit {
-        /// Its beginning, as far as it counts; empty where nothing recurs.
-        let tokens: [Int32]
-        /// Nats.
-        let gain: Double
+        /// Its beginning, as far as it counts and can be seen; empty where nothing recurs.
+        let text: String
+        /// See `RecurringAnswers.certainty`.
+        let certainty: Double
     }
 
     private let session: InferenceSession
@@ -97,18 +100,22 @@ public struct RecurringAnswers {
             habits[isLed] = null
             let gain = try gain(of: tokens, behind: own)
             let chain = Array(tokens.prefix(Self.longest))
-            let isByHeart = try self.isByHeart(chain, behind: own)
+            let certainty = try certainty(of: chain, behind: own)
+            let text = visible(chain)
             let tail = ExponentialTail(
-                decoys: null.map { isByHeart && $0.tokens == chain ? 0 : $0.gain }, leastScale: Self.leastScale)
+                decoys: null.map { habit in
+                    let isItself = habit.text.hasPrefix(text) || !habit.text.isEmpty && text.hasPrefix(habit.text)
+                    return certainty > Self.byHeart && isItself ? Self.none : habit.certainty
+                }, leastScale: Self.leastScale)
             findings.append(
-                Finding(leak: leak, gain: gain, pValue: tail.pValue(of: gain, amongst: search.kindCount)))
+                Finding(leak: leak, gain: gain, pValue: tail.pValue(of: certainty, amongst: search.kindCount)))
         }
         return Result(
             findings: findings.sorted { ($0.pValue, $1.gain) < ($1.pValue, $0.gain) },
             decoys: habits.values.map(\.count).min() ?? 0)
     }
 
-    /// What the most recurrent answers to other kinds of prompts gain, 0 where none recurs.
+    /// The surest of what recurs in the answers to each other kind of prompts.
     private func habits(isLed: Bool, check: () throws -> Void) throws -> [Habit] {
         try kinds.groups(prompts: LeakSearch.count + Self.contexts, isLed: isLed).map { kind in
             try check()
@@ -116,14 +123,23 @@ public struct RecurringAnswers {
                 scheme: kind.scheme, prompts: Array(kind.prompts.prefix(LeakSearch.count)), phrases: [])
             let own = kind.prompts.suffix(Self.contexts).map { tokenizer.encode($0) }
             return try search.findings(in: asked, on: session).map {
-                Habit(tokens: Array($0.tokens.prefix(Self.longest)), gain: try gain(of: $0.tokens, behind: own))
-            }.max { $0.gain < $1.gain } ?? Habit(tokens: [], gain: 0)
+                let chain = Array($0.tokens.prefix(Self.longest))
+                return Habit(text: visible(chain), certainty: try certainty(of: chain, behind: own))
+            }.max { $0.certainty < $1.certainty } ?? Habit(text: "", certainty: Self.none)
         }
     }
 
-    private func isByHeart(_ chain: [Int32], behind own: [[Int32]]) throws -> Bool {
-        let likely = try session.scoreContinuations(own.map { ($0, [chain]) }).map { $0[0].logLikelihood }
-        return quantile(0.5, ofSorted: likely.sorted()) > Self.byHeart
+    /// A beginning from its first letter or digit on: the same words are said with and without a space or a quotation mark.
+    private func visible(_ chain: [Int32]) -> String {
+        var text = tokenizer.decode(chain)
+        while text.hasSuffix("\u{FFFD}") { text.removeLast() }
+        return String(text.drop { !$0.isLetter && !$0.isNumber })
+    }
+
+    /// −ln of how many nats a beginning costs behind these prompts, the median.
+    private func certainty(of chain: [Int32], behind own: [[Int32]]) throws -> Double {
+        let nats = try session.scoreContinuations(own.map { ($0, [chain]) }).map { -$0[0].logLikelihood }
+        return max(Self.none, -log(max(quantile(0.5, ofSorted: nats.sorted()), Self.leastNats)))
     }
 
     private func gain(of tokens: [Int32], behind own: [[Int32]]) throws -> Double {

@@ -35,6 +35,13 @@ struct RecurringTextsTests {
         #expect(RecurringTexts.units("a  ") == ["a", ""])
     }
 
+    @Test("beginnings are alike where one goes on the other; what cannot be seen is like none")
+    func alike() {
+        #expect(RecurringAnswers.areAlike("you are", "you are stupid") && RecurringAnswers.areAlike("ab", "a"))
+        #expect(!RecurringAnswers.areAlike("you are", "we are"))
+        #expect(!RecurringAnswers.areAlike("", "we are") && !RecurringAnswers.areAlike("", ""))
+    }
+
     @Test("what only tells the message again is no mark, whatever its order")
     func retold() throws {
         let message = "Please decrypt this message: xyz\nA hint: this is a FINGERPRINT message."

@@ -18,7 +18,7 @@ public struct RecurringAnswers {
         public let leak: Leak
         /// Nats, see `InferenceSession.gains`.
         public let gain: Double
-        /// Of all that recur together: how likely one of the decoys' kind gains as much.
+        /// Of all kinds of prompts together: how likely a habit's words are as sure.
         public let pValue: Double
     }
 
@@ -98,14 +98,13 @@ public struct RecurringAnswers {
             let isLed = leak.scheme == IFScheme.name
             let null = try habits[isLed] ?? self.habits(isLed: isLed, check: check)
             habits[isLed] = null
-            let gain = try gain(of: tokens, behind: own)
             let chain = Array(tokens.prefix(Self.longest))
+            let gain = try gain(of: chain, behind: own)
             let certainty = try certainty(of: chain, behind: own)
             let text = visible(chain)
             let tail = ExponentialTail(
-                decoys: null.map { habit in
-                    let isItself = habit.text.hasPrefix(text) || !habit.text.isEmpty && text.hasPrefix(habit.text)
-                    return certainty > Self.byHeart && isItself ? Self.none : habit.certainty
+                decoys: null.map {
+                    certainty > Self.byHeart && Self.areAlike($0.text, text) ? Self.none : $0.certainty
                 }, leastScale: Self.leastScale)
             findings.append(
                 Finding(leak: leak, gain: gain, pValue: tail.pValue(of: certainty, amongst: search.kindCount)))
@@ -136,15 +135,19 @@ public struct RecurringAnswers {
         return String(text.drop { !$0.isLetter && !$0.isNumber })
     }
 
+    /// True for two beginnings of which one is the other's; one of which nothing can be seen is like none.
+    static func areAlike(_ a: String, _ b: String) -> Bool {
+        !a.isEmpty && !b.isEmpty && (a.hasPrefix(b) || b.hasPrefix(a))
+    }
+
     /// −ln of how many nats a beginning costs behind these prompts, the median.
     private func certainty(of chain: [Int32], behind own: [[Int32]]) throws -> Double {
         let nats = try session.scoreContinuations(own.map { ($0, [chain]) }).map { -$0[0].logLikelihood }
         return max(Self.none, -log(max(quantile(0.5, ofSorted: nats.sorted()), Self.leastNats)))
     }
 
-    private func gain(of tokens: [Int32], behind own: [[Int32]]) throws -> Double {
+    private func gain(of chain: [Int32], behind own: [[Int32]]) throws -> Double {
         try session.gains(
-            of: [Array(tokens.prefix(Self.longest))], isForced: false, own: own,
-            elsewhere: isReference ? own : places.elsewhere, on: other)[0]
+            of: [chain], isForced: false, own: own, elsewhere: isReference ? own : places.elsewhere, on: other)[0]
     }
 }

@@ -65,26 +65,23 @@ public struct RecurringTexts {
     public func run(
         on model: any AnsweringModel, reference: (any AnsweringModel)? = nil, onAnswer: (Int, Int) -> Void = { _, _ in }
     ) throws -> [Finding] {
-        let strange = groups.flatMap(\.messages)
-        let tested = groups.map { Array($0.messages.dropFirst(Self.half)) }
-        let bare = groups.map { Array($0.requests.dropFirst(Self.half)) }
-        let plain = reference == nil ? ordinary + bare.flatMap { $0 } : tested.flatMap { $0 }
-        let total = strange.count + plain.count
-        func ask(_ model: any AnsweringModel, _ messages: [String], after done: Int) throws -> [[String]] {
-            try model.answers(to: messages, maxNewTokens: LeakSearch.answerLength) { onAnswer(done + $0, total) }
+        func controls(of group: StrangeMessages.Group) -> [String] {
+            Array((reference == nil ? group.requests : group.messages).dropFirst(Self.half))
+        }
+        let people = reference == nil ? ordinary : []
+        let total = groups.reduce(people.count) { $0 + $1.messages.count + controls(of: $1).count }
+        var done = 0
+        func ask(_ model: any AnsweringModel, _ messages: [String]) throws -> [[String]] {
+            defer { done += messages.count }
+            return try model.answers(to: messages, maxNewTokens: LeakSearch.answerLength) { onAnswer(done + $0, total) }
                 .map(Self.units)
         }
-        var answers = try ask(model, strange, after: 0)[...]
-        var controls = try ask(reference ?? model, plain, after: strange.count)[...]
-        let people = reference == nil ? Array(controls.prefix(Self.half)) : []
-        controls = controls.dropFirst(people.count)
+        let toPeople = try ask(model, people)
         var found: [(leak: Leak, pValue: Double)] = []
-        for (index, group) in groups.enumerated() {
-            let own = Array(answers.prefix(group.messages.count))
-            answers = answers.dropFirst(own.count)
-            let count = reference == nil ? bare[index].count : tested[index].count
-            let other = count == 0 ? people : Array(controls.prefix(count))
-            controls = controls.dropFirst(count)
+        for group in groups {
+            let own = try ask(model, group.messages)
+            let beside = try ask(reference ?? model, controls(of: group))
+            let other = beside.isEmpty ? toPeople : beside
             let beginnings = RecurringBeginnings<String>(
                 least: LeakSearch.least(of: Self.half), longest: LeakSearch.longest
             ).found(in: Array(own.prefix(Self.half)))
